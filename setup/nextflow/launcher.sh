@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Starts the Nextflow that `make setup` assembled from setup/nextflow/pom.xml.
+set -euo pipefail
+runtime="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/nextflow-runtime"
+# Packages that Nextflow's serialisation and file-system layers reach into by reflection.
+opens=()
+for package in java.io java.lang java.net java.nio java.nio.file.spi java.util java.util.concurrent.atomic \
+    java.util.concurrent.locks java.util.regex jdk.internal.misc jdk.internal.vm sun.net.www.protocol.file \
+    sun.net.www.protocol.ftp sun.net.www.protocol.http sun.net.www.protocol.https sun.nio.ch sun.nio.fs; do
+    opens+=("--add-opens=java.base/${package}=ALL-UNNAMED")
+done
+# Plugins are not used; without this Nextflow would try to fetch its default ones.
+export NXF_OFFLINE=true
+export NXF_CLI="$0 $*"
+exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" ${NXF_OPTS:-} "${opens[@]}" -cp "${runtime}/*" nextflow.cli.Launcher "$@"
