@@ -1,0 +1,62 @@
+"""What all commands share: how errors reach the user, and arguments that mean the same everywhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drgnalign.engines import ENGINES
+from drgnalign.errors import DrgnalignError
+from drgnalign.formats.star import read_star
+from drgnalign.inputs import images_root, import_particles
+from drgnalign.particles import Particles
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+OUTPUT = click.Path(path_type=Path)
+
+
+class _Reporting:
+    """Our own errors are printed without a traceback and set the exit status: 2 for bad input, 1 for the rest."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)  # type: ignore[misc]
+        except DrgnalignError as error:
+            click.echo(f"ERROR: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+class Command(_Reporting, click.Command):
+    """A command that reports our errors."""
+
+
+class Group(_Reporting, click.Group):
+    """A group of commands that reports our errors."""
+
+
+engine_option = click.option("--engine", type=click.Choice(list(ENGINES)), default="native", show_default=True)
+images_option = click.option(
+    "--images", type=FOLDER, help="Folder that image names are relative to. Default: the particle file's."
+)
+diameter_option = click.option(
+    "--mask-diameter", type=float, help="Diameter of the particle in Å. Default: 85 % of the box."
+)
+mass_option = click.option("--mass-kda", type=float, help="Mass of the particle, kDa: sets the level of the mask.")
+noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
+seed_option = click.option("--seed", type=int, default=0, show_default=True)
+threads_option = click.option("--threads", type=int, default=1, show_default=True, help="CPU threads.")
+
+
+def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
+    """Particles of a star file and the folder that their image names are relative to.
+
+    A file of the workflow's own is taken as it is; any other is checked and completed first.
+    """
+    particles = read_star(path)
+    if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
+        particles = import_particles(path, images)
+    return particles, images_root(path, images)

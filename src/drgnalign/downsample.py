@@ -1,0 +1,59 @@
+"""The one derived image stack: Fourier-cropped particles for cryoDRGN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import ImageSource, StackWriter
+from drgnalign.fourier import crop_images
+from drgnalign.particles import Particles
+
+BATCH_PIXELS = 2**23
+
+
+def downsample_stack(particles: Particles, source: ImageSource, box: int, path: Path) -> float:
+    """Write all particles' images, white protein, cropped in Fourier space.
+
+    Every pixel of the input passes through here, so this is also where NaN and infinite pixels are refused
+    (by the reader).
+
+    Parameters
+    ----------
+    particles : Particles
+    source : ImageSource
+    box : int
+        New size in px, even, at most the images' own.
+    path : Path
+        Stack to write, float32.
+
+    Returns
+    -------
+    float
+        Pixel size of the new stack, Å.
+
+    Raises
+    ------
+    InputError
+        The box is odd or larger than the images.
+    """
+    if box % 2 or box > particles.box:
+        raise InputError(
+            particles.path,
+            f"images of {particles.box} px cannot be down-sampled to {box} px",
+            f"give an even --train_box of at most {particles.box}",
+        )
+    pixel_size = particles.pixel_size * particles.box / box
+    step = max(1, BATCH_PIXELS // particles.box**2)
+    with (
+        StackWriter(path, len(particles), box, pixel_size) as stack,
+        tqdm(total=len(particles), desc="downsample", unit="particle", disable=None) as progress,
+    ):
+        for start in range(0, len(particles), step):
+            rows = np.arange(start, min(start + step, len(particles)))
+            stack.append(crop_images(source.read(rows), box))
+            progress.update(len(rows))
+    return pixel_size

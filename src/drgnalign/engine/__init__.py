@@ -1,0 +1,1 @@
+"""The native engine: local pose refinement and reconstruction in Fourier space."""

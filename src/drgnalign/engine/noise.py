@@ -1,0 +1,95 @@
+"""The noise spectrum: power of the images per Fourier ring and optics group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drgnalign.errors import InputError
+from drgnalign.files import atomic_path
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.fourier import half_plane_multiplicity, rfft_images, shell_numbers
+from drgnalign.particles import Particles
+
+SAMPLE = 5000
+BATCH = 256
+
+
+def estimate_noise(particles: Particles, source: ImageSource) -> NDArray[np.float64]:
+    """Mean |F|² of each Fourier ring, from up to 5,000 evenly spread images per optics group.
+
+    The signal of a single cryo-EM image is a small part of its power, so that the images' own power serves as the
+    noise's; where the signal is not small (the lowest rings) this gives it a little less weight than it deserves.
+
+    Parameters
+    ----------
+    particles : Particles
+    source : ImageSource
+        Reads the images.
+
+    Returns
+    -------
+    (groups, box//2 + 1) float64
+        σ² in squared grey values of the unnormalised transform, rows as in ``particles.optics``.
+    """
+    box = particles.box
+    rings = shell_numbers(box, 2)
+    inside = rings <= box // 2
+    multiplicity = np.broadcast_to(half_plane_multiplicity(box), rings.shape)[inside]
+    weights = np.bincount(rings[inside], weights=multiplicity)
+    power = np.zeros((len(particles.optics), box // 2 + 1))
+    for group in range(len(power)):
+        rows = np.flatnonzero(particles.optics_rows() == group)
+        rows = rows[:: max(1, len(rows) // SAMPLE)]
+        for start in range(0, len(rows), BATCH):
+            transforms = rfft_images(source.read(rows[start : start + BATCH]))
+            summed = np.sum(np.abs(transforms) ** 2, axis=0)[inside] * multiplicity
+            power[group] += np.bincount(rings[inside], weights=summed)
+        if len(rows):
+            power[group] /= weights * len(rows)
+    # A uniform background is no noise: the mean of the image counts like the first ring.
+    power[:, 0] = power[:, 1]
+    return power
+
+
+def write_noise(path: Path, particles: Particles, power: NDArray[np.float64]) -> None:
+    """Write a noise spectrum as a table: optics_group, shell, resolution_angstrom, power."""
+    groups, shells = power.shape
+    shell = np.tile(np.arange(shells), groups)
+    with np.errstate(divide="ignore"):
+        resolution = particles.box * particles.pixel_size / shell
+    table = pd.DataFrame(
+        {
+            "optics_group": np.repeat(particles.optics["rlnOpticsGroup"].to_numpy(), shells),
+            "shell": shell,
+            "resolution_angstrom": resolution,
+            "power": power.ravel(),
+        }
+    )
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_noise(path: Path, particles: Particles) -> NDArray[np.float64]:
+    """Read `write_noise`'s table for the optics groups of `particles`, in their order.
+
+    Raises
+    ------
+    InputError
+        The table lacks one of the optics groups or has another number of shells.
+    """
+    table = pd.read_csv(path)
+    by_group = {group: rows.sort_values("shell")["power"].to_numpy() for group, rows in table.groupby("optics_group")}
+    wanted = particles.optics["rlnOpticsGroup"].tolist()
+    shells = particles.box // 2 + 1
+    for group in wanted:
+        if group not in by_group or len(by_group[group]) != shells:
+            raise InputError(
+                path,
+                f"it does not hold the {shells} shells of optics group {group}",
+                "estimate the noise of these particles again",
+            )
+    return np.stack([by_group[group] for group in wanted])

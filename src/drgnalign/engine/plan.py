@@ -1,0 +1,128 @@
+"""Which Fourier coefficients of an image are used, and in which order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Refinement proceeds through these resolutions (Å) down to its limit. Starting coarse matters: almost all wrong
+# poses are local minima of the shift, and at 40 Å there are none within reach.
+STAGES = (40.0, 20.0, 12.0)
+# A stage of fewer coefficients does not determine five pose parameters of a noisy image.
+FEWEST_STAGE_RADIUS = 4.0
+
+
+@dataclass(frozen=True)
+class CoefficientPlan:
+    """The half-plane coefficients of a box up to Nyquist, so sorted that every resolution stage is a prefix.
+
+    Attributes
+    ----------
+    box : int
+        Image size N.
+    pixel_size : float
+        Å.
+    kx, ky : (m,) float32
+        Fourier pixels along columns (≥ 0) and rows.
+    flat : (m,) int64
+        Position in the flattened (N, N//2+1) transform.
+    shell : (m,) int64
+        Nearest integer radius, at most N//2.
+    stages : tuple of (resolution Å, count)
+        The resolution stages of a refinement and how many leading coefficients each uses; the last one is the
+        refinement's limit. Empty where nothing is refined.
+    """
+
+    box: int
+    pixel_size: float
+    kx: NDArray[np.float32]
+    ky: NDArray[np.float32]
+    flat: NDArray[np.int64]
+    shell: NDArray[np.int64]
+    stages: tuple[tuple[float, int], ...]
+
+    def stage_near(self, resolution: float) -> tuple[float, int]:
+        """The finest stage that is not finer than `resolution` Å, or the first one."""
+        coarser = [stage for stage in self.stages if stage[0] >= resolution]
+        return coarser[-1] if coarser else self.stages[0]
+
+
+def coefficient_plan(box: int, pixel_size: float, limit: float | None = None) -> CoefficientPlan:
+    """Coefficients up to Nyquist, one of each Hermitian pair, without the zero frequency.
+
+    Parameters
+    ----------
+    box : int
+        Image size N.
+    pixel_size : float
+        Å.
+    limit : float, optional
+        Resolution limit of a refinement in Å; without it there are no stages.
+
+    Returns
+    -------
+    CoefficientPlan
+    """
+    resolutions = _stage_resolutions(box, pixel_size, limit)
+    radii = [limit_radius(box, pixel_size, resolution) for resolution in resolutions]
+    ky, kx = np.mgrid[-(box // 2) : box // 2 + 1, 0 : box // 2 + 1]
+    ky, kx = ky.ravel(), kx.ravel()
+    distance = np.hypot(kx, ky)
+    # On the column kx = 0 both members of a pair are present: keep the one with ky > 0. The Nyquist row and column
+    # of an even box have no partner with a sign of its own and are left out.
+    keep = (distance <= box / 2) & ((kx > 0) | (ky > 0))
+    keep &= (2 * kx < box) & (2 * np.abs(ky) < box)
+    kx, ky, distance = kx[keep], ky[keep], distance[keep]
+    stage = np.searchsorted(np.asarray(radii), distance, side="left")
+    order = np.lexsort((kx, ky, stage))
+    kx, ky, distance = kx[order], ky[order], distance[order]
+    counts = np.cumsum(np.bincount(stage, minlength=len(radii)))
+    return CoefficientPlan(
+        box=box,
+        pixel_size=pixel_size,
+        kx=kx.astype(np.float32),
+        ky=ky.astype(np.float32),
+        flat=(ky % box) * (box // 2 + 1) + kx,
+        shell=np.minimum(np.rint(distance).astype(np.int64), box // 2),
+        stages=tuple((r, int(n)) for r, n in zip(resolutions, counts, strict=False)),
+    )
+
+
+def _stage_resolutions(box: int, pixel_size: float, limit: float | None) -> list[float]:
+    if limit is None:
+        return []
+    coarser = [s for s in STAGES if s > limit and box * pixel_size / s >= FEWEST_STAGE_RADIUS]
+    return [*coarser, limit]
+
+
+def limit_radius(box: int, pixel_size: float, limit: float) -> float:
+    """Radius in Fourier pixels of a resolution limit in Å, at most half the box."""
+    return min(box * pixel_size / limit, box / 2)
+
+
+def oversampling(box: int, pixel_size: float, diameter: float) -> float:
+    """Padding factor of the Fourier volumes that interpolation needs.
+
+    Linear interpolation between Fourier pixels is good while the particle fills up to half of the (padded) box.
+
+    Parameters
+    ----------
+    box : int
+    pixel_size, diameter : float
+        Å.
+
+    Returns
+    -------
+    float
+        1, 1.5 or 2.
+    """
+    fill = diameter / (box * pixel_size)
+    return next((factor for factor in (1.0, 1.5) if fill <= 0.5 * factor), 2.0)
+
+
+def padded_box(box: int, factor: float) -> int:
+    """Size of the padded volume: the box itself without padding, else an even number of voxels."""
+    return box if factor == 1.0 else 2 * math.ceil(factor * box / 2)

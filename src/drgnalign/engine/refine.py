@@ -1,0 +1,177 @@
+"""Local refinement of particle poses against a pair of references."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.engine.images import coefficient_batches
+from drgnalign.engine.kernels import Image, Reference, new_phases
+from drgnalign.engine.plan import CoefficientPlan, coefficient_plan, limit_radius
+from drgnalign.engine.pose_search import refine_pose
+from drgnalign.engine.reconstruct import HalfMapSums
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.geometry import angular_distance
+from drgnalign.particles import Particles
+
+# Most steps in the first stage, in those between, and at the limit. A reference that fits badly, such as the
+# consensus to a rare state, needs many at the limit; others stop early.
+FIRST_STEPS, STEPS, LAST_STEPS = 3, 2, 8
+# Å: particles that match badly are scanned at this resolution.
+SCAN_RESOLUTION = 20.0
+# A particle that ends up further from the box centre than this share of the box is taken back.
+FARTHEST = 0.5
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What became of each particle's pose.
+
+    Attributes
+    ----------
+    rotations : (N, 3, 3) float64
+    displacements : (N, 2) float64
+        Pixels.
+    score_before, score_after : (N,) float64
+        Log-likelihood gained over 'no signal' at the given and the refined pose, in nats.
+    accepted : (N,) bool
+        False where no better pose was found and the given one stands.
+    """
+
+    rotations: NDArray[np.float64]
+    displacements: NDArray[np.float64]
+    score_before: NDArray[np.float64]
+    score_after: NDArray[np.float64]
+    accepted: NDArray[np.bool_]
+
+    def apply_to(self, particles: Particles) -> Particles:
+        """The particles with refined poses and the columns drgnScoreBefore, drgnScore, drgnAccepted (0/1),
+        drgnRotationChange (degrees) and drgnShiftChange (Å)."""
+        refined = particles.with_poses(self.rotations, self.displacements)
+        moved = np.linalg.norm(self.displacements - particles.displacements(), axis=1) * particles.pixel_size
+        refined.table["drgnScoreBefore"] = self.score_before
+        refined.table["drgnScore"] = self.score_after
+        refined.table["drgnAccepted"] = self.accepted.astype(np.int64)
+        refined.table["drgnRotationChange"] = angular_distance(particles.rotations(), self.rotations)
+        refined.table["drgnShiftChange"] = moved
+        return refined
+
+
+def check_limit(limit: float, particles: Particles) -> None:
+    """Refuse a resolution limit that the pixel size does not carry.
+
+    Raises
+    ------
+    InputError
+        The limit (Å) is finer than Nyquist.
+    """
+    nyquist = 2 * particles.pixel_size
+    if limit < nyquist:
+        raise InputError(
+            particles.path,
+            f"the resolution limit {limit:g} Å is beyond Nyquist ({nyquist:g} Å at {particles.pixel_size:g} Å/px)",
+            f"use a limit of {nyquist:g} Å or coarser, or images with smaller pixels",
+        )
+
+
+def refine_particles(
+    particles: Particles,
+    source: ImageSource,
+    references: tuple[Reference, Reference],
+    noise: NDArray[np.float64],
+    limit: float,
+    padding: float,
+) -> tuple[Refinement, HalfMapSums]:
+    """Refine every particle against its half set's reference and add it, at its new pose, to a reconstruction.
+
+    Each image is read once; memory is one batch, the two references and the sums, whatever the number of
+    particles.
+
+    Parameters
+    ----------
+    particles : Particles
+    source : ImageSource
+    references : pair of Reference
+        For half sets 1 and 2, made for the same limit.
+    noise : (groups, N//2 + 1) float64
+        See `drgnalign.engine.noise.estimate_noise`.
+    limit : float
+        Å.
+    padding : float
+        Of the reconstruction.
+
+    Returns
+    -------
+    Refinement, HalfMapSums
+
+    Raises
+    ------
+    InputError
+        The limit is beyond Nyquist.
+    """
+    check_limit(limit, particles)
+    plan = coefficient_plan(particles.box, particles.pixel_size, limit)
+    search = _Search(plan)
+    sums = HalfMapSums(particles.box, particles.pixel_size, padding)
+    start = particles.displacements()
+    rotations, displacements = particles.rotations(), start.copy()
+    before, after = np.zeros(len(particles)), np.zeros(len(particles))
+    half_sets, groups = particles.half_sets(), particles.optics_rows()
+    inverse_sigma = (1.0 / np.sqrt(noise))[:, plan.shell].astype(np.float32)
+    for batch in coefficient_batches(particles, source, plan, "refine"):
+        rows, weights = batch.rows, inverse_sigma[groups[batch.rows]]
+        used = slice(0, search.counts[-1])
+        data, weighted_ctf = batch.data[:, used] * weights[:, used], batch.ctf[:, used] * weights[:, used]
+        for i, row in enumerate(rows):
+            pose = rotations[row].copy(), displacements[row].copy()
+            reference = references[half_sets[row] - 1]
+            before[row], after[row] = search(reference, data[i], weighted_ctf[i], *pose)
+            if np.abs(pose[1]).max() <= FARTHEST * particles.box and np.isfinite(pose[0]).all():
+                rotations[row], displacements[row] = pose
+            else:
+                after[row] = before[row]
+        sums.insert(plan, batch, rotations[rows], displacements[rows], weights**2, half_sets[rows])
+    return Refinement(rotations, displacements, before, after, after > before), sums
+
+
+class _Search:
+    """The settings and scratch space of `refine_pose` for one plan; calling it refines one pose in place."""
+
+    def __init__(self, plan: CoefficientPlan) -> None:
+        box, pixel_size = plan.box, plan.pixel_size
+        resolutions = [resolution for resolution, _ in plan.stages]
+        self.box = box
+        self.counts = np.array([count for _, count in plan.stages])
+        self.kx, self.ky = plan.kx[: self.counts[-1]], plan.ky[: self.counts[-1]]
+        self.steps = np.array([FIRST_STEPS, *[STEPS] * len(plan.stages)][: len(plan.stages)])
+        self.steps[-1] = LAST_STEPS
+        # A step longer than a quarter of a stage's wavelength would leave the maximum's basin.
+        self.largest_shifts = np.array([box / (4 * limit_radius(box, pixel_size, r)) for r in resolutions])
+        scan_resolution, self.scan_count = plan.stage_near(SCAN_RESOLUTION)
+        self.scan_spacing = box / (4 * limit_radius(box, pixel_size, scan_resolution))
+        self.phases = new_phases(box)
+
+    def __call__(
+        self,
+        reference: Reference,
+        data: NDArray[np.complex64],
+        weighted_ctf: NDArray[np.float32],
+        rotation: NDArray[np.float64],
+        displacement: NDArray[np.float64],
+    ) -> tuple[float, float]:
+        image = Image(self.box, self.kx, self.ky, data, weighted_ctf)
+        return refine_pose(
+            reference,
+            image,
+            self.counts,
+            self.steps,
+            self.largest_shifts,
+            self.scan_count,
+            self.scan_spacing,
+            rotation,
+            displacement,
+            self.phases,
+        )

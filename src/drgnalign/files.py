@@ -1,0 +1,40 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from drgnalign.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside `path`, which takes its place when the block ends without an exception.
+
+    Parameters
+    ----------
+    path : path
+        Final name; its folder must exist and be writable.
+
+    Yields
+    ------
+    Path
+        Temporary name with the same suffix.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(path, "its folder does not exist or cannot be written", "create the folder or choose another")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

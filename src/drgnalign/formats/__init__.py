@@ -1,0 +1,1 @@
+"""File formats: file ↔ particle table or arrays, nothing else."""

@@ -1,0 +1,330 @@
+"""MRC image stacks and volumes (MRC2014, and the older headers that programs still write).
+
+Cheng et al. (2015), J. Struct. Biol. 192, 146. Stacks are memory-mapped and read image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import ArrayLike, NDArray
+
+from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.files import atomic_path
+from drgnalign.particles import Particles
+
+ImageArray = NDArray[np.float32]
+
+DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+# No image is this wide, and every plausible width read in the wrong byte order is wider.
+WIDTH_LIMIT = 65536
+OPEN_STACKS = 64
+
+
+@dataclass(frozen=True)
+class StackHeader:
+    """What is needed to read a stack or volume.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        (sections, rows, columns).
+    dtype : numpy dtype
+        Of the stored values, with their byte order.
+    offset : int
+        Bytes before the first value.
+    pixel_size : float or None
+        Å/px along a row; None where the header does not say.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    offset: int
+    pixel_size: float | None
+
+    def map(self) -> np.memmap:
+        """The stored values, (sections, rows, columns), read-only."""
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+def read_header(path: str | Path) -> StackHeader:
+    """Read and check a header; the machine stamp, which some programs leave empty, is not needed.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    StackHeader
+
+    Raises
+    ------
+    InputError
+        No such file, not an MRC file of a mode that can be read (0, 1, 2, 6, 12), or fewer bytes than the
+        header announces.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "no such file", "check the path")
+    with path.open("rb") as file:
+        block = file.read(HEADER_DTYPE.itemsize)
+    for order in "<>":
+        if len(block) == HEADER_DTYPE.itemsize:
+            header = np.frombuffer(block, HEADER_DTYPE.newbyteorder(order))[0]
+            if 0 < header["nx"] < WIDTH_LIMIT and 0 < header["ny"] < WIDTH_LIMIT and header["mode"] in DTYPES:
+                return _checked(path, header, np.dtype(order + DTYPES[int(header["mode"])]))
+    raise InputError(path, "is not an MRC file of mode 0, 1, 2, 6 or 12", "convert it to MRC, mode 2")
+
+
+def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
+    columns, rows, sections, extended = (int(header[field]) for field in ("nx", "ny", "nz", "nsymbt"))
+    offset = HEADER_DTYPE.itemsize + extended
+    complete = (path.stat().st_size - offset) // (columns * rows * dtype.itemsize)
+    if sections < 1 or extended < 0 or complete < sections:
+        problem = f"is truncated: {max(complete, 0)} complete images of the {sections} in its header"
+        raise InputError(path, problem, "copy or write the file again")
+    width, intervals = float(header["cella"]["x"]), int(header["mx"])
+    pixel_size = width / intervals if width > 0 and intervals > 0 else None
+    return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size)
+
+
+def find_stack(name: str, root: Path) -> Path:
+    """Where a stack is: as named if that is absolute, else in `root`, else in `root` without its folders.
+
+    Parameters
+    ----------
+    name : str
+    root : Path
+
+    Returns
+    -------
+    Path
+        The first that exists; if none does, the first looked for.
+    """
+    path = root / name
+    beside = root / Path(name).name
+    return beside if not path.exists() and beside.exists() and not Path(name).is_absolute() else path
+
+
+class ImageSource:
+    """Images of a particle set, read from their stacks as they are needed.
+
+    Parameters
+    ----------
+    particles : Particles
+        With ``rlnImageSize``. Groups whose ``drgnContrast`` is ``dark`` are multiplied by −1; without that
+        column images come as they are stored.
+    root : path
+        Folder that relative stack names refer to.
+    """
+
+    def __init__(self, particles: Particles, root: str | Path) -> None:
+        self.box = particles.box
+        numbers, names = particles.image_locations()
+        self._slices = numbers - 1
+        self._stack_of, stacks = pd.factorize(names)
+        self._paths = [find_stack(name, Path(root)) for name in stacks]
+        self._signs = _signs(particles)
+        # Ten thousand stacks cannot all be open; each map holds a file descriptor.
+        self._stack = lru_cache(maxsize=OPEN_STACKS)(self._open)
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def read(self, rows: ArrayLike) -> ImageArray:
+        """Read the images of some particles, white protein.
+
+        Parameters
+        ----------
+        rows : (n,) array_like of int
+            Rows of the particle table, in any order.
+
+        Returns
+        -------
+        (n, box, box) float32
+            In the order of `rows`; the only memory used is this array.
+
+        Raises
+        ------
+        InputError
+            A stack is missing, truncated, too short, of another box, or holds NaN or infinite pixels.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        images = np.empty((len(rows), self.box, self.box), np.float32)
+        for k in np.lexsort((self._slices[rows], self._stack_of[rows])):
+            row = rows[k]
+            stack, index = int(self._stack_of[row]), int(self._slices[row])
+            images[k] = self._stored_image(stack, index)
+            if not np.isfinite(images[k]).all():
+                problem = f"image {index + 1} holds NaN or infinite pixels"
+                raise InputError(self._paths[stack], problem, "remove the particle")
+            images[k] *= self._signs[row]
+        return images
+
+    def _stored_image(self, stack: int, index: int) -> NDArray:
+        stored = self._stack(stack)
+        if index >= len(stored):
+            problem = f"has no image {index + 1}: it holds {len(stored)}"
+            raise InputError(self._paths[stack], problem, "give the stack that the particles come from")
+        return stored[index]
+
+    def _open(self, stack: int) -> np.memmap:
+        header = read_header(self._paths[stack])
+        if header.shape[1:] != (self.box, self.box):
+            problem = f"images are {header.shape[2]} × {header.shape[1]} px, not {self.box} × {self.box}"
+            raise InputError(header.path, problem, "give stacks of one box size")
+        return header.map()
+
+
+def _signs(particles: Particles) -> ImageArray:
+    if "drgnContrast" not in particles.optics:
+        return np.ones(len(particles), np.float32)
+    dark = (particles.optics["drgnContrast"] == "dark").to_numpy()
+    return np.where(dark[particles.optics_rows()], np.float32(-1), np.float32(1))
+
+
+class StackWriter:
+    """Writes a float32 stack image by image; a context manager.
+
+    The stack appears under its name when the block ends, with all its images, and not at all if it ends by an
+    exception.
+
+    Parameters
+    ----------
+    path : path
+    count : int
+        Number of images that will be written.
+    box : int
+        px.
+    pixel_size : float
+        Å/px.
+    """
+
+    def __init__(self, path: str | Path, count: int, box: int, pixel_size: float) -> None:
+        self.path = Path(path)
+        self.shape = (count, box, box)
+        self.pixel_size = pixel_size
+        self.written = 0
+        self._cleanup = ExitStack()
+        self._file: BinaryIO
+
+    def __enter__(self) -> StackWriter:
+        with ExitStack() as cleanup:
+            temporary = cleanup.enter_context(atomic_path(self.path))
+            self._file = cleanup.enter_context(temporary.open("wb"))
+            self._file.write(_header(self.shape, self.pixel_size, sections_per_volume=1))
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def append(self, images: ArrayLike) -> None:
+        """Write the next images, (n, box, box).
+
+        Raises
+        ------
+        DrgnalignError
+            They are of another box, or more than announced.
+        """
+        block = np.ascontiguousarray(images, dtype="<f4")
+        self.written += len(block)
+        if block.shape[1:] != self.shape[1:] or self.written > self.shape[0]:
+            raise self._miscount(f"images of shape {block.shape[1:]}, {self.written} in all, were written")
+        self._file.write(block.data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None and self.written != self.shape[0]:
+            with self._cleanup:
+                raise self._miscount(f"{self.written} images were written")
+        self._cleanup.__exit__(kind, error, traceback)
+
+    def _miscount(self, done: str) -> DrgnalignError:
+        problem = f"{done} to a stack of {self.shape}"
+        return DrgnalignError(self.path, problem, "report this as a bug in drgnalign")
+
+
+def read_volume(path: str | Path) -> tuple[ImageArray, float]:
+    """Read a map.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    volume : (z, y, x) float32
+    pixel_size : float
+        Å.
+
+    Raises
+    ------
+    InputError
+        As `read_header`, or no voxel size in the header, or values that are NaN or infinite.
+    """
+    header = read_header(path)
+    if header.pixel_size is None:
+        raise InputError(header.path, "its header has no voxel size", "write the voxel size into the header")
+    volume = np.array(header.map(), dtype=np.float32, order="C")
+    if not np.isfinite(volume).all():
+        raise InputError(header.path, "holds NaN or infinite values", "make the map again")
+    return volume, header.pixel_size
+
+
+def write_volume(path: str | Path, volume: ArrayLike, pixel_size: float) -> None:
+    """Write a map (mode 2), under a temporary name first.
+
+    Parameters
+    ----------
+    path : path
+    volume : (z, y, x) array_like
+    pixel_size : float
+        Å.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or cannot be written.
+    """
+    values = np.ascontiguousarray(volume, dtype="<f4")
+    statistics = (values.min(), values.max(), values.mean(dtype=np.float64), values.std(dtype=np.float64))
+    header = _header(values.shape, pixel_size, sections_per_volume=values.shape[0], statistics=statistics)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        file.write(values.data)
+
+
+def _header(
+    shape: tuple[int, ...],
+    pixel_size: float,
+    *,
+    sections_per_volume: int,
+    statistics: Iterable[float] = (0.0, -1.0, -2.0, -1.0),
+) -> bytes:
+    """An MRC2014 header, without mrcfile's date in it; the default statistics mean "not known"."""
+    header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
+    header["nz"], header["ny"], header["nx"] = shape
+    header["mode"] = 2
+    header["mx"], header["my"], header["mz"] = shape[2], shape[1], sections_per_volume
+    header["cella"] = tuple(n * pixel_size for n in (shape[2], shape[1], sections_per_volume))
+    header["cellb"] = (90.0, 90.0, 90.0)
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = statistics
+    header["ispg"] = 0 if sections_per_volume == 1 else 1
+    header["nversion"] = 20141
+    header["map"] = b"MAP "
+    header["machst"] = (0x44, 0x44, 0, 0)
+    header["nlabl"] = 1
+    header["label"][0] = b"drgnalign"
+    return header.tobytes()

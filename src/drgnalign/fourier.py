@@ -1,0 +1,140 @@
+"""Fourier transforms of centred images and volumes, shells and soft masks.
+
+Images are (row = y, column = x), volumes (z, y, x), both centred on index N//2. Transforms are taken of the
+``ifftshift``-ed array, so that a centred object has no linear phase, for odd boxes too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+ComplexArray = NDArray[np.complexfloating]
+
+
+def rfft_images(images: FloatArray) -> ComplexArray:
+    """Half-plane transforms of centred images.
+
+    Parameters
+    ----------
+    images : (n, N, N) float array
+
+    Returns
+    -------
+    (n, N, N//2+1) complex array
+        Element (i, ky, kx), rows in ``fftfreq`` order; complex64 of float32 images.
+    """
+    return scipy.fft.rfft2(np.fft.ifftshift(images, axes=(-2, -1)))
+
+
+def irfft_images(transforms: ComplexArray, box: int) -> FloatArray:
+    """Centred images of half-plane transforms; the inverse of `rfft_images`."""
+    return np.fft.fftshift(scipy.fft.irfft2(transforms, s=(box, box)), axes=(-2, -1))
+
+
+def rfft_volume(volume: FloatArray) -> ComplexArray:
+    """Half-space transform (N, N, N//2+1) of a centred volume (z, y, x)."""
+    return scipy.fft.rfftn(np.fft.ifftshift(volume))
+
+
+def irfft_volume(transform: ComplexArray, box: int) -> FloatArray:
+    """Centred volume of a half-space transform; the inverse of `rfft_volume`."""
+    return np.fft.fftshift(scipy.fft.irfftn(transform, s=(box, box, box)))
+
+
+def shell_numbers(box: int, dimensions: int) -> NDArray[np.int64]:
+    """Nearest integer radius, in Fourier pixels, of each coefficient of a real transform.
+
+    Parameters
+    ----------
+    box : int
+        Real-space size N.
+    dimensions : int
+        2 for images, 3 for volumes.
+
+    Returns
+    -------
+    int array of the transform's shape
+    """
+    full = np.fft.fftfreq(box, 1.0 / box)
+    half = np.arange(box // 2 + 1, dtype=float)
+    axes = np.meshgrid(*[full] * (dimensions - 1), half, indexing="ij", sparse=True)
+    return np.rint(np.sqrt(sum(axis**2 for axis in axes))).astype(np.int64)
+
+
+def half_plane_multiplicity(box: int) -> NDArray[np.float64]:
+    """How often each column of a real transform stands in the full one: 1 on self-conjugate columns, else 2."""
+    weights = np.full(box // 2 + 1, 2.0)
+    weights[0] = 1.0
+    if box % 2 == 0:
+        weights[-1] = 1.0
+    return weights
+
+
+def crop_images(images: FloatArray, box: int) -> FloatArray:
+    """Down-sample centred images by cutting off their high frequencies; grey values keep their scale.
+
+    Parameters
+    ----------
+    images : (n, N, N) float array
+    box : int
+        New size, even or odd, at most N.
+
+    Returns
+    -------
+    (n, box, box) float array
+    """
+    old = images.shape[-1]
+    if box == old:
+        return images
+    transforms = rfft_images(images)
+    half = box // 2
+    rows = np.concatenate([np.arange(0, (box + 1) // 2), np.arange(old - half, old)])
+    cropped = transforms[:, rows, : half + 1]
+    return irfft_images(cropped, box) * (box / old) ** 2
+
+
+def resize_volume(volume: FloatArray, box: int) -> FloatArray:
+    """Change a centred volume's sampling by cropping or zero-padding its transform; grey values keep their scale.
+
+    Parameters
+    ----------
+    volume : (N, N, N) float array
+    box : int
+        New size over the same field of view.
+
+    Returns
+    -------
+    (box, box, box) float array
+    """
+    old = volume.shape[0]
+    if box == old:
+        return volume
+    transform = np.fft.fftshift(rfft_volume(volume), axes=(0, 1))
+    # Equal counts on both sides of zero: the unpaired Nyquist plane of even boxes is left out.
+    half = (min(old, box) - 1) // 2
+    result = np.zeros((box, box, box // 2 + 1), dtype=transform.dtype)
+    take = slice(old // 2 - half, old // 2 + half + 1)
+    put = slice(box // 2 - half, box // 2 + half + 1)
+    result[put, put, : half + 1] = transform[take, take, : half + 1]
+    return irfft_volume(np.fft.ifftshift(result, axes=(0, 1)), box) * (box / old) ** 3
+
+
+def radius_grid(box: int, dimensions: int) -> NDArray[np.float32]:
+    """Distance in pixels of every pixel or voxel from the centre N//2."""
+    axis = (np.arange(box) - box // 2).astype(np.float32)
+    axes = np.meshgrid(*[axis] * dimensions, indexing="ij", sparse=True)
+    return np.sqrt(sum(a**2 for a in axes))
+
+
+def soft_sphere(box: int, radius: float, edge: float, dimensions: int = 3) -> NDArray[np.float32]:
+    """Mask that is 1 within `radius` pixels and falls to 0 over `edge` pixels as a raised cosine."""
+    return raised_cosine(radius_grid(box, dimensions) - radius, edge)
+
+
+def raised_cosine(distance: FloatArray, edge: float) -> NDArray[np.float32]:
+    """1 where `distance` ≤ 0, 0 where it is ≥ `edge`, a raised cosine between."""
+    phase = np.clip(distance / edge, 0.0, 1.0)
+    return (0.5 + 0.5 * np.cos(np.pi * phase)).astype(np.float32)

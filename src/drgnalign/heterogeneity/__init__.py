@@ -1,0 +1,1 @@
+"""What differs between particles: cryoDRGN's latent space, its pictures, its clusters and its maps."""

@@ -1,0 +1,168 @@
+"""Clusters of particles in latent space or in an embedding of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.cluster import DBSCAN, KMeans
+from sklearn.metrics import silhouette_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+
+from drgnalign.errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+METHODS = ("kmeans", "gmm", "dbscan", "hdbscan")
+SILHOUETTE_SAMPLE = 5000
+
+
+def cluster(points: ArrayLike, method: str, k: int, seed: int) -> IntArray:
+    """Group points.
+
+    Parameters
+    ----------
+    points : (N, d) array_like
+    method : {'kmeans', 'gmm', 'dbscan', 'hdbscan'}
+        The last two find the number of clusters by themselves and may leave points unassigned.
+    k : int
+        Number of clusters for the first two.
+    seed : int
+
+    Returns
+    -------
+    (N,) int64
+        1…K in the order of falling size, 0 where a point belongs to no cluster.
+
+    Raises
+    ------
+    InputError
+        Unknown method, points that are not finite, or a `k` that is not within 1…N.
+    """
+    data = np.asarray(points, dtype=np.float64)
+    if not np.isfinite(data).all():
+        raise InputError(None, "points to cluster are not finite", "check the training and the embedding")
+    settings = cluster_settings(data, method)
+    if method in ("kmeans", "gmm") and not 1 <= k <= len(data):
+        raise InputError(
+            None, f"{k} clusters cannot be made of {len(data)} particles", f"choose k within 1…{len(data)}"
+        )
+    return _order_by_size(_raw_labels(data, method, k, seed, settings))
+
+
+def cluster_settings(points: ArrayLike, method: str) -> dict[str, float]:
+    """Settings of a method that are fixed or derived from the points; `cluster` uses these.
+
+    For ``dbscan``, ``min_samples`` is 5 d and ``eps`` the knee of the sorted distances to that neighbour; with the
+    usual 2 d (Sander et al. 1998) the knee breaks UMAPs of four known groups into dozens of pieces. For
+    ``hdbscan``, a cluster has at least 1 % of the particles and at least 50, or 10 % (at least 5) of sets with
+    fewer than 500.
+
+    Parameters
+    ----------
+    points : (N, d) array_like
+    method : {'kmeans', 'gmm', 'dbscan', 'hdbscan'}
+
+    Returns
+    -------
+    dict of str to number
+
+    Raises
+    ------
+    InputError
+        Unknown method.
+    """
+    data = np.asarray(points, dtype=np.float64)
+    if method == "kmeans":
+        return {"n_init": 10}
+    if method == "gmm":
+        return {"n_init": 3}
+    if method == "dbscan":
+        min_samples = min(5 * data.shape[1], len(data))
+        return {"min_samples": min_samples, "eps": _knee_of_neighbour_distances(data, min_samples)}
+    if method == "hdbscan":
+        return {"min_cluster_size": min(max(50, len(data) // 100), max(5, len(data) // 10))}
+    raise InputError(None, f"there is no clustering method '{method}'", f"choose one of {', '.join(METHODS)}")
+
+
+def silhouette(points: ArrayLike, labels: ArrayLike, seed: int) -> float | None:
+    """Mean silhouette of the assigned points, on at most 5,000 of them.
+
+    Parameters
+    ----------
+    points : (N, d) array_like
+    labels : (N,) array_like of int
+        0 = unassigned.
+    seed : int
+
+    Returns
+    -------
+    float or None
+        -1 (wrong) … 1 (well separated); None where there are fewer than two clusters.
+    """
+    labels = np.asarray(labels)
+    assigned = np.flatnonzero(labels)
+    if len(assigned) > SILHOUETTE_SAMPLE:
+        assigned = np.random.default_rng(seed).choice(assigned, SILHOUETTE_SAMPLE, replace=False)
+    sample = labels[assigned]
+    if not 2 <= len(np.unique(sample)) < len(sample):
+        return None
+    return float(silhouette_score(np.asarray(points)[assigned], sample))
+
+
+def nearest_to_centroids(points: ArrayLike, labels: ArrayLike) -> dict[int, int]:
+    """The particle nearest the mean of each cluster.
+
+    Parameters
+    ----------
+    points : (N, d) array_like
+    labels : (N,) array_like of int
+        0 = unassigned.
+
+    Returns
+    -------
+    dict of int to int
+        Row of the particle by cluster label, in the order of the labels.
+    """
+    points, labels = np.asarray(points, dtype=np.float64), np.asarray(labels)
+    nearest = {}
+    for label in np.unique(labels[labels > 0]):
+        rows = np.flatnonzero(labels == label)
+        distances = np.linalg.norm(points[rows] - points[rows].mean(axis=0), axis=1)
+        nearest[int(label)] = int(rows[distances.argmin()])
+    return nearest
+
+
+def _raw_labels(data: FloatArray, method: str, k: int, seed: int, settings: dict[str, float]) -> IntArray:
+    if method == "kmeans":
+        return KMeans(k, random_state=seed, **settings).fit_predict(data)
+    if method == "gmm":
+        return GaussianMixture(k, covariance_type="full", random_state=seed, **settings).fit_predict(data)
+    if method == "dbscan":
+        return DBSCAN(**settings).fit_predict(data)
+    # The package: nine times as fast as scikit-learn's at 130,000 particles.
+    from hdbscan import HDBSCAN
+
+    return HDBSCAN(core_dist_n_jobs=1, **settings).fit_predict(data)
+
+
+def _knee_of_neighbour_distances(data: FloatArray, min_samples: int) -> float:
+    """Where the sorted curve of neighbour distances is farthest below the line between its ends."""
+    distances, _ = NearestNeighbors(n_neighbors=min_samples).fit(data).kneighbors(data)
+    curve = np.sort(distances[:, -1])
+    rise = curve[-1] - curve[0]
+    if rise == 0.0:
+        # Evenly spaced points: any positive distance will do, and it must be positive.
+        return float(max(curve[-1], np.finfo(float).tiny))
+    chord = np.linspace(0.0, 1.0, len(curve))
+    return float(curve[(chord - (curve - curve[0]) / rise).argmax()])
+
+
+def _order_by_size(raw: IntArray) -> IntArray:
+    """Labels 1…K by falling size from labels of any numbers; negative ones become 0."""
+    names, sizes = np.unique(raw[raw >= 0], return_counts=True)
+    labels = np.zeros(len(raw), dtype=np.int64)
+    for new, name in enumerate(names[np.argsort(-sizes, kind="stable")], start=1):
+        labels[raw == name] = new
+    return labels

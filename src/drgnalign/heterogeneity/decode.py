@@ -1,0 +1,64 @@
+"""Maps from cryoDRGN's decoder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import read_volume, write_volume
+from drgnalign.heterogeneity.train import run_cryodrgn
+
+
+def decode_volumes(latent_dir: Path, z: ArrayLike, outdir: Path, pixel_size: float, threads: int = 1) -> list[Path]:
+    """Evaluate the decoder at points of latent space.
+
+    White protein comes out with positive density, in the orientation of the particles' poses. cryoDRGN
+    ignores the mean of the images, so the zero level of these maps is arbitrary.
+
+    Parameters
+    ----------
+    latent_dir : path
+        Folder with ``weights.pkl`` and ``config.yaml`` of a training; it may have been moved since.
+    z : (M, zdim) array_like
+        Points of latent space.
+    outdir : path
+        Folder to write the maps and ``eval_vol.log`` into.
+    pixel_size : float
+        Å, of the stack that was trained on.
+    threads : int
+        CPU threads.
+
+    Returns
+    -------
+    list of Path
+        ``vol_001.mrc`` … in the order of `z`: float32 (box, box, box), order (z, y, x), centre box//2.
+
+    Raises
+    ------
+    InputError
+        `z` is empty or not finite.
+    DrgnalignError
+        cryoDRGN is missing or fails.
+    """
+    points = np.atleast_2d(np.asarray(z, dtype=np.float64))
+    if points.size == 0 or not np.isfinite(points).all():
+        raise InputError(latent_dir, "there is no finite point of latent space to decode", "check the training")
+    outdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=outdir, prefix=".decoding-") as folder:
+        work = Path(folder)
+        np.savetxt(work / "z.txt", points)
+        command = ["eval_vol", latent_dir / "weights.pkl", "-c", latent_dir / "config.yaml"]
+        command += ["--zfile", work / "z.txt", "-o", work, "--Apix", pixel_size]
+        run_cryodrgn(command, outdir / "eval_vol.log", threads)
+        paths = []
+        for number in range(1, len(points) + 1):
+            name = f"vol_{number:03d}.mrc"
+            # cryoDRGN leaves the machine stamp empty, which strict readers refuse: written anew.
+            volume, _ = read_volume(work / name)
+            write_volume(outdir / name, volume, pixel_size)
+            paths.append(outdir / name)
+    return paths

@@ -1,0 +1,223 @@
+"""Pictures of latent space: principal components and UMAP in two and three dimensions."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.files import atomic_path
+
+FloatArray = NDArray[np.float64]
+
+START_FILE = "embedding.npz"
+# As cryoDRGN's own analysis.
+N_NEIGHBORS = 15
+MIN_DIST = 0.1
+PC1_POINTS = 6
+PC1_PERCENTILES = (5.0, 95.0)
+
+
+@dataclass
+class Embedding:
+    """Coordinates of N particles.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a particle: ``row``, ``z0`` …, ``pc1`` …, ``umap2_1``, ``umap2_2``, ``umap3_1`` … ``umap3_3``.
+    explained_variance : (C,) float64
+        Fraction of the variance along each principal component.
+    pc1_z : (6, zdim) float64
+        Points of latent space on the first principal component through the mean, evenly spaced from the 5th
+        to the 95th percentile of the particles.
+    """
+
+    table: pd.DataFrame
+    explained_variance: FloatArray
+    pc1_z: FloatArray
+
+
+def embed(z: ArrayLike, previous: Path | None, seed: int, outdir: Path) -> Embedding:
+    """Principal components and UMAP of latent variables, comparable with the previous round's.
+
+    Writes ``embedding.csv`` (the table), ``embedding.json`` (explained variance, settings), ``pc1_z.txt`` and
+    ``embedding.npz`` (what the next round starts from).
+
+    UMAP starts from the previous round's embedding, or from the first principal components: unlike the
+    spectral start they exist for any number of particles and for graphs in pieces, and need no iterative
+    eigensolver. The exact nearest neighbours are found once for both maps, without random trees.
+
+    Parameters
+    ----------
+    z : (N, zdim) array_like
+        Latent means, in the particles' order.
+    previous : path or None
+        `outdir` of the previous round.
+    seed : int
+    outdir : path
+
+    Returns
+    -------
+    Embedding
+
+    Raises
+    ------
+    DrgnalignError
+        Latent variables that are not finite or all the same.
+    InputError
+        Fewer than three particles, or a previous embedding of another number of particles.
+    """
+    latent = np.asarray(z, dtype=np.float64)
+    _check_latent(latent)
+    start = None if previous is None else _read_start(previous / START_FILE, latent.shape)
+    pca = PCA(svd_solver="full").fit(latent)
+    components = pca.components_ * _component_signs(pca.components_, start)[:, None]
+    pcs = (latent - pca.mean_) @ components.T
+    if start is None:
+        umap2, umap3 = _umap(latent, [_pca_start(pcs, 2, seed), _pca_start(pcs, 3, seed)], seed)
+    else:
+        umap2, umap3 = _umap(latent, [start["umap2"], start["umap3"]], seed)
+    low, high = np.percentile(pcs[:, 0], PC1_PERCENTILES)
+    along = np.linspace(low, high, PC1_POINTS)
+    pc1_z = pca.mean_ + along[:, None] * components[0]
+    embedding = Embedding(_table(latent, pcs, umap2, umap3), pca.explained_variance_ratio_, pc1_z)
+    outdir.mkdir(parents=True, exist_ok=True)
+    _write(embedding, outdir, seed, started_from_previous=start is not None)
+    with atomic_path(outdir / START_FILE) as temporary:
+        np.savez(temporary, components=components, umap2=umap2, umap3=umap3)
+    return embedding
+
+
+def read_points(path: str | Path, space: str) -> FloatArray:
+    """Coordinates from ``embedding.csv`` to cluster particles on.
+
+    Parameters
+    ----------
+    path : path
+    space : {'z', 'umap2', 'umap3'}
+
+    Returns
+    -------
+    (N, d) float64
+
+    Raises
+    ------
+    InputError
+        The table has no such coordinates.
+    """
+    table = pd.read_csv(path, float_precision="round_trip")
+    pattern = r"^z\d+$" if space == "z" else rf"^{space}_\d+$"
+    points = table.filter(regex=pattern).to_numpy(dtype=np.float64)
+    if points.shape[1] == 0:
+        raise InputError(path, f"there are no coordinates '{space}' in it", "choose one of z, umap2, umap3")
+    return points
+
+
+def _check_latent(latent: FloatArray) -> None:
+    if latent.ndim != 2 or len(latent) < 3:
+        raise InputError(
+            None, f"latent variables of shape {latent.shape} cannot be embedded", "give 3 particles or more"
+        )
+    broken = np.flatnonzero(~np.isfinite(latent).all(axis=1))
+    if broken.size:
+        raise DrgnalignError(
+            None,
+            f"the latent vectors of {broken.size} of {len(latent)} particles are not finite: row {broken[0]}",
+            "the training diverged: lower the learning rate, and check the images for infinite pixels",
+        )
+    if not (latent.std(axis=0) > 0).any():
+        raise DrgnalignError(
+            None,
+            "all particles have the same latent variables",
+            "the training learnt nothing: train for more epochs or with a lower beta",
+        )
+
+
+def _read_start(path: Path, shape: tuple[int, ...]) -> dict[str, FloatArray]:
+    if not path.is_file():
+        raise InputError(path, "the previous round's embedding is missing", "give the folder of a finished embedding")
+    with np.load(path, allow_pickle=False) as arrays:
+        start = {name: np.asarray(arrays[name], dtype=np.float64) for name in ("components", "umap2", "umap3")}
+    if len(start["umap2"]) != shape[0] or start["components"].shape[1] != shape[1]:
+        raise InputError(
+            path,
+            f"it is of {len(start['umap2'])} particles in {start['components'].shape[1]} dimensions, "
+            f"now there are {shape[0]} in {shape[1]}",
+            "start afresh without the previous embedding",
+        )
+    return start
+
+
+def _component_signs(components: FloatArray, start: dict[str, FloatArray] | None) -> FloatArray:
+    """Signs that make components point where the previous ones did, or their largest entry positive."""
+    if start is None:
+        largest = np.abs(components).argmax(axis=1)
+        return np.sign(components[np.arange(len(components)), largest])
+    # copysign rather than sign: a component at right angles to its predecessor must not vanish.
+    return np.copysign(1.0, (components * start["components"]).sum(axis=1))
+
+
+def _pca_start(pcs: FloatArray, dimension: int, seed: int) -> FloatArray:
+    """First principal components; noise stands in for those that latent space has not got."""
+    noise = np.random.default_rng(seed).normal(size=(len(pcs), dimension))
+    usable = pcs[:, pcs.std(axis=0) > 0][:, :dimension]
+    noise[:, : usable.shape[1]] = usable
+    return noise
+
+
+def _umap(latent: FloatArray, starts: list[FloatArray], seed: int) -> list[NDArray[np.float32]]:
+    """One embedding for each start. UMAP itself scales a start to 0…10 along each axis."""
+    # Importing UMAP takes seconds (it compiles), which users of the rest should not pay.
+    from umap import UMAP
+
+    neighbors = min(N_NEIGHBORS, len(latent) - 1)
+    distances, indices = NearestNeighbors(n_neighbors=neighbors).fit(latent).kneighbors(latent)
+    embeddings = []
+    for start in starts:
+        with warnings.catch_warnings():
+            # It warns that new points cannot be placed without its own neighbour search.
+            warnings.filterwarnings("ignore", message=".*knn_search_index.*")
+            reducer = UMAP(
+                n_components=start.shape[1],
+                n_neighbors=neighbors,
+                min_dist=MIN_DIST,
+                init=start,
+                precomputed_knn=(indices, distances),
+                random_state=seed,
+                n_jobs=1,
+            )
+            embeddings.append(reducer.fit_transform(latent))
+    return embeddings
+
+
+def _table(latent: FloatArray, pcs: FloatArray, umap2: NDArray[np.float32], umap3: NDArray[np.float32]) -> pd.DataFrame:
+    columns: dict[str, NDArray[np.generic]] = {"row": np.arange(len(latent))}
+    columns |= {f"z{i}": values for i, values in enumerate(latent.T)}
+    for prefix, coordinates in (("pc", pcs), ("umap2_", umap2), ("umap3_", umap3)):
+        columns |= {f"{prefix}{i}": values for i, values in enumerate(coordinates.T, start=1)}
+    return pd.DataFrame(columns)
+
+
+def _write(embedding: Embedding, outdir: Path, seed: int, started_from_previous: bool) -> None:
+    report = {
+        "explained_variance": embedding.explained_variance.tolist(),
+        "n_neighbors": min(N_NEIGHBORS, len(embedding.table) - 1),
+        "min_dist": MIN_DIST,
+        "seed": seed,
+        "start": "previous" if started_from_previous else "pca",
+    }
+    with atomic_path(outdir / "embedding.csv") as temporary:
+        embedding.table.to_csv(temporary, index=False)
+    with atomic_path(outdir / "embedding.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1))
+    with atomic_path(outdir / "pc1_z.txt") as temporary:
+        np.savetxt(temporary, embedding.pc1_z)

@@ -1,0 +1,89 @@
+"""The same name for the same cluster from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass
+class Matching:
+    """How the clusters of a round follow from the previous round's.
+
+    Attributes
+    ----------
+    labels : (N,) int64
+        The current clusters under matched names, 0 = unassigned.
+    counterparts : dict
+        For each label in `labels` but 0, the previous cluster that it continues (the same number), or None.
+    ari : float or None
+        Adjusted Rand index over the particles assigned in both rounds; None where there are none.
+    overlap : DataFrame
+        Particles by previous label (rows) and label in `labels` (columns), 0 among both.
+    """
+
+    labels: IntArray
+    counterparts: dict[int, int | None]
+    ari: float | None
+    overlap: pd.DataFrame
+
+
+def match_labels(previous: ArrayLike, current: ArrayLike, used: Iterable[int] = ()) -> Matching:
+    """Rename clusters after those of the previous round with which they share most particles.
+
+    The one-to-one assignment maximises the number of shared particles (Hungarian method). A cluster that has
+    no counterpart gets the lowest number that no cluster ever had.
+
+    Parameters
+    ----------
+    previous, current : (N,) array_like of int
+        Labels of the same particles, 0 = unassigned.
+    used : iterable of int
+        Labels of all rounds so far; those in `previous` count by themselves.
+
+    Returns
+    -------
+    Matching
+
+    Raises
+    ------
+    ValueError
+        Different numbers of particles.
+    """
+    before, now = np.asarray(previous, dtype=np.int64), np.asarray(current, dtype=np.int64)
+    if before.shape != now.shape:
+        raise ValueError(f"labels of {before.size} and of {now.size} particles cannot be matched")
+    successors = _assign(before, now)
+    taken = {*used, *before.tolist(), 0}
+    unused = (label for label in count(1) if label not in taken)
+    labels = np.zeros_like(now)
+    counterparts: dict[int, int | None] = {}
+    for old_name in np.unique(now[now > 0]).tolist():
+        counterpart = successors.get(old_name)
+        label = next(unused) if counterpart is None else counterpart
+        labels[now == old_name] = label
+        counterparts[label] = counterpart
+    both = (before > 0) & (now > 0)
+    overlap = pd.crosstab(pd.Series(before, name="previous"), pd.Series(labels, name="current"))
+    ari = float(adjusted_rand_score(before[both], now[both])) if both.any() else None
+    return Matching(labels, dict(sorted(counterparts.items())), ari, overlap)
+
+
+def _assign(before: IntArray, now: IntArray) -> dict[int, int]:
+    """Previous label by current label, of pairs that share at least one particle."""
+    both = (before > 0) & (now > 0)
+    old, rows = np.unique(before[both], return_inverse=True)
+    new, columns = np.unique(now[both], return_inverse=True)
+    shared = np.zeros((len(old), len(new)), dtype=np.int64)
+    np.add.at(shared, (rows, columns), 1)
+    pairs = zip(*linear_sum_assignment(shared, maximize=True), strict=True)
+    return {int(new[column]): int(old[row]) for row, column in pairs if shared[row, column] > 0}

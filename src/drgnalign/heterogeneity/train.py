@@ -1,0 +1,247 @@
+"""Driver of cryoDRGN, which is run as a program and never imported: training on the current poses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.files import atomic_path
+from drgnalign.formats.cryodrgn import read_latent, write_ctf, write_poses
+from drgnalign.formats.mrc import read_header
+
+if TYPE_CHECKING:
+    from drgnalign.particles import Particles
+
+TRAINING_FILE = "training.json"
+# cryoDRGN restores the optimiser together with the weights, its learning rate included.
+FIXED_SETTINGS = ("box", "zdim", "layers", "nodes", "learning_rate")
+EPOCH_LINE = re.compile(
+    r"Epoch: (\d+) Average gen loss = ([^,\s]+), KLD = ([^,\s]+), total loss = ([^;\s]+); Finished in"
+)
+
+
+def train(
+    stack: Path,
+    particles: Particles,
+    box: int,
+    pixel_size: float,
+    previous: Path | None,
+    outdir: Path,
+    *,
+    zdim: int,
+    layers: int,
+    nodes: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    beta: float,
+    seed: int,
+    threads: int,
+) -> dict[str, Any]:
+    """Train cryoDRGN's variational autoencoder at the particles' present poses.
+
+    Parameters
+    ----------
+    stack : path
+        ``.mrcs`` file with the images of all particles in the table's order, white protein.
+    particles : Particles
+        Poses and CTF parameters.
+    box, pixel_size : int, float
+        Of `stack`, px and Å; the displacements in `particles` are in pixels of the original images.
+    previous : path or None
+        `outdir` of the previous round, from whose weights the training goes on; None starts afresh.
+    outdir : path
+        Folder to write ``weights.pkl``, ``z.pkl``, ``config.yaml``, ``train.log`` and ``training.json`` into.
+    zdim, layers, nodes : int
+        Dimensions of the latent variable; hidden layers of encoder and decoder and nodes in each.
+    epochs : int
+        Passes over the data, in addition to those of the previous rounds.
+    batch_size, learning_rate, beta, seed
+        cryoDRGN's ``-b``, ``--lr``, ``--beta`` and ``--seed``.
+    threads : int
+        CPU threads. One seed and one number of threads give one result, bit by bit, on a CPU.
+
+    Returns
+    -------
+    dict
+        The contents of ``training.json``: last epoch, losses per epoch, settings, version, device.
+
+    Raises
+    ------
+    InputError
+        The stack does not fit, or a setting differs from the previous round's network.
+    DrgnalignError
+        cryoDRGN is missing or fails, or its latent variables are not finite.
+    """
+    settings: dict[str, Any] = {
+        "box": box,
+        "zdim": zdim,
+        "layers": layers,
+        "nodes": nodes,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "beta": beta,
+        "seed": seed,
+        "threads": threads,
+    }
+    _check_stack(stack, len(particles), box)
+    first_epoch = 1 if previous is None else _last_epoch(previous, settings) + 1
+    outdir.mkdir(parents=True, exist_ok=True)
+    log = outdir / "train.log"
+    with tempfile.TemporaryDirectory(dir=outdir, prefix=".training-") as folder:
+        work = Path(folder)
+        write_poses(work / "poses.pkl", particles.rotations(), particles.displacements(), particles.box)
+        write_ctf(work / "ctf.pkl", particles, box, pixel_size)
+        command = ["train_vae", stack.resolve(), "--poses", work / "poses.pkl", "--ctf", work / "ctf.pkl"]
+        command += ["-o", work, "-n", first_epoch + epochs - 1, "--checkpoint", 0, "--no-analysis"]
+        command += ["--zdim", zdim, "--enc-layers", layers, "--dec-layers", layers]
+        command += ["--enc-dim", nodes, "--dec-dim", nodes, "--activation", "relu"]
+        command += ["-b", batch_size, "--lr", learning_rate, "--beta", beta, "--seed", seed]
+        if previous is not None:
+            command += ["--load", (previous / "weights.pkl").resolve()]
+        run_cryodrgn(command, log, threads)
+        _check_latent(work / "z.pkl", len(particles), log)
+        for name in ("weights.pkl", "z.pkl", "config.yaml"):
+            (work / name).replace(outdir / name)
+    report = _report(log.read_text(), first_epoch, settings)
+    with atomic_path(outdir / TRAINING_FILE) as temporary:
+        temporary.write_text(json.dumps(report, indent=1))
+    return report
+
+
+def run_cryodrgn(arguments: Sequence[object], log: Path, threads: int) -> None:
+    """Run ``cryodrgn`` and keep what it prints.
+
+    Parameters
+    ----------
+    arguments : sequence
+        Command and options; each is turned into a string.
+    log : path
+        File that receives standard output and standard error.
+    threads : int
+        CPU threads it may use.
+
+    Raises
+    ------
+    DrgnalignError
+        The program is missing or fails; the last lines of its log are quoted.
+    """
+    command = [str(find_cryodrgn()), *(str(argument) for argument in arguments)]
+    pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **pinned, "PYTHONUNBUFFERED": "1"},
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            if "Use cuda False" in line:
+                print(
+                    f"WARNING: no GPU found: cryodrgn {arguments[0]} runs on the CPU, which is much slower",
+                    file=sys.stderr,
+                )
+    if process.returncode != 0:
+        tail = "\n".join(f"    {line}" for line in log.read_text().splitlines()[-12:])
+        raise DrgnalignError(
+            log,
+            f"cryodrgn {arguments[0]} failed with status {process.returncode}:\n{tail}",
+            "see the full log",
+        )
+
+
+def find_cryodrgn() -> Path:
+    """The ``cryodrgn`` program: beside the running Python, else on the PATH.
+
+    Raises
+    ------
+    DrgnalignError
+        There is none.
+    """
+    beside = shutil.which("cryodrgn", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("cryodrgn")
+    if found is None:
+        raise DrgnalignError(
+            None,
+            "the program cryodrgn is not installed",
+            "install it with: pip install 'drgnalign[cryodrgn]' (or cryodrgn 4.3.1 anywhere on the PATH)",
+        )
+    return Path(found)
+
+
+def _check_stack(stack: Path, count: int, box: int) -> None:
+    shape = read_header(stack).shape
+    if shape != (count, box, box):
+        raise InputError(
+            stack,
+            f"the stack's shape is {shape} where {(count, box, box)} is expected (images, rows, columns)",
+            "give the down-sampled stack of these particles",
+        )
+    if box % 2:
+        raise InputError(stack, f"cryoDRGN needs an even box and got {box} px", "choose an even training box")
+
+
+def _last_epoch(previous: Path, settings: dict[str, Any]) -> int:
+    """Last epoch of the previous training, whose network must be the one that `settings` asks for."""
+    path = previous / TRAINING_FILE
+    if not path.is_file():
+        raise InputError(path, "the previous training's record is missing", "give the folder of a finished training")
+    record = json.loads(path.read_text())
+    for name in FIXED_SETTINGS:
+        before, now = record["settings"][name], settings[name]
+        if before != now:
+            raise InputError(
+                path,
+                f"{name} was {before} in the previous training and is {now} now",
+                f"keep {name} = {before}, or start afresh without the previous weights",
+            )
+    return int(record["epoch"])
+
+
+def _check_latent(path: Path, count: int, log: Path) -> None:
+    mu, _ = read_latent(path)
+    if len(mu) != count or not np.isfinite(mu).all():
+        raise DrgnalignError(
+            log,
+            f"cryoDRGN gave {len(mu)} latent variables for {count} particles, or some that are not finite",
+            "lower the learning rate; check the images for constant or infinite pixels",
+        )
+
+
+def _report(log: str, first_epoch: int, settings: dict[str, Any]) -> dict[str, Any]:
+    losses = [
+        {
+            "epoch": int(epoch),
+            "reconstruction": float(reconstruction),
+            "kld": float(kld),
+            "total": float(total),
+        }
+        for epoch, reconstruction, kld, total in EPOCH_LINE.findall(log)
+    ]
+    version = re.search(r"cryoDRGN (\d\S*)", log)
+    return {
+        "epoch": losses[-1]["epoch"],
+        "first_epoch": first_epoch,
+        "losses": losses,
+        "settings": settings,
+        "cryodrgn_version": version.group(1) if version else None,
+        "device": "cuda" if "Use cuda True" in log else "cpu",
+    }

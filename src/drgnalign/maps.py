@@ -1,0 +1,86 @@
+"""From two half maps to everything that is kept of a reconstruction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.reference import reliable_part
+from drgnalign.files import atomic_path
+from drgnalign.formats.mrc import write_volume
+from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
+from drgnalign.validation.fsc import FscResult, half_map_fsc
+
+FloatVolume = NDArray[np.float32]
+
+
+def write_maps(
+    half1: FloatVolume,
+    half2: FloatVolume,
+    pixel_size: float,
+    prefix: Path,
+    *,
+    mask: FloatVolume | None,
+    mask_name: str,
+    diameter: float,
+    mass_kda: float | None,
+) -> FscResult:
+    """Write half maps, filtered map, mask and FSC.
+
+    Parameters
+    ----------
+    half1, half2 : (N, N, N) float32
+        Unfiltered half maps.
+    pixel_size : float
+        Å.
+    prefix : Path
+        Files are PREFIX_half1.mrc, PREFIX_half2.mrc, PREFIX.mrc (filtered, for people to look at),
+        PREFIX_fsc.csv, PREFIX_resolution.json and, where no mask was given, PREFIX_mask.mrc.
+    mask : (N, N, N) float32, optional
+        Soft mask of the FSC; without it one is made from the maps.
+    mask_name : str
+        How the records call the mask.
+    diameter : float
+        Å, of the particle.
+    mass_kda : float, optional
+
+    Returns
+    -------
+    FscResult
+    """
+    if mask is None:
+        mask = particle_mask(0.5 * (half1 + half2), pixel_size, diameter, mass_kda)
+        mask_name = f"{prefix.name}_mask.mrc"
+        write_volume(prefix.with_name(mask_name), mask, pixel_size)
+    fsc = half_map_fsc(half1, half2, pixel_size, mask)
+    write_volume(prefix.with_name(f"{prefix.name}_half1.mrc"), half1, pixel_size)
+    write_volume(prefix.with_name(f"{prefix.name}_half2.mrc"), half2, pixel_size)
+    write_volume(prefix.with_name(f"{prefix.name}.mrc"), wiener_filtered(half1, half2, fsc.corrected), pixel_size)
+    table = fsc.table().assign(resolution_0143_angstrom=fsc.resolution, mask=mask_name)
+    with atomic_path(prefix.with_name(f"{prefix.name}_fsc.csv")) as temporary:
+        table.to_csv(temporary, index=False)
+    record = {
+        "resolution_angstrom": fsc.resolution,
+        "reaches_nyquist": fsc.reaches_nyquist,
+        "mean_fsc": float(fsc.corrected[1:].mean()),
+        "mask": mask_name,
+    }
+    with atomic_path(prefix.with_name(f"{prefix.name}_resolution.json")) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    return fsc
+
+
+def wiener_filtered(half1: FloatVolume, half2: FloatVolume, correlation: NDArray[np.float64]) -> FloatVolume:
+    """Mean of two half maps, each shell weighted with 2F/(1 + F) of their FSC F.
+
+    Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721, without sharpening.
+    """
+    box = half1.shape[0]
+    reliable = reliable_part(correlation)
+    weights = (2 * reliable / (1 + reliable)).astype(np.float32)
+    shells = np.minimum(shell_numbers(box, 3), box // 2)
+    return irfft_volume(rfft_volume(0.5 * (half1 + half2)) * weights[shells], box).astype(np.float32)

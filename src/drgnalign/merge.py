@@ -1,0 +1,249 @@
+"""Bring a pass's clusters together again: one particle table, one folder of references, one set of metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from drgnalign.errors import DrgnalignError
+from drgnalign.files import atomic_path
+from drgnalign.formats.star import read_star
+from drgnalign.geometry import angular_distance
+from drgnalign.particles import ANGLES, ORIGINS, Particles
+from drgnalign.split import CONSENSUS, cluster_name
+
+REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotationChange", "drgnShiftChange"]
+# The stop rule: labels, maps and poses all stand still.
+STEADY_ARI = 0.95
+STEADY_SHELLS = 1.0
+STEADY_EDGE_PIXELS = 0.25
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What a pass was asked to do, for the record.
+
+    Attributes
+    ----------
+    number, round : int
+        Pass of the loop, and round (0 = consensus).
+    halves : str
+        ``independent`` or ``not independent``.
+    references : str
+        Kind of reference that clusters started from.
+    """
+
+    number: int
+    round: int
+    halves: str
+    references: str
+
+
+def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
+    """Put refined rows back in the order of the input.
+
+    Parameters
+    ----------
+    labelled : Particles
+        All particles, as they went into the pass.
+    refined : sequence of Path
+        Star files with refined chunks; rows are found by ``drgnRow``.
+
+    Returns
+    -------
+    Particles
+        Rows that are in no chunk keep their poses; their refinement columns are those of their last refinement, or
+        NaN if there never was one.
+
+    Raises
+    ------
+    DrgnalignError
+        A row comes back twice, or is none of the set's.
+    """
+    table = labelled.table.copy()
+    position = pd.Index(table["drgnRow"])
+    for column in REFINED_COLUMNS:
+        if column not in table:
+            table[column] = np.nan
+    seen = np.zeros(len(table), dtype=bool)
+    for path in sorted(refined, key=lambda p: p.name):
+        chunk = read_star(path).table
+        rows = position.get_indexer(chunk["drgnRow"])
+        if (rows < 0).any() or seen[rows].any():
+            raise DrgnalignError(path, "it holds particles that are not of this pass", "run without -resume")
+        seen[rows] = True
+        columns = [c for c in [*ANGLES, *ORIGINS, *REFINED_COLUMNS] if c in chunk]
+        table.loc[rows, columns] = chunk[columns].to_numpy(float)
+    return Particles(table, labelled.optics, labelled.path)
+
+
+def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: PassReport, outdir: Path) -> pd.DataFrame:
+    """Gather the pass's maps beside the consensus and the noise spectrum.
+
+    Parameters
+    ----------
+    previous : Path
+        References folder of the last pass (noise.csv, and after the first pass the consensus).
+    maps : Path
+        Folder with the pass's ``NAME_half1.mrc``, ``NAME_half2.mrc``, ``NAME.mrc``, ``NAME_fsc.csv``.
+    plan : DataFrame
+        Of `drgnalign.split.split_clusters`.
+    report : PassReport
+    outdir : Path
+        Gets the maps, ``mask.mrc``, ``noise.csv`` and ``fsc.csv``.
+
+    Returns
+    -------
+    DataFrame
+        FSC of every cluster and shell, with the limit that its alignment used and whether halves were independent.
+    """
+    outdir.mkdir()
+    names = sorted(set(plan["cluster"]))
+    kept = ["noise.csv"] if CONSENSUS in names else ["noise.csv", "mask.mrc", *_map_files(CONSENSUS)]
+    for file in kept:
+        _place(previous / file, outdir / file)
+    for name in names:
+        for file in _map_files(name):
+            _place(maps / file, outdir / file)
+    if CONSENSUS in names:
+        _place(maps / f"{CONSENSUS}_mask.mrc", outdir / "mask.mrc")
+    tables = [] if CONSENSUS in names else [_consensus_rows(previous)]
+    for name in names:
+        table = pd.read_csv(maps / f"{name}_fsc.csv")
+        table.insert(0, "cluster", name)
+        table["alignment_limit_angstrom"] = plan.loc[plan["cluster"] == name, "limit"].iloc[0]
+        table["halves"] = report.halves
+        tables.append(table)
+    fsc = pd.concat(tables, ignore_index=True)
+    with atomic_path(outdir / "fsc.csv") as temporary:
+        fsc.to_csv(temporary, index=False)
+    return fsc
+
+
+def _map_files(name: str) -> list[str]:
+    return [f"{name}_half1.mrc", f"{name}_half2.mrc", f"{name}.mrc"]
+
+
+def _place(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it (maps are never changed in place), else a copy."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _consensus_rows(references: Path) -> pd.DataFrame:
+    table = pd.read_csv(references / "fsc.csv")
+    return table[table["cluster"] == CONSENSUS]
+
+
+def pass_metrics(
+    before: Particles,
+    after: Particles,
+    plan: pd.DataFrame,
+    maps: Path,
+    report: PassReport,
+    clustering: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Figures of one pass.
+
+    Parameters
+    ----------
+    before, after : Particles
+        The set going in (labelled) and coming out.
+    plan : DataFrame
+    maps : Path
+        Folder with each cluster's ``NAME_resolution.json``.
+    report : PassReport
+    clustering : dict, optional
+        What the clustering step recorded (method, agreement with the last round, overlap table).
+
+    Returns
+    -------
+    dict
+        JSON-ready.
+    """
+    labels = after.cluster_labels()
+    clusters = []
+    names = [CONSENSUS] if report.round == 0 else [cluster_name(label) for label in sorted(set(labels) - {0})]
+    rotation_change = angular_distance(before.rotations(), after.rotations())
+    shift_change = np.linalg.norm(after.displacements() - before.displacements(), axis=1) * after.pixel_size
+    for name in names:
+        members = np.ones(len(after), bool) if name == CONSENSUS else labels == int(name.removeprefix("cluster_"))
+        mine = plan[plan["cluster"] == name]
+        entry: dict[str, Any] = {"cluster": name, "particles": int(members.sum()), "skipped": mine.empty}
+        if not mine.empty:
+            limit = str(mine["limit"].iloc[0])
+            entry |= {
+                "alignment_limit_angstrom": None if limit == "none" else float(limit),
+                "reference": str(mine["reference"].iloc[0]),
+                **json.loads((maps / f"{name}_resolution.json").read_text()),
+            }
+            if limit != "none":
+                entry |= {
+                    "accepted_share": float(after.table["drgnAccepted"][members].mean()),
+                    "median_rotation_change_degrees": float(np.median(rotation_change[members])),
+                    "median_shift_change_angstrom": float(np.median(shift_change[members])),
+                }
+        clusters.append(entry)
+    return {
+        "pass": report.number,
+        "round": report.round,
+        "particles": len(after),
+        "unassigned": int((labels == 0).sum()) if report.round else 0,
+        "halves": report.halves,
+        "references": report.references,
+        "median_rotation_change_degrees": float(np.median(rotation_change)),
+        "median_shift_change_angstrom": float(np.median(shift_change)),
+        "clusters": clusters,
+        "clustering": clustering,
+    }
+
+
+def steady(metrics: dict[str, Any], previous: pd.DataFrame, box: int, pixel_size: float, diameter: float) -> bool:
+    """The rule of ``--stop auto``: has the loop come to rest?
+
+    It has when all three hold: labels agree with the last round's (adjusted Rand index ≥ 0.95); no cluster's
+    resolution moved by more than one Fourier shell; and the median rotation of the round moves the particle's edge
+    by less than a quarter of a pixel. Any one alone is deceptive: labels can stand still while poses still improve,
+    and resolutions can while particles still change places.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of `pass_metrics`.
+    previous : DataFrame
+        ``fsc.csv`` of the last round.
+    box : int
+    pixel_size, diameter : float
+        Å.
+
+    Returns
+    -------
+    bool
+    """
+    clustering = metrics["clustering"]
+    if metrics["round"] < 2 or clustering is None or (clustering["ari_with_last_round"] or 0) < STEADY_ARI:
+        return False
+    edge = math.radians(metrics["median_rotation_change_degrees"]) * diameter / 2
+    if edge > STEADY_EDGE_PIXELS * pixel_size:
+        return False
+    last = previous.drop_duplicates("cluster").set_index("cluster")["resolution_0143_angstrom"]
+    extent = box * pixel_size
+    for cluster in metrics["clusters"]:
+        if cluster["skipped"]:
+            continue
+        if cluster["cluster"] not in last:
+            return False
+        if abs(extent / cluster["resolution_angstrom"] - extent / last[cluster["cluster"]]) > STEADY_SHELLS:
+            return False
+    return True

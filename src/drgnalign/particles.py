@@ -1,0 +1,149 @@
+"""The particle table: the one in-memory form of a particle set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from drgnalign.errors import InputError
+from drgnalign.geometry import euler_to_matrix, matrix_to_euler
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
+DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
+NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
+NUMERIC_OPTICS = [
+    "rlnVoltage",
+    "rlnSphericalAberration",
+    "rlnAmplitudeContrast",
+    "rlnImagePixelSize",
+    "rlnImageSize",
+]
+
+
+@dataclass
+class Particles:
+    """A particle set in RELION's terms.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a particle, index 0…N−1. Columns have RELION's names without the underscore; the project's own
+        begin with ``drgn``. Angles in degrees, origins and defoci in Å.
+    optics : DataFrame
+        RELION 3.1 optics table, one row a group.
+    path : Path
+        Where the set was read from; error messages name it.
+    """
+
+    table: pd.DataFrame
+    optics: pd.DataFrame
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def box(self) -> int:
+        """Side of the images in px."""
+        return int(self._first_optics_value("rlnImageSize"))
+
+    @property
+    def pixel_size(self) -> float:
+        """Å/px; import makes sure that it is the same for all optics groups."""
+        return self._first_optics_value("rlnImagePixelSize")
+
+    def _first_optics_value(self, label: str) -> float:
+        if label not in self.optics:
+            raise InputError(self.path, f"the optics table has no {label}", "add the column to the star file")
+        return float(self.optics[label].iloc[0])
+
+    def rotations(self) -> FloatArray:
+        """Orientations (N, 3, 3): ``R`` with ``x_volume = R x_image``, ``R = Rz(rot) Ry(tilt) Rz(psi)``."""
+        return euler_to_matrix(*self.table[ANGLES].to_numpy(np.float64).T)
+
+    def displacements(self) -> FloatArray:
+        """Displacements (N, 2) of the particles from the box centre, (x, y) in px: −origin / pixel size."""
+        return -self.table[ORIGINS].to_numpy(np.float64) / self.pixel_size
+
+    def half_sets(self) -> IntArray:
+        """Half set (N,) of each particle, 1 or 2."""
+        return self.table["rlnRandomSubset"].to_numpy(np.int64)
+
+    def cluster_labels(self) -> IntArray:
+        """Cluster (N,) of each particle, from 1; 0 = unassigned."""
+        return self.table["rlnClassNumber"].to_numpy(np.int64)
+
+    def optics_rows(self) -> IntArray:
+        """Row (N,) of each particle's group in the optics table."""
+        groups = pd.Index(self.optics["rlnOpticsGroup"])
+        return groups.get_indexer(self.table["rlnOpticsGroup"]).astype(np.int64)
+
+    def image_locations(self) -> tuple[IntArray, NDArray[np.object_]]:
+        """Number of each image in its stack (N,), from 1, and the stack's name (N,) as the table has it."""
+        parts = self.table["rlnImageName"].str.partition("@")
+        return parts[0].to_numpy(np.int64), parts[2].to_numpy(object)
+
+    def select(self, rows: ArrayLike) -> Particles:
+        """A copy with the given rows (numbers or a mask), renumbered from 0."""
+        table = self.table.iloc[np.asarray(rows)].reset_index(drop=True)
+        return Particles(table, self.optics.copy(), self.path)
+
+    def with_poses(self, rotations: ArrayLike, displacements: ArrayLike) -> Particles:
+        """A copy with other poses.
+
+        Parameters
+        ----------
+        rotations : (N, 3, 3) array_like
+            ``R`` with ``x_volume = R x_image``.
+        displacements : (N, 2) array_like
+            From the box centre, (x, y) in px.
+        """
+        origins = -np.asarray(displacements, np.float64) * self.pixel_size
+        columns = dict(zip(ANGLES, matrix_to_euler(rotations), strict=True))
+        columns |= dict(zip(ORIGINS, origins.T, strict=True))
+        return Particles(self.table.assign(**columns), self.optics.copy(), self.path)
+
+    def validate(self) -> None:
+        """Check what every reader guarantees, whatever the file holds besides.
+
+        At least one row, image names of the form ``number@stack`` with numbers from 1, one row in the optics
+        table for every group used, and no text in the columns that hold numbers. Whether all columns are
+        there, and none is NaN, is for `drgnalign.inputs.import_particles` to check.
+
+        Raises
+        ------
+        InputError
+            A guarantee is broken; the first offending row is named, counted from 1.
+        """
+        for label in ("rlnImageName", "rlnOpticsGroup"):
+            if label not in self.table:
+                raise InputError(self.path, f"has no column {label}", "give a file with one row an image")
+        if self.table.empty:
+            raise InputError(self.path, "has no particles", "give a file with one row an image")
+        names = self.table["rlnImageName"].astype("string")
+        self.refuse_rows(
+            ~names.str.fullmatch(r"0*[1-9]\d*@.+").fillna(False).to_numpy(bool),
+            "rlnImageName is not of the form number@stack, with a number from 1",
+        )
+        if self.optics["rlnOpticsGroup"].duplicated().any():
+            raise InputError(self.path, "an optics group is listed twice", "give every optics group one row")
+        self.refuse_rows(self.optics_rows() < 0, "the optics group is not in the optics table")
+        for frame, labels in ((self.table, NUMERIC), (self.optics, NUMERIC_OPTICS)):
+            for label in frame.columns.intersection(labels):
+                numbers = pd.to_numeric(frame[label], errors="coerce")
+                text = numbers.isna() & frame[label].notna()
+                self.refuse_rows(text.to_numpy(bool), f"{label} is not a number")
+
+    def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
+        """Raise an InputError that names the first bad row, counted from 1, if there is one."""
+        if bad.any():
+            problem = f"row {bad.argmax() + 1}: {problem} ({bad.sum()} such rows)"
+            raise InputError(self.path, problem, "correct or remove the rows")

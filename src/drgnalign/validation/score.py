@@ -1,0 +1,97 @@
+"""Poses and labels against the truth of a simulated set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+from drgnalign.errors import InputError
+from drgnalign.geometry import angular_distance, global_rotation
+from drgnalign.particles import Particles
+
+
+def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
+    """Errors of poses and agreement of labels.
+
+    Maps of one molecule may differ by one rotation and one translation that no particle knows of; both are fitted
+    and removed first.
+
+    Parameters
+    ----------
+    truth, estimate : Particles
+        The same images, row by row; true states in ``rlnClassNumber`` of `truth`.
+
+    Returns
+    -------
+    dict
+        ``rotation_degrees`` and ``shift_angstrom``: median, p90, mean; ``global_rotation_degrees``; ``label_ari``
+        over particles that have a label (None if none has); ``unassigned``; ``states``: per true state its number
+        of particles and its median errors.
+
+    Raises
+    ------
+    InputError
+        The two files do not list the same images.
+    """
+    _check_same_images(truth, estimate)
+    turn = global_rotation(truth.rotations(), estimate.rotations())
+    rotation = angular_distance(truth.rotations(), turn @ estimate.rotations())
+    shift = shift_errors(truth, estimate) * truth.pixel_size
+    states, labels = truth.cluster_labels(), estimate.cluster_labels()
+    labelled = labels > 0
+    return {
+        "rotation_degrees": _summary(rotation),
+        "shift_angstrom": _summary(shift),
+        "global_rotation_degrees": float(angular_distance(turn[None], np.eye(3)[None])[0]),
+        "label_ari": float(adjusted_rand_score(states[labelled], labels[labelled])) if labelled.any() else None,
+        "unassigned": int((~labelled).sum()),
+        "states": {
+            int(state): {
+                "particles": int((states == state).sum()),
+                "rotation_median_degrees": float(np.median(rotation[states == state])),
+                "shift_median_angstrom": float(np.median(shift[states == state])),
+            }
+            for state in np.unique(states)
+        },
+    }
+
+
+def shift_errors(truth: Particles, estimate: Particles) -> NDArray[np.float64]:
+    """Length (N,), in px, of each displacement's error after removing a common translation of the volume.
+
+    A translation T of the volume displaces image i by the first two components of Rᵢᵀ T; T is the least-squares fit.
+    """
+    difference = estimate.displacements() - truth.displacements()
+    # (Rᵀ T)₀₁: the first two columns of R, transposed
+    design = np.swapaxes(truth.rotations()[:, :, :2], 1, 2).reshape(-1, 3)
+    translation = np.linalg.lstsq(design, difference.ravel(), rcond=None)[0]
+    return np.linalg.norm(difference - (design @ translation).reshape(-1, 2), axis=1)
+
+
+def _summary(errors: NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "median": float(np.median(errors)),
+        "p90": float(np.percentile(errors, 90)),
+        "mean": float(np.mean(errors)),
+    }
+
+
+def _check_same_images(truth: Particles, estimate: Particles) -> None:
+    if len(truth) != len(estimate):
+        raise InputError(
+            estimate.path,
+            f"it has {len(estimate)} particles, {truth.path} has {len(truth)}",
+            "score particle files of the same images",
+        )
+    numbers, stacks = truth.image_locations()
+    other_numbers, other_stacks = estimate.image_locations()
+    same = (numbers == other_numbers) & (stacks == other_stacks)
+    if not same.all():
+        raise InputError(
+            estimate.path,
+            f"row {int(np.argmin(same)) + 1} names another image than the same row of {truth.path}",
+            "score particle files that list the same images in the same order",
+        )

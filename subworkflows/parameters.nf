@@ -1,0 +1,109 @@
+// The parameters: what nextflow_schema.json says of them, printed and enforced before anything runs.
+
+def readSchema() {
+    return new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
+}
+
+// name -> description of every parameter
+def describedParameters(schema) {
+    return schema['$defs'].values().collectMany { group -> group.properties.entrySet() as List }
+        .collectEntries { entry -> [entry.key, entry.value] }
+}
+
+def helpText() {
+    def groups = readSchema()['$defs'].values().collect { group ->
+        def lines = group.properties.collect { name, rule ->
+            def values = rule.enum ? rule.enum.join('|') : rule.type
+            def preset = rule.default == null ? '' : " [${rule.default}]"
+            "  --${name.padRight(20)} ${values}${preset}\n        ${rule.description}"
+        }
+        "${group.title}\n${lines.join('\n')}"
+    }
+    return "Usage: nextflow run main.nf --input particles.star --outdir results [options]\n\n${groups.join('\n\n')}\n"
+}
+
+// Stops the run with every problem found, one a line.
+def checkParameters(given) {
+    def schema = readSchema()
+    def rules = describedParameters(schema)
+    def unknown = (given.keySet() - rules.keySet()).collect { name ->
+        "--${name}: unknown parameter; the nearest is --${nearestName(name, rules.keySet())}"
+    }
+    def missing = schema.required.findAll { name -> given[name] == null }.collect { name ->
+        "--${name}: required but not given"
+    }
+    def wrong = given.findAll { name, value -> value != null && rules[name] }.collectMany { name, value ->
+        valueProblems(value, rules[name]).collect { problem -> "--${name} ${value}: ${problem}" }
+    }
+    def problems = unknown + missing + wrong
+    if (problems) {
+        error("Parameters refused:\n  ${problems.join('\n  ')}\n  What to do: correct them; --help lists all parameters.")
+    }
+}
+
+def valueProblems(value, rule) {
+    if (!isOfType(value, rule.type)) {
+        return ["is not a ${rule.type}"]
+    }
+    return [
+        rule.enum && !(value in rule.enum) ? "must be one of ${rule.enum.join(', ')}" : null,
+        rule.pattern && !(value.toString() ==~ rule.pattern) ? "is not understood (${rule.description})" : null,
+        rule.minimum != null && value < rule.minimum ? "must be at least ${rule.minimum}" : null,
+        rule.maximum != null && value > rule.maximum ? "must be at most ${rule.maximum}" : null,
+        rule.exclusiveMinimum != null && value <= rule.exclusiveMinimum ? "must be more than ${rule.exclusiveMinimum}" : null,
+    ].findAll { problem -> problem != null }
+}
+
+// The command line turns "6" into a number, so a string parameter may hold one.
+def isOfType(value, type) {
+    if (type == 'integer') {
+        return value instanceof Integer || value instanceof Long
+    }
+    if (type == 'number') {
+        return value instanceof Number
+    }
+    if (type == 'boolean') {
+        return value instanceof Boolean
+    }
+    return !(value instanceof Boolean)
+}
+
+def nearestName(name, names) {
+    return names.min { candidate -> editDistance(name, candidate) }
+}
+
+// Levenshtein's distance, one row of the table after the other
+def editDistance(first, second) {
+    def start = (0..second.size()).toList()
+    def last = first.toList().indexed().inject(start) { row, letter ->
+        (1..second.size()).inject([letter.key + 1]) { next, j ->
+            def change = row[j - 1] + (second[j - 1] == letter.value ? 0 : 1)
+            next + [[row[j] + 1, next[j - 1] + 1, change].min()]
+        }
+    }
+    return last[-1]
+}
+
+// [6, 6, 5] of '6,6,5': the value of a list parameter in a round counted from 1; the last one goes on.
+def valueInRound(list, round) {
+    def values = list.toString().tokenize(',')
+    return values[Math.min(round, values.size()) - 1]
+}
+
+// What each pass of the loop does: pass 0 reconstructs the consensus from the given poses, then come its
+// refinements, then the rounds.
+def schedule() {
+    def none = params.consensus_limits == 'none'
+    def consensus_limits = ['none'] + (none ? [] : params.consensus_limits.toString().tokenize(','))
+    def consensus = consensus_limits.collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
+    def rounds = (1..<(params.rounds + 1)).collect { round ->
+        [
+            round: round,
+            limit: valueInRound(params.resolution_limits, round),
+            references: valueInRound(params.references, round),
+            clustering: params.fixed_clusters && round > 1 ? 'fixed' : valueInRound(params.clustering, round),
+            epochs: round == 1 || !params.warm_start ? params.epochs_first : params.epochs_round,
+        ]
+    }
+    return (consensus + rounds).indexed().collect { index, pass -> [pass: index] + pass }
+}

@@ -1,0 +1,107 @@
+"""Clusterings of well separated groups, whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+from drgnalign.errors import InputError
+from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_settings, nearest_to_centroids, silhouette
+
+SIZES = (300, 200, 100)
+
+
+def groups(sizes: tuple[int, ...] = SIZES, dimension: int = 2) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Unit Gaussians 15 apart, shuffled, numbered by falling size from 1."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    points = rng.normal(size=(len(labels), dimension))
+    points[:, 0] += 15.0 * labels
+    order = rng.permutation(len(labels))
+    return points[order], labels[order] + 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dimension", [2, 8])
+def test_separate_groups_are_found_in_the_order_of_their_sizes(method: str, dimension: int) -> None:
+    points, truth = groups(dimension=dimension)
+    labels = cluster(points, method, 3, seed=0)
+    assigned = labels > 0
+    assert assigned.mean() > 0.9
+    np.testing.assert_array_equal(labels[assigned], truth[assigned])
+    assert labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_seed_same_labels(method: str) -> None:
+    points = np.random.default_rng(1).normal(size=(400, 3))
+    np.testing.assert_array_equal(cluster(points, method, 5, seed=3), cluster(points, method, 5, seed=3))
+
+
+@pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
+def test_a_point_far_from_all_is_unassigned(method: str) -> None:
+    points, _ = groups()
+    labels = cluster(np.vstack([points, [500.0, 500.0]]), method, 3, seed=0)
+    assert labels[-1] == 0
+    assert set(labels[:-1]) >= {1, 2, 3}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [3, 7, 50])
+def test_few_points(method: str, count: int) -> None:
+    labels = cluster(np.random.default_rng(0).normal(size=(count, 2)), method, 2, seed=0)
+    assert labels.shape == (count,)
+    assert set(labels) <= set(range(count + 1))
+
+
+def test_sizes_are_ordered_and_numbers_are_contiguous() -> None:
+    labels = cluster(np.random.default_rng(0).normal(size=(500, 2)), "kmeans", 6, seed=0)
+    sizes = np.bincount(labels)
+    assert sizes[0] == 0
+    assert len(sizes) == 7
+    assert (np.diff(sizes[1:]) <= 0).all()
+
+
+def test_evenly_spaced_points_do_not_break_dbscan() -> None:
+    ring = np.exp(2j * np.pi * np.arange(64) / 64)
+    assert cluster_settings(np.column_stack([ring.real, ring.imag]), "dbscan")["eps"] > 0
+    assert cluster_settings(np.zeros((10, 2)), "dbscan")["eps"] > 0
+
+
+@pytest.mark.parametrize(("count", "size"), [(50, 5), (300, 30), (1000, 50), (20000, 200)])
+def test_hdbscan_minimum_size(count: int, size: int) -> None:
+    assert cluster_settings(np.zeros((count, 2)), "hdbscan") == {"min_cluster_size": size}
+
+
+@pytest.mark.parametrize("k", [0, 11])
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+def test_impossible_numbers_of_clusters_are_refused(method: str, k: int) -> None:
+    with pytest.raises(InputError, match=f"{k} clusters cannot be made of 10 particles"):
+        cluster(np.random.default_rng(0).normal(size=(10, 2)), method, k, seed=0)
+
+
+def test_other_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="no clustering method 'ward'"):
+        cluster(np.zeros((10, 2)), "ward", 2, seed=0)
+    with pytest.raises(InputError, match="not finite"):
+        cluster(np.full((10, 2), np.nan), "dbscan", 2, seed=0)
+
+
+def test_silhouette() -> None:
+    points, truth = groups()
+    assert silhouette(points, truth, seed=0) > 0.8
+    shuffled = np.random.default_rng(0).permutation(truth)
+    assert abs(silhouette(points, shuffled, seed=0)) < 0.2
+    assert silhouette(points, np.ones_like(truth), seed=0) is None
+    assert silhouette(points, np.zeros_like(truth), seed=0) is None
+    many, labels = groups((4000, 4000))
+    assert silhouette(many, labels, seed=1) == silhouette(many, labels, seed=1) > 0.8
+
+
+def test_nearest_to_centroids() -> None:
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 9.0], [9.0, 8.0], [50.0, 50.0]])
+    assert nearest_to_centroids(points, [2, 2, 2, 5, 5, 0]) == {2: 1, 5: 3}
+    found = cluster(points[:5], "gmm", 2, seed=0)
+    assert adjusted_rand_score(found, [1, 1, 1, 2, 2]) == 1.0

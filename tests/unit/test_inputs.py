@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import ImageSource, StackWriter
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.inputs import check_images, detect_contrast, images_root, import_particles
+from drgnalign.particles import Particles
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the test data are not there: {DATA}")
+
+N, BOX = 40, 16
+OPTICS_COLUMNS = {
+    "voltage": ("rlnVoltage", 300.0),
+    "cs": ("rlnSphericalAberration", 2.7),
+    "amplitude_contrast": ("rlnAmplitudeContrast", 0.1),
+    "pixel_size": ("rlnImagePixelSize", 2.0),
+}
+
+
+def write_stack(path: Path, n: int = N, box: int = BOX, sign: float = 1) -> None:
+    y, x = np.mgrid[:box, :box] - box // 2
+    disc = np.hypot(x, y) < box / 5
+    noise = np.random.default_rng(0).normal(size=(n, box, box))
+    with StackWriter(path, n, box, 2.0) as stack:
+        stack.append(noise + sign * disc)
+
+
+def particle_set() -> Particles:
+    random = np.random.default_rng(1)
+    table = pd.DataFrame({"rlnImageName": [f"{i:06d}@a.mrcs" for i in range(1, N + 1)], "rlnOpticsGroup": 1})
+    for label in ("AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst"):
+        table["rln" + label] = random.normal(size=N)
+    for label in ("DefocusU", "DefocusV", "DefocusAngle"):
+        table["rln" + label] = 1e4
+    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["g"]})
+    return Particles(table, optics.assign(**dict(OPTICS_COLUMNS.values())), Path("set.star"))
+
+
+def saved(folder: Path, particles: Particles) -> Path:
+    write_star(particles, folder / "set.star")
+    return folder / "set.star"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_stack(tmp_path / "a.mrcs")
+    return tmp_path
+
+
+def test_import_completes_the_state(folder: Path) -> None:
+    given = particle_set()
+    given.table["rlnClassNumber"] = 7
+    p = import_particles(saved(folder, given), seed=3)
+    table = p.table
+    assert np.bincount(p.half_sets()).tolist() == [0, N // 2, N // 2]
+    assert set(table["rlnClassNumber"]) == {0} and set(table["drgnInputClassNumber"]) == {7}
+    assert set(table["rlnPhaseShift"]) == {0.0}
+    assert table["drgnRow"].tolist() == list(range(N))
+    assert p.optics["drgnContrast"].tolist() == ["white"]
+    assert (p.box, p.pixel_size) == (BOX, 2.0)
+    np.testing.assert_array_equal(p.displacements(), given.displacements())
+    again = import_particles(folder / "set.star", seed=3)
+    pd.testing.assert_frame_equal(table, again.table)
+    other = import_particles(folder / "set.star", seed=4)
+    assert (other.half_sets() != p.half_sets()).any()
+
+
+def test_half_sets_of_the_file_stay(folder: Path) -> None:
+    given = particle_set()
+    given.table["rlnRandomSubset"] = [1] * 10 + [2] * 30
+    assert import_particles(saved(folder, given)).half_sets().tolist() == [1] * 10 + [2] * 30
+
+
+def test_dark_protein_is_detected_and_read_white(folder: Path) -> None:
+    write_stack(folder / "a.mrcs", sign=-1)
+    p = import_particles(saved(folder, particle_set()))
+    assert p.optics["drgnContrast"].tolist() == ["dark"]
+    mean = ImageSource(p, folder).read(np.arange(N)).mean(0)
+    assert mean[BOX // 2, BOX // 2] > 0.5
+
+
+def test_declared_contrast_is_not_questioned(folder: Path) -> None:
+    path = saved(folder, particle_set())
+    for invert, contrast in (("yes", "dark"), ("no", "white")):
+        assert import_particles(path, invert=invert).optics["drgnContrast"].tolist() == [contrast]
+    # a set that has been imported before knows its contrast
+    write_star(import_particles(path, invert="yes"), path)
+    assert import_particles(path).optics["drgnContrast"].tolist() == ["dark"]
+    with pytest.raises(InputError, match="--invert"):
+        import_particles(path, invert="maybe")
+
+
+@pytest.mark.parametrize("sign", [0, 0.02])
+def test_unclear_contrast_must_be_declared(folder: Path, sign: float) -> None:
+    write_stack(folder / "a.mrcs", sign=sign)
+    with pytest.raises(InputError, match="--invert yes"):
+        import_particles(saved(folder, particle_set()))
+
+
+def test_blank_images_have_no_contrast(folder: Path) -> None:
+    with StackWriter(folder / "a.mrcs", N, BOX, 2.0) as stack:
+        stack.append(np.zeros((N, BOX, BOX)))
+    with pytest.raises(InputError, match="--invert yes"):
+        import_particles(saved(folder, particle_set()))
+
+
+def test_three_clear_images_are_too_few(folder: Path) -> None:
+    with pytest.raises(InputError, match="contrast is not clear"):
+        import_particles(saved(folder, particle_set().select([0, 1, 2])))
+
+
+@pytest.mark.parametrize("parameter", OPTICS_COLUMNS)
+def test_missing_optics_are_asked_for_by_parameter(folder: Path, parameter: str) -> None:
+    label, value = OPTICS_COLUMNS[parameter]
+    given = particle_set()
+    given.optics = given.optics.drop(columns=label)
+    path = saved(folder, given)
+    with pytest.raises(InputError, match=rf"has no {label}\n.*--{parameter}"):
+        import_particles(path)
+    assert import_particles(path, **{parameter: value}).optics[label].tolist() == [value]
+
+
+def test_perturbation_is_uniform_seeded_and_bounded(folder: Path) -> None:
+    path = saved(folder, particle_set())
+    p = import_particles(path)
+    q = import_particles(path, perturb_rotation=5.0, perturb_shift=3.0)
+    angles = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+    turned = (q.table[angles] - p.table[angles]).to_numpy()
+    moved = q.displacements() - p.displacements()
+    for errors, bound in ((turned, 5.0), (moved, 3.0)):
+        assert np.abs(errors).max() <= bound + 1e-9
+        assert errors.std(axis=0) == pytest.approx(bound / np.sqrt(3), rel=0.25)
+    again = import_particles(path, perturb_rotation=5.0, perturb_shift=3.0)
+    pd.testing.assert_frame_equal(q.table, again.table)
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "message"),
+    [
+        ("rlnAngleTilt", 4, np.nan, "row 5: rlnAngleTilt is not a finite number"),
+        ("rlnDefocusV", 4, np.inf, "row 5: rlnDefocusV is not a finite number"),
+        ("rlnPhaseShift", 4, np.nan, "row 5: rlnPhaseShift"),
+        ("rlnRandomSubset", 4, 3, "row 5: rlnRandomSubset is not 1 or 2"),
+        ("rlnRandomSubset", slice(None), 2, "rlnRandomSubset is 2 for all"),
+        ("rlnImageName", 4, "000041@a.mrcs", r"row 5: asks for image 41 of a\.mrcs, which holds 40"),
+        ("rlnImageName", 4, "000001@b.mrcs", r"b\.mrcs: no such stack \(1 of 2"),
+    ],
+)
+def test_bad_rows(folder: Path, column: str, row: int, value: object, message: str) -> None:
+    p = particle_set()
+    p.table["rlnPhaseShift"] = 0.0
+    p.table["rlnRandomSubset"] = np.arange(N) % 2 + 1
+    p.table.loc[row, column] = value
+    with pytest.raises(InputError, match=message):
+        import_particles(saved(folder, p))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["rlnDefocusV"], "lacks the CTF columns rlnDefocusV"),
+        (["rlnAngleRot", "rlnAnglePsi"], "lacks the pose columns rlnAngleRot, rlnAnglePsi"),
+        (["rlnOriginYAngst"], "lacks the pose columns rlnOriginYAngst"),
+    ],
+)
+def test_missing_columns(folder: Path, columns: list[str], message: str) -> None:
+    p = particle_set()
+    p.table = p.table.drop(columns=columns)
+    with pytest.raises(InputError, match=message):
+        import_particles(saved(folder, p))
+
+
+@pytest.mark.parametrize(
+    ("optics", "message"),
+    [
+        ({"rlnImagePixelSize": [2.0, 2.1]}, "pixel sizes differ between optics groups"),
+        ({"rlnImagePixelSize": [-2.0, 2.0]}, "rlnImagePixelSize is -2"),
+        ({"rlnImageSize": [16, 32]}, "box sizes differ between optics groups"),
+        ({"rlnImageSize": [32, 32]}, "rlnImageSize is 32, but the images are 16 px"),
+    ],
+)
+def test_optics_groups_must_fit_each_other(folder: Path, optics: dict[str, list], message: str) -> None:
+    p = particle_set()
+    second = p.optics.assign(rlnOpticsGroup=2)
+    p.optics = pd.concat([p.optics, second], ignore_index=True).assign(**optics)
+    p.table["rlnOpticsGroup"] = np.arange(N) % 2 + 1
+    with pytest.raises(InputError, match=message):
+        import_particles(saved(folder, p))
+
+
+def test_stacks_must_fit_each_other(folder: Path) -> None:
+    p = particle_set()
+    p.table.loc[3, "rlnImageName"] = "000001@b.mrcs"
+    write_stack(folder / "b.mrcs", n=1, box=18)
+    with pytest.raises(InputError, match=r"b\.mrcs: its images are 18 px wide, those of .*a\.mrcs 16 px"):
+        check_images(p, folder)
+
+
+def test_truncated_stack(folder: Path) -> None:
+    stack = folder / "a.mrcs"
+    stack.write_bytes(stack.read_bytes()[:-1])
+    with pytest.raises(InputError, match="39 complete images of the 40"):
+        check_images(particle_set(), folder)
+
+
+def test_images_must_be_square(folder: Path) -> None:
+    stack = folder / "a.mrcs"
+    content = bytearray(stack.read_bytes())
+    content[:8] = np.array([BOX // 2, BOX * 2], "<i4").tobytes()
+    stack.write_bytes(content)
+    with pytest.raises(InputError, match="8 × 32 px"):
+        check_images(particle_set(), folder)
+
+
+def test_two_stacks_must_not_become_one_file(folder: Path) -> None:
+    p = particle_set()
+    p.table["rlnImageName"] = [f"{i // 2 + 1}@job{i % 2}/a.mrcs" for i in range(N)]
+    with pytest.raises(InputError, match=r"a\.mrcs: several stacks"):
+        check_images(p, folder)
+
+
+def test_one_particle_is_too_few(folder: Path) -> None:
+    with pytest.raises(InputError, match="only one particle"):
+        import_particles(saved(folder, particle_set().select([0])))
+
+
+def test_nan_pixels_are_named(folder: Path) -> None:
+    stack = folder / "a.mrcs"
+    content = bytearray(stack.read_bytes())
+    content[-4:] = np.array(np.nan, "<f4").tobytes()
+    stack.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.mrcs: image 40 holds NaN"):
+        import_particles(saved(folder, particle_set()))
+
+
+def test_other_file_types_are_refused_by_name(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"'\.cs' cannot be read"):
+        import_particles(folder / "particles.cs")
+
+
+def test_images_root(folder: Path) -> None:
+    star = folder / "star" / "set.star"
+    assert images_root(star, None) == folder / "star"
+    assert images_root(star, folder) == folder
+    assert images_root(star, folder / "a.mrcs") == folder
+    with pytest.raises(InputError, match="--images"):
+        images_root(star, folder / "nothing")
+
+
+def test_par_needs_its_stack(folder: Path) -> None:
+    row = "{:7d}  10.00  20.00  30.00   -1.00    2.00  10000.     1  15000.0  14000.0   45.00   0.30\n"
+    path = folder / "set.par"
+    path.write_text("".join(row.format(i) for i in range(1, N + 1)))
+    optics = {parameter: value for parameter, (_, value) in OPTICS_COLUMNS.items()}
+    for images in (None, folder):
+        with pytest.raises(InputError, match="give the stack with --images"):
+            import_particles(path, images, **optics)
+    p = import_particles(path, folder / "a.mrcs", **optics)
+    np.testing.assert_allclose(p.displacements(), np.tile([-1, 2], (N, 1)))
+
+
+@needs_data
+def test_real_atp_synthase_images_are_dark() -> None:
+    folder = DATA / "particles/freehand"
+    path, stack = folder / "parts-15_128x128f.par", folder / "parts.stk"
+    with pytest.raises(InputError, match="--pixel_size, --voltage"):
+        import_particles(path, stack)
+    p = import_particles(path, stack, pixel_size=2.8, voltage=200.0, cs=2.0, amplitude_contrast=0.07)
+    assert len(p) == 50
+    assert p.optics["drgnContrast"].tolist() == ["dark"]
+
+
+@needs_data
+def test_real_ribosome_images_are_dark_and_five_images_do_not_tell() -> None:
+    folder = DATA / "particles"
+    ribosomes = read_star(folder / "empiar_10076_7.star")
+    ribosomes.optics["rlnImageSize"] = check_images(ribosomes, folder)
+    assert ribosomes.box == 320
+    assert detect_contrast(ribosomes, folder) == "dark"
+    with pytest.raises(InputError, match="--invert"):
+        detect_contrast(read_star(folder / "relion31.star"), folder)
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["relion5", "sample_particles_relion30", "sample_particles_relion31"])
+def test_files_without_their_images_read_but_cannot_be_imported(name: str) -> None:
+    path = DATA / f"star/{name}.star"
+    assert len(read_star(path)) == 17
+    with pytest.raises(InputError, match="no such stack"):
+        import_particles(path)
