@@ -13,8 +13,8 @@ def describedParameters(schema) {
 def helpText() {
     def groups = readSchema()['$defs'].values().collect { group ->
         def lines = group.properties.collect { name, rule ->
-            def values = rule.enum ? rule.enum.join('|') : rule.type
-            def preset = rule.default == null ? '' : " [${rule.default}]"
+            def values = rule['enum'] ? rule['enum'].join('|') : rule.type
+            def preset = rule['default'] == null ? '' : " [${rule['default']}]"
             "  --${name.padRight(20)} ${values}${preset}\n        ${rule.description}"
         }
         "${group.title}\n${lines.join('\n')}"
@@ -46,7 +46,7 @@ def valueProblems(value, rule) {
         return ["is not a ${rule.type}"]
     }
     return [
-        rule.enum && !(value in rule.enum) ? "must be one of ${rule.enum.join(', ')}" : null,
+        rule['enum'] && !(value in rule['enum']) ? "must be one of ${rule['enum'].join(', ')}" : null,
         rule.pattern && !(value.toString() ==~ rule.pattern) ? "is not understood (${rule.description})" : null,
         rule.minimum != null && value < rule.minimum ? "must be at least ${rule.minimum}" : null,
         rule.maximum != null && value > rule.maximum ? "must be at most ${rule.maximum}" : null,
@@ -93,9 +93,8 @@ def valueInRound(list, round) {
 // What each pass of the loop does: pass 0 reconstructs the consensus from the given poses, then come its
 // refinements, then the rounds.
 def schedule() {
-    def none = params.consensus_limits == 'none'
-    def consensus_limits = ['none'] + (none ? [] : params.consensus_limits.toString().tokenize(','))
-    def consensus = consensus_limits.collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
+    def limits = params.consensus_limits == 'none' ? [] : params.consensus_limits.toString().tokenize(',')
+    def consensus = (['none'] + limits).collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
     def rounds = (1..<(params.rounds + 1)).collect { round ->
         [
             round: round,
@@ -105,5 +104,12 @@ def schedule() {
             epochs: round == 1 || !params.warm_start ? params.epochs_first : params.epochs_round,
         ]
     }
-    return (consensus + rounds).indexed().collect { index, pass -> [pass: index] + pass }
+    def passes = consensus + rounds
+    // Once a pass has aligned both half sets to one map, no later one is independent.
+    def joined = passes.findIndexOf { pass ->
+        pass.limit != 'none' && (params.joint_reference || pass.references == 'decoder')
+    }
+    return passes.indexed().collect { index, pass ->
+        [pass: index, halves: joined >= 0 && index >= joined ? 'not independent' : 'independent'] + pass
+    }
 }

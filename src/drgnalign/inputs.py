@@ -197,9 +197,7 @@ def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
         return detect_contrast(particles, root)
     declared = particles.optics["drgnContrast"]
     if not declared.isin(["white", "dark"]).all():
-        raise InputError(
-            particles.path, "drgnContrast is neither white nor dark", "correct or remove the column"
-        )
+        raise InputError(particles.path, "drgnContrast is neither white nor dark", "correct or remove the column")
     return declared
 
 

@@ -22,6 +22,7 @@ from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.split import CONSENSUS, cluster_name
 
 REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotationChange", "drgnShiftChange"]
+USED_LABELS = "labels_used.json"
 # The stop rule: labels, maps and poses all stand still.
 STEADY_ARI = 0.95
 STEADY_SHELLS = 1.0
@@ -99,7 +100,7 @@ def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: Pas
         Of `drgnalign.split.split_clusters`.
     report : PassReport
     outdir : Path
-        Gets the maps, ``mask.mrc``, ``noise.csv`` and ``fsc.csv``.
+        Gets the maps, ``mask.mrc``, ``noise.csv``, ``fsc.csv`` and the list of all labels ever used.
 
     Returns
     -------
@@ -123,10 +124,19 @@ def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: Pas
         table["alignment_limit_angstrom"] = plan.loc[plan["cluster"] == name, "limit"].iloc[0]
         table["halves"] = report.halves
         tables.append(table)
+    used = read_used_labels(previous) | {int(n.removeprefix("cluster_")) for n in names if n != CONSENSUS}
+    with atomic_path(outdir / USED_LABELS) as temporary:
+        temporary.write_text(json.dumps(sorted(used)) + "\n")
     fsc = pd.concat(tables, ignore_index=True)
     with atomic_path(outdir / "fsc.csv") as temporary:
         fsc.to_csv(temporary, index=False)
     return fsc
+
+
+def read_used_labels(references: Path) -> set[int]:
+    """Labels that clusters of any pass so far have had, from a references folder."""
+    path = references / USED_LABELS
+    return set(json.loads(path.read_text())) if path.exists() else set()
 
 
 def _map_files(name: str) -> list[str]:
@@ -209,7 +219,7 @@ def pass_metrics(
     }
 
 
-def steady(metrics: dict[str, Any], previous: pd.DataFrame, box: int, pixel_size: float, diameter: float) -> bool:
+def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float, diameter: float) -> bool:
     """The rule of ``--stop auto``: has the loop come to rest?
 
     It has when all three hold: labels agree with the last round's (adjusted Rand index ≥ 0.95); no cluster's
@@ -221,7 +231,7 @@ def steady(metrics: dict[str, Any], previous: pd.DataFrame, box: int, pixel_size
     ----------
     metrics : dict
         Of `pass_metrics`.
-    previous : DataFrame
+    previous : Path
         ``fsc.csv`` of the last round.
     box : int
     pixel_size, diameter : float
@@ -237,7 +247,7 @@ def steady(metrics: dict[str, Any], previous: pd.DataFrame, box: int, pixel_size
     edge = math.radians(metrics["median_rotation_change_degrees"]) * diameter / 2
     if edge > STEADY_EDGE_PIXELS * pixel_size:
         return False
-    last = previous.drop_duplicates("cluster").set_index("cluster")["resolution_0143_angstrom"]
+    last = pd.read_csv(previous).drop_duplicates("cluster").set_index("cluster")["resolution_0143_angstrom"]
     extent = box * pixel_size
     for cluster in metrics["clusters"]:
         if cluster["skipped"]:

@@ -66,9 +66,7 @@ class Microscope(NamedTuple):
     amplitude_contrast: float = 0.07
 
 
-def density_map(
-    points: ArrayLike, weights: ArrayLike, box: int, pixel_size: float, sigma: float
-) -> ImageArray:
+def density_map(points: ArrayLike, weights: ArrayLike, box: int, pixel_size: float, sigma: float) -> ImageArray:
     """Band-limited density of a specimen.
 
     Parameters
@@ -333,9 +331,7 @@ def simulate_set(
     if defoci is None:
         defoci = random_defoci(defocus_rng, n)
     _check_lengths(n, defoci, rotations, displacements)
-    scene = _Scene(
-        states, labels, rotations, displacements, defoci, microscope or Microscope(), box, pixel_size, sigma
-    )
+    scene = _Scene(states, labels, rotations, displacements, defoci, microscope or Microscope(), box, pixel_size, sigma)
 
     scale = np.sqrt(snr / scene.signal_variance())
     with StackWriter(folder / "particles.mrcs", n, box, pixel_size) as stack:

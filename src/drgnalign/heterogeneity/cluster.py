@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import DBSCAN, KMeans
@@ -10,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
 from drgnalign.errors import InputError
+from drgnalign.heterogeneity.match import Matching, match_labels
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -166,3 +170,69 @@ def _order_by_size(raw: IntArray) -> IntArray:
     for new, name in enumerate(names[np.argsort(-sizes, kind="stable")], start=1):
         labels[raw == name] = new
     return labels
+
+
+def label_particles(
+    points: ArrayLike, previous: ArrayLike, method: str, k: int, seed: int, used: Iterable[int]
+) -> tuple[Matching, dict[str, float]]:
+    """Cluster particles and name the clusters after the last round's.
+
+    Parameters
+    ----------
+    points : (N, d) array_like
+    previous : (N,) array_like of int
+        Labels of the last round, 0 = unassigned.
+    method : str
+        One of `METHODS`, or ``fixed``: the labels stay as they are.
+    k, seed : int
+        See `cluster`.
+    used : iterable of int
+        Labels of all rounds so far.
+
+    Returns
+    -------
+    Matching
+    dict
+        The method's settings.
+    """
+    if method == "fixed":
+        return match_labels(previous, previous, used), {}
+    return match_labels(previous, cluster(points, method, k, seed), used), cluster_settings(points, method)
+
+
+def cluster_record(
+    points: ArrayLike, matching: Matching, method: str, space: str, k: int, settings: dict[str, float], seed: int
+) -> dict[str, Any]:
+    """What is kept of a clustering: how it was made, how well it separates, how it follows from the last round's.
+
+    Parameters
+    ----------
+    points : (N, d) array_like
+    matching : Matching
+    method, space : str
+    k : int
+    settings : dict
+    seed : int
+        Of the silhouette's sample.
+
+    Returns
+    -------
+    dict
+        JSON-ready; ``nearest`` is, for each label, the row of the particle nearest to the cluster's centre.
+    """
+    overlap = matching.overlap
+    return {
+        "method": method,
+        "space": space,
+        "k": k,
+        "settings": settings,
+        "silhouette": silhouette(points, matching.labels, seed),
+        "ari_with_last_round": matching.ari,
+        "counterparts": {str(label): old for label, old in matching.counterparts.items()},
+        "overlap": {
+            "rows": [int(label) for label in overlap.index],
+            "columns": [int(label) for label in overlap.columns],
+            "counts": overlap.to_numpy().tolist(),
+        },
+        "nearest": {str(label): int(row) for label, row in nearest_to_centroids(points, matching.labels).items()},
+    }

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
+from drgnalign.fourier import resize_volume
 from drgnalign.heterogeneity.train import run_cryodrgn
 
 
@@ -62,3 +63,30 @@ def decode_volumes(latent_dir: Path, z: ArrayLike, outdir: Path, pixel_size: flo
             write_volume(outdir / name, volume, pixel_size)
             paths.append(outdir / name)
     return paths
+
+
+def write_decoder_references(maps: dict[str, Path], consensus: Path, outdir: Path) -> None:
+    """Make references of decoded maps: full size, and on the grey scale of the consensus.
+
+    One decoder map serves both half sets, so that half maps refined against it are not independent.
+
+    Parameters
+    ----------
+    maps : dict of name -> Path
+        Decoded maps.
+    consensus : path
+        References folder with the consensus half maps and ``mask.mrc``.
+    outdir : path
+        Gets ``decoder_NAME_half1.mrc`` and ``decoder_NAME_half2.mrc``.
+    """
+    half1, pixel_size = read_volume(consensus / "consensus_half1.mrc")
+    half2, _ = read_volume(consensus / "consensus_half2.mrc")
+    mask, _ = read_volume(consensus / "mask.mrc")
+    target = 0.5 * (half1 + half2)
+    inside, outside = mask > 0.5, mask < 0.01
+    for name, path in maps.items():
+        volume = resize_volume(read_volume(path)[0], len(target))
+        volume = volume - np.median(volume[outside])
+        scale = float(np.sum(volume[inside] * target[inside]) / np.sum(volume[inside] ** 2))
+        for half in (1, 2):
+            write_volume(outdir / f"decoder_{name}_half{half}.mrc", scale * volume, pixel_size)

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""CHECK_INPUTS: a user's particle file, checked and completed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import FILE, OUTPUT, Command, seed_option
+from drgnalign.engine.refine import check_limit
+from drgnalign.errors import InputError
+from drgnalign.files import atomic_path
+from drgnalign.formats.star import write_star
+from drgnalign.inputs import import_particles
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@click.option("--images", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--pixel-size", type=float)
+@click.option("--voltage", type=float)
+@click.option("--cs", type=float)
+@click.option("--amplitude-contrast", type=float)
+@click.option("--invert", type=click.Choice(["auto", "yes", "no"]), default="auto")
+@click.option("--perturb-rotation", type=float, default=0.0)
+@click.option("--perturb-shift", type=float, default=0.0)
+@seed_option
+@click.option("--limits", default="none", help="All resolution limits of the run, comma list in Å.")
+@click.option("--train-box", type=int, required=True)
+@click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
+@click.option("-o", "--output", type=OUTPUT, required=True)
+@click.option("--report", type=OUTPUT, required=True, help="What was found, as JSON.")
+def main(
+    particles: Path,
+    images: Path,
+    pixel_size: float | None,
+    voltage: float | None,
+    cs: float | None,
+    amplitude_contrast: float | None,
+    invert: str,
+    perturb_rotation: float,
+    perturb_shift: float,
+    seed: int,
+    limits: str,
+    train_box: int,
+    clusters: int | None,
+    output: Path,
+    report: Path,
+) -> None:
+    """Check PARTICLES and everything that the run will ask of them; write them as the state of the first pass."""
+    table = import_particles(
+        particles,
+        images,
+        pixel_size=pixel_size,
+        voltage=voltage,
+        cs=cs,
+        amplitude_contrast=amplitude_contrast,
+        invert=invert,
+        seed=seed,
+        perturb_rotation=perturb_rotation,
+        perturb_shift=perturb_shift,
+    )
+    for limit in limits.split(","):
+        if limit not in ("none", "auto"):
+            check_limit(float(limit), table)
+    if clusters is not None and clusters > len(table):
+        raise InputError(particles, f"it has {len(table)} particles, fewer than --k {clusters}", "give a smaller --k")
+    write_star(table, output)
+    facts = {
+        "input": particles.name,
+        "particles": len(table),
+        "box": table.box,
+        "pixel_size_angstrom": table.pixel_size,
+        "train_box": min(train_box, table.box - table.box % 2),
+        "optics_groups": len(table.optics),
+        "half_sets": [int((table.half_sets() == half).sum()) for half in (1, 2)],
+        "contrast": sorted(set(table.optics["drgnContrast"])),
+        "contrast_from": "--invert" if invert != "auto" else "the images or the file",
+    }
+    with atomic_path(report) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""CLUSTER: labels in latent space, matched to the last round's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
+from drgnalign.files import atomic_path
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.heterogeneity.cluster import METHODS, cluster_record, label_particles
+from drgnalign.heterogeneity.embed import read_points
+from drgnalign.merge import read_used_labels
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@click.option("--latent", type=FOLDER, required=True, help="Folder with embedding.csv.")
+@click.option("--last-references", type=FOLDER, required=True)
+@click.option("--method", type=click.Choice([*METHODS, "fixed"]), required=True, help="fixed keeps the labels.")
+@click.option("--space", type=click.Choice(["z", "umap2", "umap3"]), required=True)
+@click.option("--k", type=int, required=True)
+@seed_option
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the new labels.")
+@click.option("--record", type=OUTPUT, required=True, help="Method, agreement and overlap with the last round, JSON.")
+def main(
+    particles: Path,
+    latent: Path,
+    last_references: Path,
+    method: str,
+    space: str,
+    k: int,
+    seed: int,
+    output: Path,
+    record: Path,
+) -> None:
+    """Label PARTICLES with the clusters of their latent variables."""
+    table = read_star(particles)
+    points = read_points(latent / "embedding.csv", space)
+    matching, settings = label_particles(
+        points, table.cluster_labels(), method, k, seed, read_used_labels(last_references)
+    )
+    labelled = table.select(np.arange(len(table)))
+    labelled.table["rlnClassNumber"] = matching.labels
+    write_star(labelled, output)
+    facts = cluster_record(points, matching, method, space, k, settings, seed)
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""INSERT: a chunk's part of a reconstruction at its present poses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import (
+    FILE,
+    OUTPUT,
+    Command,
+    diameter_option,
+    engine_option,
+    images_option,
+    noise_option,
+    open_particles,
+)
+from drgnalign.engines import ENGINES, Chunk
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@click.option("--part", type=OUTPUT, required=True)
+@images_option
+@noise_option
+@diameter_option
+@engine_option
+def main(
+    particles: Path, part: Path, images: Path | None, noise: Path | None, mask_diameter: float | None, engine: str
+) -> None:
+    """Add PARTICLES up into a part of a reconstruction."""
+    table, root = open_particles(particles, images)
+    ENGINES[engine].insert(Chunk(table, root, noise, mask_diameter), part)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""MERGE: refined chunks and maps become the next state; the pass's metrics; the stop rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
+from drgnalign.engines import USUAL_FILL
+from drgnalign.files import atomic_path
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.merge import PassReport, merge_particles, merge_references, pass_metrics, steady
+
+
+@click.command(cls=Command)
+@click.argument("labelled", type=FILE)
+@click.option("--refined", type=FOLDER, required=True, help="Folder of refined chunks; empty where none were refined.")
+@click.option("--maps", type=FOLDER, required=True, help="Folder of the pass's maps.")
+@click.option("--plan", type=FILE, required=True)
+@click.option("--last-references", type=FOLDER, required=True)
+@click.option("--clustering", type=FILE, help="What the clustering step recorded.")
+@click.option("--pass-number", type=int, required=True)
+@click.option("--round", "round_", type=int, required=True, help="0 for the consensus.")
+@click.option("--halves", type=click.Choice(["independent", "not independent"]), required=True)
+@click.option("--references-kind", required=True)
+@click.option("--stop", type=click.Choice(["none", "auto"]), required=True)
+@click.option("--mask-diameter", type=float)
+@click.option("--particles", type=OUTPUT, required=True)
+@click.option("--references", type=OUTPUT, required=True)
+@click.option("--metrics", type=OUTPUT, required=True)
+def main(
+    labelled: Path,
+    refined: Path,
+    maps: Path,
+    plan: Path,
+    last_references: Path,
+    clustering: Path | None,
+    pass_number: int,
+    round_: int,
+    halves: str,
+    references_kind: str,
+    stop: str,
+    mask_diameter: float | None,
+    particles: Path,
+    references: Path,
+    metrics: Path,
+) -> None:
+    """Merge the clusters of a pass into one particle file again; print `true` if the loop should stop."""
+    before = read_star(labelled)
+    after = merge_particles(before, sorted(refined.glob("*.star")))
+    report = PassReport(pass_number, round_, halves, references_kind)
+    plan_table = pd.read_csv(plan, dtype={"limit": str})
+    merge_references(last_references, maps, plan_table, report, references)
+    record = json.loads(clustering.read_text()) if clustering else None
+    figures = pass_metrics(before, after, plan_table, maps, report, record)
+    diameter = mask_diameter or USUAL_FILL * after.box * after.pixel_size
+    figures["stop"] = stop == "auto" and steady(
+        figures, last_references / "fsc.csv", after.box, after.pixel_size, diameter
+    )
+    write_star(after, particles)
+    with atomic_path(metrics) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    click.echo("true" if figures["stop"] else "false")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+// drgnalign: particles -> consensus -> rounds of train, embed, cluster, refine, merge -> report
+
+include { checkParameters ; helpText ; schedule } from './subworkflows/parameters.nf'
+include { CHECK_INPUTS } from './modules/check_inputs.nf'
+include { DOWNSAMPLE } from './modules/downsample.nf'
+include { LABEL } from './subworkflows/label.nf'
+include { REFINE_CLUSTERS } from './subworkflows/refine_clusters.nf'
+include { REPORT } from './modules/report.nf'
+include { EXPORT } from './modules/export.nf'
+
+// [particle file, folder that image names are relative to, name of the one stack where --images is a file]
+def inputFiles() {
+    def particles = file(params.input)
+    def images = params.images ? file(params.images) : particles.parent
+    def missing = [particles, images].find { path -> !path.exists() }
+    if (missing) {
+        error("${missing}: no such file or folder\n  What to do: correct --input or --images.")
+    }
+    return images.isDirectory() ? [particles, images, null] : [particles, images.parent, images.name]
+}
+
+def checkOutputFolder() {
+    def folder = file(params.outdir)
+    def made = folder.exists() ? folder.isDirectory() : folder.toFile().mkdirs()
+    if (!made || !folder.toFile().canWrite()) {
+        error("${folder}: cannot be written\n  What to do: give another --outdir, or make room for it.")
+    }
+}
+
+workflow {
+    main:
+    if (params.help) {
+        println(helpText())
+        System.exit(0)
+    }
+    checkParameters(params)
+    checkOutputFolder()
+    def (particles, images, image_stack) = inputFiles()
+    def passes = schedule()
+
+    CHECK_INPUTS(channel.of([particles, images, image_stack]))
+    stars = CHECK_INPUTS.out.checked.map { star, _facts -> star }
+    DOWNSAMPLE(stars.map { star -> [star, images] })
+    stack = DOWNSAMPLE.out.stack.first()
+
+    // The state of a pass: [meta, particles.star, references, latent]. A pass's MERGE feeds the next one.
+    start = stars.combine(DOWNSAMPLE.out.start).map { star, references, latent -> [passes[0], star, references, latent] }
+    states = start
+        .mix(channel.topic('state').map { meta, star, references, latent, stop ->
+            [stop == 'true' ? null : passes[meta.pass + 1], star, references, latent]
+        })
+        .until { meta, _star, _references, _latent -> meta == null }
+        .branch { meta, _star, _references, _latent ->
+            consensus: meta.round == 0
+            rounds: true
+        }
+
+    LABEL(states.rounds, stack)
+    consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
+    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), channel.value(images))
+
+    REPORT(REFINE_CLUSTERS.out.folder.collect())
+    EXPORT(REFINE_CLUSTERS.out.state.last().map { _meta, star, references, _latent, _stop -> [star, references] })
+
+    channel.topic('versions')
+        .map { path -> "nextflow: ${workflow.nextflow.version.toString()}\n${path.text}" }
+        .collectFile(name: 'software_versions.yml', storeDir: "${params.outdir}/pipeline_info")
+    channel.of(groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(params)))
+        .collectFile(name: 'parameters.json', storeDir: "${params.outdir}/pipeline_info", newLine: true)
+}

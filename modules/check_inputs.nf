@@ -1,0 +1,35 @@
+include { codeVersion ; option } from '../subworkflows/scripts.nf'
+
+process CHECK_INPUTS {
+    label 'cpu_small'
+    publishDir "${params.outdir}/pipeline_info", mode: 'copy', pattern: 'inputs.json'
+
+    input:
+    // stack: name of the one stack of a file that does not name its images, else null
+    tuple path(particles, stageAs: 'input/*'), path(images, stageAs: 'images'), val(stack)
+
+    output:
+    tuple path('particles.star'), path('inputs.json'), emit: checked
+    path 'versions.yml', topic: 'versions'
+
+    script:
+    def limits = [params.consensus_limits, params.resolution_limits].join(',')
+    def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
+    """
+    # code ${codeVersion('check_inputs.py')}
+    check_inputs.py "${particles}" --images "images${stack ? "/${stack}" : ''}" \\
+        ${option('pixel-size', params.pixel_size)} \\
+        ${option('voltage', params.voltage)} \\
+        ${option('cs', params.cs)} \\
+        ${option('amplitude-contrast', params.amplitude_contrast)} \\
+        --invert ${params.invert} \\
+        --perturb-rotation ${params.perturb_rotation} \\
+        --perturb-shift ${params.perturb_shift} \\
+        --seed ${params.seed} \\
+        --limits ${limits} \\
+        --train-box ${params.train_box} \\
+        ${option('clusters', partitions && params.rounds > 0 ? params.k : null)} \\
+        --output particles.star --report inputs.json
+    versions.py > versions.yml
+    """
+}

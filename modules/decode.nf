@@ -1,0 +1,22 @@
+include { codeVersion ; option ; passFolder } from '../subworkflows/scripts.nf'
+
+process DECODE {
+    tag "round ${meta.round}"
+    label 'gpu'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }
+
+    input:
+    tuple val(meta), path(labelled), path(references, stageAs: 'references'), path(latent), path(clusters)
+    path stack
+
+    output:
+    tuple val(meta), path('decoded'), emit: decoded
+
+    script:
+    """
+    # code ${codeVersion('decode.py')}
+    decode.py ${labelled} --latent ${latent} --clusters ${clusters} --stack ${stack} \\
+        ${option('consensus', meta.references == 'decoder' ? references : null)} \\
+        --threads ${task.cpus} --output decoded
+    """
+}

@@ -1,0 +1,21 @@
+include { codeVersion } from '../subworkflows/scripts.nf'
+
+process DOWNSAMPLE {
+    label 'cpu_small'
+
+    input:
+    tuple path(particles), path(images, stageAs: 'images')
+
+    output:
+    path 'down_sampled.mrcs', emit: stack
+    // the state before the first pass: a noise spectrum, and nothing learnt yet
+    tuple path('references'), path('latent'), emit: start
+
+    script:
+    """
+    # code ${codeVersion('downsample.py')}
+    mkdir references latent
+    downsample.py ${particles} --images images --box ${params.train_box} \\
+        --stack down_sampled.mrcs --noise references/noise.csv
+    """
+}

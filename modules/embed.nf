@@ -1,0 +1,20 @@
+include { codeVersion ; option ; passFolder } from '../subworkflows/scripts.nf'
+
+process EMBED {
+    tag "round ${meta.round}"
+    label 'cpu_small'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }
+
+    input:
+    tuple val(meta), path(training), path(last_latent, stageAs: 'last_latent')
+
+    output:
+    tuple val(meta), path('latent'), emit: latent
+
+    script:
+    """
+    # code ${codeVersion('embed.py')}
+    embed.py ${training} ${option('last-latent', meta.round > 1 ? last_latent : null)} \\
+        --seed ${params.seed} --output latent
+    """
+}

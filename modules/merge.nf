@@ -1,0 +1,36 @@
+include { codeVersion ; option ; passFolder } from '../subworkflows/scripts.nf'
+
+process MERGE {
+    tag "pass ${meta.pass}"
+    label 'cpu_small'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
+        path in ['particles.star', 'metrics.json', 'fsc.csv', 'clusters'] ? "${passFolder(meta)}/${path}" : null
+    }
+
+    input:
+    tuple val(meta), path(labelled), path(last_references, stageAs: 'last_references'), path(latent), path(clusters),
+        path(plan), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
+
+    output:
+    // latent goes on as it came: it belongs to the state
+    tuple val(meta), path('particles.star'), path('references'), path(latent, includeInputs: true), env('STOP'),
+        emit: state, topic: 'state'
+    // what people look at
+    tuple path('metrics.json'), path('fsc.csv'), path('clusters')
+    // the same for REPORT, one folder a pass
+    path "pass_${meta.pass}", emit: folder
+
+    script:
+    """
+    # code ${codeVersion('merge.py')}
+    mkdir -p refined clusters pass_${meta.pass}
+    STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
+        ${option('clustering', clusters ? clusters : null)} \\
+        --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
+        --references-kind ${meta.references} --stop ${params.stop} ${option('mask-diameter', params.mask_diameter)} \\
+        --particles particles.star --references references --metrics metrics.json)
+    ln references/fsc.csv .
+    ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
+    cp ${meta.round ? "${latent}/embedding.csv" : ''} particles.star metrics.json fsc.csv pass_${meta.pass}/
+    """
+}

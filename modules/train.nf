@@ -1,0 +1,23 @@
+include { codeVersion ; option } from '../subworkflows/scripts.nf'
+
+process TRAIN {
+    tag "round ${meta.round}"
+    label 'gpu'
+
+    input:
+    tuple val(meta), path(particles), path(last_latent, stageAs: 'last_latent')
+    path stack
+
+    output:
+    tuple val(meta), path('training'), emit: training
+
+    script:
+    def warm = meta.round > 1 && params.warm_start
+    """
+    # code ${codeVersion('train.py')}
+    train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
+        --zdim ${params.zdim} --layers ${params.layers} --nodes ${params.nodes} --epochs ${meta.epochs} \\
+        --batch-size ${params.batch_size} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\
+        --seed ${params.seed + meta.round} --threads ${task.cpus} --output training
+    """
+}

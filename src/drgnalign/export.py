@@ -1,0 +1,109 @@
+"""The end of a run as files for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from drgnalign.errors import InputError
+from drgnalign.files import atomic_path
+from drgnalign.formats.star import write_star
+from drgnalign.particles import Particles
+from drgnalign.report.summary import NOT_INDEPENDENT
+from drgnalign.split import cluster_name
+
+MAPS = {
+    "_half1.mrc": "unfiltered map of half set 1",
+    "_half2.mrc": "unfiltered map of half set 2",
+    ".mrc": "both half sets, filtered by their FSC, not sharpened",
+}
+
+
+def export_final(particles: Particles, references: Path, outdir: Path) -> pd.DataFrame:
+    """Write maps, FSC and particles of each cluster of the last state, and an index of them.
+
+    Files are ``cluster_KK_half1.mrc``, ``cluster_KK_half2.mrc``, ``cluster_KK.mrc``, ``cluster_KK_fsc.csv`` and
+    ``cluster_KK_particles.star`` per cluster; ``all_particles.star``; ``mask.mrc``, the mask of the FSCs;
+    ``index.csv``. A cluster that the last round skipped has no maps of that round: only its particles are written.
+
+    The star files are RELION 3.1's, for RELION and cryoSPARC. They hold every column of the input, with the poses
+    of the last round. Image names are the input's: relative ones stay relative to the same folder, so start RELION
+    there, or give it to cryoSPARC as the particle data path. Optics groups keep their numbers. As users of RELION
+    expect after a classification with gold-standard halves, ``rlnClassNumber`` is the cluster (0: in none) and
+    ``rlnRandomSubset`` the half set that the maps were made of. ``drgnRow`` is left out, for it numbers the rows of
+    the workflow's own table. The other ``drgn…`` columns stay (RELION keeps what it does not know): scores of the
+    refinement, the input's class numbers, and in the optics table whether protein is white or dark in the stored
+    images, which are never changed.
+
+    Parameters
+    ----------
+    particles : Particles
+        The last state.
+    references : Path
+        Folder of the last state's maps, with ``fsc.csv``.
+    outdir : Path
+
+    Returns
+    -------
+    DataFrame
+        The index: ``file`` and ``description``.
+
+    Raises
+    ------
+    InputError
+        ``fsc.csv`` or a map of a cluster that stands in it is missing.
+    """
+    fsc_file = references / "fsc.csv"
+    if not fsc_file.is_file():
+        raise InputError(fsc_file, "no such file", "give the references folder of a finished round")
+    # As text: what is handed on must not change by a digit.
+    fsc = pd.read_csv(fsc_file, dtype=str, keep_default_na=False)
+    outdir.mkdir(parents=True, exist_ok=True)
+    users = Particles(particles.table.drop(columns="drgnRow", errors="ignore"), particles.optics, particles.path)
+    labels = users.cluster_labels()
+    unassigned = int((labels == 0).sum())
+    write_star(users, outdir / "all_particles.star")
+    index = {"all_particles.star": f"all {len(users):,} particles in the input's order, {unassigned:,} in no cluster"}
+    if (references / "mask.mrc").is_file():
+        _copy(references / "mask.mrc", outdir)
+        index["mask.mrc"] = "soft mask of the FSCs"
+    for label in np.unique(labels[labels > 0]).tolist():
+        index |= _export_cluster(users, label, fsc, references, outdir)
+    # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later.
+    note = "; halves not independent" if (fsc["halves"] == NOT_INDEPENDENT).any() else ""
+    table = pd.DataFrame([(file, what + note) for file, what in index.items()], columns=["file", "description"])
+    with atomic_path(outdir / "index.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def _export_cluster(
+    particles: Particles, label: int, fsc: pd.DataFrame, references: Path, outdir: Path
+) -> dict[str, str]:
+    """Description by name of the files written."""
+    name = cluster_name(label)
+    members = particles.select(particles.cluster_labels() == label)
+    write_star(members, outdir / f"{name}_particles.star")
+    own = fsc[fsc["cluster"] == name]
+    if own.empty:
+        return {f"{name}_particles.star": f"{len(members):,} particles; skipped in the last round: no maps, poses kept"}
+    with atomic_path(outdir / f"{name}_fsc.csv") as temporary:
+        own.to_csv(temporary, index=False)
+    for ending in MAPS:
+        _copy(references / f"{name}{ending}", outdir)
+    resolution = f"{float(own['resolution_0143_angstrom'].iloc[0]):.2f} Å at 0.143 under {own['mask'].iloc[0]}"
+    return {
+        f"{name}_particles.star": f"{len(members):,} particles with their last poses",
+        **{f"{name}{ending}": description for ending, description in MAPS.items()},
+        f"{name}_fsc.csv": f"FSC of the half maps, {resolution}",
+    }
+
+
+def _copy(source: Path, outdir: Path) -> None:
+    if not source.is_file():
+        raise InputError(source, "no such map", "give the references folder of the round that the particles are of")
+    with atomic_path(outdir / source.name) as temporary:
+        shutil.copyfile(source, temporary)

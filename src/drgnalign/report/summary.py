@@ -1,0 +1,113 @@
+"""The passes of a run as one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from drgnalign.errors import InputError
+
+# Of a cluster's entry in metrics.json; empty where the cluster was skipped or its poses were not refined.
+CLUSTER_COLUMNS = [
+    "reference",
+    "alignment_limit_angstrom",
+    "resolution_angstrom",
+    "reaches_nyquist",
+    "mean_fsc",
+]
+CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
+NOT_INDEPENDENT = "not independent"
+
+
+def pass_folders(folder: Path) -> dict[int, Path]:
+    """Folders of the passes in `folder` (``pass_0``, ``pass_1`` …) by the passes' numbers, in their order."""
+    found = {int(path.name.removeprefix("pass_")): path for path in folder.glob("pass_[0-9]*") if path.is_dir()}
+    return dict(sorted(found.items()))
+
+
+def read_passes(folder: Path) -> list[dict[str, Any]]:
+    """Metrics of all passes, in the order in which they were run.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``pass_0``, ``pass_1`` …, each with the ``metrics.json`` of `drgnalign.merge.pass_metrics`.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    InputError
+        There are no passes, or metrics are missing, broken or in the folder of another pass.
+    """
+    folders = pass_folders(folder)
+    if not folders:
+        raise InputError(folder, "there are no folders pass_0, pass_1 … in it", "give the folder of all passes")
+    return [_read_metrics(path, number) for number, path in folders.items()]
+
+
+def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a pass and cluster.
+
+    Parameters
+    ----------
+    passes : list of dict
+        Of `read_passes`.
+
+    Returns
+    -------
+    DataFrame
+        ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``skipped``, ``reference`` that poses were
+        refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined),
+        ``resolution_angstrom`` (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``, ``halves``
+        (``independent`` or ``not independent``), ``ari_with_last_round`` (of the whole round), ``accepted_share``
+        and medians of the change of pose in degrees and Å. Unassigned particles have no row. A cell is empty where
+        there is no such figure: all that comes of maps where a cluster was skipped, for example.
+    """
+    return pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
+
+
+def halves_note(passes: list[dict[str, Any]]) -> str:
+    """``halves not independent`` if that is so in one of the passes, else empty.
+
+    Poses aligned to a joint reference are inherited by all later passes, so give the pass in question and all
+    before it.
+    """
+    joint = any(metrics["halves"] == NOT_INDEPENDENT for metrics in passes)
+    return "halves not independent" if joint else ""
+
+
+def _read_metrics(path: Path, number: int) -> dict[str, Any]:
+    file = path / "metrics.json"
+    try:
+        metrics = json.loads(file.read_text())
+        own_number = metrics["pass"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"cannot be read as the metrics of a pass ({error})"
+        raise InputError(file, problem, "run again with -resume") from error
+    if own_number != number:
+        raise InputError(file, f"it is of pass {own_number}", f"name its folder pass_{own_number}")
+    return metrics
+
+
+def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
+    row = {
+        "round": metrics["round"],
+        "pass": metrics["pass"],
+        "cluster": cluster["cluster"],
+        "particles": cluster["particles"],
+        "skipped": cluster["skipped"],
+    }
+    row |= {column: cluster.get(column, np.nan) for column in CLUSTER_COLUMNS}
+    if row["alignment_limit_angstrom"] is None:
+        row["alignment_limit_angstrom"] = "none"
+    row["halves"] = metrics["halves"]
+    ari = (metrics["clustering"] or {}).get("ari_with_last_round")
+    row["ari_with_last_round"] = np.nan if ari is None else ari
+    return row | {column: cluster.get(column, np.nan) for column in CHANGE_COLUMNS}

@@ -1,0 +1,106 @@
+// One pass over the clusters: split, refine every chunk, reconstruct every cluster, merge.
+
+include { SPLIT } from '../modules/split.nf'
+include { INSERT } from '../modules/insert.nf'
+include { REFINE } from '../modules/refine.nf'
+include { RECONSTRUCT ; RECONSTRUCT as RECONSTRUCT_REFERENCE } from '../modules/reconstruct.nf'
+include { MERGE } from '../modules/merge.nf'
+
+// Chunks of a plan: [cluster meta, chunk.star]; meta says how many chunks make the cluster, and the pass.
+def chunksOf(meta, plan, files) {
+    def rows = plan.splitCsv(header: true)
+    def in_cluster = rows.countBy { row -> row.cluster }
+    def by_name = [files].flatten().collectEntries { path -> [path.name, path] }
+    return rows.collect { row ->
+        def cluster = [cluster: row.cluster, limit: row.limit, reference: row.reference]
+        def sizes = [chunks: in_cluster[row.cluster], pass_chunks: rows.size(), pass_clusters: in_cluster.size()]
+        [meta + cluster + sizes, by_name[row.chunk]]
+    }
+}
+
+// [meta, item] of all chunks of a cluster -> [meta, [items]]
+def byCluster(channel) {
+    return channel.map { meta, part -> [groupKey(meta, meta.chunks), part] }.groupTuple()
+        .map { key, parts -> [key.target, parts] }
+}
+
+workflow REFINE_CLUSTERS {
+    take:
+    passes // [meta, labelled.star, references, latent, clusters.json or [], decoded or []]
+    images // folder
+
+    main:
+    folders = passes.map { meta, _labelled, references, _latent, _clusters, decoded ->
+        [meta.pass, references, decoded]
+    }
+    SPLIT(passes.map { meta, labelled, references, _latent, _clusters, _decoded -> [meta, labelled, references] })
+    // [pass, meta, chunk.star, references, decoded]
+    chunks = SPLIT.out.plan
+        .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
+        .map { meta, chunk -> [meta.pass, meta, chunk] }
+        .combine(folders, by: 0)
+
+    // Reconstructions at the present poses: the result of a pass without refinement, else the first references.
+    INSERT(
+        chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.reference == 'reconstruct' }
+            .map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
+            .combine(images)
+    )
+    inserted = byCluster(INSERT.out.part).map { meta, parts -> [meta.pass, meta, parts] }
+        .combine(folders, by: 0)
+        .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
+        .branch { meta, _parts, _references ->
+            result: meta.limit == 'none'
+            reference: true
+        }
+    RECONSTRUCT_REFERENCE(inserted.reference)
+
+    // [meta, chunk.star, half 1, half 2, references]
+    refinable = chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.limit != 'none' }
+        .branch { _pass, meta, _chunk, _references, _decoded ->
+            anew: meta.reference == 'reconstruct'
+            given: true
+        }
+    anew = refinable.anew.map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
+        .combine(RECONSTRUCT_REFERENCE.out.maps, by: 0)
+        .map { meta, chunk, references, maps -> [meta, chunk] + halfMaps(maps, meta.cluster) + [references] }
+    given = refinable.given.map { _pass, meta, chunk, references, decoded ->
+        def folder = meta.reference.startsWith('decoder_') ? decoded : references
+        def halves = [1, 2].collect { half -> folder.resolve("${meta.reference}_half${half}.mrc") }
+        [meta, chunk] + halves + [references]
+    }
+    REFINE(anew.mix(given).combine(images))
+
+    refined = byCluster(REFINE.out.part).map { meta, parts -> [meta.pass, meta, parts] }
+        .combine(folders, by: 0)
+        .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
+    RECONSTRUCT(inserted.result.mix(refined))
+
+    // Everything of a pass, gathered: [pass, [maps]] and [pass, [refined chunks]]
+    maps = RECONSTRUCT.out.maps
+        .map { meta, files -> [groupKey(meta.pass, meta.pass_clusters), files] }
+        .groupTuple()
+        .map { key, files -> [key.target, files.flatten()] }
+    unrefined = INSERT.out.part.filter { meta, _part -> meta.limit == 'none' }.map { meta, _part -> [meta, []] }
+    stars = REFINE.out.refined.mix(unrefined)
+        .map { meta, star -> [groupKey(meta.pass, meta.pass_chunks), star] }
+        .groupTuple()
+        .map { key, files -> [key.target, files.flatten()] }
+    MERGE(
+        passes.map { meta, labelled, references, latent, clusters, _decoded ->
+            [meta.pass, meta, labelled, references, latent, clusters]
+        }
+            .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
+            .join(maps)
+            .join(stars)
+            .map { row -> row.tail() }
+    )
+
+    emit:
+    state = MERGE.out.state // [meta, particles.star, references, latent, stop]
+    folder = MERGE.out.folder // what people look at
+}
+
+def halfMaps(files, cluster) {
+    return [1, 2].collect { half -> files.find { path -> path.name == "${cluster}_half${half}.mrc" } }
+}

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+
+from drgnalign.errors import InputError
+from drgnalign.export import export_final
+from drgnalign.formats.mrc import write_volume
+from drgnalign.formats.star import read_star
+from drgnalign.particles import Particles
+
+LABELS = [1, 1, 2, 0, 2, 1, 3]
+
+
+@pytest.fixture
+def particles() -> Particles:
+    """Three clusters and an unassigned particle, in two optics groups."""
+    random = np.random.default_rng(0)
+    count = len(LABELS)
+    table = pd.DataFrame(
+        {
+            "rlnImageName": [f"{i + 1:06d}@Extract/job007/mic{i % 2}.mrcs" for i in range(count)],
+            "rlnMicrographName": [f"mic{i % 2}.mrc" for i in range(count)],
+            "rlnOpticsGroup": [2, 5, 2, 5, 2, 5, 2],
+            "rlnAngleRot": random.uniform(-180, 180, count),
+            "rlnOriginXAngst": random.normal(size=count),
+            "rlnClassNumber": LABELS,
+            "rlnRandomSubset": [1, 2, 1, 2, 2, 1, 1],
+            "drgnRow": range(count),
+            "drgnInputClassNumber": 7,
+            "drgnScore": [0.1, 0.2, np.nan, np.nan, 0.3, 0.4, 0.5],
+        }
+    )
+    optics = pd.DataFrame(
+        {
+            "rlnOpticsGroup": [2, 5],
+            "rlnOpticsGroupName": ["first", "second"],
+            "rlnImagePixelSize": 1.31,
+            "rlnImageSize": 4,
+            "drgnContrast": "dark",
+        }
+    )
+    return Particles(table, optics, Path("state.star"))
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    """Maps of clusters 1 and 2, and of the consensus; the last round skipped cluster 3."""
+    folder = tmp_path / "references"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    rows = []
+    for name in ("consensus", "cluster_01", "cluster_02"):
+        for ending in ("_half1", "_half2", ""):
+            write_volume(folder / f"{name}{ending}.mrc", random.normal(size=(4, 4, 4)).astype(np.float32), 1.31)
+        rows += [(name, shell, "0.12345678901234567", 2.62, "mask.mrc", "none", "not independent") for shell in (1, 2)]
+    write_volume(folder / "mask.mrc", np.ones((4, 4, 4), np.float32), 1.31)
+    columns = ["cluster", "shell", "fsc_corrected", "resolution_0143_angstrom", "mask"]
+    columns += ["alignment_limit_angstrom", "halves"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "fsc.csv", index=False)
+    return folder
+
+
+def test_files_and_index(particles: Particles, references: Path, tmp_path: Path) -> None:
+    outdir = tmp_path / "final"
+    index = export_final(particles, references, outdir)
+    full = ["_particles.star", "_half1.mrc", "_half2.mrc", ".mrc", "_fsc.csv"]
+    expected = [f"cluster_{label:02d}{ending}" for label in (1, 2) for ending in full]
+    expected += ["cluster_03_particles.star", "all_particles.star", "mask.mrc"]
+    assert sorted(index["file"]) == sorted(expected)
+    assert {path.name for path in outdir.iterdir()} == {*expected, "index.csv"}
+    assert pd.read_csv(outdir / "index.csv").equals(index)
+    descriptions = index.set_index("file")["description"]
+    assert "skipped in the last round" in descriptions["cluster_03_particles.star"]
+    assert "1 in no cluster" in descriptions["all_particles.star"]
+    assert "2.62 Å" in descriptions["cluster_01_fsc.csv"]
+    assert descriptions.str.endswith("halves not independent").all()
+
+
+def test_independent_halves_need_no_mark(particles: Particles, references: Path, tmp_path: Path) -> None:
+    fsc = references / "fsc.csv"
+    fsc.write_text(fsc.read_text().replace("not independent", "independent"))
+    index = export_final(particles, references, tmp_path / "final")
+    assert not index["description"].str.contains("independent").any()
+
+
+def test_star_files_keep_what_the_user_had(particles: Particles, references: Path, tmp_path: Path) -> None:
+    outdir = tmp_path / "final"
+    export_final(particles, references, outdir)
+    own = read_star(outdir / "cluster_02_particles.star")
+    expected = particles.table.drop(columns="drgnRow").iloc[[2, 4]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own.table, expected)
+    pd.testing.assert_frame_equal(own.optics, particles.optics)
+    everything = read_star(outdir / "all_particles.star")
+    pd.testing.assert_frame_equal(everything.table, particles.table.drop(columns="drgnRow"))
+    assert "drgnRow" in particles.table
+
+
+def test_maps_are_the_clusters_own(particles: Particles, references: Path, tmp_path: Path) -> None:
+    outdir = tmp_path / "final"
+    export_final(particles, references, outdir)
+    for name in ("cluster_01_half1.mrc", "cluster_02.mrc", "mask.mrc"):
+        assert (outdir / name).read_bytes() == (references / name).read_bytes()
+    with mrcfile.open(outdir / "cluster_01.mrc") as volume:
+        assert volume.voxel_size.x == pytest.approx(1.31)
+
+
+def test_fsc_is_handed_on_to_the_last_digit(particles: Particles, references: Path, tmp_path: Path) -> None:
+    outdir = tmp_path / "final"
+    export_final(particles, references, outdir)
+    lines = (references / "fsc.csv").read_text().splitlines()
+    own = [lines[0], *(line for line in lines if line.startswith("cluster_02"))]
+    assert (outdir / "cluster_02_fsc.csv").read_text().splitlines() == own
+
+
+def test_twice_gives_the_same(particles: Particles, references: Path, tmp_path: Path) -> None:
+    outdir = tmp_path / "final"
+    export_final(particles, references, outdir)
+    first = {path.name: path.read_bytes() for path in outdir.iterdir()}
+    export_final(particles, references, outdir)
+    assert {path.name: path.read_bytes() for path in outdir.iterdir()} == first
+
+
+def test_missing_files_are_refused(particles: Particles, references: Path, tmp_path: Path) -> None:
+    (references / "cluster_02_half2.mrc").unlink()
+    with pytest.raises(InputError, match="no such map"):
+        export_final(particles, references, tmp_path / "final")
+    (references / "fsc.csv").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        export_final(particles, references, tmp_path / "final")
