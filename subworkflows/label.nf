@@ -11,27 +11,39 @@ workflow LABEL {
     stack // down-sampled images
 
     main:
-    by_pass = states.map { meta, particles, references, latent -> [meta.pass, particles, references, latent] }
-    TRAIN(states.map { meta, particles, _references, latent -> [meta, particles, latent] }, stack)
-    EMBED(
-        TRAIN.out.training.map { meta, training -> [meta.pass, meta, training] }
-            .join(by_pass)
-            .map { _pass, meta, training, _particles, _references, last_latent -> [meta, training, last_latent] }
+    // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
+    TRAIN(
+        states.map { meta, particles, _references, latent -> [meta.subMap('pass', 'round', 'epochs'), particles, latent] },
+        stack,
     )
-    // [pass, meta, latent, particles.star, references]
-    embedded = EMBED.out.latent.map { meta, latent -> [meta.pass, meta, latent] }
-        .join(by_pass.map { pass, particles, references, _latent -> [pass, particles, references] })
-    CLUSTER(embedded.map { _pass, meta, latent, particles, references -> [meta, particles, references, latent] })
-    labelled = CLUSTER.out.labelled.map { meta, star, clusters -> [meta.pass, star, clusters] }
-        .join(embedded)
-        .map { _pass, star, clusters, meta, latent, _particles, references ->
-            [meta, star, references, latent, clusters]
+    EMBED(
+        TRAIN.out.training.map { meta, training -> [meta.pass, training] }
+            .join(states.map { meta, _particles, _references, latent -> [meta.pass, meta, latent] })
+            .map { _pass, training, meta, last_latent -> [meta.subMap('pass', 'round'), training, last_latent] }
+    )
+    // [pass, meta, particles.star, references, latent]
+    embedded = states.map { meta, particles, references, _latent -> [meta.pass, meta, particles, references] }
+        .join(EMBED.out.latent.map { meta, latent -> [meta.pass, latent] })
+    CLUSTER(
+        embedded.map { _pass, meta, particles, references, latent ->
+            [meta.subMap('pass', 'round', 'clustering'), particles, references, latent]
         }
-    DECODE(labelled, stack)
+    )
+    // [pass, meta, labelled.star, references, latent, clusters.json]
+    labelled = embedded
+        .join(CLUSTER.out.labelled.map { meta, star, clusters -> [meta.pass, star, clusters] })
+        .map { pass, meta, _particles, references, latent, star, clusters ->
+            [pass, meta, star, references, latent, clusters]
+        }
+    DECODE(
+        labelled.map { _pass, meta, star, references, latent, clusters ->
+            [meta.subMap('pass', 'round', 'references'), star, references, latent, clusters]
+        },
+        stack,
+    )
 
     emit:
     // [meta, labelled.star, references, latent, clusters.json, decoded]
-    labelled = labelled.map { row -> [row[0].pass] + row }
-        .join(DECODE.out.decoded.map { meta, decoded -> [meta.pass, decoded] })
+    labelled = labelled.join(DECODE.out.decoded.map { meta, decoded -> [meta.pass, decoded] })
         .map { row -> row.tail() }
 }

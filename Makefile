@@ -1,0 +1,49 @@
+# Two commands do it all on a fresh machine with Python >= 3.10, Java 17 and either Nextflow >= 25.04 or Maven:
+#   make demo    simulate a labelled particle set, run the workflow on it, print what came out
+#   make test    linters, unit tests, workflow tests
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint lock rib50s clean
+
+setup: .venv/.done .tools/.done
+
+# The environment holds exactly what requirements.lock lists, hashes checked.
+.venv/.done: requirements.lock pyproject.toml setup/uv.lock
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement setup/uv.lock
+	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+# A launcher at .tools/nextflow: the Nextflow on the PATH if there is one, else one assembled by Maven.
+.tools/.done: setup/nextflow/pom.xml setup/nextflow/launcher.sh setup/nextflow/install.sh
+	bash setup/nextflow/install.sh
+	touch $@
+
+demo: setup
+	$(BIN)/python benchmarks/demo.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	NXF_SYNTAX_PARSER=v2 .tools/nextflow lint main.nf nextflow.config conf modules subworkflows
+
+test: lint
+	$(BIN)/python -m pytest
+
+# Labelled 50S sets (needs the test data): both arms, against the figures that the workflow must reach.
+rib50s: setup
+	$(BIN)/python benchmarks/rib50s/run.py --size small
+
+lock:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra dev \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	grep -A1000 '^uv==' requirements.lock | awk 'NR==1 || /^ /{print; next} {exit}' > setup/uv.lock
+
+clean:
+	rm -rf demo .nextflow .nextflow.log* work

@@ -1,0 +1,42 @@
+"""Running the workflow on a labelled set and holding the outcome against bars."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def run_workflow(data: Path, folder: Path, results: Path, profile: str, parameters: Mapping[str, object]) -> None:
+    """Run main.nf on ``data/particles.star`` in `folder`; runs in one folder share what they have in common."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [REPOSITORY / ".tools" / "nextflow", "run", REPOSITORY / "main.nf", "-ansi-log", "false", "-resume"]
+    command += ["-profile", profile, "-work-dir", folder / "work", "--input", data / "particles.star"]
+    command += ["--outdir", results]
+    command += [word for name, value in parameters.items() for word in (f"--{name}", value)]
+    environment = {**os.environ, "NXF_SYNTAX_PARSER": "v2"}
+    done = subprocess.run([str(word) for word in command], cwd=folder, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"the workflow failed with exit status {done.returncode}; its log is {folder / '.nextflow.log'}")
+
+
+def show(table: pd.DataFrame) -> str:
+    """The table of `drgnalign.validation.rounds.score_rounds` as text."""
+    return table.to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="-")
+
+
+def missed_bars(values: Mapping[str, float], bars: Mapping[str, tuple[str, float]]) -> list[str]:
+    """What misses its bar: bars are name -> ('<=' or '>=', number)."""
+    missed = []
+    for name, (direction, bar) in bars.items():
+        good = values[name] <= bar if direction == "<=" else values[name] >= bar
+        print(f"{'ok    ' if good else 'MISSED'} {name}: {values[name]:.3f} (bar {direction} {bar:g})")
+        if not good:
+            missed.append(name)
+    return missed

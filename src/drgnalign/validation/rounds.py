@@ -1,0 +1,65 @@
+"""How a run on a labelled set went, round by round, against the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from drgnalign.errors import InputError
+from drgnalign.formats.star import read_star
+from drgnalign.validation.score import score_particles
+
+
+def score_rounds(results: Path, truth: Path) -> pd.DataFrame:
+    """One row a pass of a finished run: what it did, and how far poses and labels are from the truth.
+
+    Parameters
+    ----------
+    results : Path
+        ``--outdir`` of a run.
+    truth : Path
+        Star file with true poses and, in ``rlnClassNumber``, true states.
+
+    Returns
+    -------
+    DataFrame
+        Rotation errors in degrees, shift errors and resolutions in Å; ``rarest`` is the true state with fewest
+        particles.
+
+    Raises
+    ------
+    InputError
+        There are no passes in `results`.
+    """
+    folders = [*sorted(results.glob("consensus/pass_*")), *sorted(results.glob("round_*"))]
+    if not folders:
+        raise InputError(results, "it holds no passes of a run", "give the --outdir of a finished run")
+    true = read_star(truth)
+    return pd.DataFrame(
+        [_row(folder, score_particles(true, read_star(folder / "particles.star"))) for folder in folders]
+    )
+
+
+def _row(folder: Path, score: dict[str, Any]) -> dict[str, Any]:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    maps = [cluster for cluster in metrics["clusters"] if not cluster["skipped"]]
+    limits = sorted({cluster["alignment_limit_angstrom"] or 0.0 for cluster in maps})
+    rarest = min(score["states"].values(), key=lambda state: state["particles"])
+    clustering = metrics["clustering"] or {}
+    return {
+        "pass": f"round {metrics['round']}" if metrics["round"] else f"consensus {metrics['pass']}",
+        "limit": "/".join(f"{limit:g}" if limit else "none" for limit in limits),
+        "clusters": len(metrics["clusters"]),
+        "sizes": "/".join(str(cluster["particles"]) for cluster in metrics["clusters"]),
+        "resolution": "/".join(f"{cluster['resolution_angstrom']:.1f}" for cluster in maps),
+        "mean_fsc": sum(cluster["mean_fsc"] for cluster in maps) / len(maps),
+        "ari_last": clustering.get("ari_with_last_round"),
+        "rotation_median": score["rotation_degrees"]["median"],
+        "rotation_p90": score["rotation_degrees"]["p90"],
+        "rarest_rotation_median": rarest["rotation_median_degrees"],
+        "shift_median": score["shift_angstrom"]["median"],
+        "ari_truth": score["label_ari"],
+    }

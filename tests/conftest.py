@@ -1,0 +1,104 @@
+"""Small simulated particle sets that several tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from drgnalign.formats.mrc import ImageSource, StackWriter, read_volume
+from drgnalign.formats.star import read_star
+from drgnalign.particles import Particles
+from drgnalign.simulate import phantom_states, simulate_set
+
+# So much blur leaves nothing in the corners of the true map's transform, which no reconstruction can know.
+BLUR_PIXELS = 0.75
+
+
+class SimulatedSet(NamedTuple):
+    """A set in a folder: true and given poses, and the true map of the first state."""
+
+    folder: Path
+    truth: Particles
+    given: Particles
+    volume: np.ndarray
+
+    @property
+    def source(self) -> ImageSource:
+        return ImageSource(self.truth, self.folder)
+
+    @property
+    def white_noise(self) -> np.ndarray:
+        """Spectrum of the noise, which has unit variance per pixel."""
+        return np.full((1, self.truth.box // 2 + 1), float(self.truth.box**2))
+
+
+@pytest.fixture(scope="session")
+def simulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimulatedSet]:
+    """Make a set of phantom particles; options as of `drgnalign.simulate.simulate_set`."""
+
+    def make(n: int, box: int, pixel_size: float, states: int = 1, **options: Any) -> SimulatedSet:
+        folder = tmp_path_factory.mktemp("set")
+        options = {"sigma": BLUR_PIXELS * pixel_size, "seed": 1, **options}
+        simulate_set(folder, phantom_states(states), [1.0] * states, n, box, pixel_size, **options)
+        volume = read_volume(folder / "state_01.mrc")[0]
+        return SimulatedSet(folder, read_star(folder / "truth.star"), read_star(folder / "particles.star"), volume)
+
+    return make
+
+
+@pytest.fixture(scope="session", params=[32, 33], ids=["even", "odd"])
+def clean_set(request: pytest.FixtureRequest, simulate: Callable[..., SimulatedSet]) -> SimulatedSet:
+    """400 all but noise-free particles with real displacements and astigmatism, in an even and an odd box."""
+    defocus = np.random.default_rng(5).uniform(14_000, 20_000, 400)
+    angles = np.random.default_rng(6).uniform(0, 180, 400)
+    defoci = pd.DataFrame({"rlnDefocusU": defocus, "rlnDefocusV": defocus - 5000, "rlnDefocusAngle": angles})
+    return simulate(400, request.param, 8.0, snr=1e4, displacement_spread=2.0, defoci=defoci)
+
+
+@pytest.fixture(scope="session")
+def noisy_set(simulate: Callable[..., SimulatedSet]) -> SimulatedSet:
+    """300 particles of two states at a signal-to-noise ratio of 0.3, with 4° and 4 Å of pose error."""
+    return simulate(300, 32, 8.0, states=2, snr=0.3, rotation_error_deg=4.0, shift_error_angstrom=4.0)
+
+
+@pytest.fixture
+def particles_of(tmp_path: Path) -> Callable[..., Particles]:
+    """Write images (n, N, N) as the stack images.mrcs in `tmp_path` and make a particle table of them."""
+
+    def make(images: np.ndarray, pixel_size: float = 4.0, groups: np.ndarray | None = None) -> Particles:
+        count, box = images.shape[:2]
+        with StackWriter(tmp_path / "images.mrcs", count, box, pixel_size) as stack:
+            stack.append(images)
+        table = pd.DataFrame(
+            {
+                "rlnImageName": [f"{i}@images.mrcs" for i in range(1, count + 1)],
+                "rlnOpticsGroup": 1 if groups is None else groups,
+                **dict.fromkeys(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"], 0.0),
+                **dict.fromkeys(["rlnOriginXAngst", "rlnOriginYAngst", "rlnPhaseShift", "rlnDefocusAngle"], 0.0),
+                **dict.fromkeys(["rlnDefocusU", "rlnDefocusV"], 15_000.0),
+                "rlnClassNumber": 0,
+                "rlnRandomSubset": np.arange(count) % 2 + 1,
+                "drgnRow": np.arange(count),
+            }
+        )
+        numbers = np.unique(table["rlnOpticsGroup"])
+        optics = pd.DataFrame(
+            {
+                "rlnOpticsGroup": numbers,
+                "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
+                "rlnVoltage": 300.0,
+                "rlnSphericalAberration": 2.7,
+                "rlnAmplitudeContrast": 0.07,
+                "rlnImagePixelSize": pixel_size,
+                "rlnImageSize": box,
+                "drgnContrast": "white",
+            }
+        )
+        return Particles(table, optics, tmp_path / "particles.star")
+
+    return make
