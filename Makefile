@@ -40,6 +40,9 @@ test: lint
 rib50s: setup
 	$(BIN)/python benchmarks/rib50s/run.py --size small
 
+docs/parameters.md: nextflow_schema.json docs/generate_parameters.py
+	$(BIN)/python docs/generate_parameters.py
+
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra dev \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock

@@ -60,7 +60,11 @@ workflow {
     REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), channel.value(images))
 
     REPORT(REFINE_CLUSTERS.out.folder.collect())
-    EXPORT(REFINE_CLUSTERS.out.state.last().map { _meta, star, references, _latent, _stop -> [star, references] })
+    EXPORT(
+        REFINE_CLUSTERS.out.state.toList()
+            .filter { rows -> rows.size() > 0 }
+            .map { rows -> rows.max { row -> row[0].pass }[1, 2] }
+    )
 
     channel.topic('versions')
         .map { path -> "nextflow: ${workflow.nextflow.version.toString()}\n${path.text}" }

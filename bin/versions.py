@@ -4,18 +4,8 @@
 import platform
 from importlib.metadata import version
 
-PACKAGES = [
-    "drgnalign",
-    "cryodrgn",
-    "torch",
-    "numpy",
-    "scipy",
-    "numba",
-    "pandas",
-    "scikit-learn",
-    "umap-learn",
-    "hdbscan",
-]
+LIBRARIES = ["numpy", "scipy", "numba", "pandas", "scikit-learn", "umap-learn", "hdbscan"]
+PACKAGES = ["drgnalign", "cryodrgn", "torch", *LIBRARIES]
 
 if __name__ == "__main__":
     print(f"python: {platform.python_version()}")

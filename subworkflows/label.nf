@@ -30,20 +30,21 @@ workflow LABEL {
         }
     )
     // [pass, meta, labelled.star, references, latent, clusters.json]
-    labelled = embedded
+    clustered = embedded
         .join(CLUSTER.out.labelled.map { meta, star, clusters -> [meta.pass, star, clusters] })
         .map { pass, meta, _particles, references, latent, star, clusters ->
             [pass, meta, star, references, latent, clusters]
         }
     DECODE(
-        labelled.map { _pass, meta, star, references, latent, clusters ->
+        clustered.map { _pass, meta, star, references, latent, clusters ->
             [meta.subMap('pass', 'round', 'references'), star, references, latent, clusters]
         },
         stack,
     )
 
-    emit:
-    // [meta, labelled.star, references, latent, clusters.json, decoded]
-    labelled = labelled.join(DECODE.out.decoded.map { meta, decoded -> [meta.pass, decoded] })
+    labelled = clustered.join(DECODE.out.decoded.map { meta, decoded -> [meta.pass, decoded] })
         .map { row -> row.tail() }
+
+    emit:
+    labelled // [meta, labelled.star, references, latent, clusters.json, decoded]
 }

@@ -96,9 +96,12 @@ workflow REFINE_CLUSTERS {
             .map { row -> row.tail() }
     )
 
+    state = MERGE.out.state
+    folder = MERGE.out.folder
+
     emit:
-    state = MERGE.out.state // [meta, particles.star, references, latent, stop]
-    folder = MERGE.out.folder // what people look at
+    state // [meta, particles.star, references, latent, stop]
+    folder // what people look at
 }
 
 def halfMaps(files, cluster) {

@@ -37,6 +37,13 @@ class SimulatedSet(NamedTuple):
         return np.full((1, self.truth.box // 2 + 1), float(self.truth.box**2))
 
 
+def astigmatic_defoci(n: int) -> pd.DataFrame:
+    """So much astigmatism that a wrong direction shows even at 16 Å."""
+    rng = np.random.default_rng(5)
+    defocus, angle = rng.uniform(24_000, 30_000, n), rng.uniform(0, 180, n)
+    return pd.DataFrame({"rlnDefocusU": defocus, "rlnDefocusV": defocus - 15_000, "rlnDefocusAngle": angle})
+
+
 @pytest.fixture(scope="session")
 def simulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimulatedSet]:
     """Make a set of phantom particles; options as of `drgnalign.simulate.simulate_set`."""
@@ -53,11 +60,8 @@ def simulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Simulate
 
 @pytest.fixture(scope="session", params=[32, 33], ids=["even", "odd"])
 def clean_set(request: pytest.FixtureRequest, simulate: Callable[..., SimulatedSet]) -> SimulatedSet:
-    """400 all but noise-free particles with real displacements and astigmatism, in an even and an odd box."""
-    defocus = np.random.default_rng(5).uniform(14_000, 20_000, 400)
-    angles = np.random.default_rng(6).uniform(0, 180, 400)
-    defoci = pd.DataFrame({"rlnDefocusU": defocus, "rlnDefocusV": defocus - 5000, "rlnDefocusAngle": angles})
-    return simulate(400, request.param, 8.0, snr=1e4, displacement_spread=2.0, defoci=defoci)
+    """400 all but noise-free particles, well displaced and astigmatic, in an even and an odd box."""
+    return simulate(400, request.param, 8.0, snr=1e4, displacement_spread=2.0, defoci=astigmatic_defoci(400))
 
 
 @pytest.fixture(scope="session")

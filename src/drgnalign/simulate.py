@@ -176,31 +176,34 @@ def coloured_noise(
 
 
 def phantom_states(k: int, seed: int = 0) -> list[Specimen]:
-    """A labelled phantom: one asymmetric, handed body, and for each state a lobe at a place of its own.
+    """Stages of assembly of a made-up particle: each state has one lobe more than the one before.
 
-    The body is a tapering right-handed turn of blobs, 150 Å across; the lobe is 22 % of the mass.
+    The body is a tapering right-handed turn of blobs, 150 Å across; a lobe has 28 % of the body's mass.
 
     Parameters
     ----------
     k : int
-        Number of states, 1 to 6.
+        Number of states, 1 to 7.
     seed : int
         Decides the blobs' places; the same seed gives the same body and lobes for every k.
 
     Returns
     -------
     list of k Specimen
+        The first is the bare body.
     """
-    if not 1 <= k <= len(LOBE_DIRECTIONS):
-        raise InputError(None, f"{k} phantom states asked for", f"ask for 1 to {len(LOBE_DIRECTIONS)}")
+    if not 1 <= k <= len(LOBE_DIRECTIONS) + 1:
+        raise InputError(None, f"{k} phantom states asked for", f"ask for 1 to {len(LOBE_DIRECTIONS) + 1}")
     rng = np.random.default_rng(seed)
     turn = np.linspace(0.0, 1.0, 60)
     angle = 2.4 * np.pi * turn
     radius = 42.0 - 14.0 * turn
     centres = np.stack([radius * np.cos(angle), radius * np.sin(angle), 90.0 * turn - 42.0], axis=1)
-    body = _blobs(rng, centres + 9.0 * rng.standard_normal(centres.shape), 0.5 + turn[::-1])
-    lobes = [_lobe(rng, direction) for direction in LOBE_DIRECTIONS]
-    return [_with_lobe(body, lobe) for lobe in lobes[:k]]
+    states = [_blobs(rng, centres + 9.0 * rng.standard_normal(centres.shape), 0.5 + turn[::-1])]
+    lobe_mass = LOBE_MASS * states[0].weights.sum()
+    for direction in LOBE_DIRECTIONS[: k - 1]:
+        states.append(_joined(states[-1], _lobe(rng, direction, lobe_mass)))
+    return states
 
 
 # Well apart on the sphere, in an order that keeps the first four apart too; no symmetry axis through them.
@@ -214,7 +217,8 @@ LOBE_DIRECTIONS = np.array(
         [0.65, -0.60, -0.47],
     ]
 )
-LOBE_FRACTION = 0.22
+# Of the body's mass.
+LOBE_MASS = 0.28
 LOBE_DISTANCE = 66.0
 
 
@@ -224,17 +228,14 @@ def _blobs(rng: np.random.Generator, centres: FloatArray, blob_weights: FloatArr
     return Specimen(points.reshape(-1, 3), np.repeat(blob_weights, 20))
 
 
-def _lobe(rng: np.random.Generator, direction: FloatArray) -> Specimen:
+def _lobe(rng: np.random.Generator, direction: FloatArray, mass: float) -> Specimen:
     centre = LOBE_DISTANCE * direction / np.linalg.norm(direction)
-    return _blobs(rng, centre + 9.0 * rng.standard_normal((12, 3)), np.ones(12))
+    return _blobs(rng, centre + 9.0 * rng.standard_normal((12, 3)), np.full(12, mass / 240))
 
 
-def _with_lobe(body: Specimen, lobe: Specimen) -> Specimen:
-    mass = body.weights.sum() * LOBE_FRACTION / (1.0 - LOBE_FRACTION)
-    return Specimen(
-        np.concatenate([body.points, lobe.points]),
-        np.concatenate([body.weights, lobe.weights * mass / lobe.weights.sum()]),
-    )
+def _joined(first: Specimen, second: Specimen) -> Specimen:
+    points = np.concatenate([first.points, second.points])
+    return Specimen(points, np.concatenate([first.weights, second.weights]))
 
 
 def random_defoci(rng: np.random.Generator, n: int) -> pd.DataFrame:

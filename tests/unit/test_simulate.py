@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -112,18 +113,18 @@ def test_noise_has_unit_variance_and_the_given_spectrum() -> None:
     assert power[:2, 1:3].mean() / power[15:18, 15:18].mean() == pytest.approx(3.0, rel=0.1)
 
 
-def test_phantom_states_share_a_body_and_differ_by_lobes_of_a_fifth_of_the_mass() -> None:
+def test_phantom_states_grow_by_one_lobe_each() -> None:
     states = simulate.phantom_states(4, seed=2)
-    body = len(states[0].points) - 240
-    for state in states:
-        assert_array_equal(state.points[:body], states[0].points[:body])
-        assert 0.15 < state.weights[body:].sum() / state.weights.sum() < 0.24
-    lobes = np.array([state.points[body:].mean(axis=0) for state in states])
-    distances = np.linalg.norm(lobes[:, None] - lobes[None], axis=-1)[np.triu_indices(4, 1)]
+    for smaller, larger in itertools.pairwise(states):
+        assert_array_equal(larger.points[: len(smaller.points)], smaller.points)
+        added = larger.weights.sum() - smaller.weights.sum()
+        assert added == pytest.approx(0.28 * states[0].weights.sum())
+    lobes = np.array([state.points[-240:].mean(axis=0) for state in states[1:]])
+    distances = np.linalg.norm(lobes[:, None] - lobes[None], axis=-1)[np.triu_indices(3, 1)]
     assert distances.min() > 60
-    assert np.linalg.norm(states[0].points[:body], axis=1).max() < 95
+    assert np.linalg.norm(states[-1].points, axis=1).max() < 105
     with pytest.raises(InputError):
-        simulate.phantom_states(7)
+        simulate.phantom_states(8)
 
 
 def test_phantom_body_differs_from_its_mirror_image() -> None:

@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Write docs/parameters.md from nextflow_schema.json."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parameters_page(schema: dict) -> str:
+    """The page: a table for each group of parameters."""
+    lines = ["# Parameters", "", "Made from `nextflow_schema.json` by `docs/generate_parameters.py`.", ""]
+    for group in schema["$defs"].values():
+        lines += [f"## {group['title']}", "", "| parameter | type | default | |", "|---|---|---|---|"]
+        for name, rule in group["properties"].items():
+            kind = " \\| ".join(rule["enum"]) if "enum" in rule else rule["type"]
+            default = "" if rule["default"] is None else f"`{json.dumps(rule['default']).strip(chr(34))}`"
+            lines.append(f"| `--{name}` | {kind} | {default} | {rule['description']} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    schema = json.loads((ROOT / "nextflow_schema.json").read_text())
+    (ROOT / "docs" / "parameters.md").write_text(parameters_page(schema))

@@ -1,0 +1,201 @@
+"""The commands, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from numpy.testing import assert_array_equal
+
+from drgnalign import __version__
+from drgnalign.cli import main
+from drgnalign.formats.mrc import read_volume, write_volume
+from drgnalign.formats.star import read_star, write_star
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny simulated set and its maps at the given poses; the tests below add files, and change none."""
+    folder = tmp_path_factory.mktemp("cli")
+    options = ["--particles", 300, "--states", 1, "--snr", 0.5, "--shift-error", 4, "--seed", 3]
+    succeed("simulate", folder / "set", *options)
+    succeed("reconstruct", folder / "set" / "particles.star", "-o", folder / "given", "--mask-diameter", 220)
+    return folder
+
+
+def test_simulate_writes_a_set(folder: Path) -> None:
+    files = {path.name for path in (folder / "set").iterdir()}
+    assert files == {"particles.star", "truth.star", "particles.mrcs", "state_01.mrc"}
+    given = read_star(folder / "set" / "particles.star")
+    assert (len(given), given.box, given.pixel_size) == (300, 32, 8.0)
+
+
+def test_reconstruct_writes_everything_that_is_kept(folder: Path) -> None:
+    suffixes = ["_half1.mrc", "_half2.mrc", ".mrc", "_mask.mrc", "_fsc.csv", "_resolution.json"]
+    assert {path.name for path in folder.glob("*given*")} == {f"given{suffix}" for suffix in suffixes}
+    table = pd.read_csv(folder / "given_fsc.csv")
+    assert table["shell"].tolist() == list(range(1, 17))
+    record = json.loads((folder / "given_resolution.json").read_text())
+    assert record["resolution_angstrom"] == pytest.approx(table["resolution_0143_angstrom"][0])
+    assert record["mask"] == table["mask"][0] == "given_mask.mrc"
+    halves = [read_volume(folder / f"given_half{half}.mrc")[0] for half in (1, 2)]
+    filtered, pixel_size = read_volume(folder / "given.mrc")
+    assert pixel_size == 8.0
+    assert np.corrcoef(filtered.ravel(), sum(halves).ravel())[0, 1] > 0.8
+    assert filtered.std() < (0.5 * sum(halves)).std()
+
+
+def test_simulate_reconstruct_refine_score_fsc(folder: Path) -> None:
+    particles, truth = folder / "set" / "particles.star", folder / "set" / "truth.star"
+
+    def score(estimate: Path) -> dict:
+        return json.loads(succeed("score", truth, estimate, "--json").stdout)
+
+    references = ["--half1", folder / "given_half1.mrc", "--half2", folder / "given_half2.mrc"]
+    refined, part = folder / "set" / "refined.star", folder / "refined.npz"
+    options = ["--limit", 20, "--mask-diameter", 220, "-o", refined, "--part", part]
+    succeed("refine", particles, *references, *options)
+    before, after = score(particles), score(refined)
+    assert after["rotation_degrees"]["median"] < 0.7 * before["rotation_degrees"]["median"]
+    assert after["shift_angstrom"]["median"] < 0.4 * before["shift_angstrom"]["median"]
+    text = succeed("score", truth, refined).stdout
+    assert f"median {after['rotation_degrees']['median']:.3f}" in text
+    assert "no labels" in text
+
+    # From the part or from the refined particles, the map is the same, and nearer to the truth.
+    succeed("reconstruct", part, "-o", folder / "part", "--mask-diameter", 220)
+    succeed("reconstruct", refined, "-o", folder / "refined", "--mask-diameter", 220)
+    for half in ("half1", "half2"):
+        one, two = (read_volume(folder / f"{name}_{half}.mrc")[0] for name in ("part", "refined"))
+        np.testing.assert_allclose(one, two, atol=1e-3 * np.abs(two).max())
+
+    def against_truth(name: str) -> pd.DataFrame:
+        maps = [folder / f"{name}.mrc", folder / "set" / "state_01.mrc"]
+        return pd.read_csv(StringIO(succeed("fsc", *maps, "--mask", folder / "given_mask.mrc").stdout))
+
+    first, second = against_truth("given"), against_truth("refined")
+    assert second["fsc_masked"].mean() > first["fsc_masked"].mean()
+    assert second["resolution_angstrom"].tolist() == pytest.approx([256 / shell for shell in range(1, 17)], abs=1e-4)
+
+
+def test_the_stack_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:
+    particles = read_star(folder / "set" / "particles.star")
+    write_star(particles, tmp_path / "particles.star")
+    options = ["-o", tmp_path / "map", "--mask-diameter", 220]
+    missing = run("reconstruct", tmp_path / "particles.star", *options)
+    assert missing.exit_code == 2
+    assert "particles.mrcs: no such file" in missing.output
+    succeed("reconstruct", tmp_path / "particles.star", *options, "--images", folder / "set")
+    assert_array_equal(read_volume(tmp_path / "map.mrc")[0], read_volume(folder / "given.mrc")[0])
+
+
+def test_a_users_own_star_file_is_completed_first(folder: Path, tmp_path: Path) -> None:
+    """Without the workflow's own columns contrast is found and half sets are dealt."""
+    particles = read_star(folder / "set" / "truth.star")
+    del particles.table["drgnRow"], particles.table["rlnRandomSubset"], particles.optics["drgnContrast"]
+    write_star(particles, tmp_path / "own.star")
+    options = ["-o", tmp_path / "own", "--images", folder / "set", "--mask-diameter", 220]
+    succeed("reconstruct", tmp_path / "own.star", *options)
+    inside = read_volume(folder / "given_mask.mrc")[0] > 0.5
+    own, true = read_volume(tmp_path / "own.mrc")[0], read_volume(folder / "set" / "state_01.mrc")[0]
+    assert np.corrcoef(own[inside], true[inside])[0, 1] > 0.7
+
+
+def test_version_and_help() -> None:
+    assert __version__ in succeed("--version").output
+    for command in ("simulate", "refine", "reconstruct", "fsc", "score"):
+        assert command in succeed("--help").output
+        assert "--help" in succeed(command, "--help").output
+
+
+# --- bad input: one message, exit status 2, no traceback
+
+
+@pytest.fixture(scope="module")
+def bad(folder: Path) -> Path:
+    """Files that do not fit, beside the good ones."""
+    write_volume(folder / "small.mrc", np.ones((24, 24, 24), np.float32), 8.0)
+    write_volume(folder / "slab.mrc", np.ones((10, 32, 32), np.float32), 8.0)
+    (folder / "text.txt").write_text("this is no map\n")
+    (folder / "text.star").write_text("this is no star file\n")
+    particles = read_star(folder / "set" / "particles.star")
+    write_star(particles.select(np.arange(299)), folder / "set" / "fewer.star")
+    for name, column, value in (("nan", "rlnAngleRot", np.nan), ("beyond", "rlnImageName", "301@particles.mrcs")):
+        broken = particles.select(np.arange(300))
+        del broken.table["drgnRow"]
+        broken.table.loc[4, column] = value
+        write_star(broken, folder / "set" / f"{name}.star")
+    return folder
+
+
+HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("refine set/particles.star --half1 given_half1.mrc -o x.star --limit 20", "Missing option '--half2'"),
+        ("refine set/nothing.star " + HALVES + " --limit 20 -o x.star", "does not exist"),
+        ("refine set/particles.star " + HALVES + " --limit 15 -o x.star", "beyond Nyquist"),
+        ("refine set/particles.star " + HALVES + " --limit nan -o x.star", "limit"),
+        ("refine set/particles.star " + HALVES + " --limit inf -o x.star", "limit"),
+        ("refine set/particles.star " + HALVES + " --limit fine -o x.star", "'fine' is not a valid float"),
+        ("refine set/particles.star " + HALVES + " --limit 20 -o nowhere/x.star", "nowhere/x.star: its folder"),
+        ("refine set/particles.star " + HALVES + " --limit 20 -o x.star --noise given_fsc.csv", "given_fsc.csv"),
+        ("refine set/particles.star " + HALVES + " --limit 20 -o x.star --mask slab.mrc", "slab.mrc"),
+        ("refine set/particles.star --half1 small.mrc --half2 given_half2.mrc --limit 20 -o x.star", "24 voxels wide"),
+        ("refine set/particles.star --half1 text.txt --half2 given_half2.mrc --limit 20 -o x.star", "not an MRC file"),
+        ("refine set/nan.star " + HALVES + " --limit 20 -o x.star", "rlnAngleRot"),
+        ("refine set/beyond.star " + HALVES + " --limit 20 -o x.star", "particles.mrcs"),
+        ("refine text.star " + HALVES + " --limit 20 -o x.star", "text.star"),
+        ("reconstruct set/particles.star given.mrc -o x", "given together with other inputs"),
+        ("reconstruct given.mrc -o x", "given.mrc"),
+        ("reconstruct set/particles.star -o x --mask small.mrc", "small.mrc"),
+        ("reconstruct set/particles.star -o nowhere/x", "nowhere"),
+        ("fsc given_half1.mrc small.mrc", "small.mrc: the maps do not have the same number of voxels"),
+        ("fsc given_half1.mrc given_half2.mrc --mask small.mrc", "small.mrc"),
+        ("fsc slab.mrc slab.mrc", "slab.mrc"),
+        ("fsc given_half1.mrc text.txt", "not an MRC file"),
+        ("score set/truth.star set/fewer.star", "299 particles"),
+        ("score set/truth.star text.star", "text.star"),
+        ("simulate x --particles 0", "0 particles"),
+        ("simulate x --snr 0", "signal-to-noise"),
+        ("simulate x --pixel-size 2", "the box 64 Å"),
+        ("simulate x --states 9", "9 is not in the range 1<=x<=4"),
+        ("simulate text.txt --particles 10", "text.txt"),
+    ],
+)
+def test_bad_input(bad: Path, command: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bad)
+    before = {path: path.stat().st_mtime_ns for path in bad.rglob("*")}
+    result = run(*command.split())
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+    left = {path for path in bad.rglob("*") if path.is_file()} - set(before)
+    assert not left, f"left behind: {sorted(left)}"
+
+
+def test_a_part_of_any_name_can_be_written(folder: Path, tmp_path: Path) -> None:
+    options = ["--half1", folder / "given_half1.mrc", "--half2", folder / "given_half2.mrc", "--limit", 20]
+    succeed(
+        "refine", folder / "set" / "particles.star", *options, "-o", folder / "any.star", "--part", tmp_path / "part"
+    )
+    assert os.listdir(tmp_path) == ["part"]

@@ -1,0 +1,60 @@
+"""A reader never sees half a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.files import atomic_path
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".csv"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_new_file_replaces_the_old_one(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        with atomic_path(str(tmp_path / "a.txt")) as temporary:
+            temporary.write_text(text)
+    assert (tmp_path / "a.txt").read_text() == "two"
+
+
+@pytest.mark.parametrize("name", ["part.npz", "part.x.npz"])
+def test_programs_that_look_at_the_suffix_find_it(tmp_path: Path, name: str) -> None:
+    with atomic_path(tmp_path / name) as temporary:
+        np.savez(temporary, a=np.arange(3))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere/a\.txt: its folder does not exist") as caught:
+        with atomic_path(tmp_path / "nowhere" / "a.txt"):
+            pytest.fail("the block must not run")
+    assert caught.value.exit_code == 2
+
+
+def test_messages_say_where_what_and_what_to_do() -> None:
+    error = DrgnalignError("a.star", "it is empty", "give another")
+    assert str(error) == "a.star: it is empty\n  What to do: give another"
+    assert str(DrgnalignError(None, "too few", "give more")) == "too few\n  What to do: give more"
+    assert (error.exit_code, InputError(None, "a", "b").exit_code) == (1, 2)

@@ -1,0 +1,267 @@
+"""One particle table again, one folder of references, and the rule by which the loop stops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from drgnalign.errors import DrgnalignError
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.merge import (
+    REFINED_COLUMNS,
+    PassReport,
+    merge_particles,
+    merge_references,
+    pass_metrics,
+    read_used_labels,
+    steady,
+)
+from drgnalign.particles import ANGLES, ORIGINS, Particles
+
+POSE = [*ANGLES, *ORIGINS]
+REPORT = PassReport(number=3, round=2, halves="independent", references="previous")
+
+
+@pytest.fixture
+def labelled(noisy_set) -> Particles:
+    """60 particles: 20 unassigned, 25 in cluster 1, 15 in cluster 2; written and read once, as in the loop."""
+    particles = noisy_set.given.select(np.arange(60))
+    particles.table["rlnClassNumber"] = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [20, 25, 15]))
+    return particles
+
+
+def refined_chunk(labelled: Particles, rows: np.ndarray, path: Path) -> Path:
+    """The given rows with other poses, as a refinement leaves them."""
+    chunk = labelled.select(rows)
+    chunk.table[POSE] += np.arange(1, 6) + labelled.table["drgnRow"].to_numpy()[rows, None] / 1000
+    for value, column in enumerate(REFINED_COLUMNS, start=1):
+        chunk.table[column] = value
+    write_star(chunk, path)
+    return path
+
+
+@pytest.fixture
+def chunks(labelled: Particles, tmp_path: Path) -> list[Path]:
+    """Clusters 1 and 2, refined in two and one chunks, the first with its rows backwards."""
+    one, two = (np.flatnonzero(labelled.cluster_labels() == label) for label in (1, 2))
+    return [
+        refined_chunk(labelled, one[10::-1], tmp_path / "cluster_01_chunk_0001.star"),
+        refined_chunk(labelled, one[11:], tmp_path / "cluster_01_chunk_0002.star"),
+        refined_chunk(labelled, two, tmp_path / "cluster_02_chunk_0001.star"),
+    ]
+
+
+def test_order_is_restored_whatever_the_order_of_chunks(labelled: Particles, chunks: list[Path]) -> None:
+    merged = merge_particles(labelled, chunks)
+    assert merged.table["drgnRow"].tolist() == list(range(60))
+    assigned = labelled.cluster_labels() > 0
+    expected = labelled.table[POSE].to_numpy() + np.arange(1, 6) + np.arange(60)[:, None] / 1000
+    assert_allclose(merged.table.loc[assigned, POSE], expected[assigned], rtol=0, atol=1e-12)
+    assert merged.table.loc[assigned, REFINED_COLUMNS].to_numpy().tolist() == [[1, 2, 3, 4, 5]] * 40
+    backwards = merge_particles(labelled, chunks[::-1])
+    pd.testing.assert_frame_equal(backwards.table, merged.table, check_exact=True)
+
+
+def test_unassigned_particles_keep_their_poses_bit_by_bit(
+    labelled: Particles, chunks: list[Path], tmp_path: Path
+) -> None:
+    merged = merge_particles(labelled, chunks)
+    write_star(merged, tmp_path / "merged.star")
+    unassigned = labelled.cluster_labels() == 0
+    for particles in (merged, read_star(tmp_path / "merged.star")):
+        assert_array_equal(particles.table.loc[unassigned, POSE], labelled.table.loc[unassigned, POSE])
+        assert particles.table.loc[unassigned, REFINED_COLUMNS].isna().all(axis=None)
+        others = [column for column in labelled.table if column not in POSE]
+        pd.testing.assert_frame_equal(particles.table[others], labelled.table[others], check_exact=True)
+
+
+def test_what_the_last_refinement_said_stays(labelled: Particles, chunks: list[Path]) -> None:
+    labelled.table["drgnScore"] = 77.0
+    merged = merge_particles(labelled, chunks[2:])
+    assert (merged.table.loc[labelled.cluster_labels() == 2, "drgnScore"] == 2).all()
+    assert (merged.table.loc[labelled.cluster_labels() != 2, "drgnScore"] == 77).all()
+
+
+def test_nothing_refined_changes_nothing(labelled: Particles) -> None:
+    merged = merge_particles(labelled, [])
+    pd.testing.assert_frame_equal(merged.table[labelled.table.columns], labelled.table, check_exact=True)
+
+
+def test_a_particle_that_comes_back_twice_is_refused(
+    labelled: Particles, chunks: list[Path], tmp_path: Path
+) -> None:
+    again = refined_chunk(labelled, np.flatnonzero(labelled.cluster_labels() == 2)[:1], tmp_path / "z.star")
+    with pytest.raises(DrgnalignError, match="not of this pass"):
+        merge_particles(labelled, [*chunks, again])
+
+
+def test_a_particle_twice_in_one_chunk_is_refused(labelled: Particles, tmp_path: Path) -> None:
+    chunk = refined_chunk(labelled, np.array([3, 4, 3]), tmp_path / "cluster_01_chunk_0001.star")
+    with pytest.raises(DrgnalignError):
+        merge_particles(labelled, [chunk])
+
+
+def test_a_particle_of_another_set_is_refused(labelled: Particles, chunks: list[Path]) -> None:
+    with pytest.raises(DrgnalignError, match="not of this pass"):
+        merge_particles(labelled.select(np.arange(50)), chunks)
+
+
+# --- references
+
+
+def write_maps_of(folder: Path, name: str, resolution: float) -> None:
+    for suffix in ("_half1", "_half2", ""):
+        (folder / f"{name}{suffix}.mrc").write_text(f"{name}{suffix} of {folder.name}")
+    (folder / f"{name}_mask.mrc").write_text(f"mask of {name}")
+    table = pd.DataFrame(
+        {"shell": [1, 2], "fsc_corrected": [1.0, 0.5], "resolution_0143_angstrom": resolution, "mask": "mask.mrc"}
+    )
+    table.to_csv(folder / f"{name}_fsc.csv", index=False)
+    record = {"resolution_angstrom": resolution, "reaches_nyquist": False, "mean_fsc": 0.75, "mask": "mask.mrc"}
+    (folder / f"{name}_resolution.json").write_text(json.dumps(record))
+
+
+def plan_of(*names: str, limit: str = "20", reference: str = "consensus") -> pd.DataFrame:
+    return pd.DataFrame(
+        [{"cluster": n, "limit": limit, "reference": reference, "chunk": f"{n}_chunk_0001.star"} for n in names]
+    )
+
+
+@pytest.fixture
+def after_consensus(tmp_path: Path) -> Path:
+    """The references folder that a consensus pass leaves."""
+    first, maps = tmp_path / "start", tmp_path / "maps0"
+    first.mkdir()
+    maps.mkdir()
+    (first / "noise.csv").write_text("noise")
+    write_maps_of(maps, "consensus", 18.0)
+    report = PassReport(0, 0, "independent", "reconstruct")
+    merge_references(first, maps, plan_of("consensus", limit="none"), report, tmp_path / "refs0")
+    return tmp_path / "refs0"
+
+
+def test_the_consensus_pass_leaves_its_maps_noise_and_mask(after_consensus: Path) -> None:
+    files = {path.name for path in after_consensus.iterdir()}
+    maps = {"consensus.mrc", "consensus_half1.mrc", "consensus_half2.mrc"}
+    assert files == maps | {"noise.csv", "mask.mrc", "fsc.csv", "labels_used.json"}
+    assert (after_consensus / "mask.mrc").read_text() == "mask of consensus"
+    assert read_used_labels(after_consensus) == set()
+    fsc = pd.read_csv(after_consensus / "fsc.csv")
+    assert set(fsc["cluster"]) == {"consensus"}
+    assert set(fsc["halves"]) == {"independent"}
+
+
+def test_a_round_keeps_the_consensus_and_drops_old_clusters(after_consensus: Path, tmp_path: Path) -> None:
+    previous = after_consensus
+    for number, names in ((1, ["cluster_01", "cluster_05"]), (2, ["cluster_02", "cluster_05"])):
+        maps = tmp_path / f"maps{number}"
+        maps.mkdir()
+        for name in names:
+            write_maps_of(maps, name, 20.0 + number)
+        report = PassReport(number, number, "not independent", "previous")
+        fsc = merge_references(previous, maps, plan_of(*names), report, tmp_path / f"refs{number}")
+        previous = tmp_path / f"refs{number}"
+    assert (previous / "consensus_half1.mrc").read_text() == "consensus_half1 of maps0"
+    assert (previous / "cluster_05_half2.mrc").read_text() == "cluster_05_half2 of maps2"
+    assert not (previous / "cluster_01_half1.mrc").exists()
+    assert (previous / "mask.mrc").read_text() == "mask of consensus"
+    assert (previous / "noise.csv").read_text() == "noise"
+    # Labels of all rounds are remembered, those that are gone too.
+    assert read_used_labels(previous) == {1, 2, 5}
+    halves = fsc.groupby("cluster")["halves"].first().to_dict()
+    assert halves == dict.fromkeys(["cluster_02", "cluster_05"], "not independent") | {"consensus": "independent"}
+    limits = fsc.groupby("cluster")["alignment_limit_angstrom"].first().astype(str)
+    assert limits[["cluster_02", "cluster_05"]].tolist() == ["20", "20"]
+    pd.testing.assert_frame_equal(pd.read_csv(previous / "fsc.csv").astype(str), fsc.astype(str))
+
+
+def test_no_labels_are_used_before_the_first_round(tmp_path: Path) -> None:
+    assert read_used_labels(tmp_path) == set()
+
+
+# --- metrics and the stop rule
+
+
+def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    write_maps_of(maps, "cluster_01", 21.0)
+    merged = merge_particles(labelled, chunks[:2])
+    clustering = {"ari_with_last_round": 0.9}
+    metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, clustering)
+    assert (metrics["pass"], metrics["round"], metrics["particles"], metrics["unassigned"]) == (3, 2, 60, 20)
+    one, two = metrics["clusters"]
+    assert (one["particles"], one["skipped"], one["resolution_angstrom"]) == (25, False, 21.0)
+    assert one["alignment_limit_angstrom"] == 20.0
+    assert one["accepted_share"] == 3.0  # what the chunks have in that column
+    moved = np.hypot(4, 5) + 0.03
+    assert one["median_shift_change_angstrom"] == pytest.approx(moved, abs=0.1)
+    assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True}
+    assert metrics["median_shift_change_angstrom"] == 0
+    assert json.loads(json.dumps(metrics)) == metrics
+
+
+BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
+# A quarter of a pixel at the particle's edge, in degrees: 2 Å of 100 Å.
+STILL = 1.14
+
+
+def rested(**changes: object) -> dict:
+    clusters = [{"cluster": name, "skipped": False, "resolution_angstrom": 20.0} for name in ("cluster_01", "cluster_02")]
+    metrics = {
+        "round": 2,
+        "clustering": {"ari_with_last_round": 0.96},
+        "median_rotation_change_degrees": STILL,
+        "clusters": clusters,
+    }
+    return {**metrics, **changes}
+
+
+@pytest.fixture
+def last_fsc(tmp_path: Path) -> Path:
+    """The last round's resolutions: shells 12.8 (20 Å) and 12 (21.33 Å) of the box of 256 Å."""
+    table = pd.DataFrame(
+        {
+            "cluster": ["cluster_01", "cluster_01", "cluster_02"],
+            "shell": [1, 2, 1],
+            "resolution_0143_angstrom": [20.0, 20.0, 256 / 12],
+        }
+    )
+    table.to_csv(tmp_path / "fsc.csv", index=False)
+    return tmp_path / "fsc.csv"
+
+
+def cluster(name: str, resolution: float = 20.0, skipped: bool = False) -> dict:
+    return {"cluster": name, "skipped": skipped, "resolution_angstrom": resolution}
+
+
+def test_a_loop_at_rest_is_steady(last_fsc: Path) -> None:
+    assert steady(rested(), last_fsc, BOX, PIXEL, DIAMETER)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"round": 1},
+        {"clustering": None},
+        {"clustering": {"ari_with_last_round": 0.94}},
+        {"clustering": {"ari_with_last_round": None}},
+        {"median_rotation_change_degrees": 1.16},
+        # Shells 14 and 11.5 instead of 12.8; a cluster without a past.
+        {"clusters": [cluster("cluster_01", 256 / 14)]},
+        {"clusters": [cluster("cluster_01", 256 / 11.5)]},
+        {"clusters": [cluster("cluster_01"), cluster("cluster_03")]},
+    ],
+)
+def test_a_loop_that_still_moves_is_not(last_fsc: Path, change: dict) -> None:
+    assert not steady(rested(**change), last_fsc, BOX, PIXEL, DIAMETER)
+
+
+def test_within_a_shell_and_skipped_clusters_are_steady(last_fsc: Path) -> None:
+    clusters = [cluster("cluster_01", 256 / 13.7), cluster("cluster_02", 256 / 11.1), cluster("cluster_09", 0, True)]
+    assert steady(rested(clusters=clusters), last_fsc, BOX, PIXEL, DIAMETER)

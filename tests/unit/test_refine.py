@@ -1,0 +1,201 @@
+"""Refinement finds known poses: the right way, from both sides, and always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.transform import Rotation
+
+from drgnalign.engine.kernels import Reference
+from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
+from drgnalign.engine.reference import reference_pair, reliable_part, transform_reference
+from drgnalign.engine.refine import Refinement, refine_particles
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.geometry import angular_distance
+from drgnalign.particles import Particles
+
+DIAMETER = 220.0
+PADDING = 2.0
+
+
+def true_reference(data, limit: float, volume: np.ndarray | None = None) -> Reference:
+    """What refinement compares images with, of the set's true map or another."""
+    pixel_size = data.truth.pixel_size
+    mask = particle_mask(data.volume, pixel_size, DIAMETER)
+    ones = np.ones(data.truth.box // 2 + 1)
+    return transform_reference(data.volume if volume is None else volume, mask, ones, pixel_size, limit, PADDING)
+
+
+def refined(
+    data, start: Particles, limit: float, references: tuple[Reference, Reference] | None = None
+) -> tuple[Refinement, HalfMapSums]:
+    references = references or (true_reference(data, limit),) * 2
+    return refine_particles(start, ImageSource(start, data.folder), references, data.white_noise, limit, PADDING)
+
+
+@pytest.fixture(scope="module", params=[(64, 4.0), (65, 4.0), (32, 8.0)], ids=["64", "65", "32"])
+def few(request: pytest.FixtureRequest, simulate: Callable):
+    """60 all but noise-free particles with pose errors of 4° and 4 Å, in boxes of one field of view."""
+    box, pixel_size = request.param
+    return simulate(60, box, pixel_size, snr=1e4, rotation_error_deg=4.0, shift_error_angstrom=4.0)
+
+
+@pytest.fixture(scope="module", params=[32, 33], ids=["even", "odd"])
+def centred(request: pytest.FixtureRequest, simulate: Callable):
+    """Eight all but noise-free particles, all displaced by (+2, −1) px."""
+    return simulate(8, request.param, 8.0, snr=1e4, displacements=np.tile([2.0, -1.0], (8, 1)))
+
+
+def test_without_noise_the_poses_are_found(few) -> None:
+    limit = 2.05 * few.truth.pixel_size
+    refinement, _ = refined(few, few.given, limit)
+    before = angular_distance(few.truth.rotations(), few.given.rotations())
+    after = angular_distance(few.truth.rotations(), refinement.rotations)
+    assert np.median(before) > 3
+    assert np.median(after) < 0.05
+    # A pixel of 8 Å holds less about the orientation than one of 4 Å.
+    assert after.max() < (0.1 if few.truth.box >= 64 else 0.3)
+    error = np.linalg.norm(refinement.displacements - few.truth.displacements(), axis=1)
+    assert error.max() < 0.02
+    assert refinement.accepted.all()
+
+
+def test_a_displaced_particle_is_found_where_it_is(centred) -> None:
+    start = centred.truth.with_poses(centred.truth.rotations(), np.zeros((8, 2)))
+    refinement, _ = refined(centred, start, 16.4)
+    assert_allclose(refinement.displacements, np.tile([2.0, -1.0], (8, 1)), atol=0.03)
+    assert angular_distance(refinement.rotations, centred.truth.rotations()).max() < 0.3
+    # In the table it is the origin that moves, the other way, in Å.
+    origins = refinement.apply_to(start).table[["rlnOriginXAngst", "rlnOriginYAngst"]]
+    assert_allclose(origins, np.tile([-16.0, 8.0], (8, 1)), atol=0.3)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("degrees", [3.0, -3.0])
+def test_a_rotation_about_an_image_axis_is_undone(centred, axis: int, degrees: float) -> None:
+    turn = Rotation.from_rotvec(np.radians(degrees) * np.eye(3)[axis])
+    truth = centred.truth.rotations()
+    start = centred.truth.with_poses(truth @ turn.inv().as_matrix(), centred.truth.displacements())
+    refinement, _ = refined(centred, start, 16.4)
+    found = Rotation.from_matrix(np.swapaxes(start.rotations(), 1, 2) @ refinement.rotations).as_rotvec(degrees=True)
+    assert_allclose(found, np.tile(degrees * np.eye(3)[axis], (8, 1)), atol=0.3)
+
+
+def test_the_true_pose_is_kept(centred) -> None:
+    refinement, _ = refined(centred, centred.truth, 16.4)
+    assert angular_distance(refinement.rotations, centred.truth.rotations()).max() < 0.3
+    assert_allclose(refinement.displacements, centred.truth.displacements(), atol=0.03)
+
+
+def test_noisy_particles_come_nearer_and_no_score_falls(noisy_set) -> None:
+    refinement, _ = refined(noisy_set, noisy_set.given, 18.0)
+    assert (refinement.score_after >= refinement.score_before).all()
+    assert_array_equal(refinement.accepted, refinement.score_after > refinement.score_before)
+    truth = noisy_set.truth
+    before = angular_distance(truth.rotations(), noisy_set.given.rotations())
+    after = angular_distance(truth.rotations(), refinement.rotations)
+    assert np.median(after) < 0.6 * np.median(before)
+    moved = np.linalg.norm(refinement.displacements - truth.displacements(), axis=1)
+    assert np.median(moved) < 0.5 * np.median(
+        np.linalg.norm(noisy_set.given.displacements() - truth.displacements(), axis=1)
+    )
+
+
+def test_the_score_is_the_likelihood_at_the_given_pose(noisy_set) -> None:
+    """Refining the refined poses starts where the first refinement ended."""
+    first, _ = refined(noisy_set, noisy_set.given, 18.0)
+    second, _ = refined(noisy_set, first.apply_to(noisy_set.given), 18.0)
+    assert_allclose(second.score_before, first.score_after, rtol=1e-4, atol=1e-3)
+
+
+def test_where_nothing_better_is_found_the_given_pose_stands(noisy_set) -> None:
+    """A reference without any density has no better and no worse poses."""
+    nothing = true_reference(noisy_set, 18.0, np.zeros((32, 32, 32), np.float32))
+    refinement, _ = refined(noisy_set, noisy_set.given, 18.0, (nothing, nothing))
+    assert not refinement.accepted.any()
+    assert_array_equal(refinement.rotations, noisy_set.given.rotations())
+    assert_array_equal(refinement.displacements, noisy_set.given.displacements())
+    assert_array_equal(refinement.score_after, 0)
+
+
+@pytest.mark.parametrize("size", [100, 170])
+def test_chunks_do_not_change_the_poses(noisy_set, size: int) -> None:
+    whole, _ = refined(noisy_set, noisy_set.given, 18.0)
+    for rows in (np.arange(size), np.arange(size, 300)):
+        part, _ = refined(noisy_set, noisy_set.given.select(rows), 18.0)
+        for name in ("rotations", "displacements", "score_before", "score_after", "accepted"):
+            assert_array_equal(getattr(part, name), getattr(whole, name)[rows])
+
+
+def test_a_half_set_sees_its_own_reference_only(noisy_set) -> None:
+    good = true_reference(noisy_set, 18.0)
+    noise = np.random.default_rng(0).standard_normal((32, 32, 32)).astype(np.float32)
+    garbage = true_reference(noisy_set, 18.0, noise * noisy_set.volume.std())
+    both, sums = refined(noisy_set, noisy_set.given, 18.0, (good, good))
+    halves = noisy_set.given.half_sets()
+    for half, references in ((1, (good, garbage)), (2, (garbage, good))):
+        mixed, mixed_sums = refined(noisy_set, noisy_set.given, 18.0, references)
+        mine = halves == half
+        assert_array_equal(mixed.rotations[mine], both.rotations[mine])
+        assert_array_equal(mixed.displacements[mine], both.displacements[mine])
+        assert_array_equal(mixed_sums.half_map(half), sums.half_map(half))
+        assert (mixed.score_after[~mine] != both.score_after[~mine]).all()
+
+
+def test_the_reconstruction_is_that_of_the_refined_poses(noisy_set) -> None:
+    refinement, sums = refined(noisy_set, noisy_set.given, 18.0)
+    again = insert_particles(
+        refinement.apply_to(noisy_set.given), noisy_set.source, noisy_set.white_noise, PADDING
+    )
+    assert_array_equal(sums.counts, again.counts)
+    for half in (1, 2):
+        volume = again.half_map(half)
+        assert_allclose(sums.half_map(half), volume, atol=1e-3 * np.abs(volume).max())
+
+
+def test_what_the_table_says_of_a_refinement(noisy_set) -> None:
+    refinement, _ = refined(noisy_set, noisy_set.given, 18.0)
+    result = refinement.apply_to(noisy_set.given)
+    assert_array_equal(result.table["drgnScore"], refinement.score_after)
+    assert_array_equal(result.table["drgnScoreBefore"], refinement.score_before)
+    assert set(result.table["drgnAccepted"]) <= {0, 1}
+    turned = angular_distance(noisy_set.given.rotations(), result.rotations())
+    assert_allclose(result.table["drgnRotationChange"], turned, atol=1e-5)
+    moved = 8.0 * np.linalg.norm(result.displacements() - noisy_set.given.displacements(), axis=1)
+    assert_allclose(result.table["drgnShiftChange"], moved, atol=1e-6)
+    untouched = [c for c in noisy_set.given.table if not c.startswith(("rlnAngle", "rlnOrigin"))]
+    assert result.table[untouched].equals(noisy_set.given.table[untouched])
+    assert "drgnScore" not in noisy_set.given.table
+
+
+def test_a_limit_beyond_nyquist_is_refused(noisy_set) -> None:
+    with pytest.raises(InputError, match=r"15\.9 Å is beyond Nyquist \(16 Å at 8 Å/px\)"):
+        refined(noisy_set, noisy_set.given, 15.9, (true_reference(noisy_set, 16.0),) * 2)
+
+
+def test_references_are_weighted_with_what_the_halves_share(noisy_set) -> None:
+    box = 32
+    mask = np.ones((box, box, box), np.float32)
+    noise = [np.random.default_rng(seed).standard_normal((box, box, box)).astype(np.float32) for seed in (0, 1)]
+    signal = 3 * noisy_set.volume / noisy_set.volume.std()
+    first, second = reference_pair(signal + noise[0], signal + noise[1], mask, 8.0, 18.0, PADDING, joint=False)
+    assert first is not second
+    assert (first.transform != second.transform).any()
+    joint, same = reference_pair(signal + noise[0], signal + noise[1], mask, 8.0, 18.0, PADDING, joint=True)
+    assert joint is same
+    # The mean of both, with the higher weight 2F/(1 + F) that it deserves.
+    mean = 0.5 * (first.transform + second.transform)
+    share = (np.abs(joint.transform) ** 2).sum() / (np.abs(mean) ** 2).sum()
+    assert 1 < share < 2
+    swapped = reference_pair(signal + noise[1], signal + noise[0], mask, 8.0, 18.0, PADDING, joint=False)
+    assert_array_equal(swapped[0].transform, second.transform)
+
+
+def test_an_fsc_is_reliable_up_to_its_first_zero() -> None:
+    correlation = np.array([0.3, 1.2, 0.9, 0.5, -0.1, 0.4, 0.2])
+    assert_array_equal(reliable_part(correlation), [1, 1, 0.9, 0.5, 0, 0, 0])

@@ -1,0 +1,107 @@
+"""Scores of estimates whose errors are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.spatial.transform import Rotation
+
+from drgnalign.errors import InputError
+from drgnalign.particles import Particles
+from drgnalign.simulate import perturbations
+from drgnalign.validation.score import score_particles, shift_errors
+
+PIXEL = 8.0
+
+
+@pytest.fixture(scope="module")
+def truth(noisy_set) -> Particles:
+    return noisy_set.truth
+
+
+def moved(truth: Particles, turn: Rotation, translation: np.ndarray) -> Particles:
+    """The same poses against a volume that is turned by `turn⁻¹` and moved by `translation` px before that."""
+    rotations = truth.rotations()
+    displacements = truth.displacements() + (np.swapaxes(rotations, 1, 2) @ translation)[:, :2]
+    return truth.with_poses(turn.as_matrix() @ rotations, displacements)
+
+
+def test_the_truth_has_no_errors(truth: Particles) -> None:
+    result = score_particles(truth, truth)
+    for errors in (result["rotation_degrees"], result["shift_angstrom"]):
+        assert_allclose(list(errors.values()), 0, atol=1e-5)
+    assert result["global_rotation_degrees"] == pytest.approx(0, abs=1e-5)
+    assert result["label_ari"] == 1
+    assert result["unassigned"] == 0
+
+
+def test_injected_errors_are_found_again(truth: Particles) -> None:
+    turns, shifts = perturbations(np.random.default_rng(0), len(truth), 3.0, 0.5)
+    estimate = truth.with_poses(truth.rotations() @ turns, truth.displacements() + shifts)
+    result = score_particles(truth, estimate)
+    angles = np.degrees(Rotation.from_matrix(turns).magnitude())
+    lengths = np.linalg.norm(shifts, axis=1) * PIXEL
+    for found, injected in ((result["rotation_degrees"], angles), (result["shift_angstrom"], lengths)):
+        assert found["median"] == pytest.approx(np.median(injected), rel=0.06)
+        assert found["p90"] == pytest.approx(np.percentile(injected, 90), rel=0.06)
+        assert found["mean"] == pytest.approx(np.mean(injected), rel=0.06)
+    assert result["rotation_degrees"]["median"] == pytest.approx(3.0, rel=0.15)
+    assert result["shift_angstrom"]["median"] == pytest.approx(4.0, rel=0.15)
+
+
+def test_one_rotation_and_one_translation_of_the_volume_are_no_errors(truth: Particles) -> None:
+    turn = Rotation.from_rotvec(np.radians([10.0, -20.0, 15.0]))
+    result = score_particles(truth, moved(truth, turn, np.array([1.5, -2.0, 0.7])))
+    assert result["rotation_degrees"]["mean"] == pytest.approx(0, abs=1e-4)
+    assert result["shift_angstrom"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert result["global_rotation_degrees"] == pytest.approx(np.degrees(turn.magnitude()), abs=1e-4)
+
+
+def test_a_common_shift_of_all_images_is_an_error(truth: Particles) -> None:
+    """It is no translation of the volume, which moves particles of different views to different sides."""
+    estimate = truth.with_poses(truth.rotations(), truth.displacements() + [1.0, 0.0])
+    assert np.median(shift_errors(truth, estimate)) > 0.7
+
+
+def test_a_rotation_of_all_images_in_their_planes_is_an_error(truth: Particles) -> None:
+    turn = Rotation.from_euler("Z", 10, degrees=True).as_matrix()
+    result = score_particles(truth, truth.with_poses(truth.rotations() @ turn, truth.displacements()))
+    assert result["rotation_degrees"]["median"] > 5
+
+
+def test_errors_of_each_state(truth: Particles) -> None:
+    second = truth.cluster_labels() == 2
+    turns = np.tile(np.eye(3), (len(truth), 1, 1))
+    axes = np.random.default_rng(0).standard_normal((int(second.sum()), 3))
+    axes *= np.radians(5) / np.linalg.norm(axes, axis=1, keepdims=True)
+    turns[second] = Rotation.from_rotvec(axes).as_matrix()
+    states = score_particles(truth, truth.with_poses(truth.rotations() @ turns, truth.displacements()))["states"]
+    assert {state: values["particles"] for state, values in states.items()} == {1: 150, 2: 150}
+    assert states[1]["rotation_median_degrees"] < 0.3
+    assert states[2]["rotation_median_degrees"] == pytest.approx(5, abs=0.3)
+
+
+def test_labels_are_compared_by_groups_not_by_names(truth: Particles) -> None:
+    estimate = truth.select(np.arange(len(truth)))
+    estimate.table["rlnClassNumber"] = np.where(truth.cluster_labels() == 1, 9, 4)
+    assert score_particles(truth, estimate)["label_ari"] == 1
+    estimate.table["rlnClassNumber"] = np.random.default_rng(0).integers(1, 3, len(truth))
+    assert abs(score_particles(truth, estimate)["label_ari"]) < 0.05
+
+
+def test_particles_without_a_label_are_counted_and_left_out(truth: Particles) -> None:
+    estimate = truth.select(np.arange(len(truth)))
+    estimate.table.loc[:39, "rlnClassNumber"] = 0
+    result = score_particles(truth, estimate)
+    assert (result["label_ari"], result["unassigned"]) == (1, 40)
+    estimate.table["rlnClassNumber"] = 0
+    result = score_particles(truth, estimate)
+    assert (result["label_ari"], result["unassigned"]) == (None, 300)
+
+
+def test_files_of_other_images_are_refused(truth: Particles) -> None:
+    with pytest.raises(InputError, match="299 particles"):
+        score_particles(truth, truth.select(np.arange(299)))
+    with pytest.raises(InputError, match="row 1 names another image"):
+        score_particles(truth, truth.select(np.arange(300)[::-1]))

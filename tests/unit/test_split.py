@@ -1,0 +1,151 @@
+"""The plan of a pass: which particles, at which limit, against which reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from drgnalign.errors import DrgnalignError
+from drgnalign.formats.star import read_star
+from drgnalign.particles import Particles
+from drgnalign.split import PassSettings, cluster_name, split_clusters
+
+# Clusters 1 (100 particles), 2 (60) and 7 (12, of which 6 in each half); 8 particles without a label.
+COUNTS = {1: 100, 2: 60, 7: 12, 0: 8}
+
+
+@pytest.fixture
+def labelled(noisy_set) -> Particles:
+    particles = noisy_set.given.select(np.arange(sum(COUNTS.values())))
+    labels = np.repeat(list(COUNTS), list(COUNTS.values()))
+    order = np.random.default_rng(0).permutation(len(labels))
+    particles.table["rlnClassNumber"] = labels[order]
+    particles.table["rlnRandomSubset"] = (np.arange(len(labels)) % 2 + 1)[order]
+    return particles
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    """References of a last pass in which cluster 1 and the consensus had maps; 16 shells of 16 Å … 256 Å."""
+    folder = tmp_path / "references"
+    folder.mkdir()
+    (folder / "cluster_01_half1.mrc").touch()
+    shell = np.arange(1, 17)
+    # 1 up to a shell, then 0: the crossing of 0.143 lies 0.857 shells further.
+    tables = [
+        pd.DataFrame({"cluster": name, "shell": shell, "fsc_corrected": np.where(shell <= last, 1.0, 0.0)})
+        for name, last in (("consensus", 9), ("cluster_01", 11))
+    ]
+    # The order of rows must not matter.
+    pd.concat(tables).sample(frac=1, random_state=0).to_csv(folder / "fsc.csv", index=False)
+    return folder
+
+
+def settings(**changes: object) -> PassSettings:
+    return PassSettings(**{"consensus": False, "limit": "20", "references": "previous", "chunk_size": 40, **changes})
+
+
+def split(labelled: Particles, last_references: Path, outdir: Path, **changes: object) -> pd.DataFrame:
+    outdir.mkdir()
+    return split_clusters(labelled, last_references, settings(**changes), outdir)
+
+
+def test_chunks_of_fixed_size_in_input_order(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    plan = split(labelled, references, tmp_path / "out")
+    assert plan["chunk"].tolist() == [
+        *(f"cluster_01_chunk_{number:04d}.star" for number in (1, 2, 3)),
+        *(f"cluster_02_chunk_{number:04d}.star" for number in (1, 2)),
+    ]
+    for label, sizes in ((1, [40, 40, 20]), (2, [40, 20])):
+        mine = plan[plan["cluster"] == cluster_name(label)]
+        chunks = [read_star(tmp_path / "out" / name) for name in mine["chunk"]]
+        assert [len(chunk) for chunk in chunks] == sizes
+        rows = np.concatenate([chunk.table["drgnRow"] for chunk in chunks])
+        assert rows.tolist() == np.flatnonzero(labelled.cluster_labels() == label).tolist()
+    written = pd.read_csv(tmp_path / "out" / "plan.csv", dtype={"limit": str})
+    pd.testing.assert_frame_equal(written, plan)
+
+
+def test_chunks_keep_every_column_bit_by_bit(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    plan = split(labelled, references, tmp_path / "out")
+    chunks = pd.concat([read_star(tmp_path / "out" / name).table for name in plan["chunk"]])
+    chunks = chunks.sort_values("drgnRow").reset_index(drop=True)
+    given = labelled.table[labelled.table["rlnClassNumber"].isin([1, 2])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(chunks, given, check_exact=True, check_like=True)
+
+
+def test_unassigned_particles_and_tiny_clusters_are_in_no_chunk(
+    labelled: Particles, references: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    plan = split(labelled, references, tmp_path / "out")
+    assert set(plan["cluster"]) == {"cluster_01", "cluster_02"}
+    rows = np.concatenate([read_star(tmp_path / "out" / name).table["drgnRow"] for name in plan["chunk"]])
+    assert len(set(rows)) == len(rows) == 160
+    message = capsys.readouterr().err
+    assert "cluster_07: skipped in this pass: 12 particles, 6 in the smaller half set" in message
+    assert "cluster_01" not in message
+    assert len(list((tmp_path / "out").iterdir())) == len(plan) + 1
+
+
+def test_one_half_set_alone_is_too_small(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    labelled.table.loc[labelled.table["rlnClassNumber"] == 2, "rlnRandomSubset"] = 1
+    assert set(split(labelled, references, tmp_path / "out")["cluster"]) == {"cluster_01"}
+
+
+def test_nothing_left_to_refine_is_an_error(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    labelled.table["rlnClassNumber"] = 0
+    with pytest.raises(DrgnalignError, match="no cluster has 10 particles in each half set"):
+        split(labelled, references, tmp_path / "out")
+
+
+def test_consensus_takes_all_particles(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    plan = split(labelled, references, tmp_path / "out", consensus=True, chunk_size=100)
+    assert plan["cluster"].tolist() == plan["reference"].tolist() == ["consensus"] * 2
+    rows = np.concatenate([read_star(tmp_path / "out" / name).table["drgnRow"] for name in plan["chunk"]])
+    assert rows.tolist() == list(range(180))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("reconstruct", {"cluster_01": "reconstruct", "cluster_02": "reconstruct"}),
+        # Cluster 2 had no map in the last pass.
+        ("previous", {"cluster_01": "cluster_01", "cluster_02": "consensus"}),
+        ("consensus", {"cluster_01": "consensus", "cluster_02": "consensus"}),
+        ("decoder", {"cluster_01": "decoder_cluster_01", "cluster_02": "decoder_cluster_02"}),
+    ],
+)
+def test_references(labelled: Particles, references: Path, tmp_path: Path, kind: str, expected: dict) -> None:
+    plan = split(labelled, references, tmp_path / "out", references=kind)
+    assert dict(zip(plan["cluster"], plan["reference"], strict=True)) == expected
+
+
+def test_without_refinement_maps_are_only_reconstructed(
+    labelled: Particles, references: Path, tmp_path: Path
+) -> None:
+    plan = split(labelled, references, tmp_path / "out", limit="none")
+    assert set(plan["limit"]) == {"none"}
+    assert set(plan["reference"]) == {"reconstruct"}
+
+
+def test_automatic_limits_are_each_clusters_own(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    plan = split(labelled, references, tmp_path / "out", limit="auto")
+    limits = {cluster: float(limit) for cluster, limit in zip(plan["cluster"], plan["limit"], strict=True)}
+    # 256 Å / 11.857 shells; cluster 2 is new and takes the consensus's, 256 Å / 9.857. Rounded up to 0.01 Å.
+    assert limits == {"cluster_01": 21.6, "cluster_02": 25.98}
+    assert 256 / 11.857 <= limits["cluster_01"] < 256 / 11.857 + 0.01
+
+
+@pytest.mark.parametrize("pixel_size", [8.0, 1.0666666666666667, 0.8233333333])
+def test_an_automatic_limit_is_never_beyond_nyquist(
+    labelled: Particles, references: Path, tmp_path: Path, pixel_size: float
+) -> None:
+    labelled.optics["rlnImagePixelSize"] = pixel_size
+    table = pd.read_csv(references / "fsc.csv").assign(fsc_corrected=1.0)
+    table.to_csv(references / "fsc.csv", index=False)
+    plan = split(labelled, references, tmp_path / "out", limit="auto")
+    assert (plan["limit"].astype(float) >= 2 * pixel_size).all()
+    assert (plan["limit"].astype(float) < 2 * pixel_size + 0.02).all()
