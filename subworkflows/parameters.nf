@@ -43,7 +43,7 @@ def checkParameters(given) {
 
 def valueProblems(value, rule) {
     if (!isOfType(value, rule.type)) {
-        return ["is not a ${rule.type}"]
+        return ["is not of type ${rule.type}"]
     }
     return [
         rule['enum'] && !(value in rule['enum']) ? "must be one of ${rule['enum'].join(', ')}" : null,

@@ -51,7 +51,7 @@ def matrix_to_euler(rotations: ArrayLike) -> tuple[FloatArray, FloatArray, Float
     polar = sin_tilt < 1e-9
     rot = np.where(
         polar,
-        np.arctan2(matrices[:, 1, 0], matrices[:, 1, 1]),
+        np.arctan2(-matrices[:, 0, 1], matrices[:, 1, 1]),
         np.arctan2(matrices[:, 1, 2], matrices[:, 0, 2]),
     )
     psi = np.where(polar, 0.0, np.arctan2(matrices[:, 2, 1], -matrices[:, 2, 0]))

@@ -72,15 +72,16 @@ def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
     """
     table = labelled.table.copy()
     position = pd.Index(table["drgnRow"])
-    for column in REFINED_COLUMNS:
-        if column not in table:
-            table[column] = np.nan
+    if refined:
+        table = table.assign(**{column: np.nan for column in REFINED_COLUMNS if column not in table})
     seen = np.zeros(len(table), dtype=bool)
     for path in sorted(refined, key=lambda p: p.name):
         chunk = read_star(path).table
         rows = position.get_indexer(chunk["drgnRow"])
-        if (rows < 0).any() or seen[rows].any():
-            raise DrgnalignError(path, "it holds particles that are not of this pass", "run without -resume")
+        if (rows < 0).any() or seen[rows].any() or len(np.unique(rows)) < len(rows):
+            raise DrgnalignError(
+                path, "it holds particles twice, or some that are not of this pass", "run without -resume"
+            )
         seen[rows] = True
         columns = [c for c in [*ANGLES, *ORIGINS, *REFINED_COLUMNS] if c in chunk]
         table.loc[rows, columns] = chunk[columns].to_numpy(float)

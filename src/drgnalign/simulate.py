@@ -178,7 +178,7 @@ def coloured_noise(
 def phantom_states(k: int, seed: int = 0) -> list[Specimen]:
     """Stages of assembly of a made-up particle: each state has one lobe more than the one before.
 
-    The body is a tapering right-handed turn of blobs, 150 Å across; a lobe has 28 % of the body's mass.
+    The body is a tapering right-handed turn of blobs, 150 Å across; a lobe has 45 % of the body's mass.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ LOBE_DIRECTIONS = np.array(
     ]
 )
 # Of the body's mass.
-LOBE_MASS = 0.28
+LOBE_MASS = 0.45
 LOBE_DISTANCE = 66.0
 
 

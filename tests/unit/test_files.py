@@ -47,9 +47,9 @@ def test_programs_that_look_at_the_suffix_find_it(tmp_path: Path, name: str) -> 
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere/a\.txt: its folder does not exist") as caught:
-        with atomic_path(tmp_path / "nowhere" / "a.txt"):
-            pytest.fail("the block must not run")
+    expected = pytest.raises(InputError, match=r"nowhere/a\.txt: its folder does not exist")
+    with expected as caught, atomic_path(tmp_path / "nowhere" / "a.txt"):
+        pytest.fail("the block must not run")
     assert caught.value.exit_code == 2
 
 

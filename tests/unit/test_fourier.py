@@ -71,6 +71,19 @@ def test_cropped_images_are_the_same_picture_in_coarser_pixels(old: int, new: in
     assert_allclose(crop_images(images, new).mean((1, 2)), images.mean((1, 2)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("old", [24, 25])
+@pytest.mark.parametrize("new", [16, 17])
+def test_every_frequency_below_nyquist_is_kept(old: int, new: int) -> None:
+    rng = np.random.default_rng(0)
+    below = np.arange(-((new - 1) // 2), (new - 1) // 2 + 1)
+    image, volume = rng.standard_normal((1, old, old)), rng.standard_normal((old, old, old))
+    columns = below[below >= 0]
+    before, after = rfft_images(image)[0], rfft_images(crop_images(image, new))[0] * (old / new) ** 2
+    assert_allclose(after[np.ix_(below, columns)], before[np.ix_(below, columns)], atol=1e-9)
+    before, after = rfft_volume(volume), rfft_volume(resize_volume(volume, new)) * (old / new) ** 3
+    assert_allclose(after[np.ix_(below, below, columns)], before[np.ix_(below, below, columns)], atol=1e-9)
+
+
 def test_cropping_to_the_same_box_changes_nothing() -> None:
     images = np.random.default_rng(0).standard_normal((2, 16, 16))
     assert_array_equal(crop_images(images, 16), images)
@@ -108,4 +121,5 @@ def test_soft_sphere(box: int) -> None:
 
 
 def test_raised_cosine_falls_from_one_to_zero() -> None:
-    assert_allclose(raised_cosine(np.array([-5.0, 0, 1, 2, 3, 4, 9]), 4), [1, 1, 0.853553, 0.5, 0.146447, 0, 0], atol=1e-6)
+    values = raised_cosine(np.array([-5.0, 0, 1, 2, 3, 4, 9]), 4)
+    assert_allclose(values, [1, 1, 0.853553, 0.5, 0.146447, 0, 0], atol=1e-6)

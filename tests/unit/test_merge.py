@@ -92,9 +92,7 @@ def test_nothing_refined_changes_nothing(labelled: Particles) -> None:
     pd.testing.assert_frame_equal(merged.table[labelled.table.columns], labelled.table, check_exact=True)
 
 
-def test_a_particle_that_comes_back_twice_is_refused(
-    labelled: Particles, chunks: list[Path], tmp_path: Path
-) -> None:
+def test_a_particle_that_comes_back_twice_is_refused(labelled: Particles, chunks: list[Path], tmp_path: Path) -> None:
     again = refined_chunk(labelled, np.flatnonzero(labelled.cluster_labels() == 2)[:1], tmp_path / "z.star")
     with pytest.raises(DrgnalignError, match="not of this pass"):
         merge_particles(labelled, [*chunks, again])
@@ -211,8 +209,12 @@ BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
 STILL = 1.14
 
 
+def cluster(name: str, resolution: float = 20.0, skipped: bool = False) -> dict:
+    return {"cluster": name, "skipped": skipped, "resolution_angstrom": resolution}
+
+
 def rested(**changes: object) -> dict:
-    clusters = [{"cluster": name, "skipped": False, "resolution_angstrom": 20.0} for name in ("cluster_01", "cluster_02")]
+    clusters = [cluster("cluster_01"), cluster("cluster_02")]
     metrics = {
         "round": 2,
         "clustering": {"ari_with_last_round": 0.96},
@@ -234,10 +236,6 @@ def last_fsc(tmp_path: Path) -> Path:
     )
     table.to_csv(tmp_path / "fsc.csv", index=False)
     return tmp_path / "fsc.csv"
-
-
-def cluster(name: str, resolution: float = 20.0, skipped: bool = False) -> dict:
-    return {"cluster": name, "skipped": skipped, "resolution_angstrom": resolution}
 
 
 def test_a_loop_at_rest_is_steady(last_fsc: Path) -> None:

@@ -149,9 +149,7 @@ def test_a_half_set_sees_its_own_reference_only(noisy_set) -> None:
 
 def test_the_reconstruction_is_that_of_the_refined_poses(noisy_set) -> None:
     refinement, sums = refined(noisy_set, noisy_set.given, 18.0)
-    again = insert_particles(
-        refinement.apply_to(noisy_set.given), noisy_set.source, noisy_set.white_noise, PADDING
-    )
+    again = insert_particles(refinement.apply_to(noisy_set.given), noisy_set.source, noisy_set.white_noise, PADDING)
     assert_array_equal(sums.counts, again.counts)
     for half in (1, 2):
         volume = again.half_map(half)

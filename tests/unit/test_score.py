@@ -60,7 +60,7 @@ def test_one_rotation_and_one_translation_of_the_volume_are_no_errors(truth: Par
 
 def test_a_common_shift_of_all_images_is_an_error(truth: Particles) -> None:
     """It is no translation of the volume, which moves particles of different views to different sides."""
-    estimate = truth.with_poses(truth.rotations(), truth.displacements() + [1.0, 0.0])
+    estimate = truth.with_poses(truth.rotations(), truth.displacements() + np.array([1.0, 0.0]))
     assert np.median(shift_errors(truth, estimate)) > 0.7
 
 

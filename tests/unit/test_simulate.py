@@ -118,7 +118,7 @@ def test_phantom_states_grow_by_one_lobe_each() -> None:
     for smaller, larger in itertools.pairwise(states):
         assert_array_equal(larger.points[: len(smaller.points)], smaller.points)
         added = larger.weights.sum() - smaller.weights.sum()
-        assert added == pytest.approx(0.28 * states[0].weights.sum())
+        assert added == pytest.approx(0.45 * states[0].weights.sum())
     lobes = np.array([state.points[-240:].mean(axis=0) for state in states[1:]])
     distances = np.linalg.norm(lobes[:, None] - lobes[None], axis=-1)[np.triu_indices(3, 1)]
     assert distances.min() > 60

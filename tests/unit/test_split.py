@@ -123,9 +123,7 @@ def test_references(labelled: Particles, references: Path, tmp_path: Path, kind:
     assert dict(zip(plan["cluster"], plan["reference"], strict=True)) == expected
 
 
-def test_without_refinement_maps_are_only_reconstructed(
-    labelled: Particles, references: Path, tmp_path: Path
-) -> None:
+def test_without_refinement_maps_are_only_reconstructed(labelled: Particles, references: Path, tmp_path: Path) -> None:
     plan = split(labelled, references, tmp_path / "out", limit="none")
     assert set(plan["limit"]) == {"none"}
     assert set(plan["reference"]) == {"reconstruct"}

@@ -23,6 +23,8 @@ FloatVolume = NDArray[np.float32]
 # A voxel that few views reach keeps at least this share of its shell's mean weight, so that it stays small
 # instead of being blown up.
 LEAST_WEIGHT = 1e-2
+# Stands in where no particle was added at all, so that an empty half gives an empty map.
+SMALLEST_WEIGHT = 1e-30
 
 
 class HalfMapSums:
@@ -147,7 +149,7 @@ class HalfMapSums:
         shells = np.rint(self._radii()).astype(np.int64)
         totals = np.bincount(shells.ravel(), weights=denominator.ravel())
         means = totals / np.maximum(np.bincount(shells.ravel()), 1)
-        tiny = max(float(means.max()) * 1e-6, np.finfo(np.float32).tiny)
+        tiny = max(float(means.max()) * 1e-6, SMALLEST_WEIGHT)
         return np.maximum(means, tiny).astype(np.float32)[shells]
 
     def _to_real(self, half_volume: NDArray[np.complex64]) -> FloatVolume:
