@@ -16,7 +16,7 @@ from arms import REPOSITORY, missed_bars, run_workflow, show
 from drgnalign.simulate import phantom_states, simulate_set
 from drgnalign.validation.rounds import score_rounds
 
-PARTICLES, STATES, BOX, PIXEL_SIZE = 3000, 3, 32, 8.0
+PARTICLES, STATES, BOX, PIXEL_SIZE, SNR = 2400, 3, 32, 7.0, 0.3
 BARS = {
     "rotation_median": ("<=", 3.0),
     "ari_truth": (">=", 0.7),
@@ -39,7 +39,7 @@ def main(seed: int, folder: Path) -> None:
             PARTICLES,
             BOX,
             PIXEL_SIZE,
-            snr=0.1,
+            snr=SNR,
             rotation_error_deg=4.0,
             shift_error_angstrom=2.0,
             seed=seed,

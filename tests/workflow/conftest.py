@@ -1,0 +1,173 @@
+"""Runs of the workflow that several tests look at, two at a time in the background."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from runs import REPOSITORY, Run, run_workflow
+
+from drgnalign.formats.star import write_star
+
+DATA = REPOSITORY.parent / "shared" / "data"
+ATP_SYNTHASE = DATA / "particles" / "freehand"
+LOOP = {"clustering": "kmeans,gmm"}
+MORE_ROUNDS = {"rounds": 3, "clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
+# So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
+FEW_IN_HALF_2 = 19
+ONE_TASK_AT_A_TIME = "executor.cpus = 1\n"
+
+
+class Interrupted(NamedTuple):
+    """A run killed in the middle of its second round, resumed, and resumed again for a third round."""
+
+    killed: Run
+    resumed: Run
+    extended: Run
+
+
+class Consensus(NamedTuple):
+    """Runs without rounds: one task at a time, other chunks, and the first again with changed code."""
+
+    serial: Run
+    other_chunks: Run
+    changed_code: Run
+
+
+class Scenarios:
+    """What is run; the names are those of the fixtures. Later ones may wait for earlier ones."""
+
+    def __init__(self, folder: Path, noisy_set: Any) -> None:
+        self.folder = folder
+        self.set = noisy_set
+        self.particles = noisy_set.folder / "particles.star"
+        self.futures: dict[str, Future[Any]] = {}
+
+    def loop_run(self) -> Run:
+        return finished(run_workflow(self.folder / "loop", self.particles, LOOP))
+
+    def interrupted_runs(self) -> Interrupted:
+        folder = self.folder / "interrupted"
+        killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (pass 3")
+        resumed = run_workflow(folder, self.particles, LOOP, results="resumed", options=("-resume",))
+        extended = run_workflow(folder, self.particles, MORE_ROUNDS, results="extended", options=("-resume",))
+        return Interrupted(killed, finished(resumed), finished(extended))
+
+    def fixed_run(self) -> Run:
+        self.futures["loop_run"].result()
+        parameters = {**LOOP, "fixed_clusters": True}
+        options = ("-resume",)
+        return finished(
+            run_workflow(self.folder / "loop", self.particles, parameters, results="fixed", options=options)
+        )
+
+    def joint_run(self) -> Run:
+        particles = self.set.given.select(range(len(self.set.given)))
+        particles.table["rlnRandomSubset"] = 1
+        particles.table.loc[: FEW_IN_HALF_2 - 1, "rlnRandomSubset"] = 2
+        folder = self.folder / "joint"
+        folder.mkdir()
+        write_star(particles, folder / "unbalanced.star")
+        parameters = {"images": self.set.folder, "rounds": 1, "consensus_limits": "none"}
+        parameters |= {"joint_reference": True, "references": "consensus"}
+        return finished(run_workflow(folder, folder / "unbalanced.star", parameters))
+
+    def consensus_runs(self) -> Consensus:
+        code, folder = self.folder / "code", self.folder / "consensus"
+        copy_code(code)
+        append(code / "conf" / "test.config", ONE_TASK_AT_A_TIME)
+
+        def run(results: str, chunk_size: int, *options: object) -> Run:
+            parameters = {"rounds": 0, "chunk_size": chunk_size}
+            return finished(
+                run_workflow(folder, self.particles, parameters, results=results, options=options, code=code)
+            )
+
+        serial = run("serial", 150)
+        other_chunks = run("other_chunks", 300, "-resume")
+        append(code / "src" / "drgnalign" / "merge.py", "# changed\n")
+        return Consensus(serial, other_chunks, run("changed_code", 150, "-resume"))
+
+    def real_run(self) -> Run:
+        parameters = {
+            "images": ATP_SYNTHASE / "parts.stk",
+            "pixel_size": 2.8,
+            "voltage": 200,
+            "cs": 2.0,
+            "amplitude_contrast": 0.07,
+            "consensus_limits": "none",
+            "rounds": 1,
+            "k": 1,
+        }
+        return finished(run_workflow(self.folder / "real", ATP_SYNTHASE / "parts-15_128x128f.par", parameters))
+
+
+def finished(run: Run) -> Run:
+    assert run.status == 0, run.log
+    return run
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
+def copy_code(folder: Path) -> None:
+    """A checkout that may be changed. Compiled functions come along: files keep their times."""
+    folder.mkdir()
+    for name in ("main.nf", "nextflow.config", "nextflow_schema.json"):
+        shutil.copy2(REPOSITORY / name, folder)
+    for name in ("bin", "conf", "modules", "src", "subworkflows"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scenario(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, noisy_set: Any
+) -> Iterator[Callable[[str], Any]]:
+    """The result of a run by name. All runs that the selected tests need are started here."""
+    needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
+    with ThreadPoolExecutor(2) as pool:
+        for name in ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "real_run"):
+            if name in needed:
+                scenarios.futures[name] = pool.submit(getattr(scenarios, name))
+        yield lambda name: scenarios.futures[name].result()
+
+
+@pytest.fixture(scope="session")
+def loop_run(scenario: Callable[[str], Any]) -> Run:
+    """Two rounds after one refinement of the consensus."""
+    return scenario("loop_run")
+
+
+@pytest.fixture(scope="session")
+def interrupted_runs(scenario: Callable[[str], Any]) -> Interrupted:
+    return scenario("interrupted_runs")
+
+
+@pytest.fixture(scope="session")
+def fixed_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
+    """`loop_run` resumed with fixed clusters."""
+    return scenario("fixed_run")
+
+
+@pytest.fixture(scope="session")
+def joint_run(scenario: Callable[[str], Any]) -> Run:
+    """One round against the joint consensus, of a set with few particles in half set 2."""
+    return scenario("joint_run")
+
+
+@pytest.fixture(scope="session")
+def consensus_runs(scenario: Callable[[str], Any]) -> Consensus:
+    return scenario("consensus_runs")
+
+
+@pytest.fixture(scope="session")
+def real_run(scenario: Callable[[str], Any]) -> Run:
+    """One round of 50 real images."""
+    return scenario("real_run")

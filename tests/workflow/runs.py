@@ -1,0 +1,127 @@
+"""Start the workflow as a user does, and look at what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+# The Java compiler that starts fastest: a run of seconds never earns back what the best one costs.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended, well or badly.
+
+    Attributes
+    ----------
+    results : Path
+        Its --outdir.
+    status : int
+        Of Nextflow; negative where a signal ended it.
+    log : str
+        What it printed.
+    """
+
+    results: Path
+    status: int
+    log: str
+
+    @property
+    def tasks(self) -> pd.Series:
+        """Status (COMPLETED, CACHED …) by name of the tasks that had ended, from Nextflow's trace."""
+        trace = pd.read_csv(self.results / "pipeline_info" / "trace.txt", sep="\t")
+        return trace.set_index("name")["status"]
+
+    def named(self, status: str) -> set[str]:
+        """Names of the tasks with a status."""
+        return set(self.tasks.index[self.tasks == status])
+
+
+def nextflow(folder: Path, *arguments: object, kill_at: str | None = None, code: Path = REPOSITORY) -> tuple[int, str]:
+    """Run Nextflow in `folder`, without a terminal and with the strict parser.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is started; keeps what -resume needs.
+    *arguments
+        Of the command line.
+    kill_at : str, optional
+        As soon as this is printed, Nextflow and its tasks are killed.
+    code : Path
+        The tasks import the library of this checkout.
+
+    Returns
+    -------
+    int, str
+        Exit status (negative: a signal) and what was printed.
+    """
+    environment = {
+        **os.environ,
+        "NXF_SYNTAX_PARSER": "v2",
+        "NXF_OPTS": JAVA_OPTIONS,
+        "NXF_ANSI_LOG": "false",
+        "PYTHONPATH": str(code / "src"),
+    }
+    command = [str(word) for word in (REPOSITORY / ".tools" / "nextflow", *arguments)]
+    log = folder / "nextflow.out"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
+        while kill_at is not None and process.poll() is None:
+            if kill_at in log.read_text():
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.02)
+    return process.returncode, log.read_text()
+
+
+def run_workflow(
+    folder: Path,
+    particles: Path,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    results: str = "results",
+    options: tuple[object, ...] = (),
+    kill_at: str | None = None,
+    code: Path = REPOSITORY,
+) -> Run:
+    """Run main.nf with the test profile.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be; runs in one folder can be resumed.
+    particles : Path
+        --input.
+    parameters : mapping, optional
+        Further parameters by name; one that is True is given as a flag.
+    results : str
+        --outdir, relative to `folder`.
+    options : tuple
+        Of Nextflow, such as ``-resume``.
+    kill_at, code
+        As of `nextflow`.
+
+    Returns
+    -------
+    Run
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    words: list[object] = ["run", code / "main.nf", "-profile", "test", *options]
+    for name, value in {"input": particles, "outdir": results, **(parameters or {})}.items():
+        words += [f"--{name}"] if value is True else [f"--{name}", value]
+    status, log = nextflow(folder, *words, kill_at=kill_at, code=code)
+    return Run(folder / results, status, log)

@@ -1,0 +1,215 @@
+"""Bad input: one clear message, an exit status that is not 0, and nothing expensive started."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from runs import PYTHON, REPOSITORY, Run, run_workflow
+
+from drgnalign.formats.mrc import StackWriter, read_volume
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.particles import ANGLES, ORIGINS, Particles
+
+BOX, PIXEL_SIZE = 32, 8.0
+
+
+class InputSet(NamedTuple):
+    """A set in a folder of its own, to be spoilt."""
+
+    folder: Path
+    particles: Particles
+
+    @property
+    def star(self) -> Path:
+        return self.folder / "particles.star"
+
+    @property
+    def stack(self) -> Path:
+        return self.folder / "particles.mrcs"
+
+    def save(self) -> None:
+        write_star(self.particles, self.star)
+
+
+@pytest.fixture
+def inputs(noisy_set: Any, tmp_path: Path) -> InputSet:
+    particles = noisy_set.given.select(np.arange(len(noisy_set.given)))
+    (tmp_path / "particles.mrcs").write_bytes((noisy_set.folder / "particles.mrcs").read_bytes())
+    own = InputSet(tmp_path, particles)
+    own.save()
+    return own
+
+
+def check_inputs(inputs: InputSet, limits: str = "20,16.5", k: int = 2) -> subprocess.CompletedProcess[str]:
+    """The step CHECK_INPUTS as the workflow runs it."""
+    options: list[object] = ["--images", inputs.folder, "--invert", "auto", "--limits", limits, "--train-box", BOX]
+    options += ["--perturb-rotation", 0, "--perturb-shift", 0, "--seed", 0, "--clusters", k]
+    options += ["--output", inputs.folder / "checked.star", "--report", inputs.folder / "inputs.json"]
+    return step("check_inputs.py", inputs.star, *options)
+
+
+def step(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [str(word) for word in (PYTHON, REPOSITORY / "bin" / script, *arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def write_images(path: Path, images: np.ndarray) -> None:
+    with StackWriter(path, len(images), images.shape[-1], PIXEL_SIZE) as stack:
+        stack.append(images)
+
+
+def missing_stack(own: InputSet) -> None:
+    own.stack.unlink()
+
+
+def truncated_stack(own: InputSet) -> None:
+    own.stack.write_bytes(own.stack.read_bytes()[:-1000])
+
+
+def row_beyond_the_stack(own: InputSet) -> None:
+    own.particles.table.loc[7, "rlnImageName"] = "000301@particles.mrcs"
+    own.save()
+
+
+def nan_pose(own: InputSet) -> None:
+    own.particles.table.loc[7, "rlnAngleTilt"] = np.nan
+    own.save()
+
+
+def no_ctf(own: InputSet) -> None:
+    own.particles.table.drop(columns=["rlnDefocusU", "rlnDefocusV"], inplace=True)
+    own.save()
+
+
+def no_voltage(own: InputSet) -> None:
+    own.particles.optics.drop(columns="rlnVoltage", inplace=True)
+    own.save()
+
+
+def other_box_in_an_optics_group(own: InputSet) -> None:
+    own.particles.optics = pd.concat([own.particles.optics] * 2, ignore_index=True)
+    own.particles.optics.loc[1, ["rlnOpticsGroup", "rlnImageSize"]] = [2, 64]
+    own.particles.table.loc[150:, "rlnOpticsGroup"] = 2
+    own.save()
+
+
+def other_box_in_a_stack(own: InputSet) -> None:
+    write_images(own.folder / "other.mrcs", np.ones((1, 2 * BOX, 2 * BOX), np.float32))
+    own.particles.table.loc[7, "rlnImageName"] = "1@other.mrcs"
+    own.save()
+
+
+def one_half_set(own: InputSet) -> None:
+    own.particles.table["rlnRandomSubset"] = 1
+    own.save()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "file", "problem", "remedy"),
+    [
+        (missing_stack, "particles.mrcs", "no such stack", "--images"),
+        (truncated_stack, "particles.mrcs", "truncated", "again"),
+        (row_beyond_the_stack, "particles.star", "row 8: asks for image 301", "correct or remove"),
+        (nan_pose, "particles.star", "row 8: rlnAngleTilt is not a finite number", "correct or remove"),
+        (no_ctf, "particles.star", "lacks the CTF columns rlnDefocusU, rlnDefocusV", "give"),
+        (no_voltage, "particles.star", "has no rlnVoltage", "--voltage"),
+        (other_box_in_an_optics_group, "particles.star", "box sizes differ between optics groups", "one box size"),
+        (other_box_in_a_stack, "other.mrcs", "64 px wide", "one box size"),
+        (one_half_set, "particles.star", "rlnRandomSubset is 1 for all", "both half sets"),
+    ],
+)
+def test_bad_particles(
+    inputs: InputSet, spoil: Callable[[InputSet], None], file: str, problem: str, remedy: str
+) -> None:
+    spoil(inputs)
+    refused(inputs, check_inputs(inputs), file, problem, remedy)
+
+
+def test_limit_beyond_nyquist(inputs: InputSet) -> None:
+    refused(
+        inputs, check_inputs(inputs, limits="20,15.9"), "particles.star", "15.9 Å is beyond Nyquist (16 Å", "coarser"
+    )
+
+
+def test_more_clusters_than_particles(inputs: InputSet) -> None:
+    refused(inputs, check_inputs(inputs, k=301), "particles.star", "300 particles, fewer than --k 301", "smaller --k")
+
+
+def refused(inputs: InputSet, done: subprocess.CompletedProcess[str], file: str, problem: str, remedy: str) -> None:
+    """Exit status 2 and one message of two lines, without a traceback; nothing is written."""
+    assert done.returncode == 2, done.stderr
+    first, second = done.stderr.strip().splitlines()
+    assert first.startswith("ERROR: ") and file in first and problem in first
+    assert second.startswith("  What to do: ") and remedy in second
+    assert not (inputs.folder / "checked.star").exists()
+
+
+def test_nan_pixels_stop_the_run_before_training(inputs: InputSet) -> None:
+    images = read_volume(inputs.stack)[0].copy()
+    images[41, 3, 5] = np.nan
+    write_images(inputs.stack, images)
+    run = run_workflow(inputs.folder / "run", inputs.star)
+    assert "particles.mrcs: image 42" in stopped_before_training(run)
+
+
+def test_messages_reach_the_user(inputs: InputSet) -> None:
+    missing_stack(inputs)
+    message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.star))
+    assert "particles.mrcs: no such stack" in message
+    assert "What to do: give the folder that the image names refer to with --images" in message
+
+
+def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:
+    run = run_workflow(inputs.folder / "run", inputs.star, results=f"{inputs.star}/results")
+    message = stopped_before_training(run)
+    assert "particles.star/results: cannot be written" in message
+    assert "--outdir" in message
+    assert "Submitted" not in run.log
+
+
+def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
+    parameters = {"roundz": 3, "epochs_first": "many", "cluster_on": "tsne", "k": 0, "learning_rate": 0}
+    parameters |= {"resolution_limits": "6;5", "amplitude_contrast": 7, "fixed_clusters": "perhaps"}
+    run = run_workflow(inputs.folder / "run", inputs.star, parameters)
+    message = stopped_before_training(run)
+    assert "Submitted" not in run.log
+    for problem in (
+        "--roundz: unknown parameter; the nearest is --rounds",
+        "--epochs_first many: is not of type integer",
+        "--cluster_on tsne: must be one of z, umap2, umap3",
+        "--k 0: must be at least 1",
+        "--learning_rate 0: must be more than 0",
+        "--resolution_limits 6;5: is not understood",
+        "--amplitude_contrast 7: must be at most 1",
+        "--fixed_clusters perhaps: is not of type boolean",
+        "What to do: correct them; --help lists all parameters",
+    ):
+        assert problem in message
+
+
+def stopped_before_training(run: Run) -> str:
+    """What was printed by a run that failed, as it should, before the loop."""
+    assert run.status > 0
+    assert "TRAIN" not in run.log and "REFINE" not in run.log
+    assert "Traceback" not in run.log
+    return run.log
+
+
+def test_a_cluster_that_became_tiny_is_reported(inputs: InputSet) -> None:
+    labels = np.where(np.arange(300) < 5, 2, 1)
+    inputs.particles.table["rlnClassNumber"] = labels
+    inputs.save()
+    options = ["--last-references", inputs.folder, "--limit", "16.5", "--references", "reconstruct"]
+    done = step("split.py", inputs.star, *options, "--chunk-size", 150, "--output", inputs.folder / "plan")
+    assert done.returncode == 0
+    assert "cluster_02: skipped in this pass: 5 particles" in done.stderr
+    assert set(pd.read_csv(inputs.folder / "plan" / "plan.csv")["cluster"]) == {"cluster_01"}
+    chunk = read_star(inputs.folder / "plan" / "cluster_01_chunk_0001.star").table
+    columns = [*ANGLES, *ORIGINS]
+    pd.testing.assert_frame_equal(chunk[columns], inputs.particles.table.loc[5:154, columns].reset_index(drop=True))

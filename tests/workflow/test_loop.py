@@ -1,0 +1,215 @@
+"""The loop as a whole: what is published, and that it is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from runs import Run
+
+from conftest import FEW_IN_HALF_2, Consensus, Interrupted
+from drgnalign.formats.mrc import read_volume
+from drgnalign.formats.star import read_star
+from drgnalign.geometry import angular_distance
+from drgnalign.particles import ANGLES, ORIGINS, Particles
+from drgnalign.validation.rounds import score_rounds
+
+NAMES = ["cluster_01", "cluster_02"]
+MAPS = [f"{name}{ending}.mrc" for name in NAMES for ending in ("", "_half1", "_half2")]
+LATENT = ["z.pkl", "weights.pkl", "config.yaml", "train.log", "training.json"]
+EMBEDDING = ["embedding.csv", "embedding.json", "embedding.npz", "pc1_z.txt"]
+DECODED = ["cluster_01.mrc", "cluster_02.mrc", *(f"pc1_{i:02d}.mrc" for i in range(1, 7))]
+PASS = ["particles.star", "metrics.json", "fsc.csv", "clusters/mask.mrc"]
+ROUND = [
+    *PASS,
+    "clusters.json",
+    *(f"clusters/{name}" for name in MAPS),
+    *(f"latent/{name}" for name in LATENT + EMBEDDING),
+    *(f"decoded/{name}" for name in DECODED),
+]
+CONSENSUS = [*PASS, *(f"clusters/consensus{ending}.mrc" for ending in ("", "_half1", "_half2"))]
+FINAL = [
+    "all_particles.star",
+    "mask.mrc",
+    "index.csv",
+    *MAPS,
+    *(f"{name}_{file}" for name in NAMES for file in ("particles.star", "fsc.csv")),
+]
+FIGURES = ["umap_round_01", "umap_round_02", "fsc_round_00", "fsc_round_01", "fsc_round_02"]
+RECORDS = ["trace.txt", "report.html", "timeline.html", "parameters.json", "software_versions.yml", "inputs.json"]
+
+
+def pass_folders(run: Run) -> list[Path]:
+    return [*sorted(run.results.glob("consensus/pass_*")), *sorted(run.results.glob("round_*"))]
+
+
+def metrics(run: Run, folder: str) -> dict[str, Any]:
+    return json.loads((run.results / folder / "metrics.json").read_text())
+
+
+def particles(run: Run, folder: str) -> Particles:
+    return read_star(run.results / folder / "particles.star")
+
+
+def test_all_is_published(loop_run: Run) -> None:
+    folders = {"consensus/pass_00": CONSENSUS, "consensus/pass_01": CONSENSUS, "round_01": ROUND, "round_02": ROUND}
+    folders |= {"final": FINAL, "pipeline_info": RECORDS}
+    expected = {f"{folder}/{file}" for folder, files in folders.items() for file in files} | {"summary.csv"}
+    expected |= {f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]}
+    published = {str(path.relative_to(loop_run.results)) for path in loop_run.results.rglob("*") if path.is_file()}
+    assert expected <= published
+    assert {Path(name).suffix for name in published - expected} <= {".log"}
+    for figure in loop_run.results.glob("*.png"):
+        assert figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and figure.stat().st_size > 5000
+
+
+def test_the_run_is_on_record(loop_run: Run, noisy_set: Any) -> None:
+    info = loop_run.results / "pipeline_info"
+    assert loop_run.named("COMPLETED") == set(loop_run.tasks.index)
+    assert json.loads((info / "parameters.json").read_text())["clustering"] == "kmeans,gmm"
+    versions = dict(line.split(": ") for line in (info / "software_versions.yml").read_text().splitlines())
+    assert {"nextflow", "drgnalign", "cryodrgn", "torch", "python"} <= set(versions)
+    facts = json.loads((info / "inputs.json").read_text())
+    assert (facts["particles"], facts["box"], facts["contrast"]) == (300, 32, ["white"])
+    assert facts["half_sets"] == np.bincount(noisy_set.given.half_sets())[1:].tolist()
+
+
+def test_order_names_and_half_sets_never_change(loop_run: Run, noisy_set: Any) -> None:
+    given = noisy_set.given.table
+    tables = [read_star(folder / "particles.star").table for folder in pass_folders(loop_run)]
+    tables.append(read_star(loop_run.results / "final" / "all_particles.star").table)
+    assert len(tables) == 5
+    for table in tables:
+        columns = ["rlnImageName", "rlnRandomSubset", "rlnDefocusU", "rlnDefocusAngle"]
+        pd.testing.assert_frame_equal(table[columns], given[columns])
+
+
+def test_final_clusters_make_the_whole_set(loop_run: Run) -> None:
+    final = loop_run.results / "final"
+    whole = read_star(final / "all_particles.star").table
+    parts = [read_star(final / f"{name}_particles.star").table for name in NAMES]
+    together = pd.concat(parts).sort_values("rlnImageName", ignore_index=True)
+    pd.testing.assert_frame_equal(together, whole.sort_values("rlnImageName", ignore_index=True))
+    last = particles(loop_run, "round_02").table
+    pd.testing.assert_frame_equal(whole[[*ANGLES, *ORIGINS]], last[[*ANGLES, *ORIGINS]])
+    for name in MAPS:
+        volume, pixel_size = read_volume(final / name)
+        assert volume.shape == (32, 32, 32) and pixel_size == pytest.approx(8.0)
+        np.testing.assert_array_equal(volume, read_volume(loop_run.results / "round_02" / "clusters" / name)[0])
+
+
+def test_half_sets_stay_apart(loop_run: Run) -> None:
+    for folder in pass_folders(loop_run):
+        assert set(pd.read_csv(folder / "fsc.csv")["halves"]) == {"independent"}
+    assert set(pd.read_csv(loop_run.results / "summary.csv")["halves"]) == {"independent"}
+    assert "not independent" not in (loop_run.results / "final" / "index.csv").read_text()
+
+
+def test_poses_get_better(loop_run: Run, noisy_set: Any) -> None:
+    scores = score_rounds(loop_run.results, noisy_set.folder / "truth.star")
+    given, refined, *rounds = scores["rotation_median"]
+    assert given > 3.5
+    # with so few particles, and clusters of next to no training, rounds gain nothing; but they must not get lost
+    assert refined < 0.8 * given and max(rounds) < 0.9 * given
+    assert scores["shift_median"].iloc[-1] < 0.6 * scores["shift_median"].iloc[0]
+
+
+def test_each_round_has_its_own_clustering_and_references(loop_run: Run) -> None:
+    first, second = metrics(loop_run, "round_01"), metrics(loop_run, "round_02")
+    assert [first["clustering"]["method"], second["clustering"]["method"]] == ["kmeans", "gmm"]
+    assert [cluster["reference"] for cluster in first["clusters"]] == ["reconstruct", "reconstruct"]
+    assert [cluster["reference"] for cluster in second["clusters"]] == NAMES
+    assert first["clustering"]["ari_with_last_round"] is None
+    assert -1 <= second["clustering"]["ari_with_last_round"] <= 1
+
+
+def test_summary_has_a_row_per_pass_and_cluster(loop_run: Run) -> None:
+    summary = pd.read_csv(loop_run.results / "summary.csv")
+    assert summary["cluster"].tolist() == ["consensus", "consensus", *NAMES, *NAMES]
+    assert summary["round"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert summary.groupby("pass")["particles"].sum().tolist() == [300] * 4
+    assert summary["alignment_limit_angstrom"].tolist() == ["none", "20.0", *["16.5"] * 4]
+    assert (summary["resolution_angstrom"] >= 16.0).all()
+
+
+def test_joint_reference_is_marked(joint_run: Run) -> None:
+    fsc = pd.read_csv(joint_run.results / "round_01" / "fsc.csv").set_index("cluster")["halves"]
+    assert set(fsc.drop("consensus")) == {"not independent"}
+    summary = pd.read_csv(joint_run.results / "summary.csv").set_index("pass")
+    # before anything was aligned the half sets had not met
+    assert set(summary.loc[0:0, "halves"]) == {"independent"}
+    assert set(summary.loc[1:, "halves"]) == {"not independent"}
+    index = pd.read_csv(joint_run.results / "final" / "index.csv")
+    assert index["description"].str.contains("halves not independent").all()
+    assert metrics(joint_run, "round_01")["halves"] == "not independent"
+
+
+def test_a_tiny_cluster_is_skipped_and_the_run_goes_on(joint_run: Run) -> None:
+    before, after = particles(joint_run, "consensus/pass_00"), particles(joint_run, "round_01")
+    assert (after.half_sets() == 2).sum() == FEW_IN_HALF_2
+    clusters = metrics(joint_run, "round_01")["clusters"]
+    assert sorted(cluster["skipped"] for cluster in clusters) == [False, True]
+    assert next(c["reference"] for c in clusters if not c["skipped"]) == "consensus"
+    tiny = next(cluster["cluster"] for cluster in clusters if cluster["skipped"])
+    members = after.cluster_labels() == int(tiny[-2:])
+    poses = [*ANGLES, *ORIGINS]
+    pd.testing.assert_frame_equal(after.table.loc[members, poses], before.table.loc[members, poses])
+    assert (after.table.loc[~members, ANGLES] != before.table.loc[~members, ANGLES]).any(axis=None)
+    assert not (joint_run.results / "final" / f"{tiny}.mrc").exists()
+    assert len(read_star(joint_run.results / "final" / f"{tiny}_particles.star")) == members.sum()
+
+
+def test_fixed_clusters_keep_the_first_labels(fixed_run: Run) -> None:
+    labels = [particles(fixed_run, f"round_0{number}").cluster_labels() for number in (1, 2)]
+    np.testing.assert_array_equal(*labels)
+    assert metrics(fixed_run, "round_02")["clustering"]["method"] == "fixed"
+    # what does not depend on labels was not done again
+    assert {"LABEL:TRAIN (round 2)", "LABEL:EMBED (round 2)"} <= fixed_run.named("CACHED")
+
+
+def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> None:
+    run = interrupted_runs.extended
+    third = metrics(run, "round_03")
+    references = {cluster["reference"] for cluster in third["clusters"] if not cluster["skipped"]}
+    assert references and all(reference.startswith("decoder_cluster_") for reference in references)
+    assert metrics(run, "round_02")["halves"] == "independent"
+    assert third["halves"] == "not independent"
+    # the consensus of the earlier passes remains what it was
+    fsc = pd.read_csv(run.results / "round_03" / "fsc.csv").groupby("cluster")["halves"].unique().explode()
+    assert fsc.pop("consensus") == "independent"
+    assert set(fsc) == {"not independent"}
+
+
+def test_unassigned_particles_keep_their_poses(interrupted_runs: Interrupted) -> None:
+    run = interrupted_runs.extended
+    before, after = particles(run, "round_02"), particles(run, "round_03")
+    third = metrics(run, "round_03")
+    assert third["clustering"]["method"] == "hdbscan"
+    unassigned = after.cluster_labels() == 0
+    assert 0 < unassigned.sum() == third["unassigned"]
+    poses = [*ANGLES, *ORIGINS]
+    pd.testing.assert_frame_equal(after.table.loc[unassigned, poses], before.table.loc[unassigned, poses])
+
+
+def test_chunk_size_makes_no_difference_that_matters(consensus_runs: Consensus) -> None:
+    one, other = (particles(run, "consensus/pass_01") for run in (consensus_runs.serial, consensus_runs.other_chunks))
+    assert angular_distance(one.rotations(), other.rotations()).max() < 1e-3
+    assert np.abs(one.table[ORIGINS] - other.table[ORIGINS]).to_numpy().max() < 1e-3
+
+
+def test_parallel_tasks_make_no_difference_at_all(consensus_runs: Consensus, loop_run: Run) -> None:
+    chunks = [f"REFINE_CLUSTERS:INSERT (pass 0 consensus_chunk_000{number})" for number in (1, 2)]
+    apart = {}
+    for run in (consensus_runs.serial, loop_run):
+        trace = pd.read_csv(run.results / "pipeline_info" / "trace.txt", sep="\t", parse_dates=["submit"])
+        first, second = sorted(trace.set_index("name").loc[chunks, "submit"])
+        apart[run.results.name] = (second - first).total_seconds()
+    # one after the other in the one, at once in the other
+    assert apart["serial"] > 1 > apart["results"]
+    for number in (0, 1):
+        star = f"consensus/pass_0{number}/particles.star"
+        assert (consensus_runs.serial.results / star).read_bytes() == (loop_run.results / star).read_bytes()

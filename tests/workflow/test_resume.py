@@ -1,0 +1,62 @@
+"""What -resume does again, and that it makes no difference to the results."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from runs import Run
+
+from conftest import Consensus, Interrupted
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    """Tables, particles and maps of a run."""
+    suffixes = (".star", ".csv", ".json", ".mrc", ".txt", ".npz")
+    files = [path for path in results.rglob("*") if path.suffix in suffixes and path.parent.name != "pipeline_info"]
+    return {str(path.relative_to(results)): path.read_bytes() for path in files}
+
+
+def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:
+    killed, resumed, _ = interrupted_runs
+    assert killed.status == -signal.SIGKILL
+    done = killed.named("COMPLETED")
+    assert {"LABEL:TRAIN (round 2)", "LABEL:DECODE (round 2)", "REFINE_CLUSTERS:SPLIT (pass 3)"} <= done
+    assert not any("RECONSTRUCT (pass 3" in name or "MERGE (pass 3" in name for name in done)
+    assert resumed.named("CACHED") == done
+    again = set(resumed.tasks.index) - done
+    assert resumed.named("COMPLETED") == again
+    assert {name.split(" cluster")[0].removeprefix("REFINE_CLUSTERS:") for name in again} == {
+        "REFINE (pass 3",
+        "RECONSTRUCT (pass 3",
+        "MERGE (pass 3)",
+        "REPORT",
+        "EXPORT",
+    }
+
+
+def test_the_same_seed_gives_the_same_results_interrupted_or_not(loop_run: Run, interrupted_runs: Interrupted) -> None:
+    expected, resumed = contents(loop_run.results), contents(interrupted_runs.resumed.results)
+    assert len(expected) > 60
+    assert expected.keys() == resumed.keys()
+    assert [name for name in expected if expected[name] != resumed[name]] == []
+
+
+def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
+    _, resumed, extended = interrupted_runs
+    assert extended.named("CACHED") == set(resumed.tasks.index) - {"REPORT", "EXPORT"}
+    last = {"LABEL:TRAIN (round 3)", "REFINE_CLUSTERS:MERGE (pass 4)", "REPORT", "EXPORT"}
+    assert last <= extended.named("COMPLETED")
+    assert not any("(round 2)" in name or "(pass 3" in name for name in extended.named("COMPLETED"))
+    for number in (1, 2):
+        star = f"round_0{number}/particles.star"
+        assert (extended.results / star).read_bytes() == (resumed.results / star).read_bytes()
+
+
+def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
+    serial, _, changed = consensus_runs
+    cached = {"CHECK_INPUTS (1)", "DOWNSAMPLE (1)"}
+    cached |= {f"REFINE_CLUSTERS:{name}" for name in ("SPLIT (pass 0)", "RECONSTRUCT (pass 0 consensus)")}
+    cached |= {f"REFINE_CLUSTERS:INSERT (pass 0 consensus_chunk_000{number})" for number in (1, 2)}
+    assert changed.named("CACHED") == cached
+    assert changed.named("COMPLETED") == set(serial.tasks.index) - cached
