@@ -27,7 +27,7 @@ from drgnalign.engines import ENGINES, USUAL_FILL, Chunk, References
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.maps import write_maps
+from drgnalign.maps import read_map, write_maps
 from drgnalign.simulate import phantom_states, simulate_set
 from drgnalign.validation.fsc import half_map_fsc
 from drgnalign.validation.score import score_particles
@@ -118,7 +118,7 @@ def reconstruct(
         half2,
         pixel_size,
         prefix,
-        mask=None if mask is None else read_volume(mask)[0],
+        mask=None if mask is None else read_map(mask, half1.shape[0], pixel_size),
         mask_name="" if mask is None else mask.name,
         diameter=mask_diameter or USUAL_FILL * half1.shape[0] * pixel_size,
         mass_kda=mass_kda,
@@ -133,11 +133,10 @@ def reconstruct(
 @seed_option
 def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
     """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
-    volumes = [read_volume(path) for path in (first, second, *([mask] if mask else []))]
-    sizes = {volume.shape for volume, _ in volumes}
-    if len(sizes) > 1:
-        raise InputError(second, "the maps do not have the same number of voxels", "give maps of one size")
-    result = half_map_fsc(volumes[0][0], volumes[1][0], volumes[0][1], volumes[2][0] if mask else None, seed)
+    volume, pixel_size = read_volume(first)
+    box = volume.shape[0]
+    volumes = [read_map(path, box, pixel_size) for path in (first, second, *([mask] if mask else []))]
+    result = half_map_fsc(volumes[0], volumes[1], pixel_size, volumes[2] if mask else None, seed)
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
     click.echo(f"{result.resolution:.2f} Å at FSC 0.143 ({mask.name if mask else 'no mask'})", err=True)
 

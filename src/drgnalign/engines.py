@@ -20,8 +20,8 @@ from drgnalign.engine.plan import oversampling
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
 from drgnalign.engine.reference import reference_pair
 from drgnalign.engine.refine import check_limit, refine_particles
-from drgnalign.errors import InputError
-from drgnalign.formats.mrc import ImageSource, read_volume
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.maps import read_map
 from drgnalign.particles import Particles
 
 FloatVolume = NDArray[np.float32]
@@ -95,11 +95,13 @@ class NativeEngine:
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         particles = chunk.particles
         check_limit(limit, particles)
-        half1, half2 = (_volume_for(particles, path) for path in (references.half1, references.half2))
+        half1, half2 = (
+            read_map(path, particles.box, particles.pixel_size) for path in (references.half1, references.half2)
+        )
         if references.mask is None:
             mask = particle_mask(0.5 * (half1 + half2), particles.pixel_size, chunk.diameter)
         else:
-            mask = _volume_for(particles, references.mask)
+            mask = read_map(references.mask, particles.box, particles.pixel_size)
         source, padding = ImageSource(particles, chunk.images), _padding(chunk)
         pair = reference_pair(half1, half2, mask, particles.pixel_size, limit, padding, references.joint)
         refinement, sums = refine_particles(particles, source, pair, _noise(chunk, source), limit, padding)
@@ -127,16 +129,3 @@ def _noise(chunk: Chunk, source: ImageSource) -> NDArray[np.float64]:
     if chunk.noise is None:
         return estimate_noise(chunk.particles, source)
     return read_noise(chunk.noise, chunk.particles)
-
-
-def _volume_for(particles: Particles, path: Path) -> FloatVolume:
-    """Read a map and make sure that it has the images' sampling."""
-    volume, pixel_size = read_volume(path)
-    if volume.shape[0] != particles.box or abs(pixel_size / particles.pixel_size - 1) > 1e-3:
-        raise InputError(
-            path,
-            f"it is {volume.shape[0]} voxels wide at {pixel_size:g} Å, the images of {particles.path} are "
-            f"{particles.box} px at {particles.pixel_size:g} Å",
-            "give maps with the images' box and pixel size",
-        )
-    return np.ascontiguousarray(volume, dtype=np.float32)

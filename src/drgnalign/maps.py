@@ -10,12 +10,43 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.reference import reliable_part
+from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
-from drgnalign.formats.mrc import write_volume
+from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
 from drgnalign.validation.fsc import FscResult, half_map_fsc
 
 FloatVolume = NDArray[np.float32]
+
+
+def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
+    """Read a map that must have a given sampling.
+
+    Parameters
+    ----------
+    path : Path
+    box : int
+    pixel_size : float
+        Å.
+
+    Returns
+    -------
+    (box, box, box) float32
+
+    Raises
+    ------
+    InputError
+        It has another number of voxels or another voxel size (by more than 0.1 %).
+    """
+    volume, voxel = read_volume(path)
+    if volume.shape != (box, box, box) or abs(voxel / pixel_size - 1) > 1e-3:
+        sides = " x ".join(map(str, dict.fromkeys(volume.shape[::-1])))
+        raise InputError(
+            path,
+            f"it is {sides} voxels wide at {voxel:g} Å, not {box} at {pixel_size:g} Å",
+            "give a cubic map with the images' box and pixel size",
+        )
+    return np.ascontiguousarray(volume, dtype=np.float32)
 
 
 def write_maps(

@@ -319,6 +319,8 @@ def simulate_set(
     """
     _check_arguments(states, populations, n, box * pixel_size, snr)
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "it is a file", "give a folder to write the set into")
     folder.mkdir(parents=True, exist_ok=True)
     # One stream of random numbers a quantity, so that e.g. another noise spectrum keeps poses and states.
     state_rng, half_rng, pose_rng, defocus_rng, error_rng, noise_rng = (

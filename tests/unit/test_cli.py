@@ -167,7 +167,7 @@ HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
         ("reconstruct given.mrc -o x", "given.mrc"),
         ("reconstruct set/particles.star -o x --mask small.mrc", "small.mrc"),
         ("reconstruct set/particles.star -o nowhere/x", "nowhere"),
-        ("fsc given_half1.mrc small.mrc", "small.mrc: the maps do not have the same number of voxels"),
+        ("fsc given_half1.mrc small.mrc", "small.mrc: it is 24 voxels wide"),
         ("fsc given_half1.mrc given_half2.mrc --mask small.mrc", "small.mrc"),
         ("fsc slab.mrc slab.mrc", "slab.mrc"),
         ("fsc given_half1.mrc text.txt", "not an MRC file"),

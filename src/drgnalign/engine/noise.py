@@ -79,9 +79,11 @@ def read_noise(path: Path, particles: Particles) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        The table lacks one of the optics groups or has another number of shells.
+        Not a noise spectrum, or one that lacks an optics group or has another number of shells.
     """
     table = pd.read_csv(path)
+    if not {"optics_group", "shell", "power"} <= set(table.columns):
+        raise InputError(path, "it is not a noise spectrum", "give the noise.csv of these particles, or none")
     by_group = {group: rows.sort_values("shell")["power"].to_numpy() for group, rows in table.groupby("optics_group")}
     wanted = particles.optics["rlnOpticsGroup"].tolist()
     shells = particles.box // 2 + 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from drgnalign.engine.images import Batch, coefficient_batches
 from drgnalign.engine.kernels import Image, insert_slice, new_phases
 from drgnalign.engine.plan import CoefficientPlan, coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
-from drgnalign.errors import DrgnalignError
+from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import irfft_volume
@@ -92,9 +94,10 @@ class HalfMapSums:
 
     def save(self, path: Path) -> None:
         """Write the sums to an ``.npz`` file."""
-        with atomic_path(path) as temporary:
+        # Written through a file object: numpy would add a suffix to the name.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(
-                temporary,
+                file,
                 geometry=np.array([self.box, self.pixel_size, self.padding]),
                 numerator=self.numerator,
                 denominator=self.denominator,
@@ -116,21 +119,25 @@ class HalfMapSums:
 
         Raises
         ------
-        DrgnalignError
-            The parts were made for different boxes, pixel sizes or paddings.
+        InputError
+            A file is no such part, or the parts were made for different boxes, pixel sizes or paddings.
         """
-        ordered = sorted(paths, key=lambda path: path.name)
-        with np.load(ordered[0]) as first:
-            geometry = first["geometry"]
+        first, *others = sorted(paths, key=lambda path: path.name)
+        part = _read_part(first)
+        geometry = part["geometry"]
         total = cls(int(geometry[0]), float(geometry[1]), float(geometry[2]))
-        for path in ordered:
-            with np.load(path) as part:
-                if not np.array_equal(part["geometry"], geometry):
-                    raise DrgnalignError(path, "it belongs to another reconstruction", "make all parts again")
-                total.numerator += part["numerator"]
-                total.denominator += part["denominator"]
-                total.counts += part["counts"]
+        total._add(part)
+        for path in others:
+            part = _read_part(path)
+            if not np.array_equal(part["geometry"], geometry):
+                raise InputError(path, "it belongs to another reconstruction", "make all parts again")
+            total._add(part)
         return total
+
+    def _add(self, part: dict[str, Any]) -> None:
+        self.numerator += part["numerator"]
+        self.denominator += part["denominator"]
+        self.counts += part["counts"]
 
     def half_map(self, half: int) -> FloatVolume:
         """The unfiltered map of one half set (1 or 2), as large as the images."""
@@ -168,6 +175,15 @@ class HalfMapSums:
         window = slice(start, start + box)
         real = irfft_volume(transform, padded)[window, window, window]
         return (real / interpolation_envelope(box, padded)).astype(np.float32)
+
+
+def _read_part(path: Path) -> dict[str, Any]:
+    """The arrays of one file of `HalfMapSums.save`."""
+    try:
+        with np.load(path) as part:
+            return {name: part[name] for name in ("geometry", "numerator", "denominator", "counts")}
+    except (ValueError, KeyError, OSError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(path, "it is not a part of a reconstruction", "give a star file or parts") from error
 
 
 def _complete_plane(

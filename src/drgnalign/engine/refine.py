@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches
 from drgnalign.engine.kernels import Image, Reference, new_phases
-from drgnalign.engine.plan import CoefficientPlan, coefficient_plan, limit_radius
+from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
 from drgnalign.engine.pose_search import refine_pose
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.errors import InputError
@@ -61,14 +61,21 @@ class Refinement:
 
 
 def check_limit(limit: float, particles: Particles) -> None:
-    """Refuse a resolution limit that the pixel size does not carry.
+    """Refuse a resolution limit that the images do not carry.
 
     Raises
     ------
     InputError
-        The limit (Å) is finer than Nyquist.
+        The limit (Å) is finer than Nyquist, leaves too few Fourier pixels, or is no number.
     """
     nyquist = 2 * particles.pixel_size
+    coarsest = particles.box * particles.pixel_size / FEWEST_STAGE_RADIUS
+    if not limit <= coarsest:
+        raise InputError(
+            particles.path,
+            f"the resolution limit {limit:g} Å leaves fewer than {FEWEST_STAGE_RADIUS:g} Fourier pixels",
+            f"use a limit from {nyquist:g} to {coarsest:g} Å",
+        )
     if limit < nyquist:
         raise InputError(
             particles.path,
