@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ from drgnalign.geometry import angular_distance
 
 NATIVE = ENGINES["native"]
 DIAMETER = 220.0
+
+
+@pytest.fixture(scope="module")
+def noisy_set(simulate: Callable):
+    """300 particles of one state; the pose errors blur a map of these."""
+    return simulate(300, 32, 8.0, snr=0.3, rotation_error_deg=4.0, shift_error_angstrom=4.0)
 
 
 @pytest.fixture
