@@ -1,7 +1,9 @@
 // drgnalign: particles -> consensus -> rounds of train, embed, cluster, refine, merge -> report
 
 include { checkParameters ; helpText ; schedule } from './subworkflows/parameters.nf'
+include { versionOf } from './subworkflows/scripts.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
+include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { REFINE_CLUSTERS } from './subworkflows/refine_clusters.nf'
@@ -38,9 +40,11 @@ workflow {
     def (particles, images, image_stack) = inputFiles()
     def passes = schedule()
 
-    CHECK_INPUTS(channel.of([particles, images, image_stack]))
-    stars = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    DOWNSAMPLE(stars.map { star -> [star, images] })
+    CHECK_INPUTS(channel.of([particles, images, image_stack]), versionOf('check_inputs'))
+    checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
+    CHECK_SETTINGS(checked, versionOf('check_settings'))
+    stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
+    DOWNSAMPLE(stars.map { star -> [star, images] }, versionOf('downsample'))
     stack = DOWNSAMPLE.out.stack.first()
 
     // The state of a pass: [meta, particles.star, references, latent]. A pass's MERGE feeds the next one.
@@ -59,11 +63,12 @@ workflow {
     consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), channel.value(images))
 
-    REPORT(REFINE_CLUSTERS.out.folder.collect())
+    REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(
         REFINE_CLUSTERS.out.state.toList()
             .filter { rows -> rows.size() > 0 }
-            .map { rows -> rows.max { row -> row[0].pass }[1, 2] }
+            .map { rows -> rows.max { row -> row[0].pass }[1, 2] },
+        versionOf('export'),
     )
 
     channel.topic('versions')

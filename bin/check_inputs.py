@@ -9,8 +9,6 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, seed_option
-from drgnalign.engine.refine import check_limit
-from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
 from drgnalign.inputs import import_particles
@@ -27,9 +25,7 @@ from drgnalign.inputs import import_particles
 @click.option("--perturb-rotation", type=float, default=0.0)
 @click.option("--perturb-shift", type=float, default=0.0)
 @seed_option
-@click.option("--limits", default="none", help="All resolution limits of the run, comma list in Å.")
 @click.option("--train-box", type=int, required=True)
-@click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
 @click.option("-o", "--output", type=OUTPUT, required=True)
 @click.option("--report", type=OUTPUT, required=True, help="What was found, as JSON.")
 def main(
@@ -43,13 +39,11 @@ def main(
     perturb_rotation: float,
     perturb_shift: float,
     seed: int,
-    limits: str,
     train_box: int,
-    clusters: int | None,
     output: Path,
     report: Path,
 ) -> None:
-    """Check PARTICLES and everything that the run will ask of them; write them as the state of the first pass."""
+    """Check PARTICLES and their images; write them as the state of the first pass."""
     table = import_particles(
         particles,
         images,
@@ -62,11 +56,6 @@ def main(
         perturb_rotation=perturb_rotation,
         perturb_shift=perturb_shift,
     )
-    for limit in limits.split(","):
-        if limit not in ("none", "auto"):
-            check_limit(float(limit), table)
-    if clusters is not None and clusters > len(table):
-        raise InputError(particles, f"it has {len(table)} particles, fewer than --k {clusters}", "give a smaller --k")
     write_star(table, output)
     facts = {
         "input": particles.name,

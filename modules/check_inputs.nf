@@ -1,4 +1,4 @@
-include { codeVersion ; option } from '../subworkflows/scripts.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
@@ -7,16 +7,15 @@ process CHECK_INPUTS {
     input:
     // stack: name of the one stack of a file that does not name its images, else null
     tuple path(particles, stageAs: 'input/*'), path(images, stageAs: 'images'), val(stack)
+    val version
 
     output:
     tuple path('particles.star'), path('inputs.json'), emit: checked
     path 'versions.yml', topic: 'versions'
 
     script:
-    def limits = [params.consensus_limits, params.resolution_limits].join(',')
-    def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
     """
-    # code ${codeVersion('check_inputs.py')}
+    # version ${version}
     check_inputs.py "${particles}" --images "images${stack ? "/${stack}" : ''}" \\
         ${option('pixel-size', params.pixel_size)} \\
         ${option('voltage', params.voltage)} \\
@@ -26,9 +25,7 @@ process CHECK_INPUTS {
         --perturb-rotation ${params.perturb_rotation} \\
         --perturb-shift ${params.perturb_shift} \\
         --seed ${params.seed} \\
-        --limits ${limits} \\
         --train-box ${params.train_box} \\
-        ${option('clusters', partitions && params.rounds > 0 ? params.k : null)} \\
         --output particles.star --report inputs.json
     versions.py > versions.yml
     """

@@ -1,4 +1,4 @@
-include { codeVersion ; option ; passFolder } from '../subworkflows/scripts.nf'
+include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process DECODE {
     tag "round ${meta.round}"
@@ -8,13 +8,14 @@ process DECODE {
     input:
     tuple val(meta), path(labelled), path(references, stageAs: 'references'), path(latent), path(clusters)
     path stack
+    val version
 
     output:
     tuple val(meta), path('decoded'), emit: decoded
 
     script:
     """
-    # code ${codeVersion('decode.py')}
+    # version ${version}
     decode.py ${labelled} --latent ${latent} --clusters ${clusters} --stack ${stack} \\
         ${option('consensus', meta.references == 'decoder' ? references : null)} \\
         --threads ${task.cpus} --output decoded

@@ -1,10 +1,9 @@
-include { codeVersion } from '../subworkflows/scripts.nf'
-
 process DOWNSAMPLE {
     label 'cpu_small'
 
     input:
     tuple path(particles), path(images, stageAs: 'images')
+    val version
 
     output:
     path 'down_sampled.mrcs', emit: stack
@@ -13,7 +12,7 @@ process DOWNSAMPLE {
 
     script:
     """
-    # code ${codeVersion('downsample.py')}
+    # version ${version}
     mkdir references latent
     downsample.py ${particles} --images images --box ${params.train_box} \\
         --stack down_sampled.mrcs --noise references/noise.csv

@@ -1,4 +1,4 @@
-include { codeVersion ; option ; passFolder } from '../subworkflows/scripts.nf'
+include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process EMBED {
     tag "round ${meta.round}"
@@ -7,13 +7,14 @@ process EMBED {
 
     input:
     tuple val(meta), path(training), path(last_latent, stageAs: 'last_latent')
+    val version
 
     output:
     tuple val(meta), path('latent'), emit: latent
 
     script:
     """
-    # code ${codeVersion('embed.py')}
+    # version ${version}
     embed.py ${training} ${option('last-latent', meta.round > 1 ? last_latent : null)} \\
         --seed ${params.seed} --output latent
     """

@@ -1,18 +1,17 @@
-include { codeVersion } from '../subworkflows/scripts.nf'
-
 process EXPORT {
     label 'cpu_small'
     publishDir "${params.outdir}", mode: 'copy'
 
     input:
     tuple path(particles), path(references)
+    val version
 
     output:
     path 'final'
 
     script:
     """
-    # code ${codeVersion('export.py')}
+    # version ${version}
     export.py ${particles} --references ${references} --output final
     """
 }

@@ -1,4 +1,4 @@
-include { codeVersion ; option ; passFolder } from '../subworkflows/scripts.nf'
+include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process MERGE {
     tag "pass ${meta.pass}"
@@ -10,6 +10,7 @@ process MERGE {
     input:
     tuple val(meta), path(labelled), path(last_references, stageAs: 'last_references'), path(latent), path(clusters),
         path(plan), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
+    val version
 
     output:
     // latent goes on as it came: it belongs to the state
@@ -22,7 +23,7 @@ process MERGE {
 
     script:
     """
-    # code ${codeVersion('merge.py')}
+    # version ${version}
     mkdir -p refined clusters pass_${meta.pass}
     STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
         ${option('clustering', clusters ? clusters : null)} \\

@@ -1,4 +1,4 @@
-include { codeVersion ; option } from '../subworkflows/scripts.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process REFINE {
     tag "pass ${meta.pass} ${chunk.baseName}"
@@ -7,6 +7,7 @@ process REFINE {
     input:
     tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(half1), path(half2),
         path(references, stageAs: 'references'), path(images, stageAs: 'images')
+    val version
 
     output:
     tuple val(meta), path("${chunk.baseName}.star"), emit: refined
@@ -14,7 +15,7 @@ process REFINE {
 
     script:
     """
-    # code ${codeVersion('refine.py')}
+    # version ${version}
     refine.py ${chunk} --half1 ${half1} --half2 ${half2} --limit ${meta.limit} \\
         --mask references/mask.mrc --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\

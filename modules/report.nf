@@ -1,18 +1,17 @@
-include { codeVersion } from '../subworkflows/scripts.nf'
-
 process REPORT {
     label 'cpu_small'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> path - 'report/' }
 
     input:
     path passes, stageAs: 'passes/*'
+    val version
 
     output:
     path 'report/*'
 
     script:
     """
-    # code ${codeVersion('report.py')}
+    # version ${version}
     report.py passes --output report
     """
 }

@@ -1,4 +1,4 @@
-include { codeVersion ; option } from '../subworkflows/scripts.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process TRAIN {
     tag "round ${meta.round}"
@@ -7,6 +7,7 @@ process TRAIN {
     input:
     tuple val(meta), path(particles), path(last_latent, stageAs: 'last_latent')
     path stack
+    val version
 
     output:
     tuple val(meta), path('training'), emit: training
@@ -14,7 +15,7 @@ process TRAIN {
     script:
     def warm = meta.round > 1 && params.warm_start
     """
-    # code ${codeVersion('train.py')}
+    # version ${version}
     train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
         --zdim ${params.zdim} --layers ${params.layers} --nodes ${params.nodes} --epochs ${meta.epochs} \\
         --batch-size ${params.batch_size} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\

@@ -4,6 +4,7 @@ include { TRAIN } from '../modules/train.nf'
 include { EMBED } from '../modules/embed.nf'
 include { CLUSTER } from '../modules/cluster.nf'
 include { DECODE } from '../modules/decode.nf'
+include { versionOf } from './scripts.nf'
 
 workflow LABEL {
     take:
@@ -15,11 +16,13 @@ workflow LABEL {
     TRAIN(
         states.map { meta, particles, _references, latent -> [meta.subMap('pass', 'round', 'epochs'), particles, latent] },
         stack,
+        versionOf('train'),
     )
     EMBED(
         TRAIN.out.training.map { meta, training -> [meta.pass, training] }
             .join(states.map { meta, _particles, _references, latent -> [meta.pass, meta, latent] })
-            .map { _pass, training, meta, last_latent -> [meta.subMap('pass', 'round'), training, last_latent] }
+            .map { _pass, training, meta, last_latent -> [meta.subMap('pass', 'round'), training, last_latent] },
+        versionOf('embed'),
     )
     // [pass, meta, particles.star, references, latent]
     embedded = states.map { meta, particles, references, _latent -> [meta.pass, meta, particles, references] }
@@ -27,7 +30,8 @@ workflow LABEL {
     CLUSTER(
         embedded.map { _pass, meta, particles, references, latent ->
             [meta.subMap('pass', 'round', 'clustering'), particles, references, latent]
-        }
+        },
+        versionOf('cluster'),
     )
     // [pass, meta, labelled.star, references, latent, clusters.json]
     clustered = embedded
@@ -40,6 +44,7 @@ workflow LABEL {
             [meta.subMap('pass', 'round', 'references'), star, references, latent, clusters]
         },
         stack,
+        versionOf('decode'),
     )
 
     labelled = clustered.join(DECODE.out.decoded.map { meta, decoded -> [meta.pass, decoded] })

@@ -5,6 +5,7 @@ include { INSERT } from '../modules/insert.nf'
 include { REFINE } from '../modules/refine.nf'
 include { RECONSTRUCT ; RECONSTRUCT as RECONSTRUCT_REFERENCE } from '../modules/reconstruct.nf'
 include { MERGE } from '../modules/merge.nf'
+include { versionOf } from './scripts.nf'
 
 // Chunks of a plan: [cluster meta, chunk.star]; meta says how many chunks make the cluster, and the pass.
 def chunksOf(meta, plan, files) {
@@ -33,7 +34,10 @@ workflow REFINE_CLUSTERS {
     folders = passes.map { meta, _labelled, references, _latent, _clusters, decoded ->
         [meta.pass, references, decoded]
     }
-    SPLIT(passes.map { meta, labelled, references, _latent, _clusters, _decoded -> [meta, labelled, references] })
+    SPLIT(
+        passes.map { meta, labelled, references, _latent, _clusters, _decoded -> [meta, labelled, references] },
+        versionOf('split'),
+    )
     // [pass, meta, chunk.star, references, decoded]
     chunks = SPLIT.out.plan
         .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
@@ -44,7 +48,8 @@ workflow REFINE_CLUSTERS {
     INSERT(
         chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.reference == 'reconstruct' }
             .map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
-            .combine(images)
+            .combine(images),
+        versionOf('insert'),
     )
     inserted = byCluster(INSERT.out.part).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
@@ -53,7 +58,7 @@ workflow REFINE_CLUSTERS {
             result: meta.limit == 'none'
             reference: true
         }
-    RECONSTRUCT_REFERENCE(inserted.reference)
+    RECONSTRUCT_REFERENCE(inserted.reference, versionOf('reconstruct'))
 
     // [meta, chunk.star, half 1, half 2, references]
     refinable = chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.limit != 'none' }
@@ -69,12 +74,12 @@ workflow REFINE_CLUSTERS {
         def halves = [1, 2].collect { half -> folder.resolve("${meta.reference}_half${half}.mrc") }
         [meta, chunk] + halves + [references]
     }
-    REFINE(anew.mix(given).combine(images))
+    REFINE(anew.mix(given).combine(images), versionOf('refine'))
 
     refined = byCluster(REFINE.out.part).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
         .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
-    RECONSTRUCT(inserted.result.mix(refined))
+    RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
 
     // Everything of a pass, gathered: [pass, [maps]] and [pass, [refined chunks]]
     maps = RECONSTRUCT.out.maps
@@ -93,7 +98,8 @@ workflow REFINE_CLUSTERS {
             .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
             .join(maps)
             .join(stars)
-            .map { row -> row.tail() }
+            .map { row -> row.tail() },
+        versionOf('merge'),
     )
 
     state = MERGE.out.state

@@ -10,11 +10,15 @@ def passFolder(meta) {
     return meta.round ? String.format('round_%02d', meta.round) : String.format('consensus/pass_%02d', meta.pass)
 }
 
-// A digest of a bin/ script and of every module of the library that it imports, directly or not. Written into the
-// task's script, it makes -resume run a step again after its code changed.
-def codeVersion(script) {
-    def files = importedFiles("${projectDir}/bin/${script}", [] as Set)
-    return files.sort().collect { path -> file(path).text.md5() }.join('').md5()
+// A digest of what a step depends on besides its data: its script in bin/, every module of the library that this
+// imports, directly or not, and the parameters that its process names. Every step takes it as an input, so that -resume
+// runs the step again after one of them changed. (Nextflow's strict parser leaves what a script refers to, other than
+// inputs, out of a task's hash: its issues 6695 and 7156, mended in 26.04.)
+def versionOf(step) {
+    def files = importedFiles("${projectDir}/bin/${step}.py", [] as Set).sort()
+    def named = (file("${projectDir}/modules/${step}.nf").text =~ /params\.(\w+)/).collect { match -> match[1] }.toSet()
+    def values = (named - 'outdir').sort().collect { name -> "${name}=${params[name]}" }
+    return (files.collect { path -> file(path).text } + values).join('\n').md5()
 }
 
 def importedFiles(path, known) {

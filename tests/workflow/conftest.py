@@ -15,8 +15,7 @@ from drgnalign.formats.star import write_star
 
 DATA = REPOSITORY.parent / "shared" / "data"
 ATP_SYNTHASE = DATA / "particles" / "freehand"
-LOOP = {"clustering": "kmeans,gmm"}
-MORE_ROUNDS = {"rounds": 3, "clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
+LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 19
 ONE_TASK_AT_A_TIME = "executor.cpus = 1\n"
@@ -54,7 +53,7 @@ class Scenarios:
         folder = self.folder / "interrupted"
         killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (pass 3")
         resumed = run_workflow(folder, self.particles, LOOP, results="resumed", options=("-resume",))
-        extended = run_workflow(folder, self.particles, MORE_ROUNDS, results="extended", options=("-resume",))
+        extended = run_workflow(folder, self.particles, {**LOOP, "rounds": 3}, results="extended", options=("-resume",))
         return Interrupted(killed, finished(resumed), finished(extended))
 
     def fixed_run(self) -> Run:

@@ -46,12 +46,17 @@ def inputs(noisy_set: Any, tmp_path: Path) -> InputSet:
     return own
 
 
-def check_inputs(inputs: InputSet, limits: str = "20,16.5", k: int = 2) -> subprocess.CompletedProcess[str]:
+def check_inputs(inputs: InputSet) -> subprocess.CompletedProcess[str]:
     """The step CHECK_INPUTS as the workflow runs it."""
-    options: list[object] = ["--images", inputs.folder, "--invert", "auto", "--limits", limits, "--train-box", BOX]
-    options += ["--perturb-rotation", 0, "--perturb-shift", 0, "--seed", 0, "--clusters", k]
+    options: list[object] = ["--images", inputs.folder, "--invert", "auto", "--train-box", BOX]
+    options += ["--perturb-rotation", 0, "--perturb-shift", 0, "--seed", 0]
     options += ["--output", inputs.folder / "checked.star", "--report", inputs.folder / "inputs.json"]
     return step("check_inputs.py", inputs.star, *options)
+
+
+def check_settings(inputs: InputSet, limits: str = "20,16.5", k: int = 2) -> subprocess.CompletedProcess[str]:
+    """The step CHECK_SETTINGS as the workflow runs it."""
+    return step("check_settings.py", inputs.star, "--limits", limits, "--clusters", k)
 
 
 def step(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -133,12 +138,16 @@ def test_bad_particles(
 
 def test_limit_beyond_nyquist(inputs: InputSet) -> None:
     refused(
-        inputs, check_inputs(inputs, limits="20,15.9"), "particles.star", "15.9 Å is beyond Nyquist (16 Å", "coarser"
+        inputs, check_settings(inputs, limits="20,15.9"), "particles.star", "15.9 Å is beyond Nyquist (16 Å", "coarser"
     )
 
 
+def test_settings_that_particles_allow_pass(inputs: InputSet) -> None:
+    assert check_settings(inputs, limits="none,20,16,auto", k=300).returncode == 0
+
+
 def test_more_clusters_than_particles(inputs: InputSet) -> None:
-    refused(inputs, check_inputs(inputs, k=301), "particles.star", "300 particles, fewer than --k 301", "smaller --k")
+    refused(inputs, check_settings(inputs, k=301), "particles.star", "300 particles, fewer than --k 301", "smaller --k")
 
 
 def refused(inputs: InputSet, done: subprocess.CompletedProcess[str], file: str, problem: str, remedy: str) -> None:

@@ -70,7 +70,7 @@ def test_all_is_published(loop_run: Run) -> None:
 def test_the_run_is_on_record(loop_run: Run, noisy_set: Any) -> None:
     info = loop_run.results / "pipeline_info"
     assert loop_run.named("COMPLETED") == set(loop_run.tasks.index)
-    assert json.loads((info / "parameters.json").read_text())["clustering"] == "kmeans,gmm"
+    assert json.loads((info / "parameters.json").read_text())["clustering"] == "kmeans,gmm,hdbscan"
     versions = dict(line.split(": ") for line in (info / "software_versions.yml").read_text().splitlines())
     assert {"nextflow", "drgnalign", "cryodrgn", "torch", "python"} <= set(versions)
     facts = json.loads((info / "inputs.json").read_text())

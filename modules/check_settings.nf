@@ -1,0 +1,22 @@
+include { option } from '../subworkflows/scripts.nf'
+
+// Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
+process CHECK_SETTINGS {
+    label 'cpu_small'
+
+    input:
+    path particles
+    val version
+
+    output:
+    val true, emit: passed
+
+    script:
+    def limits = [params.consensus_limits, params.resolution_limits].join(',')
+    def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
+    """
+    # version ${version}
+    check_settings.py ${particles} --limits ${limits} \\
+        ${option('clusters', partitions ? params.k : null)}
+    """
+}
