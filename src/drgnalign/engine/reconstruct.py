@@ -49,8 +49,10 @@ class HalfMapSums:
         self.padded = padded_box(box, padding)
         edge = math.ceil(self.padded / 2) + 1
         shape = (2, 2 * edge + 1, 2 * edge + 1, edge + 1)
-        self.numerator = np.zeros(shape, dtype=np.complex64)
-        self.denominator = np.zeros(shape, dtype=np.float32)
+        # Double precision, so that the split into chunks leaves no trace in the maps: with single precision the poses
+        # refined against them differed by up to 0.004 degrees.
+        self.numerator = np.zeros(shape, dtype=np.complex128)
+        self.denominator = np.zeros(shape, dtype=np.float64)
         self.counts = np.zeros(2, dtype=np.int64)
         self._phases = new_phases(box)
 
