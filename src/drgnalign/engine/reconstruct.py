@@ -153,7 +153,7 @@ class HalfMapSums:
         axis = np.arange(-edge, edge + 1, dtype=np.float32)
         return np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, edge:] ** 2)
 
-    def _shell_means(self, denominator: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _shell_means(self, denominator: NDArray[np.float64]) -> NDArray[np.float32]:
         """Mean weight of each voxel's shell, and a tiny positive number where a shell is empty."""
         shells = np.rint(self._radii()).astype(np.int64)
         totals = np.bincount(shells.ravel(), weights=denominator.ravel())
@@ -161,7 +161,7 @@ class HalfMapSums:
         tiny = max(float(means.max()) * 1e-6, SMALLEST_WEIGHT)
         return np.maximum(means, tiny).astype(np.float32)[shells]
 
-    def _to_real(self, half_volume: NDArray[np.complex64]) -> FloatVolume:
+    def _to_real(self, half_volume: NDArray[np.complex128]) -> FloatVolume:
         """Inverse transform within Nyquist, cut out the central box, undo the interpolation's envelope."""
         padded, box = self.padded, self.box
         edge = half_volume.shape[0] // 2
@@ -189,8 +189,8 @@ def _read_part(path: Path) -> dict[str, Any]:
 
 
 def _complete_plane(
-    numerator: NDArray[np.complex64], denominator: NDArray[np.float32]
-) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    numerator: NDArray[np.complex128], denominator: NDArray[np.float64]
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
     """Add to the plane x = 0 what was inserted at its Hermitian mates, V(0, y, z) and conj V(0, −y, −z)."""
     numerator, denominator = numerator.copy(), denominator.copy()
     numerator[:, :, 0] += numerator[::-1, ::-1, 0].conj()
