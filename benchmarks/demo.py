@@ -30,6 +30,7 @@ BARS = {
 def main(seed: int, folder: Path) -> None:
     """Simulate, run, compare."""
     start = time.monotonic()
+    folder = folder.resolve()
     data = folder / "data"
     if not (data / "truth.star").exists():
         print(f"Simulating {PARTICLES} particles of {STATES} states into {data}")

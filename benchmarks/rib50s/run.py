@@ -58,7 +58,7 @@ def main(size: str, rounds: int, seed: int, folder: Path | None, data: Path) -> 
     """Run both arms on a set of the given SIZE and print them side by side."""
     if not data.is_dir():
         sys.exit(f"{data}: the test data are not there; give their folder with --data")
-    folder = folder or REPOSITORY / "benchmarks" / "out" / f"rib50s_{size}_{seed}"
+    folder = (folder or REPOSITORY / "benchmarks" / "out" / f"rib50s_{size}_{seed}").resolve()
     set_folder = folder / "set"
     if not (set_folder / "truth.star").exists():
         make_set(

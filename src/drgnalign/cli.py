@@ -12,7 +12,9 @@ from tqdm import tqdm
 from drgnalign import __version__
 from drgnalign.commands import (
     FILE,
+    NOT_NEGATIVE,
     OUTPUT,
+    POSITIVE,
     Command,
     Group,
     diameter_option,
@@ -43,7 +45,7 @@ def main() -> None:
 @click.argument("particles", type=FILE)
 @click.option("--half1", type=FILE, required=True, help="Reference of half set 1 (unfiltered half map).")
 @click.option("--half2", type=FILE, required=True, help="Reference of half set 2.")
-@click.option("--limit", type=float, required=True, help="Finest resolution used, Å.")
+@click.option("--limit", type=POSITIVE, required=True, help="Finest resolution used, Å.")
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the refined poses.")
 @click.option("--mask", type=FILE, help="Soft mask around the particle. Default: made from the half maps.")
 @click.option("--joint-reference", is_flag=True, help="Align both half sets to the mean of the two maps.")
@@ -177,8 +179,8 @@ def _score_text(result: dict[str, Any]) -> str:
 @click.option("--box", type=int, default=32, show_default=True, help="Pixels.")
 @click.option("--pixel-size", type=float, default=8.0, show_default=True, help="Å.")
 @click.option("--snr", type=float, default=0.1, show_default=True, help="Signal-to-noise ratio per pixel.")
-@click.option("--rotation-error", type=float, default=4.0, show_default=True, help="Median error, degrees.")
-@click.option("--shift-error", type=float, default=2.0, show_default=True, help="Median error, Å.")
+@click.option("--rotation-error", type=NOT_NEGATIVE, default=4.0, show_default=True, help="Median error, degrees.")
+@click.option("--shift-error", type=NOT_NEGATIVE, default=2.0, show_default=True, help="Median error, Å.")
 @seed_option
 def simulate(
     out: Path,

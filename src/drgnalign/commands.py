@@ -17,6 +17,8 @@ from drgnalign.particles import Particles
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
+NOT_NEGATIVE = click.FloatRange(min=0)
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 class _Reporting:
@@ -43,12 +45,12 @@ images_option = click.option(
     "--images", type=FOLDER, help="Folder that image names are relative to. Default: the particle file's."
 )
 diameter_option = click.option(
-    "--mask-diameter", type=float, help="Diameter of the particle in Å. Default: 85 % of the box."
+    "--mask-diameter", type=POSITIVE, help="Diameter of the particle in Å. Default: 85 % of the box."
 )
-mass_option = click.option("--mass-kda", type=float, help="Mass of the particle, kDa: sets the level of the mask.")
+mass_option = click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa: sets the level of the mask.")
 noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
 seed_option = click.option("--seed", type=int, default=0, show_default=True)
-threads_option = click.option("--threads", type=int, default=1, show_default=True, help="CPU threads.")
+threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 
 
 def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:

@@ -64,6 +64,13 @@ class Scenarios:
             run_workflow(self.folder / "loop", self.particles, parameters, results="fixed", options=options)
         )
 
+    def dbscan_run(self) -> Run:
+        self.futures["loop_run"].result()
+        parameters = {**LOOP, "clustering": "dbscan", "rounds": 1}
+        return finished(
+            run_workflow(self.folder / "loop", self.particles, parameters, results="dbscan", options=("-resume",))
+        )
+
     def joint_run(self) -> Run:
         particles = self.set.given.select(range(len(self.set.given)))
         particles.table["rlnRandomSubset"] = 1
@@ -131,8 +138,9 @@ def scenario(
     """The result of a run by name. All runs that the selected tests need are started here."""
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
+    names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
     with ThreadPoolExecutor(2) as pool:
-        for name in ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "real_run"):
+        for name in names:
             if name in needed:
                 scenarios.futures[name] = pool.submit(getattr(scenarios, name))
         yield lambda name: scenarios.futures[name].result()
@@ -153,6 +161,12 @@ def interrupted_runs(scenario: Callable[[str], Any]) -> Interrupted:
 def fixed_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
     """`loop_run` resumed with fixed clusters."""
     return scenario("fixed_run")
+
+
+@pytest.fixture(scope="session")
+def dbscan_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
+    """The first round of `loop_run` with clusters by density."""
+    return scenario("dbscan_run")
 
 
 @pytest.fixture(scope="session")

@@ -213,3 +213,13 @@ def test_parallel_tasks_make_no_difference_at_all(consensus_runs: Consensus, loo
     for number in (0, 1):
         star = f"consensus/pass_0{number}/particles.star"
         assert (consensus_runs.serial.results / star).read_bytes() == (loop_run.results / star).read_bytes()
+
+
+def test_dbscan_clusters_run_through_a_round(dbscan_run: Run, loop_run: Run) -> None:
+    record = metrics(dbscan_run, "round_01")
+    assert record["clustering"]["method"] == "dbscan" and record["clustering"]["settings"]["eps"] > 0
+    labels = particles(dbscan_run, "round_01").cluster_labels()
+    assert (labels == 0).sum() == record["unassigned"]
+    assert [cluster["particles"] for cluster in record["clusters"]] == np.bincount(labels)[1:].tolist()
+    assert any(not cluster["skipped"] for cluster in record["clusters"])
+    assert {"LABEL:TRAIN (round 1)", "LABEL:EMBED (round 1)"} <= dbscan_run.named("CACHED")

@@ -29,6 +29,7 @@ def test_help_lists_every_parameter_and_runs_nothing(tmp_path: Path) -> None:
     for name, rule in PROPERTIES.items():
         assert f"--{name} " in printed and rule["description"] in printed
     assert "Submitted" not in printed
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("name", PROPERTIES)

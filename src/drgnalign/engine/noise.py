@@ -81,7 +81,7 @@ def read_noise(path: Path, particles: Particles) -> NDArray[np.float64]:
     InputError
         Not a noise spectrum, or one that lacks an optics group or has another number of shells.
     """
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, float_precision="round_trip")
     if not {"optics_group", "shell", "power"} <= set(table.columns):
         raise InputError(path, "it is not a noise spectrum", "give the noise.csv of these particles, or none")
     by_group = {group: rows.sort_values("shell")["power"].to_numpy() for group, rows in table.groupby("optics_group")}
