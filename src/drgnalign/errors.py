@@ -32,3 +32,7 @@ class InputError(DrgnalignError):
     """The user's input cannot be used as it is: trying again will not help (exit status 2)."""
 
     exit_code = 2
+
+
+class InputWarning(UserWarning):
+    """The input can be read, but something about it is probably not what the user thinks it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
+# Stands for the name of the stack where a file does not name it.
+NO_STACK = "?"
 NUMERIC_OPTICS = [
     "rlnVoltage",
     "rlnSphericalAberration",
@@ -41,11 +43,14 @@ class Particles:
         RELION 3.1 optics table, one row a group.
     path : Path
         Where the set was read from; error messages name it.
+    cs_rows : structured array, optional
+        Rows (N,) of the cryoSPARC file that the set was read from: fields that the table has no column for.
     """
 
     table: pd.DataFrame
     optics: pd.DataFrame
     path: Path
+    cs_rows: NDArray[np.void] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -93,8 +98,10 @@ class Particles:
 
     def select(self, rows: ArrayLike) -> Particles:
         """A copy with the given rows (numbers or a mask), renumbered from 0."""
-        table = self.table.iloc[np.asarray(rows)].reset_index(drop=True)
-        return Particles(table, self.optics.copy(), self.path)
+        rows = np.asarray(rows)
+        table = self.table.iloc[rows].reset_index(drop=True)
+        cs_rows = None if self.cs_rows is None else self.cs_rows[rows]
+        return replace(self, table=table, optics=self.optics.copy(), cs_rows=cs_rows)
 
     def with_poses(self, rotations: ArrayLike, displacements: ArrayLike) -> Particles:
         """A copy with other poses.
@@ -109,7 +116,7 @@ class Particles:
         origins = -np.asarray(displacements, np.float64) * self.pixel_size
         columns = dict(zip(ANGLES, matrix_to_euler(rotations), strict=True))
         columns |= dict(zip(ORIGINS, origins.T, strict=True))
-        return Particles(self.table.assign(**columns), self.optics.copy(), self.path)
+        return replace(self, table=self.table.assign(**columns), optics=self.optics.copy())
 
     def validate(self) -> None:
         """Check what every reader guarantees, whatever the file holds besides.
