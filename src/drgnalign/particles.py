@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ IntArray = NDArray[np.int64]
 ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
+IMAGE_NAME = re.compile(r"0*[1-9]\d*@.+")
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
@@ -135,9 +137,9 @@ class Particles:
                 raise InputError(self.path, f"has no column {label}", "give a file with one row an image")
         if self.table.empty:
             raise InputError(self.path, "has no particles", "give a file with one row an image")
-        names = self.table["rlnImageName"].astype("string")
+        names = self.table["rlnImageName"].astype(str)
         self.refuse_rows(
-            ~names.str.fullmatch(r"0*[1-9]\d*@.+").fillna(False).to_numpy(bool),
+            np.array([IMAGE_NAME.fullmatch(name) is None for name in names]),
             "rlnImageName is not of the form number@stack, with a number from 1",
         )
         if self.optics["rlnOpticsGroup"].duplicated().any():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import starfile
 
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
+from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import ORIGINS, Particles
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
@@ -22,6 +23,8 @@ OPTICS_LABELS = [
     "rlnBeamTiltX",
     "rlnBeamTiltY",
 ]
+LOOP_SYNTAX = Syntax(comment=ord("#"), blank_ends=True)
+ROWS_AT_ONCE = 50_000
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 
 
@@ -95,44 +98,144 @@ def write_star(particles: Particles, path: str | Path) -> None:
     InputError
         The folder does not exist or cannot be written.
     """
-    blocks = {"optics": particles.optics, "particles": particles.table}
-    text = starfile.to_string(blocks, float_format=None, na_rep="nan")
-    # starfile's first line holds the time of writing
-    _, _, text = text.partition("\n")
-    with atomic_path(path) as temporary:
-        temporary.write_text("# version 30001\n" + text, encoding="utf-8")
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# version 30001\n")
+        for name, block in (("optics", particles.optics), ("particles", particles.table)):
+            file.write(f"\ndata_{name}\n\nloop_\n")
+            file.writelines(f"_{label} #{number}\n" for number, label in enumerate(block.columns, start=1))
+            for first in range(0, len(block), ROWS_AT_ONCE):
+                columns = [_words(block[label].iloc[first : first + ROWS_AT_ONCE]) for label in block]
+                file.writelines(" ".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def _words(column: pd.Series) -> Iterable[str]:
+    """Numbers in the fewest digits that read back as the same, text in quotation marks where it needs them."""
+    if column.dtype.kind == "f":
+        return map(repr, column.to_numpy(np.float64).tolist())
+    if column.dtype.kind in "iu":
+        return map(str, column.tolist())
+    return map(_quoted, column.astype(str))
+
+
+def _quoted(text: str) -> str:
+    if text and text[0] not in "\"'#" and not re.search(r"\s", text):
+        return text
+    quote = "'" if '"' in text else '"'
+    if quote in text or "\n" in text:
+        raise InputError(None, f"{text!r} cannot stand in a star file", "rename it, without quotation marks")
+    return f"{quote}{text}{quote}"
 
 
 def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:
+    """The data blocks by name; in each, one loop or a list of labels and values."""
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
+    data = path.read_bytes()
     try:
-        labels = set(re.findall(r"^\s*_(\S+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
-        # Everything as text: the parser's own conversion of decimals is off by a last digit now and then.
-        blocks = starfile.read(path, always_dict=True, parse_as_string=sorted(labels))
-        return {name: _typed(_as_frame(block)) for name, block in blocks.items()}
-    except Exception as error:  # starfile's parser fails in as many ways as files are broken
-        problem = f"is not a readable star file ({error})"
-        raise InputError(path, problem, "write it again from RELION") from error
+        return {name: _read_block(data, start, stop) for name, start, stop in _blocks(data)}
+    except _SyntaxError as error:
+        line = data.count(b"\n", 0, error.offset) + 1
+        problem = f"is not a readable star file: line {line} {error.problem}"
+    except UnicodeDecodeError as error:
+        problem = f"is not a readable star file ({error.reason})"
+    raise InputError(path, problem, "write it again from RELION")
 
 
-def _as_frame(block: pd.DataFrame | dict[str, str]) -> pd.DataFrame:
-    return block if isinstance(block, pd.DataFrame) else pd.DataFrame([block])
+class _SyntaxError(Exception):
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(problem)
+        self.offset = offset
+        self.problem = problem
+
+
+def _blocks(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name of each data block, and where its content begins and ends."""
+    heads = list(_block_heads(data))
+    ends = [*(start for _, start, _ in heads[1:]), len(data)]
+    names: set[str] = set()
+    for (name, start, content), end in zip(heads, ends, strict=False):
+        if name in names:
+            raise _SyntaxError(start, f"begins a second block data_{name}")
+        names.add(name)
+        yield name, content, end
+
+
+def _block_heads(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, beginning and end of each line that begins a block; a row may begin with the same letters."""
+    start = 0
+    while start >= 0:
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        words = data[start:end].split()
+        if len(words) == 1 and data.startswith(b"data_", start):
+            yield words[0][5:].decode(), start, end
+        before = data.find(b"\ndata_", start)
+        start = before + 1 if before >= 0 else -1
+
+
+def _read_block(data: bytes, start: int, stop: int) -> pd.DataFrame:
+    pairs: dict[str, str] = {}
+    labels: list[str] = []
+    offset, loop = start, False
+    while offset < stop:
+        end = data.find(b"\n", offset, stop)
+        end = stop if end < 0 else end
+        words = data[offset:end].split()
+        if words and words[0].startswith(b"#"):
+            words = []
+        if labels and words and not words[0].startswith(b"_"):
+            return _read_loop(data, offset, stop, labels)
+        if words == [b"loop_"] and not pairs:
+            loop = True
+        elif words and words[0].startswith(b"_"):
+            label = words[0][1:].decode()
+            if label in pairs or label in labels:
+                raise _SyntaxError(offset, f"has the label {label} a second time")
+            if loop:
+                labels.append(label)
+            else:
+                pairs[label] = b" ".join(words[1:]).decode().strip("'\"")
+        elif words:
+            raise _SyntaxError(offset, "is neither a label nor in a loop")
+        offset = end + 1
+    if labels or not pairs:
+        return pd.DataFrame(columns=labels)
+    return _typed(pd.DataFrame([pairs]))
+
+
+def _read_loop(data: bytes, start: int, stop: int, labels: list[str]) -> pd.DataFrame:
+    words = [position for position, label in enumerate(labels) if _is_text(label)]
+    try:
+        table = read_table(data, start, stop, len(labels), words, LOOP_SYNTAX)
+    except BodyError as error:
+        more = "more than " if error.fields > len(labels) else ""
+        fields = min(error.fields, len(labels))
+        raise _SyntaxError(error.offset, f"has {more}{fields} fields, for {len(labels)} labels") from error
+    # RELION stops at the empty line without a word: rows behind it would be lost.
+    rest = re.compile(rb"^[^\S\n]*[^\s#].*$", re.MULTILINE).search(data, table.end, stop)
+    if rest:
+        raise _SyntaxError(rest.start(), "goes on with a table that an empty line has ended")
+    return _typed(pd.DataFrame(dict(zip(labels, table.columns, strict=True))))
+
+
+def _is_text(label: str) -> bool:
+    """Names stay text, even '001'."""
+    return label.endswith("Name")
 
 
 def _typed(block: pd.DataFrame) -> pd.DataFrame:
-    """Text to whole numbers or exactly rounded decimals, column by column; names stay text, even '001'."""
-    return pd.DataFrame({label: _typed_column(label, block[label]) for label in block.columns})
+    """Text that holds numbers only, as whole numbers too long for double precision do, to numbers; in place."""
+    for label in map(str, block.columns):
+        if block[label].dtype == object and not _is_text(label):
+            block[label] = _typed_column(block[label])
+    return block
 
 
-def _typed_column(label: str, column: pd.Series) -> pd.Series:
-    if label.endswith("Name"):
-        return column
+def _typed_column(column: pd.Series) -> pd.Series:
     try:
-        numbers = pd.to_numeric(column)
+        return pd.to_numeric(column)
     except ValueError:
         return column
-    return column.astype(np.float64) if numbers.dtype.kind == "f" else numbers
 
 
 def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
