@@ -23,7 +23,7 @@ def column(words: list[str]) -> object:
 def test_every_double_comes_back(values: list[float]) -> None:
     read = np.asarray(column([repr(value) for value in values]), np.float64)
     np.testing.assert_array_equal(read, values)
-    np.testing.assert_array_equal(np.signbit(read), np.signbit(values))
+    np.testing.assert_array_equal(np.copysign(1, read)[read == 0], np.copysign(1, values)[read == 0])
 
 
 @settings(deadline=None)
@@ -46,9 +46,7 @@ def test_whole_numbers_stay_whole(values: list[int]) -> None:
     assert isinstance(read, np.ndarray) and read.dtype == np.int64 and read.tolist() == values
 
 
-@pytest.mark.parametrize(
-    "word", ["1e", "1.2.3", ".", "-", "e5", "0x10", "1_000", "nano", "infinity", "1234567890123456"]
-)
+@pytest.mark.parametrize("word", ["1e", "1.2.3", ".", "-", "e5", "0x10", "1_000", "nano", "infinity", "1" * 16])
 def test_what_is_no_double_makes_a_column_of_words(word: str) -> None:
     assert column(["1.5", word]) == ["1.5", word]
 

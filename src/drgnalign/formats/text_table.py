@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -23,9 +23,7 @@ WHOLE_DIGITS = 15
 COMPLETE, WRONG_COUNT, NOT_A_NUMBER = 0, 1, 2
 
 # Numba calls it by its name in the C library; 0 in place of a pointer: nobody asks where the number ended.
-_strtod: Callable[[int, int], float] = types.ExternalFunction(
-    "strtod", signature(types.float64, types.intp, types.intp)
-)
+_strtod: Any = types.ExternalFunction("strtod", signature(types.float64, types.intp, types.intp))
 
 
 class Syntax(NamedTuple):
