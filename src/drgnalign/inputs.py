@@ -214,9 +214,10 @@ def _read(path: Path, images: str | Path | None, optics: dict[str, float | None]
 
 def _check_optics(particles: Particles) -> None:
     path, optics = particles.path, particles.optics
-    for label, parameter in OPTICS_PARAMETERS.items():
-        if label not in optics or not np.isfinite(optics[label]).all():
-            raise InputError(path, f"has no {label}", f"give {parameter}")
+    missing = [label for label in OPTICS_PARAMETERS if label not in optics or not np.isfinite(optics[label]).all()]
+    if missing:
+        parameters = ", ".join(OPTICS_PARAMETERS[label] for label in missing)
+        raise InputError(path, f"has no {', '.join(missing)}", f"give {parameters}")
     for label in ("rlnImagePixelSize", "rlnVoltage"):
         if (optics[label] <= 0).any():
             raise InputError(path, f"{label} is {optics[label].min():g}", "correct it in the file")

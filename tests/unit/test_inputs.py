@@ -270,8 +270,10 @@ def test_par_needs_its_stack(folder: Path) -> None:
 def test_real_atp_synthase_images_are_dark() -> None:
     folder = DATA / "particles/freehand"
     path, stack = folder / "parts-15_128x128f.par", folder / "parts.stk"
-    with pytest.raises(InputError, match="--pixel_size, --voltage"):
+    with pytest.raises(InputError, match="--pixel_size"):
         import_particles(path, stack)
+    with pytest.raises(InputError, match=r"--voltage .*--cs .*--amplitude_contrast"):
+        import_particles(path, stack, pixel_size=2.8)
     p = import_particles(path, stack, pixel_size=2.8, voltage=200.0, cs=2.0, amplitude_contrast=0.07)
     assert len(p) == 50
     assert p.optics["drgnContrast"].tolist() == ["dark"]

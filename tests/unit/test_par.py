@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drgnalign.errors import InputError
-from drgnalign.formats.par import read_par
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.par import read_par, read_par_table, write_par
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 
@@ -23,6 +23,16 @@ V9 = (
     "      -500     1.0000   20.00    0.00\n"
 )
 X = V9.replace("  100.00", "    0.10  100.00", 1)
+# Changes of pose: no CHANGE column, MAG and defoci 0; with its PSHIFT FrealignX's has as many columns as version 9.
+SHIFTS_9 = (
+    "      1    2.13   -1.91   -0.99      0.13      4.02       0     1      0.0      0.0    0.00    0.00"
+    "      -806    -0.3768   49.70\n"
+)
+SHIFTS_X = (
+    "      1    2.91   -3.38    0.70     -0.04      3.89       0     0      0.0      0.0    0.00    0.00    0.00"
+    "      -959     7.9372    6.62\n"
+)
+EXTENDED = X.rstrip("\n") + "        3     1.25    -2.50" * 2 + "    0.1234" * 23 + "\n"
 COMMENT = "C           PSI   THETA     PHI       SHX\n"
 
 
@@ -54,10 +64,10 @@ def test_three_layouts(tmp_path: Path, row: str, origins: tuple[float, float], p
     assert p.optics["rlnSphericalAberration"].tolist() == [2.7]
 
 
-@pytest.mark.parametrize("missing", OPTICS)
-def test_what_the_file_does_not_hold_must_be_given(tmp_path: Path, missing: str) -> None:
-    with pytest.raises(InputError, match=f"--{missing}"):
-        read_par(par(tmp_path, V9), "stack.mrc", **{**OPTICS, missing: None})
+def test_pixels_become_angstrom_only_with_a_pixel_size(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--pixel_size"):
+        read_par(par(tmp_path, V8))
+    assert "rlnVoltage" not in read_par(par(tmp_path, V9)).optics
 
 
 @pytest.mark.parametrize(
@@ -65,12 +75,14 @@ def test_what_the_file_does_not_hold_must_be_given(tmp_path: Path, missing: str)
     [
         ("", "no rows"),
         (COMMENT, "no rows"),
-        (V9 + X, "line 2 has 17 columns"),
-        ("1 2 3\n", "line 1 has 3 columns"),
-        (V9.replace("115.57", "steep"), "line 1: .*steep"),
+        (V9 + X, "line 2 has more than 16 columns"),
+        (V9 + COMMENT + V8, "line 3 has 12 columns"),
+        ("1 2 3\n", "rows have 3 columns"),
+        (V9.replace("115.57", " steep"), "row 1: THETA is 'steep'"),
         (V9.replace("      1   68", "    0.5   68"), "no image number"),
         (V9.replace("      1   68", "    nan   68"), "no image number"),
-        (V9.replace("      1   68", "      0   68"), "no image number"),
+        (V9.replace("      1   68", "      0   68"), "no particles"),
+        (SHIFTS_X, "is a shifts file"),
     ],
 )
 def test_broken_files_are_input_errors(tmp_path: Path, text: str, message: str) -> None:
@@ -117,3 +129,144 @@ def test_outputs_of_the_real_programs_read(name: str) -> None:
     p = read(DATA / "frealign-runs" / name)
     assert len(p) == 2000
     assert p.image_locations()[0].tolist() == list(range(1, 2001))
+
+
+@pytest.mark.parametrize(
+    ("rows", "layout"),
+    [(V8, "par8"), (V9, "par9"), (X, "parx"), (EXTENDED, "parx_extended")],
+    ids=["v8", "v9", "X", "extended"],
+)
+def test_rows_are_written_as_they_were_read(tmp_path: Path, rows: str, layout: str) -> None:
+    text = COMMENT + rows + rows.replace("      1 ", " 123456 ", 1)
+    write_par(read(par(tmp_path, text)), tmp_path / "out.par", layout)
+    written = (tmp_path / "out.par").read_text().splitlines(keepends=True)
+    assert written[0].startswith("C") and len(written[0]) == len(rows)
+    assert "".join(written[1:]) == text.removeprefix(COMMENT)
+
+
+@pytest.mark.parametrize(("layout", "length"), [("par8", 95), ("par9", 137), ("parx", 145)])
+def test_rows_have_the_length_that_the_programs_tell_versions_by(tmp_path: Path, layout: str, length: int) -> None:
+    write_par(read(par(tmp_path, V9)), tmp_path / "out.par", layout)
+    assert {len(line) for line in (tmp_path / "out.par").read_text().splitlines(keepends=True)} == {length}
+
+
+def test_comments_stand_anywhere_and_summaries_behind_the_rows(tmp_path: Path) -> None:
+    summary = (
+        "C          3.11   91.00    0.44     -0.06      0.21   10000     1  14107.4  13911.3   88.17  100.00\n"
+        "C  Total particles included, overall score, average occupancy        2000  33.987587 100.000000\n"
+    )
+    assert len(read(par(tmp_path, COMMENT * 60 + V9 + COMMENT + V9.replace("    1 ", "    2 ", 1) + summary))) == 2
+
+
+def test_line_ends_of_another_system(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    assert len(read(par(tmp_path, V9.replace("\n", "\r\n")))) == 1
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (" ".join(X.split()) + "\n", "read it without PSHIFT"),
+        (V9.rstrip("\n") + " " * 8 + "\n", "take OCC for PSHIFT"),
+        (" ".join(V9.split()) + "\n", "Frealign 9 would not read it"),
+        (V9 + V9.replace("20.00", "20.001").replace("    1 ", "    2 ", 1), "FrealignX needs them of one length"),
+        (V9 + V9, "an earlier row has named"),
+        (V9 + V9.replace("    1 ", "    0 ", 1), "left out"),
+        (V9 + V9.replace("    1 ", "   -2 ", 1), "left out"),
+        (V8.replace("   -0.68   -0.29   10000", "-1000.68-1000.29   10000"), "columns run together"),
+    ],
+)
+def test_what_the_programs_read_otherwise_is_read_and_told(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.warns(InputWarning, match=message):
+        p = read(par(tmp_path, text))
+    row = p.table.iloc[0]
+    assert row[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].tolist() == [4.26, 115.57, 68.02]
+    if "drgnFrealignOcc" in row:
+        assert row["drgnFrealignOcc"] == 100
+
+
+def test_columns_that_run_together_are_read_by_their_widths(tmp_path: Path) -> None:
+    with pytest.warns(InputWarning, match="run together"):
+        p = read(par(tmp_path, V8 + V8.replace("   -0.68   -0.29   10000", "-1000.68-1000.29   10000")))
+    assert p.table["rlnOriginXAngst"].tolist() == pytest.approx([3 * 0.68, 3 * 1000.68])
+    assert p.image_locations()[0].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"rlnOriginXAngst": 100000.0}, "SHX of 100000 does not fit"),
+        ({"rlnDefocusU": np.nan}, "DF1 is not a finite number"),
+        ({"rlnPhaseShift": 90.0}, "Frealign 9 knows no phase shift"),
+        ({"rlnImageName": "10000000@stack.mrc"}, "N of 1e\\+07 does not fit"),
+    ],
+)
+def test_what_does_not_fit_is_not_written(tmp_path: Path, columns: dict[str, object], message: str) -> None:
+    p = read(par(tmp_path, V9))
+    p.table = p.table.assign(**columns)
+    with pytest.raises(InputError, match=message):
+        write_par(p, tmp_path / "out.par", "par9")
+    assert not (tmp_path / "out.par").exists()
+
+
+def test_particles_of_several_stacks_are_not_written(tmp_path: Path) -> None:
+    p = read(par(tmp_path, V9 + V9.replace("    1 ", "    2 ", 1)))
+    p.table["rlnImageName"] = ["1@a.mrcs", "1@b.mrcs"]
+    with pytest.raises(InputError, match="in 2 stacks, Frealign takes one"):
+        write_par(p, tmp_path / "out.par", "par9")
+
+
+def test_images_that_are_to_be_left_out_stay_marked(tmp_path: Path) -> None:
+    out = X.replace("10000     1", "10000    -1")
+    p = read(par(tmp_path, out))
+    assert p.table["drgnFrealignInclude"].tolist() == [-1]
+    write_par(p, tmp_path / "out.par", "parx")
+    assert (tmp_path / "out.par").read_text().endswith(out)
+
+
+@pytest.mark.parametrize(("text", "width"), [(SHIFTS_9, 15), (SHIFTS_X, 16)])
+def test_shifts_files_are_read_as_tables(tmp_path: Path, text: str, width: int) -> None:
+    table = read_par_table(par(tmp_path, COMMENT + text))
+    assert table.shape == (1, width) and "CHANGE" not in table
+    assert table["SCORE"].iloc[0] in (49.70, 6.62)
+
+
+decimal = st.floats(-99, 99).map(lambda x: round(x, 2))
+rows = st.lists(st.tuples(decimal, decimal, decimal, decimal, decimal), min_size=1, max_size=5)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(poses=rows, layout=st.sampled_from(["par8", "par9", "parx"]))
+def test_written_poses_are_right_to_half_a_last_digit(
+    tmp_path: Path, poses: list[tuple[float, ...]], layout: str
+) -> None:
+    p = read(par(tmp_path, "".join(V9.replace("    1 ", f"{n:5d} ", 1) for n in range(1, len(poses) + 1))))
+    columns = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
+    p.table[columns] = np.array(poses) + 0.00123
+    write_par(p, tmp_path / "out.par", layout)
+    again = read(tmp_path / "out.par")
+    half_digit = 0.005 * np.array([1, 1, 1, *([OPTICS["pixel_size"]] * 2 if layout == "par8" else [1, 1])])
+    assert (np.abs(again.table[columns] - p.table[columns]) <= half_digit + 1e-9).all(axis=None)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "layout"), [("frealign9/refine_output.par", "par9"), ("frealignx/refine3d_output.par", "parx")]
+)
+def test_rows_of_the_real_programs_come_back_byte_by_byte(tmp_path: Path, name: str, layout: str) -> None:
+    path = DATA / "frealign-runs" / name
+    write_par(read(path), tmp_path / "out.par", layout)
+    real, ours = (
+        [line for line in file.read_text().splitlines() if not line.startswith("C")]
+        for file in (path, tmp_path / "out.par")
+    )
+    # a zero has no sign in ours
+    assert [line.replace("-0.00", " 0.00") for line in real] == ours
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "width"), [("frealign9/refine_shifts.par", 15), ("frealignx/refine3d_changes.par", 16)]
+)
+def test_shifts_of_the_real_programs_read(name: str, width: int) -> None:
+    assert read_par_table(DATA / "frealign-runs" / name).shape == (2000, width)

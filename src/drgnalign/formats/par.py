@@ -1,66 +1,143 @@
-"""Frealign parameter files: version 8, version 9 and FrealignX."""
+"""Frealign parameter files: version 8, version 9, FrealignX and its extended ``.parx``; and their shifts files.
+
+The layouts are those that the programs write. PHI, THETA, PSI are RELION's rot, tilt, psi; SHX, SHY are the particle's
+displacement from the box centre, so that its origin is minus that: in px in version 8, in Å in the others. PSHIFT is
+in radians. N is the number of the image in its stack, from 1. Lines that begin with ``C`` are comments.
+"""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
+import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drgnalign.errors import InputError
-from drgnalign.particles import Particles
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.files import atomic_path
+from drgnalign.formats.text_table import BodyError, Syntax, read_table
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, Particles
 
-# Columns by their number, which decides the version. Shifts are in px in version 8 and in Å in the others,
-# PSHIFT is in radians.
-V8 = ["N", "PSI", "THETA", "PHI", "SHX", "SHY", "MAG", "FILM", "DF1", "DF2", "ANGAST", "PRESA"]
-V9 = [*V8[:-1], "OCC", "LOGP", "SIGMA", "SCORE", "CHANGE"]
-X = [*V8[:7], "INCLUDE", "DF1", "DF2", "ANGAST", "PSHIFT", *V9[-5:]]
-LAYOUTS = {len(columns): columns for columns in (V8, V9, X)}
+SYNTAX = Syntax(comment=ord("C"), blank_ends=False)
+ROWS_AT_ONCE = 100_000
+
+
+class Column(NamedTuple):
+    """Name, and Fortran's format: I width (decimals 0) or F width.decimals."""
+
+    name: str
+    width: int
+    decimals: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of a version, and what people call it."""
+
+    title: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def width(self) -> int:
+        """Characters of a row, without the newline."""
+        return sum(column.width for column in self.columns)
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    """Columns from words such as ``PSI:8.2``."""
+    parts = [word.replace(":", ".").split(".") for word in text.split()]
+    return tuple(Column(name, int(width), int(decimals[0]) if decimals else 0) for name, width, *decimals in parts)
+
+
+_ANGLES = "N:7 PSI:8.2 THETA:8.2 PHI:8.2 "
+_DEFOCUS = "DF1:9.1 DF2:9.1 ANGAST:8.2 "
+_SCORES = "OCC:8.2 LOGP:10 SIGMA:11.4 SCORE:8.2 CHANGE:8.2 "
+_X = _ANGLES + "SHX:10.2 SHY:10.2 MAG:8 INCLUDE:6 " + _DEFOCUS + "PSHIFT:8.2 " + _SCORES
+# What the 29 further columns hold is not documented; they are kept as they are.
+_EXTENSION = "EXT01:9 EXT02:9.2 EXT03:9.2 EXT04:9 EXT05:9.2 EXT06:9.2 " + " ".join(
+    f"EXT{number:02d}:10.4" for number in range(7, 30)
+)
+LAYOUTS = {
+    "par8": Layout("Frealign 8", _columns(_ANGLES + "SHX:8.2 SHY:8.2 MAG:8 FILM:6 " + _DEFOCUS + "PRESA:7.2")),
+    "par9": Layout("Frealign 9", _columns(_ANGLES + "SHX:10.2 SHY:10.2 MAG:8 FILM:6 " + _DEFOCUS + _SCORES)),
+    "parx": Layout("FrealignX", _columns(_X)),
+    "parx_extended": Layout("FrealignX, extended", _columns(_X + _EXTENSION)),
+}
+BY_COUNT = {len(layout.columns): name for name, layout in LAYOUTS.items()}
+SHIFTS = {
+    15: [name for name in LAYOUTS["par9"].names if name != "CHANGE"],
+    16: [name for name in LAYOUTS["parx"].names if name != "CHANGE"],
+}
+# FrealignX decides from the length of the first row, newline included, whether there is a PSHIFT.
+PSHIFT_LENGTH = 142
+
+POSE = ("PSI", "THETA", "PHI", "SHX", "SHY")
+CTF = ("DF1", "DF2", "ANGAST", "PSHIFT")
+# What a row says where the particles have nothing to say it with: values that both Frealigns were seen to work with.
+DEFAULTS = {"MAG": 10000, "FILM": 1, "INCLUDE": 1, "PRESA": 80, "OCC": 100, "LOGP": -500, "SIGMA": 1, "SCORE": 20}
+DEFAULTS["CHANGE"] = 0
+
+
+def extra_label(name: str) -> str:
+    """Label in the particle table of a par column that RELION has no counterpart of."""
+    return f"drgnFrealign{name.capitalize()}"
 
 
 def read_par(
     path: str | Path,
-    stack: str,
+    stack: str | None = None,
     *,
-    pixel_size: float | None,
-    voltage: float | None,
-    cs: float | None,
-    amplitude_contrast: float | None,
+    pixel_size: float | None = None,
+    voltage: float | None = None,
+    cs: float | None = None,
+    amplitude_contrast: float | None = None,
 ) -> Particles:
-    """Read a Frealign parameter file; the number of columns (12, 16, 17) decides which version's.
+    """Read a Frealign parameter file; the number of columns (12, 16, 17, 46) decides which version's.
 
-    Lines that begin with ``C`` are comments, wherever they stand. PHI, THETA, PSI are RELION's rot, tilt,
-    psi; SHX, SHY are the particle's displacement from the box centre, so that its origin is minus that.
+    What the real programs would read otherwise, or not at all, is read and told by an InputWarning.
 
     Parameters
     ----------
     path : path
-    stack : str
+    stack : str, optional
         Name of the one stack that the file's image numbers refer to.
-    pixel_size, voltage, cs, amplitude_contrast : float
-        Å/px, kV, mm, fraction: a par file does not hold them.
+    pixel_size, voltage, cs, amplitude_contrast : float, optional
+        Å/px, kV, mm, fraction: a par file does not hold them. Version 8 cannot be read without the pixel size.
 
     Returns
     -------
     Particles
+        Columns without a counterpart in RELION are named by `extra_label`.
 
     Raises
     ------
     InputError
-        A parameter is missing, or the file is missing, empty, ragged, of an unknown number of columns, or
-        holds something that is no number.
+        The file is missing, empty, ragged, of an unknown number of columns, a shifts file, or holds something that
+        is no number; or it is of version 8 and there is no pixel size.
     """
     path = Path(path)
-    if pixel_size is None or voltage is None or cs is None or amplitude_contrast is None:
-        problem = "a par file holds neither pixel size, voltage, Cs nor amplitude contrast"
-        raise InputError(path, problem, "give --pixel_size, --voltage, --cs and --amplitude_contrast")
-    rows = _read_rows(path)
-    par = pd.DataFrame(rows, columns=LAYOUTS[rows.shape[1]])
-    to_angstrom = pixel_size if rows.shape[1] == len(V8) else 1.0
+    par = read_par_table(path)
+    if len(par.columns) in SHIFTS and (par["MAG"] == 0).all():
+        problem = "is a shifts file: it holds changes of poses, not poses"
+        raise InputError(path, problem, "give the par file that the refinement wrote beside it")
+    layout = BY_COUNT[len(par.columns)]
+    if layout == "par8" and pixel_size is None:
+        raise InputError(path, "shifts of a Frealign 8 file are in px", "give --pixel_size (Å/px)")
+    to_angstrom = pixel_size if layout == "par8" and pixel_size is not None else 1.0
+    par = _without_nameless(path, par)
+    digits = max(6, len(str(par["N"].max())))
     table = pd.DataFrame(
         {
-            "rlnImageName": [f"{_image_number(path, number):06d}@{stack}" for number in par["N"]],
+            "rlnImageName": [f"{number:0{digits}d}@{stack or NO_STACK}" for number in par["N"].tolist()],
             "rlnOpticsGroup": 1,
             "rlnAngleRot": par["PHI"],
             "rlnAngleTilt": par["THETA"],
@@ -73,44 +150,302 @@ def read_par(
             "rlnPhaseShift": np.degrees(par["PSHIFT"]) if "PSHIFT" in par else 0.0,
         }
     )
+    extra = [str(name) for name in par if name not in ("N", *POSE, *CTF)]
+    table = table.join(par[extra].rename(columns={name: extra_label(name) for name in extra}))
+    given = {
+        "rlnVoltage": voltage,
+        "rlnSphericalAberration": cs,
+        "rlnAmplitudeContrast": amplitude_contrast,
+        "rlnImagePixelSize": pixel_size,
+    }
     optics = pd.DataFrame(
-        {
-            "rlnOpticsGroup": [1],
-            "rlnOpticsGroupName": ["opticsGroup1"],
-            "rlnVoltage": [float(voltage)],
-            "rlnSphericalAberration": [float(cs)],
-            "rlnAmplitudeContrast": [float(amplitude_contrast)],
-            "rlnImagePixelSize": [float(pixel_size)],
-            "rlnImageDimensionality": [2],
-        }
+        {"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"]}
+        | {label: [float(value)] for label, value in given.items() if value is not None}
+        | {"rlnImageDimensionality": [2]}
     )
     particles = Particles(table, optics, path)
     particles.validate()
     return particles
 
 
-def _image_number(path: Path, number: float) -> int:
-    # written so that NaN is refused as well
-    if not (number >= 1 and number.is_integer()):
-        raise InputError(path, f"{number:g} is no image number", "the first column counts images from 1")
-    return int(number)
+def read_par_table(path: str | Path) -> pd.DataFrame:
+    """Read the rows of a parameter or shifts file as they are.
 
+    Parameters
+    ----------
+    path : path
 
-def _read_rows(path: Path) -> NDArray[np.float64]:
+    Returns
+    -------
+    DataFrame
+        Columns named as in `LAYOUTS`, in the file's units: degrees, px (version 8) or Å, radians (PSHIFT).
+
+    Raises
+    ------
+    InputError
+        See `read_par`.
+    """
+    path = Path(path)
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
-    rows: list[list[float]] = []
-    for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
-        fields = line.split()
-        if line.startswith("C") or not fields:
-            continue
-        if len(fields) != len(rows[0] if rows else fields) or len(fields) not in LAYOUTS:
-            problem = f"line {number} has {len(fields)} columns"
-            raise InputError(path, problem, "give 12 (Frealign 8), 16 (9) or 17 (FrealignX) in every row")
+    data = path.read_bytes()
+    first, shortest, longest = _row_lengths(np.frombuffer(data, np.uint8))
+    if longest == 0:
+        # FrealignX would wait for one for ever.
+        raise InputError(path, "has no rows", "give a par file with one row a particle")
+    line = _first_row(data)
+    count = len(line.split())
+    layout = next((name for name in LAYOUTS.values() if name.width == len(line.rstrip("\r"))), None)
+    if count not in (*BY_COUNT, *SHIFTS) and layout is not None:
+        return _read_fixed_widths(path, data, layout)
+    if count not in (*BY_COUNT, *SHIFTS):
+        raise InputError(path, f"its rows have {count} columns", COUNTS)
+    try:
+        columns = read_table(data, 0, len(data), count, [], SYNTAX).columns
+    except BodyError as error:
+        if layout is not None and shortest == longest:
+            return _read_fixed_widths(path, data, layout)
+        number = data.count(b"\n", 0, error.offset) + 1
+        more = "more than " if error.fields > count else ""
+        problem = f"line {number} has {more}{min(error.fields, count)} columns, the first row has {count}"
+        raise InputError(path, problem, COUNTS) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is not text ({error.reason})", "write it again") from error
+    names = SHIFTS.get(count, [])
+    if count in BY_COUNT and not (count in SHIFTS and np.all(np.asarray(columns[6]) == 0)):
+        names = LAYOUTS[BY_COUNT[count]].names
+        _warn_of_widths(path, count, first, shortest, longest)
+    for name, column in zip(names, columns, strict=True):
+        if isinstance(column, list):
+            _refuse_words(path, name, column)
+    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+
+
+COUNTS = "give 12 (Frealign 8), 16 (9), 17 (FrealignX) or 46 (extended) columns in every row"
+
+
+def _first_row(data: bytes) -> str:
+    lines = (line for line in data.split(b"\n", 1000) if line.strip() and not line.startswith(b"C"))
+    line = next(lines, None)
+    if line is None:
+        line = next(line for line in data.split(b"\n") if line.strip() and not line.startswith(b"C"))
+    return line.split(b"\n")[0].decode("latin-1")
+
+
+def _refuse_words(path: Path, name: str, column: list[str]) -> None:
+    for row, word in enumerate(column, start=1):
         try:
-            rows.append([float(field) for field in fields])
+            float(word)
+        except ValueError:
+            raise InputError(path, f"row {row}: {name} is {word!r}", "correct or remove the row") from None
+    raise InputError(path, f"{name} holds numbers of more than 15 digits", "correct the column")
+
+
+def _read_fixed_widths(path: Path, data: bytes, layout: Layout) -> pd.DataFrame:
+    """Rows whose columns run together, as they do where a number fills its column."""
+    lines = data.decode("latin-1").splitlines()
+    rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and not line.startswith("C")]
+    edges = list(pairwise(accumulate((column.width for column in layout.columns), initial=0)))
+    values = np.empty((len(rows), len(edges)))
+    for row, (number, line) in enumerate(rows):
+        try:
+            if len(line.rstrip()) != layout.width:
+                raise ValueError(f"{len(line)} characters, not {layout.width}")
+            values[row] = [float(line[start:stop]) for start, stop in edges]
         except ValueError as error:
             raise InputError(path, f"line {number}: {error}", "correct or remove the line") from error
-    if not rows:
-        raise InputError(path, "has no rows", "give a par file with one row a particle")
-    return np.array(rows)
+    message = (
+        f"{path}: columns run together; it was read by the widths of {layout.title}, which FrealignX does not know"
+    )
+    warnings.warn(message, InputWarning, stacklevel=2)
+    par = pd.DataFrame(values, columns=layout.names)
+    whole = [column.name for column in layout.columns if column.decimals == 0 and (par[column.name] % 1 == 0).all()]
+    return par.astype(dict.fromkeys(whole, np.int64))
+
+
+def _warn_of_widths(path: Path, count: int, first: int, shortest: int, longest: int) -> None:
+    """Say what the programs, which look at lengths of lines, would make of the file."""
+    layout = LAYOUTS[BY_COUNT[count]]
+    said = []
+    if shortest != longest:
+        said.append(f"its rows are {shortest} to {longest} characters long: FrealignX needs them of one length")
+    if count == len(LAYOUTS["parx"].columns) and first + 1 < PSHIFT_LENGTH:
+        said.append(f"its first row is only {first} characters long: FrealignX would read it without PSHIFT")
+    if count == len(LAYOUTS["par9"].columns) and first + 1 >= PSHIFT_LENGTH:
+        said.append(f"its first row is {first} characters long: FrealignX would take OCC for PSHIFT")
+    if count == len(LAYOUTS["par9"].columns) and first <= 128:
+        said.append(f"its first row is only {first} characters long: Frealign 9 would not read it")
+    for problem in said:
+        message = f"{path}: {problem}; write it again with `drgnalign convert` as {layout.title} has it"
+        warnings.warn(message, InputWarning, stacklevel=2)
+
+
+def _without_nameless(path: Path, par: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows that name no image, which the programs leave out too."""
+    numbers = par["N"]
+    if numbers.dtype.kind != "i":
+        bad = int((numbers % 1 != 0).to_numpy().argmax())
+        problem = f"row {bad + 1}: {numbers.iloc[bad]:g} is no image number"
+        raise InputError(path, problem, "the first column counts images from 1")
+    nameless = numbers < 1
+    if nameless.any():
+        message = f"{path}: {nameless.sum()} rows with N < 1 name no image; they are left out, as Frealign does"
+        warnings.warn(message, InputWarning, stacklevel=3)
+    twice = numbers.duplicated()
+    if twice.any():
+        message = f"{path}: {twice.sum()} rows name an image that an earlier row has named; Frealign 9 leaves out such a neighbour"
+        warnings.warn(message, InputWarning, stacklevel=3)
+    return par[~nameless].reset_index(drop=True)
+
+
+def write_par(particles: Particles, path: str | Path, layout: str) -> None:
+    """Write a Frealign parameter file, in the exact widths of the program's own.
+
+    Frealign takes one stack: N is the number of the image in it, so that all particles must be in one. Columns that
+    the particles have nothing for are filled from `DEFAULTS`: MAG 10000 makes DSTEP, in µm, the pixel size in Å; FILM
+    counts the micrographs of ``rlnMicrographName``.
+
+    Parameters
+    ----------
+    particles : Particles
+    path : path
+    layout : str
+        Of `LAYOUTS`.
+
+    Raises
+    ------
+    InputError
+        Particles of several stacks; columns missing, or numbers that are not finite or too large for their column;
+        a phase shift in a layout that has none; version 8 without a pixel size.
+    """
+    columns = LAYOUTS[layout].columns
+    par = _par_table(particles, layout)
+    for column in columns:
+        _check_fits(particles, par[column.name].to_numpy(np.float64), column)
+    values = par[[column.name for column in columns]].to_numpy(np.float64)
+    widths = np.array([column.width for column in columns])
+    decimals = np.array([column.decimals for column in columns])
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(_heading(columns).encode())
+        for first in range(0, len(values), ROWS_AT_ONCE):
+            file.write(_format_rows(values[first : first + ROWS_AT_ONCE], widths, decimals).data)
+
+
+def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
+    table = particles.table
+    _require(particles, [*ANGLES, *ORIGINS], "poses", "give the particle file of a 3-D refinement")
+    _require(particles, DEFOCUS, "CTF", "give a particle file with defocus values")
+    numbers, stacks = particles.image_locations()
+    if len(set(stacks)) > 1:
+        problem = f"its particles are in {len(set(stacks))} stacks, Frealign takes one"
+        remedy = "write the images into one stack in the order of the rows, and give that with --images"
+        raise InputError(particles.path, problem, remedy)
+    if layout == "par8" and "rlnImagePixelSize" not in particles.optics:
+        raise InputError(particles.path, "shifts of a Frealign 8 file are in px", "give --pixel_size (Å/px)")
+    phase_shift = table["rlnPhaseShift"] if "rlnPhaseShift" in table else pd.Series(0.0, table.index)
+    if layout in ("par8", "par9"):
+        particles.refuse_rows((phase_shift != 0).to_numpy(), f"{LAYOUTS[layout].title} knows no phase shift")
+    from_angstrom = pd.Series(1.0, table.index)
+    if layout == "par8":
+        from_angstrom /= particles.optics["rlnImagePixelSize"].to_numpy()[particles.optics_rows()]
+    known = {
+        "N": numbers,
+        "PSI": table["rlnAnglePsi"],
+        "THETA": table["rlnAngleTilt"],
+        "PHI": table["rlnAngleRot"],
+        "SHX": -table["rlnOriginXAngst"] * from_angstrom,
+        "SHY": -table["rlnOriginYAngst"] * from_angstrom,
+        "DF1": table["rlnDefocusU"],
+        "DF2": table["rlnDefocusV"],
+        "ANGAST": table["rlnDefocusAngle"],
+        "PSHIFT": np.radians(phase_shift),
+    }
+    names = LAYOUTS[layout].names
+    return pd.DataFrame(
+        {name: known[name] if name in known else _extra(particles, name) for name in names}, index=table.index
+    )
+
+
+def _extra(particles: Particles, name: str) -> pd.Series | float:
+    label = extra_label(name)
+    if label in particles.table:
+        return particles.table[label]
+    if name == "FILM" and "rlnMicrographName" in particles.table:
+        return pd.Series(pd.factorize(particles.table["rlnMicrographName"])[0] + 1, particles.table.index)
+    if name not in DEFAULTS:
+        _require(particles, [label], "extended", "write the 17 columns of FrealignX: --to parx")
+    return DEFAULTS[name]
+
+
+def _require(particles: Particles, labels: list[str], what: str, remedy: str) -> None:
+    missing = [label for label in labels if label not in particles.table]
+    if missing:
+        raise InputError(particles.path, f"lacks the {what} columns {', '.join(missing)}", remedy)
+
+
+def _check_fits(particles: Particles, values: NDArray[np.float64], column: Column) -> None:
+    """Refuse what would make a row longer, or leave no blank before the number."""
+    particles.refuse_rows(~np.isfinite(values), f"{column.name} is not a finite number")
+    characters = column.width - (column.name != "N") - (column.decimals > 0) - column.decimals
+    rounded = np.round(values, column.decimals)
+    too_large = (rounded >= 10.0**characters) | (rounded <= -(10.0 ** (characters - 1)))
+    largest = np.abs(values[too_large]).max(initial=0.0)
+    particles.refuse_rows(too_large, f"{column.name} of {largest:g} does not fit into its column of a par file")
+
+
+def _heading(columns: tuple[Column, ...]) -> str:
+    """The line that both programs write above the rows; it begins with the C of a comment."""
+    captions = "".join(column.name[: column.width - 1].rjust(column.width) for column in columns[1:])
+    return "C" + " " * (columns[0].width - 1) + captions + "\n"
+
+
+@numba.njit(cache=True)
+def _row_lengths(data: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Length of the first row, of the shortest and of the longest, without line ends; comments do not count."""
+    first, shortest, longest = 0, 0, 0
+    start = 0
+    for i in range(len(data) + 1):
+        if i < len(data) and data[i] != 10:
+            continue
+        end = i - 1 if i > start and data[i - 1] == 13 else i
+        blank = True
+        for j in range(start, end):
+            blank &= data[j] == 32 or data[j] == 9
+        if not blank and data[start] != 67:
+            length = end - start
+            first = first if longest else length
+            shortest = min(shortest, length) if longest else length
+            longest = max(longest, length)
+        start = i + 1
+    return first, shortest, longest
+
+
+@numba.njit(cache=True)
+def _format_rows(
+    values: NDArray[np.float64], widths: NDArray[np.int64], decimals: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Text (rows, width + 1) of numbers that fit; each is rounded to its column's last digit."""
+    rows = np.full((len(values), widths.sum() + 1), np.uint8(32))
+    rows[:, -1] = 10
+    for row in range(len(values)):
+        end = 0
+        for column in range(len(widths)):
+            end += widths[column]
+            digits = np.int64(np.rint(abs(values[row, column]) * 10.0 ** decimals[column]))
+            negative = values[row, column] < 0 and digits > 0
+            place = end - 1
+            for position in range(widths[column]):
+                if decimals[column] > 0 and position == decimals[column]:
+                    rows[row, place] = 46
+                    place -= 1
+                    continue
+                rows[row, place] = 48 + digits % 10
+                digits //= 10
+                place -= 1
+                if digits == 0 and position > decimals[column]:
+                    break
+                if digits == 0 and decimals[column] == 0:
+                    break
+            if negative:
+                rows[row, place] = 45
+    return rows
