@@ -27,6 +27,7 @@ from drgnalign.commands import (
 )
 from drgnalign.engines import ENGINES, USUAL_FILL, Chunk, References
 from drgnalign.errors import InputError
+from drgnalign.file_commands import convert, merge, select
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.maps import read_map, write_maps
@@ -39,6 +40,10 @@ from drgnalign.validation.score import score_particles
 @click.version_option(__version__)
 def main() -> None:
     """Heterogeneous cryo-EM refinement, step by step."""
+
+
+for command in (convert, select, merge):
+    main.add_command(command)
 
 
 @main.command(cls=Command)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from drgnalign.engines import ENGINES
-from drgnalign.errors import DrgnalignError
+from drgnalign.errors import DrgnalignError, InputWarning
 from drgnalign.formats.star import read_star
 from drgnalign.inputs import images_root, import_particles
 from drgnalign.particles import Particles
@@ -22,14 +23,33 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 class _Reporting:
-    """Our own errors are printed without a traceback and set the exit status: 2 for bad input, 1 for the rest."""
+    """Our own errors are printed without a traceback and set the exit status: 2 for bad input, 1 for the rest.
+
+    Warnings about the input are lines of their own. Names of options may have _ for -, as in the workflow.
+    """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("token_normalize_func", lambda name: name.replace("_", "-"))
         try:
-            return super().main(*args, **kwargs)  # type: ignore[misc]
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", InputWarning)
+                warnings.showwarning = _say
+                return super().main(*args, **kwargs)  # type: ignore[misc]
         except DrgnalignError as error:
             click.echo(f"ERROR: {error}", err=True)
             sys.exit(error.exit_code)
+
+
+def _say(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """In place of `warnings.showwarning`: where in our code it was noticed is nothing to the user."""
+    click.echo(f"WARNING: {message}", err=True)
 
 
 class Command(_Reporting, click.Command):

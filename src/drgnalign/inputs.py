@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header
-from drgnalign.formats.par import read_par
-from drgnalign.formats.star import read_star
+from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
 
 OPTICS_PARAMETERS = {
@@ -44,7 +43,7 @@ def import_particles(
     Parameters
     ----------
     path : path
-        RELION ``.star`` or Frealign ``.par``.
+        RELION ``.star``, Frealign ``.par`` or ``.parx``, cryoSPARC ``.cs`` with poses in it.
     images : path, optional
         See `images_root`; for a par file the stack itself.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
@@ -73,8 +72,7 @@ def import_particles(
     """
     if invert not in ("auto", *CONTRAST_OF_INVERT):
         raise InputError(None, f"--invert is {invert!r}", "give auto, yes or no")
-    given = dict(pixel_size=pixel_size, voltage=voltage, cs=cs, amplitude_contrast=amplitude_contrast)
-    particles = _read(Path(path), images, given)
+    particles = _read(Path(path), images, Facts(pixel_size, voltage, cs, amplitude_contrast))
     _check_optics(particles)
     _check_table(particles)
     root = images_root(path, images)
@@ -176,18 +174,23 @@ def detect_contrast(particles: Particles, root: Path) -> str:
     InputError
         |t| is not above 5, or not above the two-sided 10⁻⁴ quantile, which is larger for few images.
     """
+    t, threshold, images = _contrast_statistic(particles, root)
+    # written so that NaN (blank images) is refused as well
+    if not abs(t) > threshold:
+        problem = f"contrast is not clear: t = {t:.1f} of {images} images, {threshold:.1f} would decide"
+        raise InputError(particles.path, problem, "give --invert yes (dark protein) or no (white protein)")
+    return "white" if t > 0 else "dark"
+
+
+def _contrast_statistic(particles: Particles, root: Path) -> tuple[float, float, int]:
+    """Student's t of `detect_contrast`, what it must exceed, and the number of images it is of."""
     rows = np.unique(np.linspace(0, len(particles) - 1, CONTRAST_SAMPLE).astype(np.int64))
     source = ImageSource(particles, root)
     batches = np.array_split(rows, -(-len(rows) * source.box**2 // CONTRAST_BATCH_PIXELS))
     differences = np.concatenate([_disc_minus_ring(source.read(batch)) for batch in batches])
     with np.errstate(invalid="ignore", divide="ignore"):
         t = differences.mean() / differences.std(ddof=1) * np.sqrt(len(rows))
-    threshold = max(5.0, scipy.stats.t.isf(0.5e-4, len(rows) - 1))
-    # written so that NaN (blank images) is refused as well
-    if not abs(t) > threshold:
-        problem = f"contrast is not clear: t = {t:.1f} of {len(rows)} images, {threshold:.1f} would decide"
-        raise InputError(particles.path, problem, "give --invert yes (dark protein) or no (white protein)")
-    return "white" if t > 0 else "dark"
+    return float(t), max(5.0, scipy.stats.t.isf(0.5e-4, len(rows) - 1)), len(rows)
 
 
 def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
@@ -198,18 +201,20 @@ def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
     declared = particles.optics["drgnContrast"]
     if not declared.isin(["white", "dark"]).all():
         raise InputError(particles.path, "drgnContrast is neither white nor dark", "correct or remove the column")
+    # As declared the images come out white; a clear sign of the opposite is a mistake somewhere.
+    t, threshold, images = _contrast_statistic(particles, root)
+    if t < -threshold:
+        problem = f"it says protein is {' and '.join(declared.unique())} in its images, which look otherwise"
+        remedy = "look at the images, and give --invert yes (dark protein) or no (white protein)"
+        raise InputError(particles.path, f"{problem} (t = {t:.1f} of {images})", remedy)
     return declared
 
 
-def _read(path: Path, images: str | Path | None, optics: dict[str, float | None]) -> Particles:
-    if path.suffix == ".star":
-        return read_star(path, **optics)
-    if path.suffix == ".par":
-        if images is None or not Path(images).is_file():
-            raise InputError(path, "a par file does not name its stack", "give the stack with --images")
-        return read_par(path, Path(images).name, **optics)
-    problem = f"files of type {path.suffix!r} cannot be read"
-    raise InputError(path, problem, "give a .star (RELION) or .par (Frealign) file")
+def _read(path: Path, images: str | Path | None, facts: Facts) -> Particles:
+    is_stack = images is not None and Path(images).is_file()
+    if path.suffix in (".par", ".parx") and not is_stack:
+        raise InputError(path, "a par file does not name its stack", "give the stack with --images")
+    return read_particle_file(path, Path(images).name if images is not None and is_stack else None, facts=facts)
 
 
 def _check_optics(particles: Particles) -> None:

@@ -18,6 +18,8 @@ IntArray = NDArray[np.int64]
 
 ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
+# RELION 3.0's, in px: only where the pixel size is not known.
+PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 IMAGE_NAME = re.compile(r"0*[1-9]\d*@.+")
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.formats.par import read_par, read_par_table, write_par
+from drgnalign.formats.par import layout_of, read_par, read_par_table, write_par
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 
@@ -65,9 +65,18 @@ def test_three_layouts(tmp_path: Path, row: str, origins: tuple[float, float], p
 
 
 def test_pixels_become_angstrom_only_with_a_pixel_size(tmp_path: Path) -> None:
+    p = read_par(par(tmp_path, V8))
+    assert p.table["rlnOriginX"].tolist() == [0.68] and "rlnOriginXAngst" not in p.table
+    write_par(p, tmp_path / "out.par", "par8")
+    assert (tmp_path / "out.par").read_text().endswith(V8)
     with pytest.raises(InputError, match="--pixel_size"):
-        read_par(par(tmp_path, V8))
+        write_par(p, tmp_path / "out.par", "par9")
     assert "rlnVoltage" not in read_par(par(tmp_path, V9)).optics
+
+
+@pytest.mark.parametrize(("rows", "layout"), [(V8, "par8"), (V9, "par9"), (X, "parx"), (EXTENDED, "parx_extended")])
+def test_particles_know_the_version_they_come_from(tmp_path: Path, rows: str, layout: str) -> None:
+    assert layout_of(read_par(par(tmp_path, rows))) == layout
 
 
 @pytest.mark.parametrize(
@@ -170,7 +179,7 @@ def test_line_ends_of_another_system(tmp_path: Path, recwarn: pytest.WarningsRec
         (V9.rstrip("\n") + " " * 8 + "\n", "take OCC for PSHIFT"),
         (" ".join(V9.split()) + "\n", "Frealign 9 would not read it"),
         (V9 + V9.replace("20.00", "20.001").replace("    1 ", "    2 ", 1), "FrealignX needs them of one length"),
-        (V9 + V9, "an earlier row has named"),
+        (V9 + V9, "an image of an earlier row"),
         (V9 + V9.replace("    1 ", "    0 ", 1), "left out"),
         (V9 + V9.replace("    1 ", "   -2 ", 1), "left out"),
         (V8.replace("   -0.68   -0.29   10000", "-1000.68-1000.29   10000"), "columns run together"),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, PIXEL_ORIGINS, Particles
 
 SYNTAX = Syntax(comment=ord("C"), blank_ends=False)
 ROWS_AT_ONCE = 100_000
@@ -80,8 +80,9 @@ SHIFTS = {
 # FrealignX decides from the length of the first row, newline included, whether there is a PSHIFT.
 PSHIFT_LENGTH = 142
 
-POSE = ("PSI", "THETA", "PHI", "SHX", "SHY")
-CTF = ("DF1", "DF2", "ANGAST", "PSHIFT")
+EXTRA = "drgnFrealign"
+# The columns with a counterpart in RELION.
+RELIONS = ("N", "PSI", "THETA", "PHI", "SHX", "SHY", "DF1", "DF2", "ANGAST", "PSHIFT")
 # What a row says where the particles have nothing to say it with: values that both Frealigns were seen to work with.
 DEFAULTS = {"MAG": 10000, "FILM": 1, "INCLUDE": 1, "PRESA": 80, "OCC": 100, "LOGP": -500, "SIGMA": 1, "SCORE": 20}
 DEFAULTS["CHANGE"] = 0
@@ -89,7 +90,16 @@ DEFAULTS["CHANGE"] = 0
 
 def extra_label(name: str) -> str:
     """Label in the particle table of a par column that RELION has no counterpart of."""
-    return f"drgnFrealign{name.capitalize()}"
+    return EXTRA + name.capitalize()
+
+
+def layout_of(particles: Particles) -> str | None:
+    """The version whose columns particles have from the par file that they come from; None for all others."""
+    for name, layout in LAYOUTS.items():
+        own = {extra_label(column) for column in layout.names if column not in RELIONS}
+        if own == {label for label in particles.table if str(label).startswith(EXTRA)}:
+            return name
+    return None
 
 
 def read_par(
@@ -111,18 +121,19 @@ def read_par(
     stack : str, optional
         Name of the one stack that the file's image numbers refer to.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
-        Å/px, kV, mm, fraction: a par file does not hold them. Version 8 cannot be read without the pixel size.
+        Å/px, kV, mm, fraction: a par file does not hold them.
 
     Returns
     -------
     Particles
-        Columns without a counterpart in RELION are named by `extra_label`.
+        Columns without a counterpart in RELION are named by `extra_label`. Origins of version 8 are in px
+        (rlnOriginX, rlnOriginY) where there is no pixel size.
 
     Raises
     ------
     InputError
         The file is missing, empty, ragged, of an unknown number of columns, a shifts file, or holds something that
-        is no number; or it is of version 8 and there is no pixel size.
+        is no number.
     """
     path = Path(path)
     par = read_par_table(path)
@@ -130,9 +141,9 @@ def read_par(
         problem = "is a shifts file: it holds changes of poses, not poses"
         raise InputError(path, problem, "give the par file that the refinement wrote beside it")
     layout = BY_COUNT[len(par.columns)]
-    if layout == "par8" and pixel_size is None:
-        raise InputError(path, "shifts of a Frealign 8 file are in px", "give --pixel_size (Å/px)")
-    to_angstrom = pixel_size if layout == "par8" and pixel_size is not None else 1.0
+    origins, unit = ORIGINS, 1.0
+    if layout == "par8":
+        origins, unit = (PIXEL_ORIGINS, 1.0) if pixel_size is None else (ORIGINS, pixel_size)
     par = _without_nameless(path, par)
     digits = max(6, len(str(par["N"].max())))
     table = pd.DataFrame(
@@ -142,15 +153,15 @@ def read_par(
             "rlnAngleRot": par["PHI"],
             "rlnAngleTilt": par["THETA"],
             "rlnAnglePsi": par["PSI"],
-            "rlnOriginXAngst": -par["SHX"] * to_angstrom,
-            "rlnOriginYAngst": -par["SHY"] * to_angstrom,
+            origins[0]: -par["SHX"] * unit,
+            origins[1]: -par["SHY"] * unit,
             "rlnDefocusU": par["DF1"],
             "rlnDefocusV": par["DF2"],
             "rlnDefocusAngle": par["ANGAST"],
             "rlnPhaseShift": np.degrees(par["PSHIFT"]) if "PSHIFT" in par else 0.0,
         }
     )
-    extra = [str(name) for name in par if name not in ("N", *POSE, *CTF)]
+    extra = [str(name) for name in par if name not in RELIONS]
     table = table.join(par[extra].rename(columns={name: extra_label(name) for name in extra}))
     given = {
         "rlnVoltage": voltage,
@@ -293,7 +304,7 @@ def _without_nameless(path: Path, par: pd.DataFrame) -> pd.DataFrame:
         warnings.warn(message, InputWarning, stacklevel=3)
     twice = numbers.duplicated()
     if twice.any():
-        message = f"{path}: {twice.sum()} rows name an image that an earlier row has named; Frealign 9 leaves out such a neighbour"
+        message = f"{path}: {twice.sum()} rows name an image of an earlier row; Frealign 9 leaves out such a neighbour"
         warnings.warn(message, InputWarning, stacklevel=3)
     return par[~nameless].reset_index(drop=True)
 
@@ -333,28 +344,24 @@ def write_par(particles: Particles, path: str | Path, layout: str) -> None:
 
 def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     table = particles.table
-    _require(particles, [*ANGLES, *ORIGINS], "poses", "give the particle file of a 3-D refinement")
+    _require(particles, ANGLES, "pose", "give the particle file of a 3-D refinement")
     _require(particles, DEFOCUS, "CTF", "give a particle file with defocus values")
     numbers, stacks = particles.image_locations()
     if len(set(stacks)) > 1:
         problem = f"its particles are in {len(set(stacks))} stacks, Frealign takes one"
         remedy = "write the images into one stack in the order of the rows, and give that with --images"
         raise InputError(particles.path, problem, remedy)
-    if layout == "par8" and "rlnImagePixelSize" not in particles.optics:
-        raise InputError(particles.path, "shifts of a Frealign 8 file are in px", "give --pixel_size (Å/px)")
     phase_shift = table["rlnPhaseShift"] if "rlnPhaseShift" in table else pd.Series(0.0, table.index)
     if layout in ("par8", "par9"):
         particles.refuse_rows((phase_shift != 0).to_numpy(), f"{LAYOUTS[layout].title} knows no phase shift")
-    from_angstrom = pd.Series(1.0, table.index)
-    if layout == "par8":
-        from_angstrom /= particles.optics["rlnImagePixelSize"].to_numpy()[particles.optics_rows()]
+    origins = _origins(particles, in_pixels=layout == "par8")
     known = {
         "N": numbers,
         "PSI": table["rlnAnglePsi"],
         "THETA": table["rlnAngleTilt"],
         "PHI": table["rlnAngleRot"],
-        "SHX": -table["rlnOriginXAngst"] * from_angstrom,
-        "SHY": -table["rlnOriginYAngst"] * from_angstrom,
+        "SHX": -origins[0],
+        "SHY": -origins[1],
         "DF1": table["rlnDefocusU"],
         "DF2": table["rlnDefocusV"],
         "ANGAST": table["rlnDefocusAngle"],
@@ -364,6 +371,22 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     return pd.DataFrame(
         {name: known[name] if name in known else _extra(particles, name) for name in names}, index=table.index
     )
+
+
+def _origins(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Series]:
+    """Origins x, y in px or Å."""
+    table, optics = particles.table, particles.optics
+    have, want = (ORIGINS, PIXEL_ORIGINS) if in_pixels else (PIXEL_ORIGINS, ORIGINS)
+    if set(want) <= set(table):
+        return table[want[0]], table[want[1]]
+    _require(particles, have, "pose", "give the particle file of a 3-D refinement")
+    if "rlnImagePixelSize" not in optics:
+        raise InputError(
+            particles.path, "shifts are in px in Frealign 8 and in Å elsewhere", "give --pixel_size (Å/px)"
+        )
+    pixel_size = optics["rlnImagePixelSize"].to_numpy(np.float64)[particles.optics_rows()]
+    factor = 1 / pixel_size if in_pixels else pixel_size
+    return table[have[0]] * factor, table[have[1]] * factor
 
 
 def _extra(particles: Particles, name: str) -> pd.Series | float:

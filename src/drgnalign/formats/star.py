@@ -12,7 +12,7 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import ORIGINS, Particles
+from drgnalign.particles import ORIGINS, PIXEL_ORIGINS, Particles
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
 OPTICS_LABELS = [
@@ -25,7 +25,6 @@ OPTICS_LABELS = [
 ]
 LOOP_SYNTAX = Syntax(comment=ord("#"), blank_ends=True)
 ROWS_AT_ONCE = 50_000
-PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 
 
 def read_star(

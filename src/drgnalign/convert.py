@@ -1,0 +1,225 @@
+"""Particle files from one program's form into another's: what the target needs is found or asked for, never guessed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.cryodrgn import read_cryodrgn
+from drgnalign.formats.mrc import StackHeader, find_stack, read_header
+from drgnalign.formats.particle_file import Facts, read_particle_file
+from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
+from drgnalign.particles import DEFOCUS, NO_STACK, Particles
+
+# Many programs write this voxel size where they know none.
+UNSET_PIXEL_SIZE = 1.0
+NEEDED_OPTICS = {
+    "rlnVoltage": "--voltage (kV)",
+    "rlnSphericalAberration": "--cs (mm)",
+    "rlnAmplitudeContrast": "--amplitude_contrast (0…1)",
+    "rlnImagePixelSize": "--pixel_size (Å/px)",
+    "rlnImageSize": "--box (px) or --images",
+}
+
+
+def read_for_conversion(
+    path: Path | None,
+    *,
+    poses: Path | None = None,
+    ctf: Path | None = None,
+    passthrough: Path | None = None,
+    images: Path | None = None,
+    facts: Facts | None = None,
+    box: int | None = None,
+) -> Particles:
+    """Read particles in any form; what their file lacks is taken from options, else from the stacks' headers.
+
+    Parameters
+    ----------
+    path : Path or None
+        Particle file; None for cryoDRGN's pickles.
+    poses, ctf : Path, optional
+        cryoDRGN's pickles.
+    passthrough : Path, optional
+        Of a cryoSPARC file.
+    images : Path, optional
+        The stack of a par file or of pickles; the folder that other files' image names are relative to; or for
+        these a stack that holds the images in the order of the rows, which is then named instead.
+    facts : Facts, optional
+    box : int, optional
+        px.
+
+    Returns
+    -------
+    Particles
+        With rlnImageSize and rlnImagePixelSize where they are known.
+
+    Raises
+    ------
+    InputError
+        See the readers.
+
+    Warns
+    -----
+    InputWarning
+        Pixel size or box are those of a stack's header.
+    """
+    facts = facts or Facts()
+    stack = images if images is not None and images.is_file() else None
+    if stack is not None and facts.pixel_size is None and (path is None or path.suffix in (".par", ".parx")):
+        # needed while reading: shifts of version 8 are in px
+        facts = replace(facts, pixel_size=None if ctf is not None else _pixel_size(read_header(stack)))
+    name = None if stack is None else str(stack)
+    if path is None:
+        if stack is not None and box is None and ctf is None:
+            box = read_header(stack).shape[2]
+        particles = read_cryodrgn(poses, ctf, name, box=box, **vars(facts))
+    else:
+        particles = read_particle_file(path, name, passthrough, facts)
+        if stack is not None and path.suffix in (".star", ".cs"):
+            particles = in_stack(particles, stack)
+    _complete_sizes(particles, images_root(particles.path, images), box)
+    return particles
+
+
+def in_stack(particles: Particles, stack: Path) -> Particles:
+    """The same particles with their images in another stack.
+
+    Parameters
+    ----------
+    particles : Particles
+    stack : Path
+        Either the stack that the image names mean, from another place, or one that holds just these images in the
+        order of the rows.
+
+    Returns
+    -------
+    Particles
+
+    Raises
+    ------
+    InputError
+        The stack cannot be read, or has another number of images than there are rows.
+    """
+    numbers, names = particles.image_locations()
+    images = read_header(stack).shape[0]
+    if {Path(name).name for name in names} != {stack.name}:
+        numbers = np.arange(1, len(particles) + 1)
+        if images != len(particles):
+            problem = f"holds {images} images, {particles.path} has {len(particles)} rows"
+            raise InputError(stack, problem, "give a stack of these images in the order of the rows")
+    table = particles.table.assign(rlnImageName=[f"{number:06d}@{stack}" for number in numbers.tolist()])
+    return replace(particles, table=table)
+
+
+def require_for(target: str, particles: Particles) -> None:
+    """Refuse particles that lack what the target's program needs.
+
+    Parameters
+    ----------
+    target : str
+        See `drgnalign.formats.particle_file.target_of`.
+    particles : Particles
+
+    Raises
+    ------
+    InputError
+        Names all that is missing and the options that give it.
+    """
+    if target.startswith("par"):
+        return
+    # without CTF values there is nothing that voltage and aberration would be needed for
+    labels = list(NEEDED_OPTICS) if set(DEFOCUS) <= set(particles.table) else list(NEEDED_OPTICS)[3:]
+    missing = [label for label in labels if _is_missing(particles.optics, label)]
+    if missing:
+        options = ", ".join(NEEDED_OPTICS[label] for label in missing)
+        raise InputError(particles.path, f"does not say {', '.join(missing)}", f"give {options}")
+    if target in ("star", "cs") and NO_STACK in set(particles.image_locations()[1]):
+        raise InputError(particles.path, "does not name the stack of its images", "give --images STACK")
+
+
+def with_contrast(particles: Particles, images: Path | None, invert: str) -> Particles:
+    """Particles that say whether protein is white or dark in the stored images, which cryoSPARC wants to know.
+
+    Parameters
+    ----------
+    particles : Particles
+    images : Path or None
+        See `read_for_conversion`.
+    invert : {'auto', 'yes', 'no'}
+        'yes': dark. 'auto': as the particles say, else found in the images.
+
+    Returns
+    -------
+    Particles
+
+    Raises
+    ------
+    InputError
+        The images are not there, or leave it open.
+    """
+    if invert == "auto" and "drgnContrast" in particles.optics:
+        return particles
+    contrast = CONTRAST_OF_INVERT.get(invert)
+    if contrast is None:
+        try:
+            contrast = detect_contrast(particles, images_root(particles.path, images))
+        except InputError as error:
+            remedy = "give --invert yes (dark protein) or no (white protein), or the images with --images"
+            raise InputError(error.file, f"contrast was not found: {error.problem}", remedy) from error
+    return replace(particles, optics=particles.optics.assign(drgnContrast=contrast))
+
+
+def _is_missing(optics: pd.DataFrame, label: str) -> bool:
+    return label not in optics or bool(optics[label].isna().any())
+
+
+def _complete_sizes(particles: Particles, root: Path, box: int | None) -> None:
+    """Fill in box and pixel size of each optics group from the headers of its first stack, where they are there."""
+    optics = particles.optics
+    if box is not None:
+        _fill_box(particles, box)
+    wanted = [label for label in ("rlnImageSize", "rlnImagePixelSize") if label not in optics]
+    if not wanted:
+        return
+    headers = _first_headers(particles, root)
+    if len(headers) < len(optics):
+        return
+    found: Mapping[str, list[float | None]] = {
+        "rlnImageSize": [header.shape[2] for header in headers],
+        "rlnImagePixelSize": [_pixel_size(header) for header in headers],
+    }
+    for label in wanted:
+        if None not in found[label]:
+            optics[label] = found[label]
+
+
+def _fill_box(particles: Particles, box: int) -> None:
+    if "rlnImageSize" in particles.optics and (particles.optics["rlnImageSize"] != box).any():
+        sizes = ", ".join(map(str, particles.optics["rlnImageSize"].unique()))
+        raise InputError(particles.path, f"its box is {sizes} px, --box says {box}", "leave --box out")
+    particles.optics["rlnImageSize"] = box
+
+
+def _first_headers(particles: Particles, root: Path) -> list[StackHeader]:
+    """Header of the first stack of each optics group; shorter where a stack is not there."""
+    _, names = particles.image_locations()
+    rows = particles.optics_rows()
+    first = [find_stack(names[(rows == group).argmax()], root) for group in range(len(particles.optics))]
+    return [read_header(path) for path in first if path.is_file()]
+
+
+def _pixel_size(header: StackHeader) -> float | None:
+    """Pixel size of a stack if its header's can be trusted."""
+    size = header.pixel_size
+    if size is None or not np.isfinite(size) or size == UNSET_PIXEL_SIZE:
+        return None
+    message = f"{header.path}: the pixel size in its header, {size:.6g} Å, is used"
+    warnings.warn(message, InputWarning, stacklevel=2)
+    return float(f"{size:.6g}")

@@ -1,0 +1,341 @@
+"""Reading cryoSPARC's particle files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drgnalign.errors import InputError
+from drgnalign.formats.cryosparc.fields import (
+    CONTRAST_OF_SIGN,
+    DEFOCUS_FIELDS,
+    EXPOSURE_GROUP,
+    FLOAT32_NOISE,
+    OPTICS_FIELDS,
+    OPTIONS,
+    UID,
+    Fields,
+    Rows,
+    euler_angles,
+    extended_dtype,
+    field_names,
+    load_rows,
+    number_field,
+    shortest_decimals,
+    text_field,
+    warn,
+)
+from drgnalign.particles import ANGLES, ORIGINS, FloatArray, IntArray, Particles
+
+
+def read_cs(
+    path: str | Path,
+    passthrough: str | Path | None = None,
+    *,
+    pixel_size: float | None = None,
+    voltage: float | None = None,
+    cs: float | None = None,
+    amplitude_contrast: float | None = None,
+) -> Particles:
+    """Read a cryoSPARC particle file (``.cs``), with its passthrough file where the fields are split over two.
+
+    Poses come from ``alignments3D``, else from the most probable class of ``alignments3D_multi`` or
+    ``alignments_class_K``; the main file's go before the passthrough's. A file with nothing but ``alignments2D``
+    has no orientations: its particles get rlnAnglePsi and the origins, no rlnAngleRot and rlnAngleTilt, and an
+    InputWarning says so. rlnClassNumber is the class of the slot used, from 1; rlnRandomSubset is split + 1, and
+    missing, with a warning, where split is 0 throughout, as in jobs that know no half sets.
+
+    CTF values and pixel sizes are the shortest decimals that are the file's float32 values, so 1.31 and not
+    1.309999942779541. Optics groups are cryoSPARC's exposure groups, split further where voltage, Cs, amplitude
+    contrast, pixel size, sign or box differ by more than float32 noise.
+
+    Parameters
+    ----------
+    path : path
+    passthrough : path, optional
+        File with further fields, joined by uid; its order may differ, and it may hold more particles. Where both
+        files have a field, the main file's is taken.
+    pixel_size, voltage, cs, amplitude_contrast : float, optional
+        Å/px, kV, mm, fraction: used where the file does not have them.
+
+    Returns
+    -------
+    Particles
+        ``cs_rows`` holds all fields of both files; uid is the column drgnCryosparcUid (uint64).
+
+    Raises
+    ------
+    InputError
+        No such file, not a numpy structured array, or one with pickled objects; a field that is missing or of
+        the wrong type; particles that the passthrough file does not have; a value in the file that contradicts
+        the one given by more than 0.1 %.
+
+    Warns
+    -----
+    InputWarning
+        Only 2-D alignments; no half sets; shifts without their pixel size; uids that repeat.
+    """
+    path = Path(path)
+    main = load_rows(path)
+    rows = main if passthrough is None else _joined(path, main, Path(passthrough))
+    for field in ("blob/path", "blob/idx"):
+        if field not in field_names(rows):
+            remedy = "give the passthrough file of the same job as well, or export the particles from cryoSPARC"
+            raise InputError(path, f"has no field {field}", remedy)
+    given = {
+        "rlnVoltage": voltage,
+        "rlnSphericalAberration": cs,
+        "rlnAmplitudeContrast": amplitude_contrast,
+        "rlnImagePixelSize": pixel_size,
+    }
+    groups, optics = _optics(path, rows, given)
+    columns: Fields = {"rlnImageName": _image_names(path, rows), "rlnOpticsGroup": groups}
+    if "uid" in field_names(rows):
+        columns[UID] = _uids(path, rows)
+    with np.errstate(all="ignore"):  # what is not finite stays in the table, for the checks of the import
+        columns |= _ctf_columns(path, rows) | _location_columns(path, rows)
+        columns |= _alignment_columns(path, rows, field_names(main), groups, optics)
+    particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows)
+    particles.validate()
+    return particles
+
+
+def _joined(path: Path, main: Rows, passthrough: Path) -> Rows:
+    """The main file's rows with the fields that only the passthrough file has."""
+    other = load_rows(passthrough)
+    for file, rows in ((path, main), (passthrough, other)):
+        if "uid" not in field_names(rows):
+            raise InputError(file, "has no field uid, by which the two files are joined", "export them again")
+    index = pd.Index(_uids(passthrough, other))
+    if index.has_duplicates:
+        raise InputError(passthrough, "a uid occurs more than once", "export the file from cryoSPARC again")
+    found = index.get_indexer(pd.Index(_uids(path, main)))
+    if (found < 0).any():
+        problem = f"has no row for {(found < 0).sum()} of the {len(main)} particles of {path}"
+        raise InputError(passthrough, problem, "give the passthrough file of the same job")
+    new = [name for name in field_names(other) if name not in field_names(main)]
+    joined = np.zeros(len(main), extended_dtype(main.dtype, {name: other.dtype[name] for name in new}))
+    for name in field_names(main):
+        joined[name] = main[name]
+    for name in new:
+        joined[name] = other[name][found]
+    return joined
+
+
+def _uids(path: Path, rows: Rows) -> NDArray[np.uint64]:
+    return number_field(path, "uid", rows["uid"], kinds="iu").astype(np.uint64)
+
+
+def _image_names(path: Path, rows: Rows) -> NDArray[np.object_]:
+    numbers = number_field(path, "blob/idx", rows["blob/idx"], kinds="iu").astype(np.int64) + 1
+    stacks = text_field(path, rows, "blob/path")
+    return np.array([f"{number:06d}@{stack}" for number, stack in zip(numbers.tolist(), stacks, strict=True)], object)
+
+
+def _without_noise(values: NDArray) -> FloatArray:
+    """Values that differ by no more than float32 noise become the most frequent of them."""
+    levels, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    wide = levels.astype(np.float64)
+    starts = np.ones(len(levels), bool)
+    starts[1:] = ~(np.diff(wide) <= FLOAT32_NOISE * np.abs(wide[1:]))  # written so that NaN is a level of its own
+    frequent = pd.Series(counts).groupby(np.cumsum(starts)).transform("idxmax").to_numpy()
+    return shortest_decimals(levels)[frequent][inverse.reshape(-1)]
+
+
+def _optics(path: Path, rows: Rows, given: dict[str, float | None]) -> tuple[IntArray, pd.DataFrame]:
+    """Optics group of each row (N,), from 1, and the optics table."""
+    names = field_names(rows)
+    columns: Fields = {EXPOSURE_GROUP: np.zeros(len(rows), np.int64)}
+    if "ctf/exp_group_id" in names:
+        groups = number_field(path, "ctf/exp_group_id", rows["ctf/exp_group_id"], kinds="iu")
+        columns[EXPOSURE_GROUP] = groups.astype(np.int64)
+    with np.errstate(all="ignore"):
+        for label, field in OPTICS_FIELDS.items():
+            if field in names:
+                columns[label] = _without_noise(number_field(path, field, rows[field]))
+    if "blob/shape" in names:
+        columns["rlnImageSize"] = _boxes(path, rows)
+    if "blob/sign" in names:
+        columns["drgnContrast"] = _contrasts(path, rows)
+    frame = pd.DataFrame(columns)
+    numbers = frame.groupby(list(columns), dropna=False).ngroup().to_numpy(np.int64)
+    first = np.unique(numbers, return_index=True)[1]
+    optics = frame.iloc[first].reset_index(drop=True)
+    optics.insert(0, "rlnOpticsGroup", np.arange(1, len(optics) + 1))
+    optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]])
+    optics["rlnImageDimensionality"] = 2
+    for label, value in given.items():
+        if value is not None:
+            _fill_in(path, optics, label, value)
+    return numbers + 1, optics
+
+
+def _fill_in(path: Path, optics: pd.DataFrame, label: str, value: float) -> None:
+    if label not in optics:
+        optics[label] = float(value)
+    odd = optics.loc[~np.isclose(optics[label], value, rtol=1e-3, atol=0), label]
+    if len(odd):
+        problem = f"{label} is {odd.iloc[0]:g} in the file, but {OPTIONS[label]} says {value:g}"
+        raise InputError(path, problem, f"leave {OPTIONS[label]} out, or correct the file")
+
+
+def _boxes(path: Path, rows: Rows) -> IntArray:
+    shape = number_field(path, "blob/shape", rows["blob/shape"], (2,), kinds="iu")
+    odd = shape[:, 0] != shape[:, 1]
+    if odd.any():
+        sides = " × ".join(map(str, shape[odd.argmax()]))
+        problem = f"row {odd.argmax() + 1}: the image is {sides} px ({odd.sum()} such rows)"
+        raise InputError(path, problem, "give square images")
+    return shape[:, 0].astype(np.int64)
+
+
+def _contrasts(path: Path, rows: Rows) -> NDArray[np.object_]:
+    sign = number_field(path, "blob/sign", rows["blob/sign"]).astype(np.float64)
+    odd = (sign != 1) & (sign != -1)
+    if odd.any():
+        problem = f"row {odd.argmax() + 1}: blob/sign is {sign[odd.argmax()]:g} ({odd.sum()} such rows)"
+        raise InputError(path, problem, "it has to be 1 or -1: import the particles into cryoSPARC again")
+    return np.where(sign < 0, CONTRAST_OF_SIGN[-1.0], CONTRAST_OF_SIGN[1.0]).astype(object)
+
+
+def _ctf_columns(path: Path, rows: Rows) -> Fields:
+    fields = DEFOCUS_FIELDS | {"rlnPhaseShift": "ctf/phase_shift_rad"}
+    return {
+        label: shortest_decimals(number_field(path, field, rows[field]), degrees=field.endswith("_rad"))
+        for label, field in fields.items()
+        if field in field_names(rows)
+    }
+
+
+def _location_columns(path: Path, rows: Rows) -> Fields:
+    columns: Fields = {}
+    if "location/micrograph_path" in field_names(rows):
+        columns["rlnMicrographName"] = text_field(path, rows, "location/micrograph_path")
+    x, y, shape = "location/center_x_frac", "location/center_y_frac", "location/micrograph_shape"
+    if {x, y, shape} <= set(field_names(rows)):
+        height, width = number_field(path, shape, rows[shape], (2,)).astype(np.float64).T
+        columns["rlnCoordinateX"] = number_field(path, x, rows[x]).astype(np.float64) * width
+        columns["rlnCoordinateY"] = (1 - number_field(path, y, rows[y]).astype(np.float64)) * height
+    return columns
+
+
+def _alignment_columns(
+    path: Path, rows: Rows, main_names: tuple[str, ...], groups: IntArray, optics: pd.DataFrame
+) -> Fields:
+    slot, alignment = _alignment(path, rows, main_names)
+    if not alignment:
+        return {}
+    columns: Fields = {}
+    if slot == "alignments2D":
+        columns["rlnAnglePsi"] = shortest_decimals(number_field(path, f"{slot}/pose", alignment["pose"]), degrees=True)
+        warn(path, "has 2-D alignments only: the particles have no rlnAngleRot and rlnAngleTilt, and are no 3-D poses")
+    else:
+        pose = number_field(path, f"{slot}/pose", alignment["pose"], (3,)).astype(np.float64)
+        columns |= dict(zip(ANGLES, euler_angles(pose), strict=True))
+    if "shift" in alignment:
+        pixel = _alignment_pixel_size(path, slot, alignment, groups, optics)
+        shift = number_field(path, f"{slot}/shift", alignment["shift"], (2,)).astype(np.float64)
+        columns |= dict(zip(ORIGINS, (shift * pixel[:, None]).T, strict=True))
+    if "class" in alignment:
+        columns["rlnClassNumber"] = (
+            number_field(path, f"{slot}/class", alignment["class"], kinds="iu").astype(np.int64) + 1
+        )
+    if "split" in alignment:
+        split = number_field(path, f"{slot}/split", alignment["split"], kinds="iu").astype(np.int64)
+        if np.isin(split, (0, 1)).all() and split.any():
+            columns["rlnRandomSubset"] = split + 1
+        else:
+            warn(path, f"{slot}/split is not a division into two half sets: the particles have no rlnRandomSubset")
+    return columns
+
+
+def _alignment_pixel_size(
+    path: Path, slot: str, alignment: Fields, groups: IntArray, optics: pd.DataFrame
+) -> FloatArray:
+    """Å per px of the shifts (N,)."""
+    if "psize_A" in alignment:
+        return shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
+    if "rlnImagePixelSize" not in optics:
+        raise InputError(path, "its shifts are in px, and it has no pixel size", "give --pixel-size (Å/px)")
+    warn(path, f"has no {slot}/psize_A: its shifts are taken as px of the images, wrongly if the job down-sampled")
+    return optics["rlnImagePixelSize"].to_numpy(np.float64)[groups - 1]
+
+
+def _alignment(path: Path, rows: Rows, main_names: tuple[str, ...]) -> tuple[str, Fields]:
+    """Name and fields of the slot that holds the poses: pose, shift, psize_A, class, split, one value a row."""
+    for names in (main_names, field_names(rows)):
+        if "alignments3D/pose" in names:
+            return "alignments3D", _slot(rows, "alignments3D")
+        if "alignments3D_multi/pose" in names:
+            return "alignments3D_multi", _best_of_multi(path, rows)
+        slots = sorted(
+            {name.partition("/")[0] for name in names if re.fullmatch(r"alignments_class_[0-9]{1,6}/pose", name)},
+            key=_class_of,
+        )
+        if slots:
+            return slots[0], _best_of_slots(path, rows, slots)
+    if "alignments2D/pose" in field_names(rows):
+        return "alignments2D", _slot(rows, "alignments2D")
+    return "", {}
+
+
+def _slot(rows: Rows, slot: str) -> Fields:
+    fields = ("pose", "shift", "psize_A", "class", "split")
+    return {field: rows[f"{slot}/{field}"] for field in fields if f"{slot}/{field}" in field_names(rows)}
+
+
+def _class_of(slot: str) -> int:
+    return int(slot.rpartition("_")[2])
+
+
+def _most_probable(posterior: NDArray) -> IntArray:
+    return np.argmax(np.where(np.isnan(posterior), -np.inf, posterior), axis=1)
+
+
+def _no_posterior(path: Path, slot: str) -> InputError:
+    remedy = "export the particles of one class from cryoSPARC, or refine them (homogeneous refinement)"
+    return InputError(path, f"has poses for several classes, and no {slot}/class_posterior to choose by", remedy)
+
+
+def _best_of_multi(path: Path, rows: Rows) -> Fields:
+    """Fields of the most probable class, of a slot with one entry a class (N, K, …)."""
+    slot = "alignments3D_multi"
+    alignment = _slot(rows, slot)
+    classes = alignment["pose"].shape[1:2]
+    if f"{slot}/class_posterior" not in field_names(rows) or 0 in classes:
+        raise _no_posterior(path, slot)
+    posterior = number_field(path, f"{slot}/class_posterior", rows[f"{slot}/class_posterior"], classes)
+    if posterior.ndim != 2:
+        raise _no_posterior(path, slot)
+    best, every = _most_probable(posterior), np.arange(len(rows))
+    ends = {"pose": (3,), "shift": (2,)}
+    for field, values in alignment.items():
+        # pixel size and split are one for all classes
+        if values.shape[1:] == classes + ends.get(field, ()):
+            alignment[field] = values[every, best]
+    return alignment
+
+
+def _best_of_slots(path: Path, rows: Rows, slots: list[str]) -> Fields:
+    """Fields of the most probable class, of one slot for each class."""
+    columns = [_slot(rows, slot) for slot in slots]
+    best = np.zeros(len(rows), np.int64)
+    if len(slots) > 1:
+        names = [f"{slot}/class_posterior" for slot in slots]
+        if not set(names) <= set(field_names(rows)):
+            raise _no_posterior(path, slots[0])
+        best = _most_probable(np.stack([number_field(path, name, rows[name]) for name in names], axis=1))
+    alignment = {}
+    for field, first in columns[0].items():
+        alignment[field] = first.copy()
+        for number, column in enumerate(columns[1:], start=1):
+            if field not in column or column[field].dtype != first.dtype or column[field].shape != first.shape:
+                problem = f"{slots[number]}/{field} is missing or unlike that of {slots[0]}"
+                raise InputError(path, problem, "export the particles of one class from cryoSPARC")
+            alignment[field][best == number] = column[field][best == number]
+    # each slot's own class field does not say which slot it is
+    return alignment | {"class": np.array([_class_of(slot) for slot in slots])[best]}

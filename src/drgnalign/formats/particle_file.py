@@ -1,0 +1,131 @@
+"""Particle files of any kind, told by their names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from drgnalign.errors import InputError
+from drgnalign.formats.cryodrgn import write_cryodrgn
+from drgnalign.formats.cryosparc import read_cs, write_cs
+from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.particles import Particles
+
+# What can be written; a par file's version does not follow from its name.
+TARGETS = ["star", "par8", "par9", "parx", "cryodrgn", "cs"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file may lack and the user knows.
+
+    Parameters
+    ----------
+    pixel_size, voltage, cs, amplitude_contrast : float, optional
+        Å/px, kV, mm, fraction.
+    """
+
+    pixel_size: float | None = None
+    voltage: float | None = None
+    cs: float | None = None
+    amplitude_contrast: float | None = None
+
+
+def read_particle_file(
+    path: str | Path,
+    stack: str | None = None,
+    passthrough: str | Path | None = None,
+    facts: Facts | None = None,
+) -> Particles:
+    """Read a ``.star``, ``.par``, ``.parx`` or ``.cs`` file.
+
+    Parameters
+    ----------
+    path : path
+    stack : str, optional
+        Name of the stack whose images a par file numbers. The others name their stacks themselves.
+    passthrough : path, optional
+        Of a cryoSPARC file.
+    facts : Facts, optional
+
+    Returns
+    -------
+    Particles
+
+    Raises
+    ------
+    InputError
+        See the reader of each format.
+    """
+    path = Path(path)
+    given = asdict(facts or Facts())
+    if path.suffix == ".star":
+        return read_star(path, **given)
+    if path.suffix in (".par", ".parx"):
+        return read_par(path, stack, **given)
+    if path.suffix == ".cs":
+        return read_cs(path, passthrough, **given)
+    problem = f"files of type {path.suffix!r} cannot be read as particles"
+    raise InputError(path, problem, "give a .star (RELION), .par or .parx (Frealign) or .cs (cryoSPARC) file")
+
+
+def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
+    """What a file is to be written as: as told, else as its name says, a par file in the version it was read in.
+
+    Parameters
+    ----------
+    path : path
+    to : str or None
+        One of `TARGETS`.
+    particles : Particles
+
+    Returns
+    -------
+    str
+        One of `TARGETS`, or ``parx_extended`` for particles of such a file.
+
+    Raises
+    ------
+    InputError
+        The name does not say it, or says something else.
+    """
+    suffix = Path(path).suffix
+    kind = None
+    if suffix in (".star", ".cs"):
+        kind = suffix[1:]
+    elif suffix in (".par", ".parx"):
+        kind = to if to in LAYOUTS else layout_of(particles)
+    elif to == "cryodrgn":
+        kind = to
+    if kind is None or to not in (None, kind):
+        wish = "" if to is None else f" as {to}"
+        remedy = "name it .star, .cs or .par (with --to par8, par9 or parx), or a folder with --to cryodrgn"
+        raise InputError(path, f"its name does not tell how to write it{wish}", remedy)
+    return kind
+
+
+def write_particle_file(particles: Particles, path: str | Path, target: str) -> None:
+    """Write particles.
+
+    Parameters
+    ----------
+    particles : Particles
+    path : path
+        Of ``cryodrgn`` a folder.
+    target : str
+        See `target_of`.
+
+    Raises
+    ------
+    InputError
+        See the writer of each format.
+    """
+    if target == "star":
+        write_star(particles, path)
+    elif target == "cs":
+        write_cs(particles, path)
+    elif target == "cryodrgn":
+        write_cryodrgn(particles, path)
+    else:
+        write_par(particles, path, target)

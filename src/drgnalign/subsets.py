@@ -1,0 +1,155 @@
+"""Parts of a particle set, and parts put together again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.particles import Particles
+
+
+def select_rows(
+    particles: Particles,
+    *,
+    clusters: Sequence[int] = (),
+    half: int | None = None,
+    indices: ArrayLike | None = None,
+    first: int = 1,
+    last: int | None = None,
+) -> Particles:
+    """Particles that meet all conditions given, in the order of the file.
+
+    Parameters
+    ----------
+    particles : Particles
+    clusters : sequence of int, optional
+        Values of ``rlnClassNumber``.
+    half : {1, 2}, optional
+        Half set.
+    indices : (n,) array_like of int, optional
+        Rows, from 0, as cryoDRGN's ``--ind`` has them.
+    first, last : int, optional
+        Rows, from 1, both included.
+
+    Returns
+    -------
+    Particles
+
+    Raises
+    ------
+    InputError
+        The column of a condition is missing, a row is beyond the file, or nothing is left.
+    """
+    keep = np.ones(len(particles), np.bool_)
+    for label, wanted in (("rlnClassNumber", list(clusters)), ("rlnRandomSubset", [] if half is None else [half])):
+        if wanted and label not in particles.table:
+            raise InputError(particles.path, f"has no {label}", "give a file with that column")
+        if wanted:
+            keep &= particles.table[label].isin(wanted).to_numpy()
+    if indices is not None:
+        keep &= _listed(particles, np.asarray(indices, np.int64))
+    last = len(particles) if last is None else last
+    if not 1 <= first <= last <= len(particles):
+        problem = f"has {len(particles)} rows, {first} to {last} were asked for"
+        raise InputError(particles.path, problem, "correct --rows")
+    keep[: first - 1] = keep[last:] = False
+    if not keep.any():
+        raise InputError(particles.path, "none of its particles meets the conditions", "correct them")
+    return particles.select(keep)
+
+
+def _listed(particles: Particles, indices: np.ndarray) -> np.ndarray:
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(particles):
+        worst = indices.max() if indices.max() >= len(particles) else indices.min()
+        problem = f"has {len(particles)} rows, the index file asks for row {worst} (from 0)"
+        raise InputError(particles.path, problem, "give the index file of these particles")
+    keep = np.zeros(len(particles), np.bool_)
+    keep[indices] = True
+    return keep
+
+
+def merge_particles(parts: Sequence[Particles], order: Particles | None = None) -> Particles:
+    """Put particle sets together.
+
+    Parameters
+    ----------
+    parts : sequence of Particles
+    order : Particles, optional
+        Has the images of all parts: theirs is the order of the result. Otherwise the parts follow each other.
+
+    Returns
+    -------
+    Particles
+        Optics groups that are alike are one; others get new numbers where these collide.
+
+    Raises
+    ------
+    InputError
+        An image stands in two parts or twice in one, columns differ between parts, only a part of the sets comes
+        from cryoSPARC, or `order` lacks an image.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        differing = sorted(set(map(str, first.table)) ^ set(map(str, part.table)))
+        if differing:
+            problem = f"has other columns than {first.path}: {', '.join(differing)}"
+            raise InputError(part.path, problem, "give files of one kind, or remove the columns")
+        if (part.cs_rows is None) != (first.cs_rows is None):
+            raise InputError(part.path, f"is of another kind than {first.path}", "give files of one kind")
+    optics, groups = _joint_optics(parts)
+    tables = [part.table.assign(rlnOpticsGroup=group) for part, group in zip(parts, groups, strict=True)]
+    for label in first.table:
+        # together they would become floating-point numbers: uids of cryoSPARC are too long for that
+        if {table[label].dtype.kind for table in tables} == {"i", "u"}:
+            tables = [table.astype({label: np.uint64}) for table in tables]
+    table = pd.concat(tables)
+    rows = [part.cs_rows for part in parts if part.cs_rows is not None]
+    cs_rows = np.concatenate(rows) if rows else None
+    merged = Particles(table.reset_index(drop=True), optics, first.path, cs_rows)
+    _refuse_twice(merged, parts)
+    return merged if order is None else _ordered(merged, order)
+
+
+def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """One optics table, and the group of each part's particles in it."""
+    tables = pd.concat([part.optics for part in parts], ignore_index=True)
+    facts = [label for label in tables if label not in ("rlnOpticsGroup", "rlnOpticsGroupName")]
+    alike = tables.groupby(["rlnOpticsGroupName", *facts] if "rlnOpticsGroupName" in tables else facts, dropna=False)
+    first_of = alike["rlnOpticsGroup"].transform(lambda rows: rows.index[0]).to_numpy(np.int64)
+    kept = np.unique(first_of)
+    numbers = tables["rlnOpticsGroup"].to_numpy().copy()
+    if len(np.unique(numbers[kept])) < len(kept):
+        numbers[kept] = np.arange(1, len(kept) + 1)
+        warnings.warn("optics groups of one number differ: all got new numbers", InputWarning, stacklevel=3)
+    start, groups = 0, []
+    for part in parts:
+        groups.append(numbers[first_of[start + part.optics_rows()]])
+        start += len(part.optics)
+    optics = tables.iloc[kept].assign(rlnOpticsGroup=numbers[kept]).reset_index(drop=True)
+    return optics, groups
+
+
+def _refuse_twice(merged: Particles, parts: Sequence[Particles]) -> None:
+    twice = merged.table["rlnImageName"].duplicated().to_numpy()
+    if twice.any():
+        row = int(twice.argmax())
+        part = parts[int(np.searchsorted(np.cumsum([len(part) for part in parts]), row, side="right"))]
+        problem = f"holds {merged.table['rlnImageName'].iloc[row]}, which came before ({twice.sum()} such images)"
+        raise InputError(part.path, problem, "give each particle once")
+
+
+def _ordered(merged: Particles, order: Particles) -> Particles:
+    places = pd.Index(order.table["rlnImageName"]).get_indexer_for(merged.table["rlnImageName"])
+    if len(places) != len(merged):
+        raise InputError(order.path, "holds an image twice", "give the file that the parts come from")
+    if (places < 0).any():
+        name = merged.table["rlnImageName"].iloc[int((places < 0).argmax())]
+        problem = f"lacks {name} ({(places < 0).sum()} such images)"
+        raise InputError(order.path, problem, "give the file that the parts come from")
+    return replace(merged.select(np.argsort(places, kind="stable")), path=order.path)

@@ -1,0 +1,295 @@
+"""One particle set in every program's form, and from each into each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drgnalign.cli import main
+from drgnalign.engine.reconstruct import insert_particles
+from drgnalign.formats.cryodrgn import read_ctf, read_poses
+from drgnalign.formats.mrc import ImageSource, StackWriter
+from drgnalign.formats.particle_file import read_particle_file
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.geometry import angular_distance
+from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
+
+BOX, PIXEL_SIZE = 64, 3.0
+FORMS = ["star", "par8", "par9", "parx", "cryodrgn", "cs"]
+FACTS = ["--pixel-size", PIXEL_SIZE, "--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.07, "--box", BOX]
+# The particle of the worked example: rot, tilt, psi, displacement in px, defocus; and it is dark.
+EXAMPLE = {
+    "rlnAngleRot": 4.26,
+    "rlnAngleTilt": 115.57,
+    "rlnAnglePsi": 68.02,
+    "rlnOriginXAngst": 2.04,
+    "rlnOriginYAngst": 0.86,
+    "rlnDefocusU": 14994.6,
+    "rlnDefocusV": 14736.4,
+    "rlnDefocusAngle": 82.19,
+    "rlnPhaseShift": 0.0,
+}
+EXAMPLE_ROTATION = [[-0.229983, 0.912753, -0.337625], [0.371333, 0.402980, 0.836492], [0.899566, 0.067007, -0.431613]]
+V9 = (
+    "      1   68.02  115.57    4.26     -2.04     -0.86   10000     1  14994.6  14736.4   82.19  100.00"
+    "      -500     1.0000   20.00    0.00"
+)
+X = V9.replace("   82.19", "   82.19    0.00")
+V8 = "      1   68.02  115.57    4.26   -0.68   -0.29   10000     1  14994.6  14736.4   82.19  80.00"
+# Half a last digit of each form: degrees between orientations, Å.
+FLOAT32_DEGREES = 4e-5
+PRECISION = {
+    "star": (1e-6, 1e-9),
+    "par8": (0.015, 0.005 * PIXEL_SIZE),
+    "par9": (0.015, 0.005),
+    "parx": (0.015, 0.005),
+    "cryodrgn": (FLOAT32_DEGREES, 1e-5),
+    "cs": (FLOAT32_DEGREES, 1e-5),
+}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def particles(rows: list[dict[str, float]], folder: Path) -> Particles:
+    """Particles in the stack ``images.mrcs`` of `folder`, which is made."""
+    with StackWriter(folder / "images.mrcs", len(rows), BOX, PIXEL_SIZE) as stack:
+        stack.append(np.zeros((len(rows), BOX, BOX)))
+    table = pd.DataFrame(rows)
+    table.insert(0, "rlnImageName", [f"{n:06d}@{folder / 'images.mrcs'}" for n in range(1, len(rows) + 1)])
+    table.insert(1, "rlnOpticsGroup", 1)
+    optics = {
+        "rlnOpticsGroup": 1,
+        "rlnOpticsGroupName": "opticsGroup1",
+        "rlnVoltage": 300.0,
+        "rlnSphericalAberration": 2.7,
+        "rlnAmplitudeContrast": 0.07,
+        "rlnImagePixelSize": PIXEL_SIZE,
+        "rlnImageSize": BOX,
+        "rlnImageDimensionality": 2,
+        "drgnContrast": "dark",
+    }
+    return Particles(table, pd.DataFrame([optics]), folder / "particles.star")
+
+
+def converted(form: str, source: list[object], folder: Path, name: str) -> list[object]:
+    """Convert, and give the arguments that name the result as an input."""
+    suffix = {"star": ".star", "cs": ".cs", "cryodrgn": ""}.get(form, ".par")
+    output = folder / f"{name}_{form}{suffix}"
+    succeed("convert", *source, "-o", output, "--to", form)
+    if form == "cryodrgn":
+        return ["--poses", output / "poses.pkl", "--ctf", output / "ctf.pkl", "--images", folder / "images.mrcs"]
+    return [output, *(["--images", folder / "images.mrcs", *FACTS] if form.startswith("par") else [])]
+
+
+def as_star(source: list[object], folder: Path) -> Particles:
+    succeed("convert", *source, "-o", folder / "back.star")
+    return read_star(folder / "back.star")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("example")
+    write_star(particles([EXAMPLE], folder), folder / "particles.star")
+    return folder
+
+
+@pytest.mark.parametrize(("form", "row"), [("par8", V8), ("par9", V9), ("parx", X)])
+def test_worked_example_in_par_files(example: Path, form: str, row: str) -> None:
+    (output, *_) = converted(form, [example / "particles.star"], example, "example")
+    assert Path(str(output)).read_text().splitlines()[-1] == row
+
+
+def test_worked_example_in_pickles(example: Path) -> None:
+    folder = example / "pickles"
+    succeed("convert", example / "particles.star", "-o", folder, "--to", "cryodrgn")
+    rotations, translations = read_poses(folder / "poses.pkl")
+    assert translations is not None
+    # the file stores the transpose of what is read
+    np.testing.assert_allclose(rotations[0].T, EXAMPLE_ROTATION, atol=1e-6)
+    np.testing.assert_allclose(translations[0], [0.68 / 64, 0.286667 / 64], atol=1e-8)
+    expected = [64, 3.0, 14994.6, 14736.4, 82.19, 300, 2.7, 0.07, 0]
+    np.testing.assert_array_equal(read_ctf(folder / "ctf.pkl").to_numpy(np.float32)[0], np.float32(expected))
+
+
+def test_worked_example_in_cryosparcs_file(example: Path) -> None:
+    succeed("convert", example / "particles.star", "-o", example / "example.cs")
+    row = np.load(example / "example.cs")[0]
+    # a rotation vector turns by its length about itself: what it leaves in place, the matrix does too
+    vector = row["alignments3D/pose"].astype(float)
+    rotation = np.array(EXAMPLE_ROTATION).T
+    np.testing.assert_allclose(rotation @ vector, vector, atol=1e-5)
+    assert np.degrees(np.linalg.norm(vector)) == pytest.approx(np.degrees(np.arccos((np.trace(rotation) - 1) / 2)))
+    skew = rotation - rotation.T
+    assert np.dot([skew[2, 1], skew[0, 2], skew[1, 0]], vector) > 0
+    np.testing.assert_allclose(row["alignments3D/shift"], [0.68, 0.286667], atol=1e-6)
+    assert row["ctf/df_angle_rad"] == pytest.approx(np.radians(82.19))
+    assert (row["blob/idx"], row["blob/sign"]) == (0, -1)
+
+
+@pytest.fixture(scope="module")
+def various(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Particles]:
+    """Ordinary and special poses."""
+    folder = tmp_path_factory.mktemp("various")
+    random = np.random.default_rng(0)
+    rows = []
+    special = [(0, 0, 0), (30, 0, 40), (30, 180, 40), (-179.99, 90, 179.99), (0, 90, 0), (90, 180, -90), (12, 1e-3, 5)]
+    for angles in [*special, *random.uniform([-180, 0, -180], [180, 180, 180], (20, 3))]:
+        x, y = random.normal(0, 4, 2)
+        # as many digits as a par file has, so that they must come back exactly
+        defocus = np.round(random.uniform(6000, 25_000, 2), 1)
+        values = [*angles, x, y, *defocus, round(random.uniform(0, 180), 2), 0.0]
+        rows.append(dict(zip(EXAMPLE, map(float, values), strict=True)))
+    table = particles(rows, folder)
+    write_star(table, folder / "particles.star")
+    return folder, table
+
+
+@pytest.mark.parametrize("second", FORMS)
+@pytest.mark.parametrize("first", FORMS)
+def test_from_every_form_into_every_other(various: tuple[Path, Particles], first: str, second: str) -> None:
+    folder, truth = various
+    name = f"{first}_{second}"
+    extra = ["--invert", "yes"] if second == "cs" else []
+    source = converted(first, [folder / "particles.star"], folder, name)
+    middle = converted(second, [*source, *extra], folder, f"{name}_then")
+    final = as_star(middle, folder)
+    degrees, angstrom = (PRECISION[first][i] + PRECISION[second][i] + 1e-6 for i in (0, 1))
+    assert angular_distance(truth.rotations(), final.rotations()).max() < degrees
+    assert np.abs(truth.table[ORIGINS] - final.table[ORIGINS]).to_numpy().max() < angstrom
+    np.testing.assert_allclose(final.table[DEFOCUS], truth.table[DEFOCUS], rtol=1e-12)
+    assert (final.table["rlnPhaseShift"] == 0).all()
+    assert final.table["rlnImageName"].tolist() == truth.table["rlnImageName"].tolist()
+    facts = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnImagePixelSize", "rlnImageSize"]
+    np.testing.assert_allclose(final.optics[facts].to_numpy(float), truth.optics[facts].to_numpy(float), rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["star", "parx", "cryodrgn", "cs"])
+def test_phase_shifts_are_kept(tmp_path: Path, form: str) -> None:
+    given = particles([{**EXAMPLE, "rlnPhaseShift": 90.0}, {**EXAMPLE, "rlnPhaseShift": 37.25}], tmp_path)
+    write_star(given, tmp_path / "particles.star")
+    back = as_star(converted(form, [tmp_path / "particles.star"], tmp_path, "phase"), tmp_path)
+    # 0.01 rad is the last digit of a par file
+    atol = np.degrees(0.005) if form == "parx" else 1e-5
+    np.testing.assert_allclose(back.table["rlnPhaseShift"], [90.0, 37.25], atol=atol)
+
+
+angle = st.floats(-360, 360)
+edge = st.sampled_from([0.0, 180.0, 90.0, -90.0, 179.999999, 1e-7])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    poses=st.lists(st.tuples(angle | edge, st.floats(0, 180) | edge.map(abs), angle | edge), min_size=1, max_size=4),
+    shift=st.floats(-90, 90),
+    form=st.sampled_from(["star", "cs", "cryodrgn"]),
+)
+def test_poses_survive(tmp_path: Path, poses: list[tuple[float, ...]], shift: float, form: str) -> None:
+    rows = [{**EXAMPLE, **dict(zip(ANGLES, pose, strict=True)), "rlnOriginXAngst": shift} for pose in poses]
+    given = particles(rows, tmp_path)
+    write_star(given, tmp_path / "particles.star")
+    back = as_star(converted(form, [tmp_path / "particles.star"], tmp_path, "any"), tmp_path)
+    assert angular_distance(given.rotations(), back.rotations()).max() < PRECISION[form][0] + 1e-6
+    assert np.abs(given.table[ORIGINS] - back.table[ORIGINS]).to_numpy().max() < PRECISION[form][1]
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_one_map_from_every_form(noisy_set: Any, tmp_path: Path, form: str) -> None:
+    truth: Particles = noisy_set.truth
+    optics = truth.optics.iloc[0]
+    facts = ["--pixel-size", optics["rlnImagePixelSize"], "--voltage", optics["rlnVoltage"], "--box", truth.box]
+    facts += ["--cs", optics["rlnSphericalAberration"], "--amplitude-contrast", optics["rlnAmplitudeContrast"]]
+    stack = ["--images", noisy_set.folder / "particles.mrcs"]
+    output = tmp_path / {"cs": "p.cs", "cryodrgn": "p"}.get(form, "p.par")
+    succeed("convert", noisy_set.folder / "truth.star", "-o", output, "--to", form)
+    source = ["--poses", output / "poses.pkl", "--ctf", output / "ctf.pkl"] if form == "cryodrgn" else [output]
+    succeed("convert", *source, *stack, *([] if form == "cs" else facts), "-o", tmp_path / "p.star")
+
+    def half_map(given: Particles) -> np.ndarray:
+        table = given.table.assign(rlnRandomSubset=truth.table["rlnRandomSubset"])
+        whole = Particles(table, given.optics.assign(drgnContrast="white"), given.path)
+        source = ImageSource(whole, noisy_set.folder)
+        return insert_particles(whole, source, noisy_set.white_noise, padding=2.0).half_map(1)
+
+    assert np.corrcoef(half_map(truth).ravel(), half_map(read_star(tmp_path / "p.star")).ravel())[0, 1] > 0.9999
+
+
+def test_what_is_missing_is_asked_for_by_name(example: Path, tmp_path: Path) -> None:
+    par = converted("par9", [example / "particles.star"], example, "asked")[0]
+    result = run("convert", par, "-o", tmp_path / "x.star")
+    assert result.exit_code == 2
+    for option in ("--voltage (kV)", "--cs (mm)", "--amplitude_contrast", "--pixel_size", "--box"):
+        assert option in result.output
+    result = run("convert", par, *FACTS, "-o", tmp_path / "x.star")
+    assert result.exit_code == 2 and "give --images STACK" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_pixel_size_of_a_stacks_header_is_used_and_told(example: Path, tmp_path: Path) -> None:
+    par = converted("par8", [example / "particles.star"], example, "header")[0]
+    result = succeed("convert", par, "--images", example / "images.mrcs", "-o", tmp_path / "x.par", "--to", "par9")
+    assert "the pixel size in its header, 3 Å, is used" in result.output
+    # a last digit of version 8 is 0.03 Å
+    assert read_particle_file(tmp_path / "x.par").table["rlnOriginYAngst"].tolist() == pytest.approx([0.87])
+
+
+def test_a_header_without_meaning_is_not_used(example: Path, tmp_path: Path) -> None:
+    par = converted("par8", [example / "particles.star"], example, "meaningless")[0]
+    with StackWriter(tmp_path / "images.mrcs", 1, BOX, 1.0) as stack:
+        stack.append(np.zeros((1, BOX, BOX)))
+    result = run("convert", par, "--images", tmp_path / "images.mrcs", "-o", tmp_path / "x.par", "--to", "par9")
+    assert result.exit_code == 2 and "--pixel_size" in result.output
+
+
+def test_a_stack_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    given = particles([EXAMPLE, EXAMPLE], tmp_path)
+    given.table["rlnImageName"] = ["000007@mic_a.mrcs", "000002@mic_b.mrcs"]
+    write_star(given, tmp_path / "two.star")
+    command = ["convert", tmp_path / "two.star", "-o", tmp_path / "x.par", "--to", "par9"]
+    result = run(*command)
+    assert result.exit_code == 2 and "in 2 stacks, Frealign takes one" in result.output
+    succeed(*command, "--images", tmp_path / "images.mrcs")
+    assert read_particle_file(tmp_path / "x.par").image_locations()[0].tolist() == [1, 2]
+    write_star(given.select([0]), tmp_path / "one.star")
+    result = run("convert", tmp_path / "one.star", "--images", tmp_path / "images.mrcs", "-o", tmp_path / "y.star")
+    assert result.exit_code == 2 and "holds 2 images" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("particles.star", "Missing option '-o'"),
+        ("-o x.star", "one input is needed"),
+        ("particles.star --ctf ctf.pkl -o x.star", "one input is needed"),
+        ("particles.star -o x.txt", "does not tell how to write it"),
+        ("particles.star -o x.par", "does not tell how to write it"),
+        ("particles.star -o x.star --to cs", "does not tell how to write it as cs"),
+        ("particles.star -o x.cs --to par9", "does not tell how to write it as par9"),
+        ("particles.star -o x.parx --to cs", "does not tell how to write it as cs"),
+        ("particles.star -o x.star --pixel-size 3.1", "leave --pixel_size out"),
+        ("particles.star -o x.star --box 65", "its box is 64 px, --box says 65"),
+        ("particles.star -o x.star --pixel-size 0", "not in the range"),
+        ("particles.star -o nowhere/x.star", "its folder does not exist"),
+        ("ctf.pkl -o x.star", "cannot be read as particles"),
+    ],
+)
+def test_bad_use(example: Path, arguments: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(example)
+    (example / "ctf.pkl").write_bytes(b"")
+    result = run("convert", *arguments.split())
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+    assert not list(example.glob("x.*"))

@@ -1,0 +1,191 @@
+"""Selections of a particle file, and the way back."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from drgnalign.cli import main
+from drgnalign.formats.cryosparc import read_cs, write_cs
+from drgnalign.formats.par import write_par
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.particles import Particles
+
+N = 12
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def particle_set() -> Particles:
+    """Twelve particles of two optics groups, three clusters, in micrographs' stacks, with columns of RELION's own."""
+    rows = np.arange(N)
+    table = pd.DataFrame(
+        {
+            "rlnCoordinateX": rows * 1.5,
+            "rlnImageName": [f"{row + 1:06d}@Extract/job007/mic_{row % 4}.mrcs" for row in rows],
+            "rlnMicrographName": [f"mics/mic {row % 4}.mrc" for row in rows],
+            "rlnOpticsGroup": rows % 2 + 1,
+            **{label: rows * 7.123456789 for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")},
+            "rlnOriginXAngst": rows / 3,
+            "rlnOriginYAngst": -rows / 7,
+            "rlnDefocusU": 15000.1 + rows,
+            "rlnDefocusV": 14000.1 + rows,
+            "rlnDefocusAngle": 12.5,
+            "rlnClassNumber": rows // 4 + 1,
+            "rlnRandomSubset": rows // 2 % 2 + 1,
+            "rlnHelicalTubeID": "none",
+        }
+    )
+    optics = pd.DataFrame(
+        {
+            "rlnOpticsGroup": [1, 2],
+            "rlnOpticsGroupName": ["one", "two"],
+            "rlnVoltage": [300.0, 200.0],
+            "rlnSphericalAberration": 2.7,
+            "rlnAmplitudeContrast": 0.1,
+            "rlnImagePixelSize": [1.31, 1.05],
+            "rlnImageSize": [320, 320],
+            "drgnContrast": "white",
+        }
+    )
+    return Particles(table, optics, Path("set.star"))
+
+
+@pytest.fixture
+def star(tmp_path: Path) -> Path:
+    write_star(particle_set(), tmp_path / "set.star")
+    return tmp_path / "set.star"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "rows"),
+    [
+        (["--cluster", 2], [4, 5, 6, 7]),
+        (["--cluster", 1, "--cluster", 3], [0, 1, 2, 3, 8, 9, 10, 11]),
+        (["--half", 2], [2, 3, 6, 7, 10, 11]),
+        (["--cluster", 2, "--half", 1], [4, 5]),
+        (["--rows", "3:5"], [2, 3, 4]),
+        (["--rows", "11:"], [10, 11]),
+        (["--rows", ":2", "--half", 1], [0, 1]),
+        ([], list(range(N))),
+    ],
+)
+def test_select_keeps_rows_columns_and_names(
+    star: Path, tmp_path: Path, conditions: list[object], rows: list[int]
+) -> None:
+    succeed("select", star, *conditions, "-o", tmp_path / "part.star")
+    part, whole = read_star(tmp_path / "part.star"), read_star(star)
+    pd.testing.assert_frame_equal(part.table, whole.table.iloc[rows].reset_index(drop=True))
+    pd.testing.assert_frame_equal(part.optics, whole.optics)
+
+
+def test_select_by_cryodrgns_index(star: Path, tmp_path: Path) -> None:
+    (tmp_path / "ind.pkl").write_bytes(pickle.dumps(np.array([9, 0, 4])))
+    succeed("select", star, "--ind", tmp_path / "ind.pkl", "-o", tmp_path / "part.star")
+    names = read_star(tmp_path / "part.star").table["rlnImageName"]
+    assert names.tolist() == particle_set().table["rlnImageName"].iloc[[0, 4, 9]].tolist()
+
+
+def test_relion_3_0_comes_out_as_3_1_with_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "old.star").write_text(
+        "data_\n\nloop_\n_rlnImageName\n_rlnVoltage\n_rlnPixelSize\n_rlnOriginX\n_rlnClassNumber\n_rlnNormCorrection\n"
+        "1@a.mrcs 300 1.5 2 1 0.95\n2@a.mrcs 300 1.5 4 2 0.96\n\n"
+    )
+    succeed("select", tmp_path / "old.star", "--cluster", 2, "-o", tmp_path / "part.star")
+    part = read_star(tmp_path / "part.star")
+    assert part.table["rlnOriginXAngst"].tolist() == [6.0] and part.table["rlnNormCorrection"].tolist() == [0.96]
+    assert part.optics["rlnImagePixelSize"].tolist() == [1.5]
+
+
+def test_clusters_go_back_into_one_file(star: Path, tmp_path: Path) -> None:
+    parts = []
+    for cluster in (3, 1, 2):
+        parts.append(tmp_path / f"cluster_{cluster}.star")
+        succeed("select", star, "--cluster", cluster, "-o", parts[-1])
+    succeed("merge", *parts, "--like", star, "-o", tmp_path / "again.star")
+    assert (tmp_path / "again.star").read_bytes() == star.read_bytes()
+    succeed("merge", *parts, "-o", tmp_path / "joined.star")
+    classes = read_star(tmp_path / "joined.star").table["rlnClassNumber"]
+    assert classes.tolist() == [3] * 4 + [1] * 4 + [2] * 4
+
+
+def test_cryosparcs_fields_go_the_same_way(star: Path, tmp_path: Path) -> None:
+    write_cs(particle_set(), tmp_path / "new.cs")
+    rows = np.load(tmp_path / "new.cs")
+    rows["ctf/bfactor"] = np.arange(N)
+    with (tmp_path / "set.cs").open("wb") as file:
+        np.save(file, rows)
+    succeed("select", tmp_path / "set.cs", "--cluster", 2, "-o", tmp_path / "two.cs")
+    np.testing.assert_array_equal(np.load(tmp_path / "two.cs"), rows[4:8])
+    succeed("select", tmp_path / "set.cs", "--rows", "9:", "-o", tmp_path / "end.cs")
+    succeed("select", tmp_path / "set.cs", "--cluster", 1, "-o", tmp_path / "one.cs")
+    parts = [tmp_path / f"{name}.cs" for name in ("end", "two", "one")]
+    succeed("merge", *parts, "--like", tmp_path / "set.cs", "-o", tmp_path / "again.cs")
+    np.testing.assert_array_equal(np.load(tmp_path / "again.cs"), rows)
+    assert read_cs(tmp_path / "again.cs").table["drgnCryosparcUid"].dtype == np.uint64
+
+
+def test_par_rows_go_the_same_way(tmp_path: Path) -> None:
+    particles = particle_set()
+    particles.table["rlnImageName"] = [f"{row + 1}@stack.mrcs" for row in range(N)]
+    write_par(particles, tmp_path / "set.par", "par8")
+    succeed("select", tmp_path / "set.par", "--rows", "7:", "-o", tmp_path / "b.par")
+    succeed("select", tmp_path / "set.par", "--rows", ":6", "-o", tmp_path / "a.par")
+    succeed("merge", tmp_path / "b.par", tmp_path / "a.par", "--like", tmp_path / "set.par", "-o", tmp_path / "c.par")
+    assert (tmp_path / "c.par").read_bytes() == (tmp_path / "set.par").read_bytes()
+
+
+def test_optics_groups_of_one_number_are_told_apart(tmp_path: Path) -> None:
+    first, second = particle_set().select(range(6)), particle_set().select(range(6, 12))
+    second.optics.loc[1, ["rlnOpticsGroupName", "rlnVoltage"]] = ["three", 120.0]
+    write_star(first, tmp_path / "a.star")
+    write_star(second, tmp_path / "b.star")
+    result = succeed("merge", tmp_path / "a.star", tmp_path / "b.star", "-o", tmp_path / "c.star")
+    assert "all got new numbers" in result.output
+    merged = read_star(tmp_path / "c.star")
+    assert merged.optics["rlnOpticsGroupName"].tolist() == ["one", "two", "three"]
+    voltage = merged.optics["rlnVoltage"].to_numpy()[merged.optics_rows()]
+    assert voltage.tolist() == [300, 200] * 3 + [300, 120] * 3
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("select set.star --cluster 7 -o x.star", "none of its particles"),
+        ("select set.star --half 3 -o x.star", "not in the range"),
+        ("select set.star --rows 5 -o x.star", "give FIRST:LAST"),
+        ("select set.star --rows 1:13 -o x.star", "has 12 rows, 1 to 13 were asked for"),
+        ("select set.star --rows 0:3 -o x.star", "0 to 3 were asked for"),
+        ("select set.star --ind far.pkl -o x.star", "asks for row 12"),
+        ("select set.star --ind set.star -o x.star", "set.star"),
+        ("select bare.star --cluster 1 -o x.star", "has no rlnClassNumber"),
+        ("select set.star -o x.cs", "not named .star"),
+        ("merge set.star set.star -o x.star", "which came before (12 such images)"),
+        ("merge set.star bare.star -o x.star", "has other columns"),
+        ("merge one.star --like two.star -o x.star", "lacks 000001@"),
+    ],
+)
+def test_bad_use(star: Path, tmp_path: Path, command: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far.pkl").write_bytes(pickle.dumps(np.array([12])))
+    bare = particle_set()
+    bare.table = bare.table[["rlnImageName", "rlnOpticsGroup"]]
+    write_star(bare, tmp_path / "bare.star")
+    write_star(particle_set().select([0]), tmp_path / "one.star")
+    write_star(particle_set().select([1]), tmp_path / "two.star")
+    result = run(*command.split())
+    assert result.exit_code == 2 and message in result.output, result.output
+    assert not list(tmp_path.glob("x.*"))
