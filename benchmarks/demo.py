@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make demo`: simulate a labelled set, run three rounds, compare with the truth.
 
-The bars leave room around what the seeds in benchmarks/README.md gave; a demo that misses one fails.
+The bars leave some room above the worst of the seeds in benchmarks/README.md; a demo that misses one fails.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from drgnalign.validation.rounds import score_rounds
 
 PARTICLES, STATES, BOX, PIXEL_SIZE, SNR = 2400, 3, 32, 7.0, 0.3
 BARS = {
-    "rotation_median": ("<=", 2.0),
-    "rotation_p90": ("<=", 4.5),
+    "rotation_median": ("<=", 1.8),
+    "rotation_p90": ("<=", 4.1),
+    "rarest_rotation_median": ("<=", 2.7),
     "ari_truth": (">=", 0.8),
 }
 

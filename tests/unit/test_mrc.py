@@ -183,3 +183,17 @@ def test_few_stacks_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(source.read(rows)[:, 0, 0], rows // 2)
     assert source._stack.cache_info().currsize == 3
     assert source._stack.cache_info().misses == 20
+
+
+def test_volumes_of_a_stack_are_read_one_by_one(tmp_path: Path) -> None:
+    volumes = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    with mrcfile.new(tmp_path / "volumes.mrc", volumes) as file:
+        file.voxel_size = 2.0
+    for number, volume in enumerate(volumes, start=1):
+        read, pixel_size = read_volume(tmp_path / "volumes.mrc", number)
+        np.testing.assert_array_equal(read, volume)
+        assert pixel_size == 2.0
+    with pytest.raises(InputError, match="a stack of 3 volumes"):
+        read_volume(tmp_path / "volumes.mrc")
+    with pytest.raises(InputError, match="has no volume 4"):
+        read_volume(tmp_path / "volumes.mrc", 4)

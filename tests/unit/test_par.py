@@ -92,6 +92,8 @@ def test_particles_know_the_version_they_come_from(tmp_path: Path, rows: str, la
         (V9.replace("      1   68", "    nan   68"), "no image number"),
         (V9.replace("      1   68", "      0   68"), "no particles"),
         (SHIFTS_X, "is a shifts file"),
+        (SHIFTS_9, "is a shifts file"),
+        (SHIFTS_9.replace("    0     1", "10000     1"), "is a shifts file"),
     ],
 )
 def test_broken_files_are_input_errors(tmp_path: Path, text: str, message: str) -> None:

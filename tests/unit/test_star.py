@@ -118,6 +118,15 @@ def test_pixel_origins_need_a_pixel_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "word", "label"),
+    [("-4.0", "left", "rlnOriginY"), ("50000", "None", "rlnMagnification"), ("7.5", "'5 um'", "rlnDetectorPixelSize")],
+)
+def test_words_in_columns_that_are_reckoned_with_at_once(tmp_path: Path, number: str, word: str, label: str) -> None:
+    with pytest.raises(InputError, match=f"row 1: {label} is"):
+        read_star(star(tmp_path, RELION30.replace(f" {number}", f" {word}", 1)))
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

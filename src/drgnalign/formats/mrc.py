@@ -28,6 +28,8 @@ DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 # No image is this wide, and every plausible width read in the wrong byte order is wider.
 WIDTH_LIMIT = 65536
 OPEN_STACKS = 64
+# MRC2014 adds 400 to the space group of the volumes in a stack.
+VOLUME_STACK = 401
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class StackHeader:
         Bytes before the first value.
     pixel_size : float or None
         Å/px along a row; None where the header does not say.
+    volumes : int
+        Volumes of equal size that the sections make up, in a volume stack (space group 401); else 1.
     """
 
     path: Path
@@ -52,6 +56,7 @@ class StackHeader:
     dtype: np.dtype
     offset: int
     pixel_size: float | None
+    volumes: int = 1
 
     def map(self) -> np.memmap:
         """The stored values, (sections, rows, columns), read-only."""
@@ -97,7 +102,10 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
         raise InputError(path, problem, "copy or write the file again")
     width, intervals = float(header["cella"]["x"]), int(header["mx"])
     pixel_size = width / intervals if width > 0 and intervals > 0 else None
-    return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size)
+    depth = int(header["mz"])
+    is_volume_stack = int(header["ispg"]) >= VOLUME_STACK and depth > 0 and sections % depth == 0
+    volumes = sections // depth if is_volume_stack else 1
+    return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size, volumes)
 
 
 def find_stack(name: str, root: Path) -> Path:
@@ -255,12 +263,14 @@ class StackWriter:
         return DrgnalignError(self.path, problem, "report this as a bug in drgnalign")
 
 
-def read_volume(path: str | Path) -> tuple[ImageArray, float]:
+def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray, float]:
     """Read a map.
 
     Parameters
     ----------
     path : path
+    number : int, optional
+        Which volume of a volume stack, from 1; to be given where there are several.
 
     Returns
     -------
@@ -271,12 +281,19 @@ def read_volume(path: str | Path) -> tuple[ImageArray, float]:
     Raises
     ------
     InputError
-        As `read_header`, or no voxel size in the header, or values that are NaN or infinite.
+        As `read_header`, or no voxel size in the header, or values that are NaN or infinite, or several volumes
+        and no `number`.
     """
     header = read_header(path)
+    if number is None and header.volumes > 1:
+        raise InputError(header.path, f"is a stack of {header.volumes} volumes", "give one volume")
+    if number is not None and not 1 <= number <= header.volumes:
+        raise InputError(header.path, f"has no volume {number}: it holds {header.volumes}", "give another number")
     if header.pixel_size is None:
         raise InputError(header.path, "its header has no voxel size", "write the voxel size into the header")
-    volume = np.array(header.map(), dtype=np.float32, order="C")
+    depth = header.shape[0] // header.volumes
+    first = depth * ((number or 1) - 1)
+    volume = np.array(header.map()[first : first + depth], dtype=np.float32, order="C")
     if not np.isfinite(volume).all():
         raise InputError(header.path, "holds NaN or infinite values", "make the map again")
     return volume, header.pixel_size
