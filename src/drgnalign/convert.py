@@ -15,17 +15,10 @@ from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
-from drgnalign.particles import DEFOCUS, NO_STACK, Particles
+from drgnalign.particles import DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles
 
 # Many programs write this voxel size where they know none.
 UNSET_PIXEL_SIZE = 1.0
-NEEDED_OPTICS = {
-    "rlnVoltage": "--voltage (kV)",
-    "rlnSphericalAberration": "--cs (mm)",
-    "rlnAmplitudeContrast": "--amplitude_contrast (0…1)",
-    "rlnImagePixelSize": "--pixel_size (Å/px)",
-    "rlnImageSize": "--box (px) or --images",
-}
 
 
 def read_for_conversion(
@@ -135,10 +128,10 @@ def require_for(target: str, particles: Particles) -> None:
     if target.startswith("par"):
         return
     # without CTF values there is nothing that voltage and aberration would be needed for
-    labels = list(NEEDED_OPTICS) if set(DEFOCUS) <= set(particles.table) else list(NEEDED_OPTICS)[3:]
+    labels = list(OPTICS_OPTIONS) if set(DEFOCUS) <= set(particles.table) else list(OPTICS_OPTIONS)[3:]
     missing = [label for label in labels if _is_missing(particles.optics, label)]
     if missing:
-        options = ", ".join(NEEDED_OPTICS[label] for label in missing)
+        options = ", ".join(OPTICS_OPTIONS[label] for label in missing)
         raise InputError(particles.path, f"does not say {', '.join(missing)}", f"give {options}")
     if target in ("star", "cs") and NO_STACK in set(particles.image_locations()[1]):
         raise InputError(particles.path, "does not name the stack of its images", "give --images STACK")

@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
-from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, OPTICS_OPTIONS, ORIGINS, Particles
 
-OPTICS_PARAMETERS = {
-    "rlnVoltage": "--voltage (kV)",
-    "rlnSphericalAberration": "--cs (mm)",
-    "rlnAmplitudeContrast": "--amplitude_contrast (0…1)",
-    "rlnImagePixelSize": "--pixel_size (Å/px)",
-}
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
 CONTRAST_SAMPLE = 2000
 CONTRAST_BATCH_PIXELS = 2**24
@@ -219,9 +213,11 @@ def _read(path: Path, images: str | Path | None, facts: Facts) -> Particles:
 
 def _check_optics(particles: Particles) -> None:
     path, optics = particles.path, particles.optics
-    missing = [label for label in OPTICS_PARAMETERS if label not in optics or not np.isfinite(optics[label]).all()]
+    # the box comes from the stacks
+    needed = [label for label in OPTICS_OPTIONS if label != "rlnImageSize"]
+    missing = [label for label in needed if label not in optics or not np.isfinite(optics[label]).all()]
     if missing:
-        parameters = ", ".join(OPTICS_PARAMETERS[label] for label in missing)
+        parameters = ", ".join(OPTICS_OPTIONS[label] for label in missing)
         raise InputError(path, f"has no {', '.join(missing)}", f"give {parameters}")
     for label in ("rlnImagePixelSize", "rlnVoltage"):
         if (optics[label] <= 0).any():

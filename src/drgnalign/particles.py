@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +33,45 @@ NUMERIC_OPTICS = [
     "rlnImagePixelSize",
     "rlnImageSize",
 ]
+
+
+# What a file may lack and belongs to an optics group, and the option that gives it.
+OPTICS_OPTIONS = {
+    "rlnVoltage": "--voltage (kV)",
+    "rlnSphericalAberration": "--cs (mm)",
+    "rlnAmplitudeContrast": "--amplitude_contrast (0…1)",
+    "rlnImagePixelSize": "--pixel_size (Å/px)",
+    "rlnImageSize": "--box (px)",
+}
+
+
+def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | None]) -> None:
+    """Fill into an optics table what the user gives and the file does not hold.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    optics : DataFrame
+        Changed in place.
+    given : mapping of str to float or None
+        By label of `OPTICS_OPTIONS`.
+
+    Raises
+    ------
+    InputError
+        A value in the file differs from the one given by more than 0.1 %.
+    """
+    for label, value in given.items():
+        if value is None:
+            continue
+        if label not in optics:
+            optics[label] = float(value)
+        odd = optics.loc[~np.isclose(optics[label], value, rtol=1e-3, atol=0), label]
+        if len(odd):
+            option = OPTICS_OPTIONS[label].split()[0]
+            problem = f"{label} is {odd.iloc[0]:g} in the file, but {option} says {value:g}"
+            raise InputError(path, problem, f"leave {option} out, or correct the file")
 
 
 @dataclass

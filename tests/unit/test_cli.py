@@ -9,23 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from command_line import run, succeed
 from numpy.testing import assert_array_equal
 
 from drgnalign import __version__
-from drgnalign.cli import main
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from command_line import run, succeed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drgnalign.cli import main
 from drgnalign.engine.reconstruct import insert_particles
 from drgnalign.formats.cryodrgn import read_ctf, read_poses
 from drgnalign.formats.mrc import ImageSource, StackWriter
@@ -53,16 +52,6 @@ PRECISION = {
     "cryodrgn": (FLOAT32_DEGREES, 1e-5),
     "cs": (FLOAT32_DEGREES, 1e-5),
 }
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def particles(rows: list[dict[str, float]], folder: Path) -> Particles:

@@ -362,7 +362,7 @@ def test_particles_of_one_file(files: tuple[Path, Path]) -> None:
 def test_what_no_file_says_is_asked_for(files: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match=r"give --poses, --ctf or both"):
         read_cryodrgn(None, None)
-    with pytest.raises(InputError, match=r"give --pixel-size \(Å/px\)$"):
+    with pytest.raises(InputError, match=r"give --pixel_size \(Å/px\)$"):
         read_cryodrgn(files[0], None, box=64)
     with pytest.raises(InputError, match=r"--box \(px\)"):
         read_cryodrgn(files[0], None)
@@ -428,9 +428,9 @@ def test_poses_round_trip_at_edges(tmp_path_factory, euler, origin, box: int) ->
     [
         ("rlnVoltage", r"give --voltage \(kV\)"),
         ("rlnSphericalAberration", r"give --cs \(mm\)"),
-        ("rlnAmplitudeContrast", "give --amplitude-contrast"),
+        ("rlnAmplitudeContrast", "give --amplitude_contrast"),
         ("rlnImageSize", r"give --box \(px\)"),
-        ("rlnImagePixelSize", r"give --pixel-size \(Å/px\)"),
+        ("rlnImagePixelSize", r"give --pixel_size \(Å/px\)"),
         ("rlnAngleRot", "does not hold rlnAngleRot"),
         ("rlnDefocusV", "does not hold rlnDefocusV"),
     ],

@@ -187,14 +187,14 @@ def test_given_facts_fill_gaps_and_may_not_contradict(tmp_path: Path) -> None:
     path = save(tmp_path / "a.cs", BLOB)
     optics = read_cs(path, voltage=200, cs=2.7, amplitude_contrast=0.1, pixel_size=1.3101).optics
     assert optics[["rlnVoltage", "rlnImagePixelSize"]].iloc[0].tolist() == [200, 1.31]
-    with pytest.raises(InputError, match=r"--pixel-size says 1\.4"):
+    with pytest.raises(InputError, match=r"--pixel_size says 1\.4"):
         read_cs(path, pixel_size=1.4)
 
 
 def test_shifts_without_any_pixel_size_ask_for_it(tmp_path: Path) -> None:
     fields = BLOB | slot("alignments3D")
     del fields["alignments3D/psize_A"], fields["blob/psize_A"]
-    with pytest.raises(InputError, match="--pixel-size"):
+    with pytest.raises(InputError, match="--pixel_size"):
         read_cs(save(tmp_path / "a.cs", fields))
 
 

@@ -8,25 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from command_line import run, succeed
 
-from drgnalign.cli import main
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.par import write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import Particles
 
 N = 12
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def particle_set() -> Particles:

@@ -19,7 +19,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.pickles import read_pickles
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, ORIGINS, Particles
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -34,14 +34,6 @@ CTF_COLUMNS = [
     "rlnAmplitudeContrast",
     "rlnPhaseShift",
 ]
-# Those that make an optics group, and the option that gives them.
-OPTICS_OPTIONS = {
-    "rlnVoltage": "--voltage (kV)",
-    "rlnSphericalAberration": "--cs (mm)",
-    "rlnAmplitudeContrast": "--amplitude-contrast",
-    "rlnImagePixelSize": "--pixel-size (Å/px)",
-    "rlnImageSize": "--box (px)",
-}
 # Largest deviation of R Rᵀ from the unit matrix; single precision gives 1e-6.
 ORTHOGONALITY = 1e-3
 
@@ -465,7 +457,7 @@ def _with_given(path: str | Path, parameters: pd.DataFrame, given: dict[str, flo
     for label, bad in differs.items():
         option = OPTICS_OPTIONS[label].split()[0]
         problem = f"{label} is {parameters[label].iloc[bad.argmax()]:g} in the file, but {option} says {given[label]:g}"
-        remedy = f"leave {option} out, or correct the file; images of another sampling need --box and --pixel-size"
+        remedy = f"leave {option} out, or correct the file; images of another sampling need --box and --pixel_size"
         _refuse_rows(path, bad, problem, remedy)
     return parameters
 

@@ -137,7 +137,8 @@ def read_par(
     """
     path = Path(path)
     par = read_par_table(path)
-    if len(par.columns) in SHIFTS and (par["MAG"] == 0).all():
+    # 16 columns are those of version 9 or of a shifts file; 15 are a shifts file's, whatever they hold
+    if len(par.columns) not in BY_COUNT or (len(par.columns) in SHIFTS and (par["MAG"] == 0).all()):
         problem = "is a shifts file: it holds changes of poses, not poses"
         raise InputError(path, problem, "give the par file that the refinement wrote beside it")
     layout = BY_COUNT[len(par.columns)]

@@ -12,7 +12,7 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import ORIGINS, PIXEL_ORIGINS, Particles
+from drgnalign.particles import ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
 OPTICS_LABELS = [
@@ -23,6 +23,8 @@ OPTICS_LABELS = [
     "rlnBeamTiltX",
     "rlnBeamTiltY",
 ]
+# RELION 3.0's way to give the pixel size: that of the detector in µm.
+MAGNIFICATION = ["rlnDetectorPixelSize", "rlnMagnification"]
 LOOP_SYNTAX = Syntax(comment=ord("#"), blank_ends=True)
 ROWS_AT_ONCE = 50_000
 
@@ -61,22 +63,21 @@ def read_star(
     path = Path(path)
     blocks = _read_blocks(path)
     table = _particle_block(path, blocks)
+    _refuse_words(path, table, [*PIXEL_ORIGINS, *MAGNIFICATION])
     if "optics" in blocks:
         optics = blocks["optics"]
         _complete_optics(path, table, optics)
     else:
         table, optics = _with_optics(table)
-    given = {
-        "rlnImagePixelSize": ("--pixel_size", pixel_size),
-        "rlnVoltage": ("--voltage", voltage),
-        "rlnSphericalAberration": ("--cs", cs),
-        "rlnAmplitudeContrast": ("--amplitude_contrast", amplitude_contrast),
-    }
     particles = Particles(table, optics, path)
     particles.validate()
-    for label, (parameter, value) in given.items():
-        if value is not None:
-            _fill_in(particles, label, parameter, value)
+    given = {
+        "rlnImagePixelSize": pixel_size,
+        "rlnVoltage": voltage,
+        "rlnSphericalAberration": cs,
+        "rlnAmplitudeContrast": amplitude_contrast,
+    }
+    fill_optics(path, optics, given)
     _origins_to_angstrom(particles)
     return particles
 
@@ -247,6 +248,15 @@ def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame
     return found[0]
 
 
+def _refuse_words(path: Path, table: pd.DataFrame, labels: list[str]) -> None:
+    """Refuse words in columns that no particle table keeps, so that its own check does not see them."""
+    for label in table.columns.intersection(labels):
+        words = pd.to_numeric(table[label], errors="coerce").isna() & table[label].notna()
+        if words.any():
+            problem = f"row {words.argmax() + 1}: {label} is {table[label][words].iloc[0]!r}"
+            raise InputError(path, problem, "correct or remove the row")
+
+
 def _with_optics(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Move the columns of the optics table there from a RELION 3.0 particle table."""
     table = _with_pixel_size(table)
@@ -261,14 +271,13 @@ def _with_optics(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _with_pixel_size(table: pd.DataFrame) -> pd.DataFrame:
-    magnification = ["rlnDetectorPixelSize", "rlnMagnification"]
     if "rlnImagePixelSize" not in table:
         if "rlnPixelSize" in table:
             table = table.rename(columns={"rlnPixelSize": "rlnImagePixelSize"})
-        elif set(magnification) <= set(table):
+        elif set(MAGNIFICATION) <= set(table):
             size = table["rlnDetectorPixelSize"] * 1e4 / table["rlnMagnification"]
             table = table.assign(rlnImagePixelSize=size)
-    return table.drop(columns=magnification, errors="ignore")
+    return table.drop(columns=MAGNIFICATION, errors="ignore")
 
 
 def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> None:
@@ -284,19 +293,6 @@ def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> N
             problem = f"{label} differs within an optics group"
             raise InputError(path, problem, "split the group, and move the column to the optics table")
         optics[label] = optics["rlnOpticsGroup"].map(values.first())
-
-
-def _fill_in(particles: Particles, label: str, parameter: str, value: float) -> None:
-    optics = particles.optics
-    if label not in optics:
-        optics[label] = float(value)
-    odd = optics.loc[~np.isclose(optics[label], value, rtol=1e-3), label]
-    if len(odd):
-        raise InputError(
-            particles.path,
-            f"{label} is {odd.iloc[0]:g} in the file, but {parameter} says {value:g}",
-            f"leave {parameter} out, or correct the file",
-        )
 
 
 def _origins_to_angstrom(particles: Particles) -> None:

@@ -35,12 +35,6 @@ OPTICS_FIELDS = {
     "rlnImagePixelSize": "blob/psize_A",
 }
 DEFOCUS_FIELDS = dict(zip(DEFOCUS, ("ctf/df1_A", "ctf/df2_A", "ctf/df_angle_rad"), strict=True))
-OPTIONS = {
-    "rlnVoltage": "--voltage",
-    "rlnSphericalAberration": "--cs",
-    "rlnAmplitudeContrast": "--amplitude-contrast",
-    "rlnImagePixelSize": "--pixel-size",
-}
 # What RELION knows of the aberrations and a new .cs file is written without.
 ABERRATIONS = ["rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike", "rlnMagMat00"]
 

@@ -16,7 +16,6 @@ from drgnalign.formats.cryosparc.fields import (
     EXPOSURE_GROUP,
     FLOAT32_NOISE,
     OPTICS_FIELDS,
-    OPTIONS,
     UID,
     Fields,
     Rows,
@@ -29,7 +28,7 @@ from drgnalign.formats.cryosparc.fields import (
     text_field,
     warn,
 )
-from drgnalign.particles import ANGLES, ORIGINS, FloatArray, IntArray, Particles
+from drgnalign.particles import ANGLES, ORIGINS, FloatArray, IntArray, Particles, fill_optics
 
 
 def read_cs(
@@ -168,19 +167,8 @@ def _optics(path: Path, rows: Rows, given: dict[str, float | None]) -> tuple[Int
     optics.insert(0, "rlnOpticsGroup", np.arange(1, len(optics) + 1))
     optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]])
     optics["rlnImageDimensionality"] = 2
-    for label, value in given.items():
-        if value is not None:
-            _fill_in(path, optics, label, value)
+    fill_optics(path, optics, given)
     return numbers + 1, optics
-
-
-def _fill_in(path: Path, optics: pd.DataFrame, label: str, value: float) -> None:
-    if label not in optics:
-        optics[label] = float(value)
-    odd = optics.loc[~np.isclose(optics[label], value, rtol=1e-3, atol=0), label]
-    if len(odd):
-        problem = f"{label} is {odd.iloc[0]:g} in the file, but {OPTIONS[label]} says {value:g}"
-        raise InputError(path, problem, f"leave {OPTIONS[label]} out, or correct the file")
 
 
 def _boxes(path: Path, rows: Rows) -> IntArray:
@@ -260,7 +248,7 @@ def _alignment_pixel_size(
     if "psize_A" in alignment:
         return shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
     if "rlnImagePixelSize" not in optics:
-        raise InputError(path, "its shifts are in px, and it has no pixel size", "give --pixel-size (Å/px)")
+        raise InputError(path, "its shifts are in px, and it has no pixel size", "give --pixel_size (Å/px)")
     warn(path, f"has no {slot}/psize_A: its shifts are taken as px of the images, wrongly if the job down-sampled")
     return optics["rlnImagePixelSize"].to_numpy(np.float64)[groups - 1]
 

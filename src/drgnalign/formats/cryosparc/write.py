@@ -230,7 +230,7 @@ def _written_pixel_size(particles: Particles, slot: str) -> FloatArray:
         if (np.isfinite(size) & (size > 0)).all():
             return size
     if "rlnImagePixelSize" not in particles.optics:
-        raise InputError(particles.path, "has no rlnImagePixelSize", "give --pixel-size (Å/px)")
+        raise InputError(particles.path, "has no rlnImagePixelSize", "give --pixel_size (Å/px)")
     images = particles.optics["rlnImagePixelSize"].to_numpy(np.float64)
     size = shortest_decimals(images.astype(np.float32))[particles.optics_rows()]
     particles.refuse_rows(~(np.isfinite(size) & (size > 0)), "rlnImagePixelSize is not above 0")
