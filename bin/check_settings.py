@@ -7,24 +7,27 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command
+from drgnalign.commands import FILE, Command, with_engine
 from drgnalign.engine.refine import check_limit
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
+from drgnalign.interface import Engine
 
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
 @click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
-def main(particles: Path, limits: str, clusters: int | None) -> None:
-    """Refuse limits and a number of clusters that PARTICLES do not allow."""
+@with_engine
+def main(particles: Path, limits: str, clusters: int | None, engine: Engine) -> None:
+    """Refuse limits and a number of clusters that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
     for limit in limits.split(","):
         if limit not in ("none", "auto"):
             check_limit(float(limit), table)
     if clusters is not None and clusters > len(table):
         raise InputError(particles, f"it has {len(table)} particles, fewer than --k {clusters}", "give a smaller --k")
+    engine.check(table)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from drgnalign.commands import (
     OUTPUT,
     Command,
     diameter_option,
-    engine_option,
     images_option,
     noise_option,
     open_particles,
+    with_engine,
 )
-from drgnalign.engines import ENGINES, Chunk
+from drgnalign.interface import Chunk, Engine
 
 
 @click.command(cls=Command)
@@ -26,13 +26,13 @@ from drgnalign.engines import ENGINES, Chunk
 @images_option
 @noise_option
 @diameter_option
-@engine_option
+@with_engine
 def main(
-    particles: Path, part: Path, images: Path | None, noise: Path | None, mask_diameter: float | None, engine: str
+    particles: Path, part: Path, images: Path | None, noise: Path | None, mask_diameter: float | None, engine: Engine
 ) -> None:
     """Add PARTICLES up into a part of a reconstruction."""
     table, root = open_particles(particles, images)
-    ENGINES[engine].insert(Chunk(table, root, noise, mask_diameter), part)
+    engine.insert(Chunk(table, root, noise, mask_diameter), part)
 
 
 if __name__ == "__main__":

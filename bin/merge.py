@@ -10,9 +10,9 @@ import click
 import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
-from drgnalign.engines import USUAL_FILL
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import PassReport, merge_particles, merge_references, pass_metrics, steady
 
 

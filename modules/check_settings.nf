@@ -1,4 +1,4 @@
-include { option } from '../subworkflows/scripts.nf'
+include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
 process CHECK_SETTINGS {
@@ -17,6 +17,7 @@ process CHECK_SETTINGS {
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', partitions ? params.k : null)}
+        ${option('clusters', partitions ? params.k : null)} \\
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)}
     """
 }

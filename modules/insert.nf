@@ -1,20 +1,26 @@
-include { option } from '../subworkflows/scripts.nf'
+include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process INSERT {
     tag "pass ${meta.pass} ${chunk.baseName}"
     label 'cpu_refine'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
+        path.startsWith('logs/') ? logPath(meta, task.process, path) : null
+    }
 
     input:
     tuple val(meta), path(chunk), path(references, stageAs: 'references'), path(images, stageAs: 'images')
     val version
 
     output:
-    tuple val(meta), path("${chunk.baseName}.npz"), emit: part
+    tuple val(meta), path("${chunk.baseName}.part"), emit: part
+    path 'logs/*', optional: true
 
     script:
     """
     # version ${version}
     insert.py ${chunk} --images images --noise references/noise.csv \\
-        ${option('mask-diameter', params.mask_diameter)} --engine ${params.engine} --part ${chunk.baseName}.npz
+        ${option('mask-diameter', params.mask_diameter)} \\
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
+        --part ${chunk.baseName}.part
     """
 }

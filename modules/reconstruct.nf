@@ -1,8 +1,11 @@
-include { option } from '../subworkflows/scripts.nf'
+include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process RECONSTRUCT {
     tag "pass ${meta.pass} ${meta.cluster}"
     label 'cpu_small'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
+        path.startsWith('logs/') ? logPath(meta, task.process, path) : null
+    }
 
     input:
     tuple val(meta), path(parts, stageAs: 'parts/*'), path(references, stageAs: 'references')
@@ -10,6 +13,7 @@ process RECONSTRUCT {
 
     output:
     tuple val(meta), path("maps/${meta.cluster}*"), emit: maps
+    path 'logs/*', optional: true
 
     script:
     // The consensus makes the mask that all clusters share.
@@ -18,6 +22,7 @@ process RECONSTRUCT {
     # version ${version}
     mkdir maps
     reconstruct.py parts/* ${option('mask', mask)} ${option('mask-diameter', params.mask_diameter)} \\
-        ${option('mass-kda', params.mass_kda)} --engine ${params.engine} --output maps/${meta.cluster}
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
+        --output maps/${meta.cluster}
     """
 }

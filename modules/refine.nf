@@ -1,25 +1,29 @@
-include { option } from '../subworkflows/scripts.nf'
+include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process REFINE {
     tag "pass ${meta.pass} ${chunk.baseName}"
     label 'cpu_refine'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
+        path.startsWith('logs/') ? logPath(meta, task.process, path) : null
+    }
 
     input:
-    tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(half1), path(half2),
+    tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(reference, stageAs: 'reference/*'),
         path(references, stageAs: 'references'), path(images, stageAs: 'images')
     val version
 
     output:
     tuple val(meta), path("${chunk.baseName}.star"), emit: refined
-    tuple val(meta), path("${chunk.baseName}.npz"), emit: part
+    tuple val(meta), path("${chunk.baseName}.part"), emit: part
+    path 'logs/*', optional: true
 
     script:
     """
     # version ${version}
-    refine.py ${chunk} --half1 ${half1} --half2 ${half2} --limit ${meta.limit} \\
+    refine.py ${chunk} --half1 reference/*_half1.mrc --half2 reference/*_half2.mrc --limit ${meta.limit} \\
         --mask references/mask.mrc --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
-        ${params.joint_reference ? '--joint-reference' : ''} --engine ${params.engine} \\
-        --part ${chunk.baseName}.npz --output ${chunk.baseName}.star
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
+        --part ${chunk.baseName}.part --output ${chunk.baseName}.star
     """
 }

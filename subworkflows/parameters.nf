@@ -109,7 +109,9 @@ def schedule() {
     def joined = passes.findIndexOf { pass ->
         pass.limit != 'none' && (params.joint_reference || pass.references == 'decoder')
     }
+    // Frealign with one reference deals its own halves, from the first reconstruction on.
+    def first = params.joint_reference && params.engine != 'native' ? 0 : joined
     return passes.indexed().collect { index, pass ->
-        [pass: index, halves: joined >= 0 && index >= joined ? 'not independent' : 'independent'] + pass
+        [pass: index, halves: first >= 0 && index >= first ? 'not independent' : 'independent'] + pass
     }
 }

@@ -60,7 +60,7 @@ workflow REFINE_CLUSTERS {
         }
     RECONSTRUCT_REFERENCE(inserted.reference, versionOf('reconstruct'))
 
-    // [meta, chunk.star, half 1, half 2, references]
+    // [meta, chunk.star, half maps and what the engine keeps beside them, references]
     refinable = chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.limit != 'none' }
         .branch { _pass, meta, _chunk, _references, _decoded ->
             anew: meta.reference == 'reconstruct'
@@ -68,11 +68,10 @@ workflow REFINE_CLUSTERS {
         }
     anew = refinable.anew.map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
         .combine(RECONSTRUCT_REFERENCE.out.maps, by: 0)
-        .map { meta, chunk, references, maps -> [meta, chunk] + halfMaps(maps, meta.cluster) + [references] }
+        .map { meta, chunk, references, maps -> [meta, chunk, referenceFiles(maps, meta.cluster), references] }
     given = refinable.given.map { _pass, meta, chunk, references, decoded ->
         def folder = meta.reference.startsWith('decoder_') ? decoded : references
-        def halves = [1, 2].collect { half -> folder.resolve("${meta.reference}_half${half}.mrc") }
-        [meta, chunk] + halves + [references]
+        [meta, chunk, referenceFiles(folder.listFiles(), meta.reference), references]
     }
     REFINE(anew.mix(given).combine(images), versionOf('refine'))
 
@@ -110,6 +109,8 @@ workflow REFINE_CLUSTERS {
     folder // what people look at
 }
 
-def halfMaps(files, cluster) {
-    return [1, 2].collect { half -> files.find { path -> path.name == "${cluster}_half${half}.mrc" } }
+def referenceFiles(files, name) {
+    def beginnings = ["${name}_half1.mrc", "${name}_half2.mrc", "${name}_statistics"]
+    return files.findAll { path -> beginnings.any { beginning -> path.name.startsWith(beginning) } }
+        .sort { path -> path.name }
 }

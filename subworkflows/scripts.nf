@@ -5,9 +5,27 @@ def option(name, value) {
     return value == null ? '' : "--${name} ${value}"
 }
 
+// The options that choose and set up an engine
+def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args) {
+    def words = [
+        option('engine', engine),
+        option('mass-kda', mass_kda),
+        joint_reference ? '--joint-reference' : '',
+        option('frealign-dir', frealign_dir ? file(frealign_dir).toAbsolutePath() : null),
+        option('frealign-args', frealign_args),
+        engine == 'native' ? '' : '--logs logs',
+    ]
+    return words.findAll { word -> word }.join(' ')
+}
+
 // Name of a pass's folder in the results
 def passFolder(meta) {
     return meta.round ? String.format('round_%02d', meta.round) : String.format('consensus/pass_%02d', meta.pass)
+}
+
+// Where a task's log is published: round_01/logs/refine/NAME.log
+def logPath(meta, process, path) {
+    return "${passFolder(meta)}/logs/${process.tokenize(':')[-1].toLowerCase()}/${file(path).name}"
 }
 
 // A digest of what a step depends on besides its data: its script in bin/, every module of the library that this

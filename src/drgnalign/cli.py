@@ -18,18 +18,17 @@ from drgnalign.commands import (
     Command,
     Group,
     diameter_option,
-    engine_option,
     images_option,
-    mass_option,
     noise_option,
     open_particles,
     seed_option,
+    with_engine,
 )
-from drgnalign.engines import ENGINES, USUAL_FILL, Chunk, References
 from drgnalign.errors import InputError
-from drgnalign.file_commands import convert, merge, select
+from drgnalign.file_commands import convert, inspect, merge, select
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.interface import USUAL_FILL, Chunk, Engine, References
 from drgnalign.maps import read_map, write_maps
 from drgnalign.simulate import phantom_states, simulate_set
 from drgnalign.validation.fsc import half_map_fsc
@@ -42,7 +41,7 @@ def main() -> None:
     """Heterogeneous cryo-EM refinement, step by step."""
 
 
-for command in (convert, select, merge):
+for command in (convert, inspect, select, merge):
     main.add_command(command)
 
 
@@ -53,12 +52,11 @@ for command in (convert, select, merge):
 @click.option("--limit", type=POSITIVE, required=True, help="Finest resolution used, Å.")
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the refined poses.")
 @click.option("--mask", type=FILE, help="Soft mask around the particle. Default: made from the half maps.")
-@click.option("--joint-reference", is_flag=True, help="Align both half sets to the mean of the two maps.")
 @click.option("--part", type=OUTPUT, help="Also write a part of a reconstruction at the refined poses.")
 @images_option
 @noise_option
 @diameter_option
-@engine_option
+@with_engine
 def refine(
     particles: Path,
     half1: Path,
@@ -66,12 +64,11 @@ def refine(
     limit: float,
     output: Path,
     mask: Path | None,
-    joint_reference: bool,
     part: Path | None,
     images: Path | None,
     noise: Path | None,
     mask_diameter: float | None,
-    engine: str,
+    engine: Engine,
 ) -> None:
     """Refine the poses of PARTICLES locally, each half set against its own reference.
 
@@ -79,7 +76,7 @@ def refine(
     """
     table, root = open_particles(particles, images)
     chunk = Chunk(table, root, noise, mask_diameter)
-    refined = ENGINES[engine].refine(chunk, References(half1, half2, mask, joint_reference), limit, part)
+    refined = engine.refine(chunk, References(half1, half2, mask), limit, part)
     write_star(refined, output)
 
 
@@ -90,8 +87,7 @@ def refine(
 @images_option
 @noise_option
 @diameter_option
-@mass_option
-@engine_option
+@with_engine
 def reconstruct(
     inputs: tuple[Path, ...],
     prefix: Path,
@@ -99,8 +95,7 @@ def reconstruct(
     images: Path | None,
     noise: Path | None,
     mask_diameter: float | None,
-    mass_kda: float | None,
-    engine: str,
+    engine: Engine,
 ) -> None:
     """Reconstruct half maps, a filtered map and their FSC.
 
@@ -112,14 +107,14 @@ def reconstruct(
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
         table, root = open_particles(star[0], images)
-        part = prefix.with_name(f".{prefix.name}.part.npz")
+        part = prefix.with_name(f".{prefix.name}.part")
         try:
-            ENGINES[engine].insert(Chunk(table, root, noise, mask_diameter), part)
-            half1, half2, pixel_size = ENGINES[engine].reconstruct([part])
+            engine.insert(Chunk(table, root, noise, mask_diameter), part)
+            half1, half2, pixel_size = engine.reconstruct([part], prefix)
         finally:
             part.unlink(missing_ok=True)
     else:
-        half1, half2, pixel_size = ENGINES[engine].reconstruct(inputs)
+        half1, half2, pixel_size = engine.reconstruct(inputs, prefix)
     fsc = write_maps(
         half1,
         half2,
@@ -128,7 +123,7 @@ def reconstruct(
         mask=None if mask is None else read_map(mask, half1.shape[0], pixel_size),
         mask_name="" if mask is None else mask.name,
         diameter=mask_diameter or USUAL_FILL * half1.shape[0] * pixel_size,
-        mass_kda=mass_kda,
+        mass_kda=engine.settings.mass_kda,
     )
     click.echo(f"{prefix.name}: {fsc.resolution:.2f} Å at FSC 0.143{' (Nyquist)' if fsc.reaches_nyquist else ''}")
 

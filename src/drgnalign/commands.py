@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +16,7 @@ from drgnalign.engines import ENGINES
 from drgnalign.errors import DrgnalignError, InputWarning
 from drgnalign.formats.star import read_star
 from drgnalign.inputs import images_root, import_particles
+from drgnalign.interface import EngineSettings
 from drgnalign.particles import Particles
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -60,14 +64,35 @@ class Group(_Reporting, click.Group):
     """A group of commands that reports our errors."""
 
 
-engine_option = click.option("--engine", type=click.Choice(list(ENGINES)), default="native", show_default=True)
+_ENGINE_OPTIONS = (
+    click.option("--engine", "engine_name", type=click.Choice(list(ENGINES)), default="native", show_default=True),
+    click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa. Frealign needs it."),
+    click.option("--joint-reference", is_flag=True, help="Align both half sets to one map."),
+    click.option("--frealign-dir", type=FOLDER, help="Folder of your Frealign programs. Default: the PATH."),
+    click.option("--frealign-args", default="", help="Further settings of these: key=value,…"),
+    click.option("--logs", type=OUTPUT, help="Folder for what they print. Default: frealign_logs."),
+)
+
+
+def with_engine(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that choose and set up an engine; the command gets it as the argument ``engine``."""
+
+    @wraps(command)
+    def wrapped(engine_name: str, **arguments: Any) -> None:
+        settings = EngineSettings(**{field.name: arguments.pop(field.name) for field in fields(EngineSettings)})
+        command(engine=ENGINES[engine_name](settings), **arguments)
+
+    for option in reversed(_ENGINE_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
 images_option = click.option(
     "--images", type=FOLDER, help="Folder that image names are relative to. Default: the particle file's."
 )
 diameter_option = click.option(
     "--mask-diameter", type=POSITIVE, help="Diameter of the particle in Å. Default: 85 % of the box."
 )
-mass_option = click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa: sets the level of the mask.")
 noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
 seed_option = click.option("--seed", type=int, default=0, show_default=True)
 threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")

@@ -17,8 +17,9 @@ from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
 from drgnalign.particles import DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles
 
-# Many programs write this voxel size where they know none.
+# Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
 UNSET_PIXEL_SIZE = 1.0
+PIXEL_SIZES = (0.1, 50.0)
 
 
 def read_for_conversion(
@@ -211,7 +212,7 @@ def _first_headers(particles: Particles, root: Path) -> list[StackHeader]:
 def _pixel_size(header: StackHeader) -> float | None:
     """Pixel size of a stack if its header's can be trusted."""
     size = header.pixel_size
-    if size is None or not np.isfinite(size) or size == UNSET_PIXEL_SIZE:
+    if size is None or size == UNSET_PIXEL_SIZE or not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
         return None
     message = f"{header.path}: the pixel size in its header, {size:.6g} Å, is used"
     warnings.warn(message, InputWarning, stacklevel=2)

@@ -22,6 +22,8 @@ from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.split import CONSENSUS, cluster_name
 
 REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotationChange", "drgnShiftChange"]
+# Scores that the Frealigns weight particles with in the next pass.
+FREALIGN_COLUMNS = "drgnFrealign"
 USED_LABELS = "labels_used.json"
 # The stop rule: labels, maps and poses all stand still.
 STEADY_ARI = 0.95
@@ -72,8 +74,6 @@ def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
     """
     table = labelled.table.copy()
     position = pd.Index(table["drgnRow"])
-    if refined:
-        table = table.assign(**{column: np.nan for column in REFINED_COLUMNS if column not in table})
     seen = np.zeros(len(table), dtype=bool)
     for path in sorted(refined, key=lambda p: p.name):
         chunk = read_star(path).table
@@ -83,7 +83,9 @@ def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
                 path, "it holds particles twice, or some that are not of this pass", "run without -resume"
             )
         seen[rows] = True
-        columns = [c for c in [*ANGLES, *ORIGINS, *REFINED_COLUMNS] if c in chunk]
+        scores = [c for c in map(str, chunk) if c in REFINED_COLUMNS or c.startswith(FREALIGN_COLUMNS)]
+        table = table.assign(**{column: np.nan for column in scores if column not in table})
+        columns = [*ANGLES, *ORIGINS, *scores]
         table.loc[rows, columns] = chunk[columns].to_numpy(float)
     return Particles(table, labelled.optics, labelled.path)
 
@@ -110,11 +112,11 @@ def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: Pas
     """
     outdir.mkdir()
     names = sorted(set(plan["cluster"]))
-    kept = ["noise.csv"] if CONSENSUS in names else ["noise.csv", "mask.mrc", *_map_files(CONSENSUS)]
+    kept = ["noise.csv"] if CONSENSUS in names else ["noise.csv", "mask.mrc", *_map_files(previous, CONSENSUS)]
     for file in kept:
         _place(previous / file, outdir / file)
     for name in names:
-        for file in _map_files(name):
+        for file in _map_files(maps, name):
             _place(maps / file, outdir / file)
     if CONSENSUS in names:
         _place(maps / f"{CONSENSUS}_mask.mrc", outdir / "mask.mrc")
@@ -140,8 +142,10 @@ def read_used_labels(references: Path) -> set[int]:
     return set(json.loads(path.read_text())) if path.exists() else set()
 
 
-def _map_files(name: str) -> list[str]:
-    return [f"{name}_half1.mrc", f"{name}_half2.mrc", f"{name}.mrc"]
+def _map_files(folder: Path, name: str) -> list[str]:
+    """The maps of a cluster, and the statistics that some engines keep beside them."""
+    statistics = sorted(path.name for path in folder.glob(f"{name}_statistics*"))
+    return [f"{name}_half1.mrc", f"{name}_half2.mrc", f"{name}.mrc", *statistics]
 
 
 def _place(source: Path, target: Path) -> None:

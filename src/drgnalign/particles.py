@@ -22,7 +22,7 @@ ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 # RELION 3.0's, in px: only where the pixel size is not known.
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
-IMAGE_NAME = re.compile(r"0*[1-9]\d*@.+")
+IMAGE_NAME = re.compile(r"0*[1-9]\d{0,17}@.+")
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"

@@ -236,9 +236,10 @@ def test_pixel_size_of_a_stacks_header_is_used_and_told(example: Path, tmp_path:
     assert read_particle_file(tmp_path / "x.par").table["rlnOriginYAngst"].tolist() == pytest.approx([0.87])
 
 
-def test_a_header_without_meaning_is_not_used(example: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", [1.0, 90.34, 0.01])
+def test_a_header_without_meaning_is_not_used(example: Path, tmp_path: Path, header: float) -> None:
     par = converted("par8", [example / "particles.star"], example, "meaningless")[0]
-    with StackWriter(tmp_path / "images.mrcs", 1, BOX, 1.0) as stack:
+    with StackWriter(tmp_path / "images.mrcs", 1, BOX, header) as stack:
         stack.append(np.zeros((1, BOX, BOX)))
     result = run("convert", par, "--images", tmp_path / "images.mrcs", "-o", tmp_path / "x.par", "--to", "par9")
     assert result.exit_code == 2 and "--pixel_size" in result.output

@@ -11,12 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import write_noise
-from drgnalign.engines import ENGINES, Chunk, References
+from drgnalign.engines import ENGINES
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import write_volume
 from drgnalign.geometry import angular_distance
+from drgnalign.interface import Chunk, EngineSettings, References
 
-NATIVE = ENGINES["native"]
+NATIVE = ENGINES["native"](EngineSettings())
+JOINT = ENGINES["native"](EngineSettings(joint_reference=True))
 DIAMETER = 220.0
 
 
@@ -35,7 +37,7 @@ def chunk(noisy_set) -> Chunk:
 def references(noisy_set, chunk: Chunk, tmp_path: Path) -> References:
     """Half maps of the set at its given poses."""
     NATIVE.insert(chunk, tmp_path / "given.npz")
-    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "given.npz"])
+    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "given.npz"], tmp_path / "map")
     for number, volume in ((1, half1), (2, half2)):
         write_volume(tmp_path / f"half{number}.mrc", volume, pixel_size)
     return References(tmp_path / "half1.mrc", tmp_path / "half2.mrc")
@@ -48,18 +50,20 @@ def median_error(noisy_set, particles) -> float:
 def test_refinement_against_own_maps_and_its_part(noisy_set, chunk: Chunk, references: References, tmp_path: Path):
     refined = NATIVE.refine(chunk, references, 20.0, tmp_path / "refined.npz")
     assert median_error(noisy_set, refined) < 0.75 * median_error(noisy_set, noisy_set.given)
-    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "refined.npz"])
+    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "refined.npz"], tmp_path / "map")
     assert pixel_size == 8.0
     # The part written on the way is the reconstruction at the refined poses.
     again = Chunk(refined, noisy_set.folder, mask_diameter=DIAMETER)
     NATIVE.insert(again, tmp_path / "again.npz")
-    for volume, other in zip((half1, half2), NATIVE.reconstruct([tmp_path / "again.npz"])[:2], strict=True):
+    for volume, other in zip(
+        (half1, half2), NATIVE.reconstruct([tmp_path / "again.npz"], tmp_path / "map")[:2], strict=True
+    ):
         assert_allclose(volume, other, atol=1e-3 * np.abs(other).max())
     # And better than the one at the given poses.
     NATIVE.insert(chunk, tmp_path / "given.npz")
     inside = particle_mask(noisy_set.volume, 8.0, DIAMETER) > 0.5
     before, after = (
-        np.corrcoef(sum(NATIVE.reconstruct([part])[:2])[inside], noisy_set.volume[inside])[0, 1]
+        np.corrcoef(sum(NATIVE.reconstruct([part], tmp_path / "map")[:2])[inside], noisy_set.volume[inside])[0, 1]
         for part in (tmp_path / "given.npz", tmp_path / "refined.npz")
     )
     assert after > before
@@ -84,7 +88,7 @@ def test_each_half_follows_its_own_map_unless_joint(noisy_set, chunk: Chunk, ref
     )
     assert (straight[halves == 1] != swapped[halves == 1]).any(axis=(1, 2)).all()
     one, two = (
-        NATIVE.refine(chunk, References(*pair, mask, joint=True), 20.0, None).rotations()
+        JOINT.refine(chunk, References(*pair, mask), 20.0, None).rotations()
         for pair in ((first, other), (other, first))
     )
     assert_allclose(angular_distance(one, two), 0, atol=0.01)
@@ -115,7 +119,8 @@ def test_chunks_give_the_poses_of_the_whole(noisy_set, references: References, t
     columns = [c for c in whole if c.startswith(("rlnAngle", "rlnOrigin", "drgn"))]
     assert_array_equal(np.concatenate([piece[columns] for piece in pieces]), whole[columns])
     maps, parts = (
-        NATIVE.reconstruct([tmp_path / name for name in names]) for names in (["whole.npz"], ["b.npz", "a.npz"])
+        NATIVE.reconstruct([tmp_path / name for name in names], tmp_path / "map")
+        for names in (["whole.npz"], ["b.npz", "a.npz"])
     )
     for half in (0, 1):
         assert_allclose(parts[half], maps[half], atol=1e-4 * np.abs(maps[half]).max())

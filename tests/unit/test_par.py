@@ -84,6 +84,7 @@ def test_particles_know_the_version_they_come_from(tmp_path: Path, rows: str, la
     [
         ("", "no rows"),
         (COMMENT, "no rows"),
+        (COMMENT + "\f \v\n", "no rows"),
         (V9 + X, "line 2 has more than 16 columns"),
         (V9 + COMMENT + V8, "line 3 has 12 columns"),
         ("1 2 3\n", "rows have 3 columns"),

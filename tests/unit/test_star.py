@@ -119,11 +119,37 @@ def test_pixel_origins_need_a_pixel_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "word", "label"),
-    [("-4.0", "left", "rlnOriginY"), ("50000", "None", "rlnMagnification"), ("7.5", "'5 um'", "rlnDetectorPixelSize")],
+    [
+        ("-4.0", "left", "rlnOriginY"),
+        ("50000", "9" * 5000, "rlnMagnification"),
+        ("50000", "None", "rlnMagnification"),
+        ("7.5", "'5 um'", "rlnDetectorPixelSize"),
+        ("300", "300\0", "rlnVoltage"),
+    ],
 )
 def test_words_in_columns_that_are_reckoned_with_at_once(tmp_path: Path, number: str, word: str, label: str) -> None:
     with pytest.raises(InputError, match=f"row 1: {label} is"):
         read_star(star(tmp_path, RELION30.replace(f" {number}", f" {word}", 1)))
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        # an exponent of ten digits crashes pandas
+        (["1e3000000000", "1"], [np.inf, 1.0]),
+        (["1e3000000000", "one"], ["1e3000000000", "one"]),
+        (["18446744073709551615", "0"], [2**64 - 1, 0]),
+        (["-9223372036854775808", "+1"], [-(2**63), 1]),
+        (["18446744073709551616", "0"], ["18446744073709551616", "0"]),
+        (["18446744073709551615", "-1"], ["18446744073709551615", "-1"]),
+        (["1" * 5000, "0"], ["1" * 5000, "0"]),
+        (["1_000", "infinity"], ["1_000", "infinity"]),
+    ],
+)
+def test_columns_beyond_double_precision(tmp_path: Path, words: list[str], values: list) -> None:
+    text = OPTICS + PARTICLES.replace(" 12.5", f" {words[0]}").replace(" 99", f" {words[1]}")
+    read = read_star(star(tmp_path, text)).table["rlnFilamentLength"]
+    assert read.tolist() == values
 
 
 @pytest.mark.parametrize(

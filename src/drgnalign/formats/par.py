@@ -392,6 +392,9 @@ def _origins(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Se
 
 def _extra(particles: Particles, name: str) -> pd.Series | float:
     label = extra_label(name)
+    if label in particles.table and name in DEFAULTS:
+        # not known of all: particles that are not refined have no scores
+        return particles.table[label].fillna(DEFAULTS[name])
     if label in particles.table:
         return particles.table[label]
     if name == "FILM" and "rlnMicrographName" in particles.table:
@@ -434,7 +437,7 @@ def _row_lengths(data: NDArray[np.uint8]) -> tuple[int, int, int]:
         end = i - 1 if i > start and data[i - 1] == 13 else i
         blank = True
         for j in range(start, end):
-            blank &= data[j] == 32 or data[j] == 9
+            blank &= data[j] == 32 or 9 <= data[j] <= 13
         if not blank and data[start] != 67:
             length = end - start
             first = first if longest else length

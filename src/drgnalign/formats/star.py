@@ -12,7 +12,7 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
+from drgnalign.particles import NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
 OPTICS_LABELS = [
@@ -25,6 +25,10 @@ OPTICS_LABELS = [
 ]
 # RELION 3.0's way to give the pixel size: that of the detector in µm.
 MAGNIFICATION = ["rlnDetectorPixelSize", "rlnMagnification"]
+WHOLE = re.compile(r"[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf)", re.IGNORECASE | re.ASCII)
+# Characters of 2⁶⁴ with a sign; longer ones need not become numbers to be known as too large.
+LONGEST_WHOLE = 21
 LOOP_SYNTAX = Syntax(comment=ord("#"), blank_ends=True)
 ROWS_AT_ONCE = 50_000
 
@@ -63,7 +67,8 @@ def read_star(
     path = Path(path)
     blocks = _read_blocks(path)
     table = _particle_block(path, blocks)
-    _refuse_words(path, table, [*PIXEL_ORIGINS, *MAGNIFICATION])
+    for block in (table, blocks.get("optics", table)):
+        _refuse_words(path, block)
     if "optics" in blocks:
         optics = blocks["optics"]
         _complete_optics(path, table, optics)
@@ -232,10 +237,20 @@ def _typed(block: pd.DataFrame) -> pd.DataFrame:
 
 
 def _typed_column(column: pd.Series) -> pd.Series:
-    try:
-        return pd.to_numeric(column)
-    except ValueError:
+    """Numbers if all are; whole numbers beyond 64 bits stay words. An exponent of ten digits crashes pandas' parser."""
+    words = column.tolist()
+    if not all(map(NUMBER.fullmatch, words)):
         return column
+    if not all(map(WHOLE.fullmatch, words)):
+        return column.astype(np.float64)
+    if max(map(len, words)) > LONGEST_WHOLE:
+        return column
+    numbers = [int(word) for word in words]
+    for dtype in (np.int64, np.uint64):
+        limits = np.iinfo(dtype)
+        if limits.min <= min(numbers) and max(numbers) <= limits.max:
+            return pd.Series(np.array(numbers, dtype), column.index)
+    return column
 
 
 def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -248,12 +263,14 @@ def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame
     return found[0]
 
 
-def _refuse_words(path: Path, table: pd.DataFrame, labels: list[str]) -> None:
-    """Refuse words in columns that no particle table keeps, so that its own check does not see them."""
-    for label in table.columns.intersection(labels):
-        words = pd.to_numeric(table[label], errors="coerce").isna() & table[label].notna()
-        if words.any():
-            problem = f"row {words.argmax() + 1}: {label} is {table[label][words].iloc[0]!r}"
+def _refuse_words(path: Path, block: pd.DataFrame) -> None:
+    """Refuse words in columns that are reckoned with."""
+    labels = [*NUMERIC, *NUMERIC_OPTICS, *PIXEL_ORIGINS, *MAGNIFICATION, "rlnPixelSize"]
+    for label in block.columns.intersection(labels):
+        words = block[label].tolist()
+        if block[label].dtype == object and words:
+            word = next((word for word in words if not NUMBER.fullmatch(word)), max(words, key=len))
+            problem = f"row {words.index(word) + 1}: {label} is {word[:80]!r}"
             raise InputError(path, problem, "correct or remove the row")
 
 

@@ -1,0 +1,1 @@
+"""Drivers of refinement programs that the user brings."""

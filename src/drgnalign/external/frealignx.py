@@ -1,0 +1,279 @@
+"""FrealignX (refine3d 1.02, reconstruct3d_stats 1.03, merge3d 1.01 of cisTEM 1) as a refinement engine.
+
+The programs ask one question after the other. They deal particles to two maps by the parity of their number in the
+stack, so that they are given one half set at a time: what they call odd and even are then two quarters, which are added
+up again. Only with a joint reference are they left to do it their way, as the reference method did.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from drgnalign.engine.refine import check_limit
+from drgnalign.errors import DrgnalignError, InputError, InputWarning
+from drgnalign.external.common import (
+    check_answer,
+    half_sets,
+    log_folder,
+    mass_of,
+    optics_value,
+    parse_arguments,
+    refined,
+    statistics_beside,
+    time_limit,
+    write_reference,
+)
+from drgnalign.external.images import STACK, stack_for
+from drgnalign.external.program import find_program, require_success, run
+from drgnalign.external.prompts import CLOSING, PROGRAMS, answers_to, formatted, probe
+from drgnalign.files import atomic_path
+from drgnalign.formats.mrc import read_volume
+from drgnalign.formats.par import read_par, write_par
+from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.particles import Particles
+
+# Settings that users may change although they follow from the data.
+ADJUSTABLE = ("outer_radius", "reconstruction_outer_radius")
+# Behind the seven whole numbers of a dump's head, the last of which counts the images, and what follows them.
+DUMP_HEAD, DUMP_COUNT = 60, slice(24, 28)
+# The programs keep the outer mask so far from the edge of the box, Å.
+EDGE = 20.0
+
+
+class FrealignX:
+    """FrealignX behind the interface of all engines; a part is a tar file of dumped arrays."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        known = {prompt.key: prompt for prompts in PROGRAMS.values() for prompt in prompts}
+        adjustable = {key for key, prompt in known.items() if prompt.default is not None} | set(ADJUSTABLE)
+        self.arguments = parse_arguments(settings.frealign_args, sorted(adjustable | {"time_limit"}))
+        self.settings = settings
+        self.mass_kda = mass_of(settings)
+        self.logs = log_folder(settings)
+        self._found: dict[str, Path] = {}
+
+    def check(self, particles: Particles) -> None:
+        self._facts(Chunk(particles, Path()), dark=False)
+        for program in PROGRAMS:
+            self._program(program)
+
+    def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
+        check_limit(limit, chunk.particles)
+        with _folder() as folder:
+            named, dark = stack_for(chunk, folder)
+            groups = half_sets(chunk.particles, self.settings.joint_reference)
+            facts = self._facts(chunk, dark) | {"high_limit": limit}
+            answers = [
+                self._refine_group(chunk, references, half, named.select(rows), facts, folder)
+                for half, rows in groups.items()
+            ]
+            result = refined(chunk.particles, list(groups.values()), answers)
+            if part is not None:
+                self._dump(replace(chunk, particles=result), named, dark, folder, part)
+        return result
+
+    def insert(self, chunk: Chunk, part: Path) -> None:
+        with _folder() as folder:
+            named, dark = stack_for(chunk, folder)
+            self._dump(chunk, named, dark, folder, part)
+
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
+        with _folder() as folder:
+            counts = _unpack(parts, folder)
+            first = next(folder.glob("half*_1.dat"))
+            box, pixel_size = _sampling(first)
+            for half in (1, 2):
+                # the program wants as many dumps of one map as of the other
+                for number in range(counts[half] + 1, max(counts.values()) + 1):
+                    _write_empty(first, folder / f"half{half}_{number}.dat")
+            radius = self._radius("reconstruction_outer_radius", 0.5 * box * pixel_size, box, pixel_size)
+            values = {
+                "half1": "half1.mrc",
+                "half2": "half2.mrc",
+                "filtered": "filtered.mrc",
+                "statistics": "statistics.txt",
+                "mass_kda": self.mass_kda,
+                "reconstruction_outer_radius": radius,
+                "odd_seed": "half1_.dat",
+                "even_seed": "half2_.dat",
+                "dumps": max(counts.values()),
+            }
+            self._run("merge3d", values, folder, prefix.name, particles=0)
+            halves = [self._read_map("merge3d", folder / f"half{half}.mrc", prefix.name) for half in (1, 2)]
+            statistics = (folder / "statistics.txt").read_bytes()
+        with atomic_path(statistics_beside(prefix)) as temporary:
+            temporary.write_bytes(statistics)
+        return halves[0], halves[1], pixel_size
+
+    def _refine_group(
+        self,
+        chunk: Chunk,
+        references: References,
+        half: int,
+        asked: Particles,
+        facts: Mapping[str, object],
+        folder: Path,
+    ) -> Particles:
+        """Refined particles of a half set; 0: of both, against one map."""
+        write_reference(chunk, references, half or None, folder / "reference.mrc")
+        write_par(asked, folder / "asked.par", "parx")
+        statistics = statistics_beside(references.prefix)
+        if statistics.exists():
+            (folder / "statistics.txt").write_bytes(statistics.read_bytes())
+        values = {
+            **facts,
+            "input_par": "asked.par",
+            "reference": "reference.mrc",
+            "statistics": "statistics.txt",
+            "use_statistics": statistics.exists(),
+            "matching_projections": "projections.mrc",
+            "output_par": "answered.par",
+            "output_changes": "changes.par",
+        }
+        name = f"{chunk.particles.path.stem}{f'_half{half}' if half else ''}"
+        log = self._run("refine3d", values, folder, name, len(asked))
+        if not (folder / "answered.par").is_file():
+            raise DrgnalignError(log, "refine3d wrote no parameters", "look at the log")
+        answer = read_par(folder / "answered.par", STACK)
+        check_answer("refine3d", asked, answer, log)
+        (folder / "answered.par").unlink()
+        return answer
+
+    def _dump(self, chunk: Chunk, named: Particles, dark: bool, folder: Path, part: Path) -> None:
+        """Write the dumped sums of each half set's reconstruction; `named` says where the images are."""
+        poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
+        particles = replace(chunk.particles, table=poses)
+        dumps: dict[int, list[Path]] = {1: [], 2: []}
+        for half, rows in half_sets(particles, self.settings.joint_reference).items():
+            write_par(particles.select(rows), folder / "asked.par", "parx")
+            files = [folder / f"dump{half}_{parity}.dat" for parity in ("odd", "even")]
+            values = {
+                **self._facts(chunk, dark),
+                "input_par": "asked.par",
+                "half1": "odd.mrc",
+                "half2": "even.mrc",
+                "filtered": "filtered.mrc",
+                "statistics": "dumped.txt",
+                "dump": True,
+                "dump_odd": files[0].name,
+                "dump_even": files[1].name,
+            }
+            name = f"{chunk.particles.path.stem}{f'_half{half}' if half else ''}"
+            log = self._run("reconstruct3d_stats", values, folder, name, len(rows))
+            for parity, file in enumerate(files, start=1):
+                if not file.is_file():
+                    raise DrgnalignError(log, f"reconstruct3d_stats wrote no {file.name}", "look at the log")
+                # with one reference for all, odd and even are the halves, as the reference method had it
+                dumps[half or parity].append(file)
+        _pack(dumps, part)
+
+    def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
+        """Answers that follow from the data."""
+        particles = chunk.particles
+        box, pixel_size = particles.box, particles.pixel_size
+        return {
+            "stack": STACK,
+            "first": 1,
+            "last": 0,
+            "pixel_size": pixel_size,
+            "voltage": optics_value(particles, "rlnVoltage"),
+            "cs": optics_value(particles, "rlnSphericalAberration"),
+            "amplitude_contrast": optics_value(particles, "rlnAmplitudeContrast"),
+            "mass_kda": self.mass_kda,
+            "outer_radius": self._radius("outer_radius", 0.5 * chunk.diameter, box, pixel_size),
+            "reconstruction_outer_radius": self._radius(
+                "reconstruction_outer_radius", 0.5 * box * pixel_size, box, pixel_size
+            ),
+            "invert": not dark,
+        }
+
+    def _radius(self, key: str, usual: float, box: int, pixel_size: float) -> float:
+        """An outer mask radius in Å, cut as the programs cut it."""
+        wanted = float(formatted(key, "real", self.arguments.get(key, usual)))
+        largest = 0.5 * box * pixel_size - EDGE
+        if wanted > largest and key in self.arguments:
+            message = (
+                f"{key} of {wanted:g} Å is cut to {largest:g} Å: FrealignX keeps {EDGE:g} Å from the edge of the box"
+            )
+            warnings.warn(message, InputWarning, stacklevel=2)
+        return min(wanted, largest)
+
+    def _run(self, program: str, values: Mapping[str, object], folder: Path, name: str, particles: int) -> Path:
+        """Run a program; the log if all went well."""
+        answers = answers_to(PROGRAMS[program], values, self.arguments)
+        log = self.logs / f"{name}_{program}.log"
+        path = self._program(program)
+        outcome = run(path, answers, log, folder, time_limit(self.arguments, particles))
+        require_success(path, outcome, CLOSING[program])
+        return log
+
+    def _program(self, name: str) -> Path:
+        """Where a program is, after it has shown that it asks the questions we know."""
+        if name not in self._found:
+            path = find_program(name, self.settings.frealign_dir)
+            with _folder() as folder:
+                probe(path, name, folder)
+            self._found[name] = path
+        return self._found[name]
+
+    def _read_map(self, program: str, path: Path, name: str) -> FloatVolume:
+        log = self.logs / f"{name}_{program}.log"
+        if not path.is_file():
+            raise DrgnalignError(log, f"{program} wrote no map", "look at the log")
+        volume = read_volume(path)[0]
+        if not volume.std() > 0:
+            raise DrgnalignError(log, f"{program} wrote an empty map", "look at the log")
+        return volume
+
+
+def _pack(dumps: Mapping[int, Sequence[Path]], part: Path) -> None:
+    with atomic_path(part) as temporary, tarfile.open(temporary, "w") as archive:
+        for half, files in dumps.items():
+            for number, file in enumerate(files, start=1):
+                archive.add(file, f"half{half}_{number}.dat")
+
+
+def _unpack(parts: Sequence[Path], folder: Path) -> dict[int, int]:
+    """Extract and renumber the dumps of all parts; how many there are for each half."""
+    counts = {1: 0, 2: 0}
+    for part in sorted(parts):
+        try:
+            with tarfile.open(part) as archive:
+                for member in archive.getmembers():
+                    half = int(member.name[4])
+                    counts[half] += 1
+                    member.name = f"half{half}_{counts[half]}.dat"
+                    archive.extract(member, folder, filter="data")
+        except (tarfile.TarError, ValueError, KeyError) as error:
+            raise InputError(part, f"is no part of a FrealignX reconstruction ({error})", "make it again") from error
+    return counts
+
+
+def _sampling(dump: Path) -> tuple[int, float]:
+    """Box and pixel size in Å of a dump."""
+    head = dump.open("rb").read(DUMP_HEAD)
+    return int(np.frombuffer(head[12:16], "<i4")[0]), float(np.frombuffer(head[32:36], "<f4")[0])
+
+
+def _write_empty(dump: Path, path: Path) -> None:
+    """A dump of no images, of the shape of another."""
+    head = bytearray(dump.open("rb").read(DUMP_HEAD))
+    head[DUMP_COUNT] = bytes(4)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(dump.stat().st_size)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder in the working directory, where there is room for stacks and dumps."""
+    with TemporaryDirectory(prefix=".frealign_", dir=".") as name:
+        yield Path(name).resolve()

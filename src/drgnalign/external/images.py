@@ -1,0 +1,61 @@
+"""The one stack that a Frealign program reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from drgnalign.formats.mrc import ImageSource, StackWriter, find_stack, read_header
+from drgnalign.interface import Chunk
+from drgnalign.particles import Particles
+
+# Bytes, 16-bit integers and floats are read by all versions.
+MODES = ("i1", "i2", "f4")
+STACK = "stack.mrcs"
+BATCH_PIXELS = 2**24
+
+
+def stack_for(chunk: Chunk, folder: Path) -> tuple[Particles, bool]:
+    """Put the stack of a chunk's images into a folder, as `STACK`.
+
+    A link, where the images are in one stack that the programs can read; else their images, white, in the order of the
+    rows. The caller removes the folder.
+
+    Parameters
+    ----------
+    chunk : Chunk
+    folder : Path
+
+    Returns
+    -------
+    particles : Particles
+        Named after their place in `STACK`.
+    dark : bool
+        Whether protein is dark in it, as the programs want it.
+    """
+    particles = chunk.particles
+    numbers, names = particles.image_locations()
+    contrasts = set(particles.optics["drgnContrast"].to_numpy()[particles.optics_rows()])
+    target = folder / STACK
+    source = find_stack(names[0], chunk.images)
+    if len(set(names)) == 1 and len(contrasts) == 1 and _readable(source) and len(set(numbers)) == len(numbers):
+        target.symlink_to(source.resolve())
+        return _named(particles, numbers), contrasts == {"dark"}
+    images = ImageSource(particles, chunk.images)
+    with StackWriter(target, len(particles), particles.box, particles.pixel_size) as stack:
+        batches = -(-len(particles) * particles.box**2 // BATCH_PIXELS)
+        for rows in np.array_split(np.arange(len(particles)), batches):
+            stack.append(images.read(rows))
+    return _named(particles, np.arange(1, len(particles) + 1)), False
+
+
+def _readable(path: Path) -> bool:
+    dtype = read_header(path).dtype
+    return dtype.str[1:] in MODES and dtype.newbyteorder("=") == dtype
+
+
+def _named(particles: Particles, numbers: np.ndarray) -> Particles:
+    names = [f"{number:06d}@{STACK}" for number in numbers.tolist()]
+    return replace(particles, table=particles.table.assign(rlnImageName=names))

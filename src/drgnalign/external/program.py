@@ -1,0 +1,148 @@
+"""Running a program that says little of its faults: everything that can be checked from outside is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drgnalign.errors import DrgnalignError, InputError
+
+LINES_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended.
+
+    Parameters
+    ----------
+    status : int
+        Exit status; negative: the signal that ended it.
+    log : Path
+        All that it printed.
+    text : str
+        The same as text.
+    """
+
+    status: int
+    log: Path
+    text: str
+
+
+def find_program(name: str, folder: Path | None) -> Path:
+    """Where a program is.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path or None
+        Where to look; the PATH without it.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        It is not there, or cannot be executed.
+    """
+    remedy = "give the folder of your Frealign programs with --frealign_dir (docs/frealign.md)"
+    found = shutil.which(name) if folder is None else folder / name
+    if found is None or not Path(found).is_file():
+        raise InputError(
+            None if folder is None else folder,
+            f"has no program {name}" if folder else f"the program {name} is not on the PATH",
+            remedy,
+        )
+    if not os.access(found, os.X_OK):
+        raise InputError(found, "cannot be executed", f"make it executable: chmod +x {found}")
+    return Path(found).resolve()
+
+
+def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds: float) -> Outcome:
+    """Run a program with answers on its standard input, one a line.
+
+    Its output is line-buffered (``stdbuf``), so that what it says before an ``abort()`` is not lost.
+
+    Parameters
+    ----------
+    program : Path
+    answers : sequence of str
+    log : Path
+        Gets what it prints, on both channels, as it comes.
+    folder : Path
+        Where it is started.
+    seconds : float
+        Time after which it and its children are killed.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    DrgnalignError
+        It cannot be started, or took too long.
+    """
+    stdbuf = shutil.which("stdbuf")
+    command = [*([stdbuf, "-oL"] if stdbuf else []), str(program)]
+    with log.open("w", encoding="utf-8", errors="replace") as output:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DrgnalignError(
+                program, f"cannot be started ({error.strerror})", "is it built for this machine?"
+            ) from error
+        try:
+            process.communicate("".join(f"{answer}\n" for answer in answers), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            problem = f"{program.name} had not ended after {seconds:.0f} s, and was killed; it said last:{_tail(log)}"
+            remedy = "look at the log; if the machine is slow give --frealign_args time_limit=SECONDS"
+            raise DrgnalignError(log, problem, remedy) from None
+    return Outcome(process.returncode, log, log.read_text(encoding="utf-8", errors="replace"))
+
+
+def require_success(program: Path, outcome: Outcome, closing: str) -> None:
+    """Check exit status and closing line.
+
+    Parameters
+    ----------
+    program : Path
+    outcome : Outcome
+    closing : str
+        A line that the program prints at the very end of a good run.
+
+    Raises
+    ------
+    DrgnalignError
+        The status is not 0, or the line is missing.
+    """
+    lines = [line.strip() for line in outcome.text.splitlines() if line.strip()]
+    if outcome.status == 0 and closing in lines[-3:]:
+        return
+    ended = f"was ended by signal {-outcome.status}" if outcome.status < 0 else f"ended with status {outcome.status}"
+    missing = "" if closing in lines[-3:] else f" without its closing line '{closing}'"
+    remedy = "look at the log; it holds all that the program said"
+    raise DrgnalignError(outcome.log, f"{program.name} {ended}{missing}; it said last:{_tail(outcome.log)}", remedy)
+
+
+def _tail(log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return "".join(f"\n    {line.strip()}" for line in lines[-LINES_SHOWN:]) or " nothing"

@@ -1,0 +1,238 @@
+"""What a particle set holds, and what looks wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
+from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
+from drgnalign.particles import ANGLES, DEFOCUS, NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, FloatArray, Particles
+
+# Half sets are unbalanced where the smaller has less than this share, by more than chance: three standard deviations.
+SMALLER_HALF = 0.45
+# Up to this share of rows with another row's pose is nothing special: searches on a grid find some poses twice.
+FEW_IDENTICAL = 0.01
+DEFOCUS_RANGE = (1_000.0, 100_000.0)  # Å
+ASTIGMATISM_LIMIT = 0.2  # |U - V| over their mean
+LIMITS = {
+    "rlnVoltage": ("voltage", " kV", 80.0, 400.0),
+    "rlnAmplitudeContrast": ("amplitude contrast", "", 0.0, 0.2),
+    "rlnImagePixelSize": ("pixel size", " Å", *PIXEL_SIZE_RANGE),
+}
+OPTICS_FACTS = {
+    "rlnImageSize": "boxes_px",
+    "rlnImagePixelSize": "pixel_sizes_angstrom",
+    "rlnVoltage": "voltages_kv",
+    "rlnSphericalAberration": "cs_mm",
+    "rlnAmplitudeContrast": "amplitude_contrasts",
+    "drgnContrast": "protein_in_images",
+}
+POSE_RANGES = {
+    **dict(zip(ANGLES, ("rot", "tilt", "psi"), strict=True)),
+    **dict(zip((*ORIGINS, *PIXEL_ORIGINS), ("origin x", "origin y") * 2, strict=True)),
+}
+CTF_RANGES = {"rlnDefocusU": "defocus U", "rlnDefocusV": "defocus V", "rlnPhaseShift": "phase shift"}
+OPTIONS = {
+    "rlnImagePixelSize": "--pixel-size",
+    "rlnVoltage": "--voltage",
+    "rlnSphericalAberration": "--cs",
+    "rlnAmplitudeContrast": "--amplitude-contrast",
+}
+
+
+def inspect_named(report: Report, particles: Particles, root: Path) -> None:
+    """Report on particles of a file that names its stacks."""
+    inspect_particles(report, particles, root)
+    report.extend(pose_findings(particles.table))
+    report.extend(_duplicate_findings(particles))
+    report.extend(_gap_findings(particles, has_split=any(name.endswith("/split") for name in report.columns)))
+
+
+def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
+    """Report on particles, whether or not the file has orientations and names its stacks."""
+    table, optics, facts = particles.table, particles.optics, report.facts
+    report.rows = len(particles)
+    facts["optics_groups"] = len(optics)
+    for label, fact in OPTICS_FACTS.items():
+        if label in optics:
+            facts[fact] = [short(value) for value in sorted(optics[label].dropna().unique())]
+    inspect_stacks(report, particles, root)
+    if "rlnMicrographName" in table:
+        facts["micrographs"] = int(table["rlnMicrographName"].nunique())
+    for label, fact in (("rlnRandomSubset", "half_sets"), ("rlnClassNumber", "classes")):
+        if label in table:
+            facts[fact] = counts(table[label])
+    report.extend(_number_findings(particles))
+    report.extend(_optics_findings(optics))
+    facts["ranges"] = ranges(table, POSE_RANGES)
+    _inspect_shifts(report, particles)
+    facts["ranges"] |= ranges(table, CTF_RANGES)
+    if set(DEFOCUS) <= set(table):
+        u, v = numbers(table, "rlnDefocusU"), numbers(table, "rlnDefocusV")
+        facts["ranges"]["astigmatism"] = value_range(np.abs(u - v), "Å")
+        known = np.isfinite(u) & np.isfinite(v)
+        report.extend(_defocus_findings(u[known], v[known]))
+        report.extend(_phase_findings(numbers(table, "rlnPhaseShift")))
+    else:
+        report.add("note", "it has no CTF values")
+    if "rlnRandomSubset" in table:
+        report.extend(_half_set_findings(table["rlnRandomSubset"]))
+
+
+def _number_findings(particles: Particles) -> Findings:
+    for frame, labels, what in (
+        (particles.table, [*NUMERIC, *PIXEL_ORIGINS], "rows"),
+        (particles.optics, NUMERIC_OPTICS, "optics groups"),
+    ):
+        for label in (label for label in labels if label in frame):
+            bad = ~np.isfinite(numbers(frame, label))
+            if bad.any():
+                first = f"the first is number {bad.argmax() + 1}"
+                yield "error", f"{label} is NaN or infinite in {bad.sum():,} {what}; {first}: correct or remove them"
+
+
+def _optics_findings(optics: pd.DataFrame) -> Findings:
+    for label, (name, unit, low, high) in LIMITS.items():
+        values = numbers(optics, label)
+        odd = values[np.isfinite(values) & ~((values >= low) & (values <= high))]
+        if len(odd):
+            what = f"the {name} is {odd[0]:g}{unit}, outside {low:g} to {high:g}{unit}"
+            yield "warning", f"{what}, in {len(odd)} of {len(values)} optics groups: check value and unit"
+    for label, name, unit in (("rlnImageSize", "box", "px"), ("rlnImagePixelSize", "pixel size", "Å")):
+        least, most = (extreme(numbers(optics, label)) for extreme in (np.min, np.max))
+        if not np.isclose(least, most, rtol=1e-6, equal_nan=True):
+            what = f"the {name} differs between optics groups ({least:g} to {most:g} {unit})"
+            yield "warning", f"{what}: drgnalign needs one, so rescale the images"
+
+
+def _defocus_findings(u: FloatArray, v: FloatArray) -> Findings:
+    low, high = np.minimum(u, v), np.maximum(u, v)
+    if not (low.any() or high.any()):
+        if len(u):
+            yield "warning", "all defoci are 0: the CTF was not estimated; estimate it"
+        return
+    negative = low < 0
+    if negative.any():
+        what = f"{rows_of(negative)} have a negative defocus (down to {low.min():.6g} Å)"
+        yield "warning", f"{what}: overfocus, or the wrong sign; underfocus is positive"
+    outside = (high > DEFOCUS_RANGE[1]) | (low < DEFOCUS_RANGE[0]) & ~negative
+    size = np.median(np.abs(u))
+    if size < 10:
+        yield "warning", f"the median defocus is {size:.3g} Å: it seems to be in µm; multiply by 10,000"
+    elif outside.any():
+        what = f"{rows_of(outside)} have a defocus outside 1,000 to 100,000 Å ({low.min():,.0f} to {high.max():,.0f})"
+        yield "warning", f"{what}: check the unit, or remove the particles"
+    difference, mean = high - low, np.abs(high + low) / 2
+    astigmatic = difference > ASTIGMATISM_LIMIT * mean
+    if astigmatic.any():
+        worst = np.where(astigmatic, difference, 0).argmax()
+        what = f"{rows_of(astigmatic)} have an astigmatism of more than {100 * ASTIGMATISM_LIMIT:g} % of the defocus"
+        example = f"the largest is {difference[worst]:,.0f} Å at {mean[worst]:,.0f} Å"
+        yield "warning", f"{what}; {example}: such CTF fits have often failed"
+
+
+def _phase_findings(degrees: FloatArray) -> Findings:
+    degrees = degrees[np.isfinite(degrees)]
+    if len(degrees) and np.all((degrees > 0) & (degrees < np.pi)):
+        what = f"all phase shifts are between {degrees.min():.3g} and {degrees.max():.3g}°"
+        yield "warning", f"{what}: they seem to be radians; a phase plate gives tens of degrees"
+    beyond = np.abs(degrees) > 360
+    if beyond.any():
+        what = f"{rows_of(beyond)} have a phase shift beyond 360° (up to {np.abs(degrees).max():,.0f}°)"
+        yield "warning", f"{what}: degrees were written where radians belong (PSHIFT of FrealignX, cryoSPARC)"
+
+
+def pose_findings(table: pd.DataFrame) -> Findings:
+    """What looks wrong with orientations, and poses that rows share."""
+    if not set(ANGLES) <= set(table):
+        yield "note", "it has no orientations: refine the particles in 3-D before heterogeneous refinement"
+        return
+    if not table[ANGLES].to_numpy(np.float64).any():
+        yield "warning", f"all {len(table):,} orientations are zero: the particles were not aligned; refine them first"
+        return
+    pose = table[[label for label in POSE_RANGES if label in table]]
+    pose = pose[np.isfinite(pose.to_numpy(np.float64)).all(axis=1)]
+    same = pose.duplicated(keep=False).to_numpy()
+    if same.any():
+        most = pose[same].value_counts()
+        rot, tilt, psi = most.index[0][:3]
+        what = f"{rows_of(same)} have exactly the pose of another row"
+        example = f"the most frequent, rot {rot:g}°, tilt {tilt:g}°, psi {psi:g}°, is that of {most.iloc[0]:,} rows"
+        remedy = "expected of a coarse search on a grid; otherwise look for copied or unaligned particles"
+        yield "note" if same.mean() <= FEW_IDENTICAL else "warning", f"{what}; {example}: {remedy}"
+
+
+def _inspect_shifts(report: Report, particles: Particles) -> None:
+    """Compare shifts with the box, in Å, or in px where the file has them so and no pixel size."""
+    table, optics = particles.table, particles.optics
+    labels = next((labels for labels in (ORIGINS, PIXEL_ORIGINS) if set(labels) <= set(table)), None)
+    if labels is None:
+        return
+    in_pixels = labels == PIXEL_ORIGINS
+    origins = np.column_stack([numbers(table, label) for label in labels])
+    groups = particles.optics_rows()
+    box = numbers(optics, "rlnImageSize")[groups]
+    header_boxes = report.facts.get("header_boxes_px", [])
+    if "rlnImageSize" not in optics and len(header_boxes) == 1:
+        box[:] = header_boxes[0]
+    pixel_size = np.ones(len(table)) if in_pixels else numbers(optics, "rlnImagePixelSize")[groups]
+    if not in_pixels and (pixel_size > 0).all():
+        report.facts["ranges"]["shift length"] = value_range(np.hypot(*origins.T) / pixel_size, "px")
+    half_box = np.where(pixel_size > 0, box * pixel_size / 2, np.nan)
+    report.extend(shift_findings(origins, half_box, "px" if in_pixels else "Å"))
+
+
+def shift_findings(origins: FloatArray, half_box: FloatArray, unit: str) -> Findings:
+    """Origins (N, 2) beyond half boxes (N,; NaN where not known), both in one unit."""
+    largest = np.abs(origins).max(axis=1)
+    beyond = largest > half_box
+    if beyond.any():
+        row = np.where(beyond, largest, 0).argmax()
+        worst = f"the largest is {largest[row]:.6g} {unit}, half the box is {half_box[row]:.6g} {unit}"
+        what = f"{rows_of(beyond)} are shifted by more than half the box ({worst})"
+        yield "warning", f"{what}: check the unit of the shifts, Å or px, or remove the particles"
+
+
+def _duplicate_findings(particles: Particles) -> Findings:
+    images = pd.DataFrame(dict(zip(("number", "stack"), particles.image_locations(), strict=True)))
+    same = images.duplicated(keep=False).to_numpy()
+    if not same.any():
+        return
+    repeated = images[same]
+    what = f"{rows_of(same)} have the image of another row ({len(repeated.drop_duplicates()):,} images)"
+    if "rlnRandomSubset" in particles.table:
+        halves = particles.table["rlnRandomSubset"][same].groupby([repeated["stack"], repeated["number"]]).nunique()
+        if (halves > 1).any():
+            what += f", {(halves > 1).sum():,} of them in both half sets, which are then not independent"
+    yield "warning", f"{what}: meant after symmetry expansion; otherwise remove the copies"
+
+
+def _half_set_findings(subset: pd.Series) -> Findings:
+    sizes = subset.value_counts()
+    odd = [value for value in sizes.index if value not in (1, 2)]
+    if odd:
+        what = f"rlnRandomSubset is {odd[0]:g} in {sizes[odd[0]]:,} rows"
+        yield "warning", f"{what}: half sets are 1 and 2; correct the column or remove it"
+    if len(sizes) == 1:
+        what = f"all particles are in half set {sizes.index[0]:g}"
+        yield "warning", f"{what}: no FSC can be made; give both half sets, or remove the column"
+        return
+    one, two = (int(sizes.get(half, 0)) for half in (1, 2))
+    total = one + two
+    if min(one, two) < SMALLER_HALF * total and abs(one - two) > 3 * np.sqrt(total):
+        what = f"the half sets are unbalanced: {one:,} and {two:,} particles"
+        yield "warning", f"{what}; was one of them filtered?"
+
+
+def _gap_findings(particles: Particles, has_split: bool) -> Findings:
+    """What the file does not hold; of a split that is none cryoSPARC's reader tells more."""
+    if "rlnRandomSubset" not in particles.table and set(ANGLES) <= set(particles.table) and not has_split:
+        what = "it has no half sets: drgnalign deals them by chance, and if the poses were refined together"
+        yield "note", f"{what}, the first FSC is not one of independent halves"
+    missing = [label for label in OPTIONS if label not in particles.optics]
+    if missing:
+        options = ", ".join(OPTIONS[label] for label in missing)
+        yield "note", f"it has no {', '.join(missing)}: give {options} where needed"

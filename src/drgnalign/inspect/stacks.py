@@ -1,0 +1,163 @@
+"""MRC files, and the stacks that particles name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from mrcfile.dtypes import HEADER_DTYPE
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import StackHeader, find_stack, read_header
+from drgnalign.inspect.report import Findings, Report, numbers, rows_of, short, spread, value_range
+from drgnalign.particles import NO_STACK, Particles
+
+MAX_HEADERS = 100
+SAMPLE_IMAGES = 16
+SAMPLE_PIXELS = 2**20  # of each
+PIXEL_SIZE_RANGE = (0.1, 50.0)  # Å; no images of particles are finer or coarser
+CANNOT_BE = "cannot be meant: give --pixel-size wherever it would be used"
+# Relative difference of two pixel sizes that are meant to be the same.
+SAME_PIXEL_SIZE = 1e-3
+# Many programs write this into a header where they know none.
+UNSET_PIXEL_SIZE = 1.0
+
+
+def inspect_mrc(report: Report, path: Path, images: Path | None) -> None:
+    """Report on a stack or volume."""
+    report.kind = "MRC file"
+    header = read_header(path)
+    both = [np.fromfile(path, HEADER_DTYPE.newbyteorder(order), 1)[0] for order in "<>"]
+    raw = both[0] if both[0]["nx"] == header.shape[2] else both[1]
+    is_stack = _is_stack(header, raw)
+    report.kind = ("MRC image" if header.shape[0] == 1 else "MRC stack") if is_stack else "MRC volume"
+    sections, rows, columns = header.shape
+    report.rows = sections if is_stack else None
+    report.facts["size_px"] = f"{columns} × {rows} × {sections}"
+    if header.pixel_size is not None:
+        report.facts["pixel_sizes_angstrom"] = [short(header.pixel_size)]
+    report.facts["values"] = f"{header.dtype.name}, {'big' if header.dtype.str[0] == '>' else 'little'}-endian"
+    report.extend(_header_findings(header, raw, is_stack))
+    _inspect_sample(report, header)
+
+
+def _is_stack(header: StackHeader, raw: np.void) -> bool:
+    """Names decide, then the shape; a cube is a stack if its header says that each section is one."""
+    suffix = header.path.suffix.lower()
+    if suffix != ".mrc":
+        return suffix != ".map"
+    sections, rows, columns = header.shape
+    if sections == rows == columns:
+        return bool(raw["ispg"] == 0 and raw["mz"] == 1)
+    return rows == columns or bool(raw["ispg"] == 0)
+
+
+def _header_findings(header: StackHeader, raw: np.void, is_stack: bool) -> Findings:
+    sections, rows, columns = header.shape
+    width, height = header.pixel_size, float(raw["cella"]["y"]) / max(int(raw["my"]), 1)
+    if not raw["machst"].any():
+        yield "note", "its machine stamp is zero, as some programs leave it: mrcfile opens it with permissive=True"
+    if width is None:
+        remedy = "give --pixel-size where it is needed" if is_stack else "write it into the header"
+        yield "note" if is_stack else "warning", f"its header has no voxel size: {remedy}"
+    elif not PIXEL_SIZE_RANGE[0] <= width <= PIXEL_SIZE_RANGE[1]:
+        yield "warning", f"the pixel size in its header, {width:.6g} Å, {CANNOT_BE}"
+    elif width == UNSET_PIXEL_SIZE:
+        yield "note", "the pixel size in its header is exactly 1 Å, which many programs write where they know none"
+    if width is not None and not np.isclose(width, height, rtol=SAME_PIXEL_SIZE):
+        yield "warning", f"its header has pixels of {width:.6g} × {height:.6g} Å: pixels have to be square"
+    if is_stack and raw["ispg"] == 1 and sections > 1:
+        yield "note", f"its header calls it a volume (space group 1); it is taken as {sections} images"
+    if is_stack and sections > 1 and rows != columns:
+        yield "warning", f"its images are {columns} × {rows} px: images of particles have to be square"
+    if not is_stack and not sections == rows == columns:
+        yield "warning", f"the volume is not a cube ({columns} × {rows} × {sections}): pad or cut it to one"
+
+
+def _inspect_sample(report: Report, header: StackHeader) -> None:
+    stored = header.map()
+    chosen = spread(len(stored), SAMPLE_IMAGES)
+    bad = np.array([not np.isfinite(stored[number]).all() for number in chosen])
+    step = -(-stored[0].size // SAMPLE_PIXELS)
+    values = np.concatenate([stored[number].ravel()[::step] for number in chosen])
+    report.facts["sections_looked_at"] = len(chosen)
+    report.facts["ranges"] = {"grey value": value_range(values, "")}
+    if bad.any():
+        what = f"{bad.sum()} of {len(chosen)} sections looked at hold NaN or infinite values"
+        first = f"the first is number {chosen[bad.argmax()] + 1}"
+        report.add("error", f"{what}; {first}: make the file again, or leave such images out")
+
+
+def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:
+    """Compare particles with the headers of at most `MAX_HEADERS` of the stacks that are there."""
+    images, names = particles.image_locations()
+    codes, stacks = pd.factorize(names)
+    if NO_STACK in stacks:
+        return
+    paths = [find_stack(str(name), root) for name in stacks]
+    there = [code for code, path in enumerate(paths) if path.is_file()]
+    chosen = [there[i] for i in spread(len(there), MAX_HEADERS)]
+    headers: dict[int, StackHeader] = {}
+    broken: list[InputError] = []
+    for code in chosen:
+        try:
+            headers[code] = read_header(paths[code])
+        except InputError as error:
+            broken.append(error)
+    report.facts["stacks"] = {"named": len(paths), "found": len(there), "headers read": len(chosen)}
+    if len(there) < len(paths):
+        missing = next(path for path in paths if not path.is_file())
+        what = f"{len(paths) - len(there)} of {len(paths)} stacks cannot be found, such as {missing}"
+        remedy = f"give the folder that the image names are relative to with --images (now {root.resolve()})"
+        report.add("warning" if there else "note", f"{what}: {remedy}")
+    if broken:
+        first = f"{broken[0].file} {broken[0].problem}"
+        report.add("error", f"{len(broken)} of {len(chosen)} stacks cannot be read: {first}; copy or write it again")
+    if headers:
+        table = pd.DataFrame({"image": images, "stack": codes})
+        report.extend(_end_findings(table, headers))
+        first_rows = table.drop_duplicates("stack").index[list(headers)]
+        optics = particles.optics.iloc[particles.optics_rows()[first_rows]]
+        _compare_sizes(report, list(headers.values()), optics)
+
+
+def _end_findings(table: pd.DataFrame, headers: dict[int, StackHeader]) -> Findings:
+    lengths = table["stack"].map({code: header.shape[0] for code, header in headers.items()})
+    beyond = (table["image"] > lengths).to_numpy()
+    if beyond.any():
+        row = beyond.argmax()
+        header = headers[table["stack"][row]]
+        example = f"row {row + 1} names image {table['image'][row]} of {header.path}, which holds {header.shape[0]}"
+        what = f"{rows_of(beyond)} name images beyond the end of their stack: {example}"
+        yield "error", f"{what}; give the stack that the particles come from"
+
+
+def _compare_sizes(report: Report, headers: list[StackHeader], optics: pd.DataFrame) -> None:
+    """Box and pixel size of headers beside those of the optics groups (one row a header)."""
+    boxes = np.array([header.shape[2] for header in headers])
+    sizes = np.array([header.pixel_size or 0.0 for header in headers])
+    report.facts["header_boxes_px"] = sorted(set(boxes.tolist()))
+    if sizes.any():
+        report.facts["header_pixel_sizes_angstrom"] = sorted({short(size) for size in sizes[sizes != 0]})
+    box, pixel_size = numbers(optics, "rlnImageSize"), numbers(optics, "rlnImagePixelSize")
+    same = np.isclose(sizes, pixel_size, rtol=SAME_PIXEL_SIZE, atol=0)
+    unset = ~same & np.isin(sizes, (0, UNSET_PIXEL_SIZE))
+    if unset.any():
+        what = f"the headers of {unset.sum()} of {len(headers)} stacks have no pixel size (0 or exactly 1 Å)"
+        report.add("note", f"{what}: only the particle file's can be used")
+    impossible = ~unset & ~((sizes >= PIXEL_SIZE_RANGE[0]) & (sizes <= PIXEL_SIZE_RANGE[1]))
+    if impossible.any():
+        first = impossible.argmax()
+        where = f"the header of {headers[first].path}, {sizes[first]:.6g} Å"
+        report.add("warning", f"the pixel size in {where}, {CANNOT_BE}")
+    right = "find out which is right before anything is measured in Å"
+    for name, unit, given, found, differs, remedy in (
+        ("pixel size", "Å", pixel_size, sizes, ~(same | unset | impossible), right),
+        ("box", "px", box, boxes, boxes != box, "give the stacks that belong to the file"),
+    ):
+        differs &= np.isfinite(given)
+        if differs.any():
+            i = differs.argmax()
+            what = f"{given[i]:.6g} {unit} here, {found[i]:.6g} {unit} in the header of {headers[i].path}"
+            report.add("warning", f"the {name} is {what} ({differs.sum()} of {len(headers)} stacks): {remedy}")

@@ -1,0 +1,117 @@
+"""The interface of refinement engines.
+
+A chunk of a cluster, its references and settings go in; refined particles and the parts of a reconstruction come
+out, in the project's conventions. Parts of all chunks make the two half maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.particles import Particles
+
+FloatVolume = NDArray[np.float32]
+# A particle is taken to fill this much of its box unless a diameter is given.
+USUAL_FILL = 0.85
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some particles of one cluster and what is needed to read them.
+
+    Attributes
+    ----------
+    particles : Particles
+    images : Path
+        Folder that image names are relative to.
+    noise : Path or None
+        Noise spectrum; without it, it is estimated from the chunk's images.
+    mask_diameter : float or None
+        Å; 85 % of the box without it.
+    """
+
+    particles: Particles
+    images: Path
+    noise: Path | None = None
+    mask_diameter: float | None = None
+
+    @property
+    def diameter(self) -> float:
+        """Diameter of the particle in Å."""
+        return self.mask_diameter or USUAL_FILL * self.particles.box * self.particles.pixel_size
+
+
+@dataclass(frozen=True)
+class References:
+    """What a cluster is refined against.
+
+    Attributes
+    ----------
+    half1, half2 : Path
+        Unfiltered maps for half sets 1 and 2.
+    mask : Path or None
+        Soft mask; made from the maps without it.
+    """
+
+    half1: Path
+    half2: Path
+    mask: Path | None = None
+
+    @property
+    def prefix(self) -> Path:
+        """What the names of the half maps and of what an engine wrote beside them begin with."""
+        return self.half1.with_name(self.half1.name.removesuffix("_half1.mrc"))
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is told once.
+
+    Attributes
+    ----------
+    joint_reference : bool
+        Align both half sets to one map.
+    mass_kda : float or None
+        Mass of the particle; Frealign needs it.
+    frealign_dir : Path or None
+        Folder of the user's Frealign programs; without it they are on the PATH.
+    frealign_args : str
+        Further settings of these, ``key=value,…``.
+    logs : Path or None
+        Folder that gets what they print; without it it is kept nowhere but in error messages.
+    """
+
+    joint_reference: bool = False
+    mass_kda: float | None = None
+    frealign_dir: Path | None = None
+    frealign_args: str = ""
+    logs: Path | None = None
+
+
+class Engine(Protocol):
+    """What every engine does with the chunks of a cluster."""
+
+    settings: EngineSettings
+
+    def check(self, particles: Particles) -> None:
+        """Refuse what the engine cannot do with the particles, before anything is begun."""
+
+    def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
+        """Refine poses locally up to `limit` Å; if `part` is given, write there the chunk's part of a
+        reconstruction at the refined poses."""
+
+    def insert(self, chunk: Chunk, part: Path) -> None:
+        """Write the chunk's part of a reconstruction at the present poses."""
+
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
+        """Unfiltered half maps (N, N, N) of all parts of a cluster, and their pixel size in Å.
+
+        What the engine needs besides the half maps ``PREFIX_half1.mrc`` and ``PREFIX_half2.mrc`` to refine against
+        them later goes into files ``PREFIX_statistics…`` beside them.
+        """
