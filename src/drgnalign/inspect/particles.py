@@ -9,7 +9,17 @@ import pandas as pd
 
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
-from drgnalign.particles import ANGLES, DEFOCUS, NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, FloatArray, Particles
+from drgnalign.particles import (
+    ANGLES,
+    DEFOCUS,
+    NUMERIC,
+    NUMERIC_OPTICS,
+    OPTICS_OPTIONS,
+    ORIGINS,
+    PIXEL_ORIGINS,
+    FloatArray,
+    Particles,
+)
 
 # Half sets are unbalanced where the smaller has less than this share, by more than chance: three standard deviations.
 SMALLER_HALF = 0.45
@@ -35,12 +45,6 @@ POSE_RANGES = {
     **dict(zip((*ORIGINS, *PIXEL_ORIGINS), ("origin x", "origin y") * 2, strict=True)),
 }
 CTF_RANGES = {"rlnDefocusU": "defocus U", "rlnDefocusV": "defocus V", "rlnPhaseShift": "phase shift"}
-OPTIONS = {
-    "rlnImagePixelSize": "--pixel-size",
-    "rlnVoltage": "--voltage",
-    "rlnSphericalAberration": "--cs",
-    "rlnAmplitudeContrast": "--amplitude-contrast",
-}
 
 
 def inspect_named(report: Report, particles: Particles, root: Path) -> None:
@@ -232,7 +236,9 @@ def _gap_findings(particles: Particles, has_split: bool) -> Findings:
     if "rlnRandomSubset" not in particles.table and set(ANGLES) <= set(particles.table) and not has_split:
         what = "it has no half sets: drgnalign deals them by chance, and if the poses were refined together"
         yield "note", f"{what}, the first FSC is not one of independent halves"
-    missing = [label for label in OPTIONS if label not in particles.optics]
+    # the box comes from the stacks
+    needed = [label for label in OPTICS_OPTIONS if label != "rlnImageSize"]
+    missing = [label for label in needed if label not in particles.optics]
     if missing:
-        options = ", ".join(OPTIONS[label] for label in missing)
+        options = ", ".join(OPTICS_OPTIONS[label] for label in missing)
         yield "note", f"it has no {', '.join(missing)}: give {options} where needed"
