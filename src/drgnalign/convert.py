@@ -15,7 +15,7 @@ from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
-from drgnalign.particles import DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles
+from drgnalign.particles import DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names
 
 # Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
 UNSET_PIXEL_SIZE = 1.0
@@ -108,7 +108,7 @@ def in_stack(particles: Particles, stack: Path) -> Particles:
         if images != len(particles):
             problem = f"holds {images} images, {particles.path} has {len(particles)} rows"
             raise InputError(stack, problem, "give a stack of these images in the order of the rows")
-    table = particles.table.assign(rlnImageName=[f"{number:06d}@{stack}" for number in numbers.tolist()])
+    table = particles.table.assign(rlnImageName=image_names(numbers, str(stack)))
     return replace(particles, table=table)
 
 

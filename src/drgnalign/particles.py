@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,6 @@ ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 # RELION 3.0's, in px: only where the pixel size is not known.
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
-IMAGE_NAME = re.compile(r"0*[1-9]\d{0,17}@.+")
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
@@ -72,6 +71,62 @@ def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | No
             option = OPTICS_OPTIONS[label].split()[0]
             problem = f"{label} is {odd.iloc[0]:g} in the file, but {option} says {value:g}"
             raise InputError(path, problem, f"leave {option} out, or correct the file")
+
+
+def image_names(numbers: ArrayLike, stack: str) -> list[str]:
+    """Names of images in one stack.
+
+    Parameters
+    ----------
+    numbers : (N,) array_like of int
+        From 1.
+    stack : str
+
+    Returns
+    -------
+    list of str
+        ``NNNNNN@stack``, all with the same number of digits.
+    """
+    # as rows of text of one width, which is ten times as fast as a loop over the images
+    left = np.asarray(numbers, np.int64)
+    digits = max(6, len(str(left.max(initial=0))))
+    ending = f"@{stack}\0".encode()
+    rows = np.empty((len(left), digits + len(ending)), np.uint8)
+    rows[:, digits:] = np.frombuffer(ending, np.uint8)
+    for place in range(digits - 1, -1, -1):
+        left, digit = np.divmod(left, 10)
+        rows[:, place] = digit + ord("0")
+    return rows.tobytes().decode().split("\0")[:-1]
+
+
+def _badly_named(names: list[str]) -> NDArray[np.bool_]:
+    """Which names are not of the form number@stack, with a number from 1 of at most 18 digits."""
+    lines = np.frombuffer("\n".join(names).encode(errors="replace"), np.uint8)
+    bad = np.zeros(len(names), np.bool_)
+    if _mark_bad_lines(lines, bad) != len(names):
+        # a name with a line's end in it
+        return np.array(["\n" in name for name in names])
+    return bad
+
+
+@numba.njit(cache=True)
+def _mark_bad_lines(text: NDArray[np.uint8], bad: NDArray[np.bool_]) -> int:
+    """Mark the lines that are no image names; the number of lines."""
+    line, i = 0, 0
+    while i <= len(text):
+        zero, digits = True, 0
+        while i < len(text) and 48 <= text[i] <= 57:
+            zero &= text[i] == 48
+            digits += not zero
+            i += 1
+        named = i + 1 < len(text) and text[i] == 64 and text[i + 1] != 10
+        while i < len(text) and text[i] != 10:
+            i += 1
+        if line < len(bad):
+            bad[line] = digits == 0 or digits > 18 or not named
+        line += 1
+        i += 1
+    return line
 
 
 @dataclass
@@ -179,9 +234,8 @@ class Particles:
                 raise InputError(self.path, f"has no column {label}", "give a file with one row an image")
         if self.table.empty:
             raise InputError(self.path, "has no particles", "give a file with one row an image")
-        names = self.table["rlnImageName"].astype(str)
         self.refuse_rows(
-            np.array([IMAGE_NAME.fullmatch(name) is None for name in names]),
+            _badly_named(self.table["rlnImageName"].astype(str).tolist()),
             "rlnImageName is not of the form number@stack, with a number from 1",
         )
         if self.optics["rlnOpticsGroup"].duplicated().any():
@@ -189,9 +243,9 @@ class Particles:
         self.refuse_rows(self.optics_rows() < 0, "the optics group is not in the optics table")
         for frame, labels in ((self.table, NUMERIC), (self.optics, NUMERIC_OPTICS)):
             for label in frame.columns.intersection(labels):
-                numbers = pd.to_numeric(frame[label], errors="coerce")
-                text = numbers.isna() & frame[label].notna()
-                self.refuse_rows(text.to_numpy(bool), f"{label} is not a number")
+                if frame[label].dtype.kind not in "iuf":
+                    text = pd.to_numeric(frame[label], errors="coerce").isna() & frame[label].notna()
+                    self.refuse_rows(text.to_numpy(bool), f"{label} is not a number")
 
     def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""

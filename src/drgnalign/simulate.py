@@ -30,7 +30,7 @@ from drgnalign.formats.mrc import StackWriter, write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.fourier import half_plane_multiplicity, irfft_images, irfft_volume, rfft_images
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import Particles
+from drgnalign.particles import Particles, image_names
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.float32]
@@ -427,7 +427,7 @@ class _Scene:
         rot, tilt, psi = matrix_to_euler(self.rotations)
         table = pd.DataFrame(
             {
-                "rlnImageName": [f"{i:06d}@particles.mrcs" for i in range(1, len(rot) + 1)],
+                "rlnImageName": image_names(range(1, len(rot) + 1), "particles.mrcs"),
                 "rlnOpticsGroup": 1,
                 "rlnAngleRot": rot,
                 "rlnAngleTilt": tilt,

@@ -9,7 +9,7 @@ import numpy as np
 
 from drgnalign.formats.mrc import ImageSource, StackWriter, find_stack, read_header
 from drgnalign.interface import Chunk
-from drgnalign.particles import Particles
+from drgnalign.particles import Particles, image_names
 
 # Bytes, 16-bit integers and floats are read by all versions.
 MODES = ("i1", "i2", "f4")
@@ -57,5 +57,4 @@ def _readable(path: Path) -> bool:
 
 
 def _named(particles: Particles, numbers: np.ndarray) -> Particles:
-    names = [f"{number:06d}@{STACK}" for number in numbers.tolist()]
-    return replace(particles, table=particles.table.assign(rlnImageName=names))
+    return replace(particles, table=particles.table.assign(rlnImageName=image_names(numbers, STACK)))

@@ -19,7 +19,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.pickles import read_pickles
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, ORIGINS, Particles, image_names
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -247,7 +247,7 @@ def read_cryodrgn(
         parameters = pd.DataFrame(given, index=pd.RangeIndex(0 if rotations is None else len(rotations)))
     table, optics = _with_optics(parameters)
     name = NO_STACK if stack is None else stack
-    table.insert(0, "rlnImageName", [f"{number:06d}@{name}" for number in range(1, len(table) + 1)])
+    table.insert(0, "rlnImageName", image_names(range(1, len(table) + 1), name))
     if rotations is not None:
         table[ANGLES] = np.column_stack(matrix_to_euler(rotations))
     if translations is not None:

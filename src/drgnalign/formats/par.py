@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, PIXEL_ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, PIXEL_ORIGINS, Particles, image_names
 
 SYNTAX = Syntax(comment=ord("C"), blank_ends=False)
 ROWS_AT_ONCE = 100_000
@@ -146,24 +146,21 @@ def read_par(
     if layout == "par8":
         origins, unit = (PIXEL_ORIGINS, 1.0) if pixel_size is None else (ORIGINS, pixel_size)
     par = _without_nameless(path, par)
-    digits = max(6, len(str(par["N"].max())))
-    table = pd.DataFrame(
-        {
-            "rlnImageName": [f"{number:0{digits}d}@{stack or NO_STACK}" for number in par["N"].tolist()],
-            "rlnOpticsGroup": 1,
-            "rlnAngleRot": par["PHI"],
-            "rlnAngleTilt": par["THETA"],
-            "rlnAnglePsi": par["PSI"],
-            origins[0]: -par["SHX"] * unit,
-            origins[1]: -par["SHY"] * unit,
-            "rlnDefocusU": par["DF1"],
-            "rlnDefocusV": par["DF2"],
-            "rlnDefocusAngle": par["ANGAST"],
-            "rlnPhaseShift": np.degrees(par["PSHIFT"]) if "PSHIFT" in par else 0.0,
-        }
-    )
-    extra = [str(name) for name in par if name not in RELIONS]
-    table = table.join(par[extra].rename(columns={name: extra_label(name) for name in extra}))
+    columns = {
+        "rlnImageName": image_names(par["N"], stack or NO_STACK),
+        "rlnOpticsGroup": 1,
+        "rlnAngleRot": par["PHI"],
+        "rlnAngleTilt": par["THETA"],
+        "rlnAnglePsi": par["PSI"],
+        origins[0]: -par["SHX"] * unit,
+        origins[1]: -par["SHY"] * unit,
+        "rlnDefocusU": par["DF1"],
+        "rlnDefocusV": par["DF2"],
+        "rlnDefocusAngle": par["ANGAST"],
+        "rlnPhaseShift": np.degrees(par["PSHIFT"]) if "PSHIFT" in par else 0.0,
+        **{extra_label(str(name)): par[name] for name in par if name not in RELIONS},
+    }
+    table = pd.DataFrame(columns, copy=False)
     given = {
         "rlnVoltage": voltage,
         "rlnSphericalAberration": cs,
@@ -230,18 +227,21 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     for name, column in zip(names, columns, strict=True):
         if isinstance(column, list):
             _refuse_words(path, name, column)
-    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+    return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False)
 
 
 COUNTS = "give 12 (Frealign 8), 16 (9), 17 (FrealignX) or 46 (extended) columns in every row"
 
 
 def _first_row(data: bytes) -> str:
-    lines = (line for line in data.split(b"\n", 1000) if line.strip() and not line.startswith(b"C"))
-    line = next(lines, None)
-    if line is None:
-        line = next(line for line in data.split(b"\n") if line.strip() and not line.startswith(b"C"))
-    return line.split(b"\n")[0].decode("latin-1")
+    """The first line that is neither empty nor a comment; there is one."""
+    start = 0
+    while True:
+        end = data.find(b"\n", start)
+        line = data[start : end if end >= 0 else len(data)]
+        if line.strip() and not line.startswith(b"C"):
+            return line.decode("latin-1")
+        start = end + 1
 
 
 def _refuse_words(path: Path, name: str, column: list[str]) -> None:
@@ -307,7 +307,7 @@ def _without_nameless(path: Path, par: pd.DataFrame) -> pd.DataFrame:
     if twice.any():
         message = f"{path}: {twice.sum()} rows name an image of an earlier row; Frealign 9 leaves out such a neighbour"
         warnings.warn(message, InputWarning, stacklevel=3)
-    return par[~nameless].reset_index(drop=True)
+    return par[~nameless].reset_index(drop=True) if nameless.any() else par
 
 
 def write_par(particles: Particles, path: str | Path, layout: str) -> None:

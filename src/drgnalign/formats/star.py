@@ -220,7 +220,7 @@ def _read_loop(data: bytes, start: int, stop: int, labels: list[str]) -> pd.Data
     rest = re.compile(rb"^[^\S\n]*[^\s#].*$", re.MULTILINE).search(data, table.end, stop)
     if rest:
         raise _SyntaxError(rest.start(), "goes on with a table that an empty line has ended")
-    return _typed(pd.DataFrame(dict(zip(labels, table.columns, strict=True))))
+    return _typed(pd.DataFrame(dict(zip(labels, table.columns, strict=True)), copy=False))
 
 
 def _is_text(label: str) -> bool:
@@ -267,8 +267,8 @@ def _refuse_words(path: Path, block: pd.DataFrame) -> None:
     """Refuse words in columns that are reckoned with."""
     labels = [*NUMERIC, *NUMERIC_OPTICS, *PIXEL_ORIGINS, *MAGNIFICATION, "rlnPixelSize"]
     for label in block.columns.intersection(labels):
-        words = block[label].tolist()
-        if block[label].dtype == object and words:
+        words = block[label].tolist() if block[label].dtype == object else []
+        if words:
             word = next((word for word in words if not NUMBER.fullmatch(word)), max(words, key=len))
             problem = f"row {words.index(word) + 1}: {label} is {word[:80]!r}"
             raise InputError(path, problem, "correct or remove the row")
@@ -321,4 +321,5 @@ def _origins_to_angstrom(particles: Particles) -> None:
                 raise InputError(particles.path, problem, "give --pixel_size (Å/px)")
             table[angstrom] = table[pixels] * optics["rlnImagePixelSize"].to_numpy()[particles.optics_rows()]
     # Kept beside the new ones they would contradict them after the first change of pose.
-    table.drop(columns=PIXEL_ORIGINS, errors="ignore", inplace=True)
+    if set(PIXEL_ORIGINS) & set(table):
+        table.drop(columns=PIXEL_ORIGINS, errors="ignore", inplace=True)
