@@ -40,7 +40,7 @@ test: lint
 rib50s: setup
 	$(BIN)/python benchmarks/rib50s/run.py --size small
 
-docs/parameters.md: nextflow_schema.json docs/generate_parameters.py
+docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py
 
 lock:

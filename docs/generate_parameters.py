@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Write docs/parameters.md from nextflow_schema.json."""
+"""Write docs/parameters.md from nextflow_schema.json, and docs/frealign_settings.md from the drivers' tables."""
 
 import json
 from pathlib import Path
+
+from drgnalign.external.frealignx import ADJUSTABLE
+from drgnalign.external.prompts import PROGRAMS, formatted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +23,21 @@ def parameters_page(schema: dict) -> str:
     return "\n".join(lines)
 
 
+def frealign_page() -> str:
+    """The settings that ``--frealign_args`` can change, by program."""
+    lines = ["# Settings of the Frealign programs", "", "Made by `docs/generate_parameters.py`; see frealign.md.", ""]
+    for program, prompts in PROGRAMS.items():
+        lines += [f"## {program}", "", "| key | default | question |", "|---|---|---|"]
+        for prompt in prompts:
+            if prompt.default is not None or prompt.key in ADJUSTABLE:
+                known = prompt.default is not None
+                answer = formatted(prompt.key, prompt.kind, prompt.default) if known else "from the data"
+                lines.append(f"| `{prompt.key}` | {answer} | {prompt.text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     schema = json.loads((ROOT / "nextflow_schema.json").read_text())
     (ROOT / "docs" / "parameters.md").write_text(parameters_page(schema))
+    (ROOT / "docs" / "frealign_settings.md").write_text(frealign_page())

@@ -355,7 +355,8 @@ def test_star_of_relion_3_0_without_pixel_size(tmp_path: Path) -> None:
     warned = [what for level, what in said(report) if level == "warning"]
     assert len(warned) == 1
     assert "1 of 3 rows are shifted by more than half the box (the largest is 9 px, half the box is 8 px)" in warned[0]
-    assert any("give --voltage (kV), --cs (mm), --amplitude_contrast (0…1), --pixel_size" in what for _, what in said(report))
+    asked = "give --voltage (kV), --cs (mm), --amplitude_contrast (0…1), --pixel_size"
+    assert any(asked in what for _, what in said(report))
 
 
 @pytest.mark.parametrize(("version", "kind"), [("50001", "RELION 5 star file"), ("30001", "RELION 3.1 star file")])
