@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from drgnalign.errors import InputError
+from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.mrc import ImageSource, StackWriter
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.geometry import angular_distance
 from drgnalign.inputs import check_images, detect_contrast, images_root, import_particles
 from drgnalign.particles import Particles
 
@@ -70,6 +72,21 @@ def test_import_completes_the_state(folder: Path) -> None:
     pd.testing.assert_frame_equal(table, again.table)
     other = import_particles(folder / "set.star", seed=4)
     assert (other.half_sets() != p.half_sets()).any()
+
+
+def test_a_cryosparc_file_is_imported_like_its_star_file(folder: Path) -> None:
+    given = particle_set()
+    given.table["rlnRandomSubset"] = np.arange(N) % 2 + 1
+    given.optics = given.optics.assign(rlnImageSize=BOX, drgnContrast="white")
+    write_cs(given, folder / "set.cs")
+    star, cs = import_particles(saved(folder, given)), import_particles(folder / "set.cs")
+    assert angular_distance(star.rotations(), cs.rotations()).max() < 1e-4
+    np.testing.assert_allclose(cs.displacements(), star.displacements(), atol=1e-6)
+    assert cs.half_sets().tolist() == star.half_sets().tolist()
+    assert (cs.box, cs.pixel_size, cs.optics["drgnContrast"].tolist()) == (BOX, 2.0, ["white"])
+    write_star(cs, folder / "state.star")
+    uids = cs.table["drgnCryosparcUid"]
+    assert read_star(folder / "state.star").table["drgnCryosparcUid"].tolist() == uids.tolist()
 
 
 def test_half_sets_of_the_file_stay(folder: Path) -> None:
