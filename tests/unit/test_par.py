@@ -15,6 +15,9 @@ from drgnalign.particles import Particles
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the test data are not there: {DATA}")
 
+# Many rows here name one image twice, which the reader tells.
+pytestmark = pytest.mark.filterwarnings("ignore::drgnalign.errors.InputWarning")
+
 OPTICS = {"pixel_size": 3.0, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.07}
 # one particle, displaced by (-0.68, -0.286667) px of 3 Å, as the three programs write it
 V8 = "      1   68.02  115.57    4.26   -0.68   -0.29   10000     1  14994.6  14736.4   82.19  80.00\n"
