@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from drgnalign.engine.native import NativeEngine
+from drgnalign.external.frealign9 import Frealign9
 from drgnalign.external.frealignx import FrealignX
 from drgnalign.interface import Engine, EngineSettings
 
 ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {
     "native": NativeEngine,
     "frealignx": FrealignX,
+    "frealign9": Frealign9,
 }

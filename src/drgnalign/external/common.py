@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import tarfile
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
 from drgnalign.engine.mask import particle_mask
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.formats.mrc import write_volume
+from drgnalign.files import atomic_path
+from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.maps import read_map
@@ -164,3 +169,50 @@ def refined(particles: Particles, rows: Sequence[np.ndarray], answers: Sequence[
     table["drgnRotationChange"] = angular_distance(particles.rotations(), result.rotations())
     table["drgnShiftChange"] = np.linalg.norm(moved, axis=1)
     return result
+
+
+def pack_dumps(dumps: Mapping[int, Sequence[Path]], part: Path) -> None:
+    """Write the dumps of each half set into a part, a tar file."""
+    with atomic_path(part) as temporary, tarfile.open(temporary, "w") as archive:
+        for half, files in dumps.items():
+            for number, file in enumerate(files, start=1):
+                archive.add(file, f"half{half}_{number}{file.suffix}")
+
+
+def unpack_dumps(parts: Sequence[Path], folder: Path, suffix: str) -> Counter[int]:
+    """Extract the dumps of all parts as ``half1_1.suffix`` and so on; how many there are for each half set."""
+    counts: Counter[int] = Counter()
+    for part in sorted(parts):
+        try:
+            with tarfile.open(part) as archive:
+                for member in archive.getmembers():
+                    if not member.name.endswith(suffix):
+                        raise ValueError(f"it holds {member.name}")
+                    half = int(member.name[4])
+                    counts[half] += 1
+                    member.name = f"half{half}_{counts[half]}{suffix}"
+                    archive.extract(member, folder, filter="data")
+        except (tarfile.TarError, ValueError, KeyError) as error:
+            problem = f"is no part of a reconstruction by this Frealign ({error})"
+            raise InputError(part, problem, "make it again") from error
+    return counts
+
+
+def written_map(program: str, path: Path, log: Path) -> FloatVolume:
+    """A map that a program has written."""
+    if not path.is_file():
+        raise DrgnalignError(log, f"{program} wrote no map", "look at the log")
+    try:
+        volume = read_volume(path)[0]
+    except InputError as error:
+        raise DrgnalignError(log, f"{program} wrote a map that {error.problem}", "look at the log") from error
+    if not volume.std() > 0:
+        raise DrgnalignError(log, f"{program} wrote an empty map", "look at the log")
+    return volume
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """A temporary folder in the working directory, where there is room for stacks and dumps."""
+    with TemporaryDirectory(prefix=".frealign_", dir=".") as name:
+        yield Path(name).resolve()

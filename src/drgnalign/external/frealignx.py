@@ -7,35 +7,36 @@ up again. Only with a joint reference are they left to do it their way, as the r
 
 from __future__ import annotations
 
-import tarfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from drgnalign.engine.refine import check_limit
-from drgnalign.errors import DrgnalignError, InputError, InputWarning
+from drgnalign.errors import DrgnalignError, InputWarning
 from drgnalign.external.common import (
     check_answer,
     half_sets,
     log_folder,
     mass_of,
     optics_value,
+    pack_dumps,
     parse_arguments,
     refined,
     statistics_beside,
     time_limit,
+    unpack_dumps,
+    working_folder,
     write_reference,
+    written_map,
 )
 from drgnalign.external.images import STACK, stack_for
 from drgnalign.external.program import find_program, require_success, run
 from drgnalign.external.prompts import CLOSING, PROGRAMS, answers_to, formatted, probe
 from drgnalign.files import atomic_path
-from drgnalign.formats.mrc import read_volume
+from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.par import read_par, write_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
@@ -44,6 +45,8 @@ from drgnalign.particles import Particles
 ADJUSTABLE = ("outer_radius", "reconstruction_outer_radius")
 # Behind the seven whole numbers of a dump's head, the last of which counts the images, and what follows them.
 DUMP_HEAD, DUMP_COUNT = 60, slice(24, 28)
+# Statistics with an FSC above the one behind an FSC below the other are wrong.
+PERFECT, IMPERFECT = 0.9999, 0.99
 # The programs keep the outer mask so far from the edge of the box, Å.
 EDGE = 20.0
 
@@ -67,7 +70,7 @@ class FrealignX:
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         check_limit(limit, chunk.particles)
-        with _folder() as folder:
+        with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
             groups = half_sets(chunk.particles, self.settings.joint_reference)
             facts = self._facts(chunk, dark) | {"high_limit": limit}
@@ -81,13 +84,13 @@ class FrealignX:
         return result
 
     def insert(self, chunk: Chunk, part: Path) -> None:
-        with _folder() as folder:
+        with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
             self._dump(chunk, named, dark, folder, part)
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
-        with _folder() as folder:
-            counts = _unpack(parts, folder)
+        with working_folder() as folder:
+            counts = unpack_dumps(parts, folder, ".dat")
             first = next(folder.glob("half*_1.dat"))
             box, pixel_size = _sampling(first)
             for half in (1, 2):
@@ -106,8 +109,8 @@ class FrealignX:
                 "even_seed": "half2_.dat",
                 "dumps": max(counts.values()),
             }
-            self._run("merge3d", values, folder, prefix.name, particles=0)
-            halves = [self._read_map("merge3d", folder / f"half{half}.mrc", prefix.name) for half in (1, 2)]
+            log = self._run("merge3d", values, folder, prefix.name, particles=0)
+            halves = [written_map("merge3d", folder / f"half{half}.mrc", log) for half in (1, 2)]
             statistics = (folder / "statistics.txt").read_bytes()
         with atomic_path(statistics_beside(prefix)) as temporary:
             temporary.write_bytes(statistics)
@@ -126,14 +129,15 @@ class FrealignX:
         write_reference(chunk, references, half or None, folder / "reference.mrc")
         write_par(asked, folder / "asked.par", "parx")
         statistics = statistics_beside(references.prefix)
-        if statistics.exists():
+        is_known = statistics.exists() and _is_credible(statistics)
+        if is_known:
             (folder / "statistics.txt").write_bytes(statistics.read_bytes())
         values = {
             **facts,
             "input_par": "asked.par",
             "reference": "reference.mrc",
             "statistics": "statistics.txt",
-            "use_statistics": statistics.exists(),
+            "use_statistics": is_known,
             "matching_projections": "projections.mrc",
             "output_par": "answered.par",
             "output_changes": "changes.par",
@@ -173,7 +177,7 @@ class FrealignX:
                     raise DrgnalignError(log, f"reconstruct3d_stats wrote no {file.name}", "look at the log")
                 # with one reference for all, odd and even are the halves, as the reference method had it
                 dumps[half or parity].append(file)
-        _pack(dumps, part)
+        pack_dumps(dumps, part)
 
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
         """Answers that follow from the data."""
@@ -219,42 +223,22 @@ class FrealignX:
         """Where a program is, after it has shown that it asks the questions we know."""
         if name not in self._found:
             path = find_program(name, self.settings.frealign_dir)
-            with _folder() as folder:
+            with working_folder() as folder:
                 probe(path, name, folder)
             self._found[name] = path
         return self._found[name]
 
-    def _read_map(self, program: str, path: Path, name: str) -> FloatVolume:
-        log = self.logs / f"{name}_{program}.log"
-        if not path.is_file():
-            raise DrgnalignError(log, f"{program} wrote no map", "look at the log")
-        volume = read_volume(path)[0]
-        if not volume.std() > 0:
-            raise DrgnalignError(log, f"{program} wrote an empty map", "look at the log")
-        return volume
 
-
-def _pack(dumps: Mapping[int, Sequence[Path]], part: Path) -> None:
-    with atomic_path(part) as temporary, tarfile.open(temporary, "w") as archive:
-        for half, files in dumps.items():
-            for number, file in enumerate(files, start=1):
-                archive.add(file, f"half{half}_{number}.dat")
-
-
-def _unpack(parts: Sequence[Path], folder: Path) -> dict[int, int]:
-    """Extract and renumber the dumps of all parts; how many there are for each half."""
-    counts = {1: 0, 2: 0}
-    for part in sorted(parts):
-        try:
-            with tarfile.open(part) as archive:
-                for member in archive.getmembers():
-                    half = int(member.name[4])
-                    counts[half] += 1
-                    member.name = f"half{half}_{counts[half]}.dat"
-                    archive.extract(member, folder, filter="data")
-        except (tarfile.TarError, ValueError, KeyError) as error:
-            raise InputError(part, f"is no part of a FrealignX reconstruction ({error})", "make it again") from error
-    return counts
+def _is_credible(path: Path) -> bool:
+    """Whether statistics can weight images: at pixels of 13 Å merge3d was seen to write an FSC of 1 behind 0.8,
+    and refinement with that table doubled the errors that it had without."""
+    fsc = read_statistics(path)["fsc"].to_numpy()
+    worst = np.minimum.accumulate(fsc)
+    credible = not ((fsc > PERFECT) & (worst < IMPERFECT)).any()
+    if not credible:
+        message = f"{path}: its FSC is 1 in shells behind others that are not; refined without these statistics"
+        warnings.warn(message, InputWarning, stacklevel=2)
+    return credible
 
 
 def _sampling(dump: Path) -> tuple[int, float]:
@@ -270,10 +254,3 @@ def _write_empty(dump: Path, path: Path) -> None:
     with path.open("wb") as file:
         file.write(head)
         file.truncate(dump.stat().st_size)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A temporary folder in the working directory, where there is room for stacks and dumps."""
-    with TemporaryDirectory(prefix=".frealign_", dir=".") as name:
-        yield Path(name).resolve()

@@ -11,8 +11,8 @@ from drgnalign.formats.mrc import ImageSource, StackWriter, find_stack, read_hea
 from drgnalign.interface import Chunk
 from drgnalign.particles import Particles, image_names
 
-# Bytes, 16-bit integers and floats are read by all versions.
-MODES = ("i1", "i2", "f4")
+# 16-bit integers and floats are read alike by all versions; Frealign 9 takes bytes to have no sign.
+MODES = ("i2", "f4")
 STACK = "stack.mrcs"
 BATCH_PIXELS = 2**24
 

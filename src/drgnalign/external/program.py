@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,10 @@ from pathlib import Path
 from drgnalign.errors import DrgnalignError, InputError
 
 LINES_SHOWN = 6
+# One thread a process, as the workflow plans; and a Fortran program's words come out before it is killed.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NCPUS": "1", "GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
+# What Fortran prints when it fails, behind the line that says why.
+BACKTRACE = re.compile(r"^\s*(#\d+ |at \.\.|Error termination|Backtrace for|$)")
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
+                env={**os.environ, **ENVIRONMENT},
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -134,7 +140,9 @@ def require_success(program: Path, outcome: Outcome, closing: str) -> None:
         The status is not 0, or the line is missing.
     """
     lines = [line.strip() for line in outcome.text.splitlines() if line.strip()]
-    if outcome.status == 0 and closing in lines[-3:]:
+    # Fortran's STOP ends a program with status 0
+    stopped = any(line.startswith("STOP ") for line in lines)
+    if outcome.status == 0 and closing in lines[-3:] and not stopped:
         return
     ended = f"was ended by signal {-outcome.status}" if outcome.status < 0 else f"ended with status {outcome.status}"
     missing = "" if closing in lines[-3:] else f" without its closing line '{closing}'"
@@ -144,5 +152,5 @@ def require_success(program: Path, outcome: Outcome, closing: str) -> None:
 
 def _tail(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    lines = [line for line in text.replace("\r", "\n").splitlines() if not BACKTRACE.match(line)]
     return "".join(f"\n    {line.strip()}" for line in lines[-LINES_SHOWN:]) or " nothing"

@@ -1,0 +1,324 @@
+"""Frealign 9.12 (frealign_v9.exe, merge_3d.exe) as a refinement engine.
+
+The programs read cards. They deal particles to two maps by the parity of their line, so that they are given one half
+set at a time, and the map of all of them is the half map. Only with a joint reference are they left to do it their way.
+The table of resolution statistics that a refinement weights by is read from the comments of its parameter file.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from drgnalign.engine.refine import check_limit
+from drgnalign.errors import DrgnalignError, InputError, InputWarning
+from drgnalign.external.cards import (
+    ADJUSTABLE,
+    MERGE,
+    RECONSTRUCT,
+    REFINE_ONLY,
+    VERSIONS,
+    cards,
+    check_arguments,
+    probe,
+)
+from drgnalign.external.common import (
+    check_answer,
+    half_sets,
+    log_folder,
+    mass_of,
+    optics_value,
+    pack_dumps,
+    parse_arguments,
+    refined,
+    time_limit,
+    unpack_dumps,
+    working_folder,
+    write_reference,
+    written_map,
+)
+from drgnalign.external.images import STACK, stack_for
+from drgnalign.external.program import find_program, require_success, run
+from drgnalign.files import atomic_path
+from drgnalign.formats.frealign_statistics import EDGES9
+from drgnalign.formats.mrc import read_header
+from drgnalign.formats.par import extra_label, read_par, write_par
+from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.particles import Particles
+
+PROGRAM, MERGER = VERSIONS
+REFINED = "Normal termination, no output data-files"
+DUMPED = "Normal termination, intermediate files dumped"
+MERGED = "Normal termination of merge_3d"
+# Å: the coarsest limit of a refinement that the program takes.
+COARSEST_LIMIT = 200.0
+# The contrast is the sign of the amplitude contrast, so that there has to be some.
+LEAST_CONTRAST = 1e-4
+# With this MAG in every row the pixel size on the cards, once in Å and once as a step in µm, is the images'.
+MAGNIFICATION = 10000
+# Which rows of the table of statistics the program reads: those of shells 2 to box / 2.
+SHELL, PART_SSNR = EDGES9[0], EDGES9[6]
+
+
+class Frealign9:
+    """Frealign 9.12 behind the interface of all engines; a part is a tar file of dumps, one for each half set."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.arguments = parse_arguments(settings.frealign_args, sorted({*ADJUSTABLE, "time_limit"}))
+        check_arguments(self.arguments)
+        self.settings = settings
+        self.mass_kda = mass_of(settings)
+        self.logs = log_folder(settings)
+        self._found: dict[str, Path] = {}
+
+    def check(self, particles: Particles) -> None:
+        if particles.box % 2:
+            problem = f"the images have {particles.box} px a side, and Frealign 9 takes even boxes only"
+            raise InputError(particles.path, problem, "cut or downsample them to an even box")
+        if "rlnPhaseShift" in particles.table:
+            phase_shift = particles.table["rlnPhaseShift"].to_numpy(np.float64)
+            particles.refuse_rows(phase_shift != 0, "Frealign 9 knows no phase shift")
+        particles.refuse_rows(_outside(particles), "the particle is outside its image, and Frealign 9 would move it")
+        self._facts(Chunk(particles, Path()), dark=False)
+        finest = float(self.arguments.get("reconstruction_limit", 2 * particles.pixel_size))
+        if finest < 2 * particles.pixel_size:
+            _warn(f"reconstruction_limit of {finest:g} Å is beyond Nyquist, where maps end")
+        for program in VERSIONS:
+            self._program(program)
+
+    def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
+        check_limit(limit, chunk.particles)
+        self._check_limits(limit)
+        _warn_of_shifts(chunk.particles)
+        with working_folder() as folder:
+            named, dark = stack_for(chunk, folder)
+            groups = half_sets(chunk.particles, self.settings.joint_reference)
+            facts = {
+                **self._facts(chunk, dark),
+                "outer_radius": self._radius("outer_radius", chunk),
+                "high_limit": limit,
+                "classification_limit": float(self.arguments.get("classification_limit", limit)),
+            }
+            answers = [
+                self._refine_group(chunk, references, half, named.select(rows), facts, folder)
+                for half, rows in groups.items()
+            ]
+            result = refined(chunk.particles, list(groups.values()), answers)
+            if part is not None:
+                self._dump(replace(chunk, particles=result), named, dark, folder, part)
+        return result
+
+    def insert(self, chunk: Chunk, part: Path) -> None:
+        _warn_of_shifts(chunk.particles)
+        with working_folder() as folder:
+            named, dark = stack_for(chunk, folder)
+            self._dump(chunk, named, dark, folder, part)
+
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
+        joint = self.settings.joint_reference
+        with working_folder() as folder:
+            counts = unpack_dumps(parts, folder, ".mrc")
+            for half in (0,) if joint else (1, 2):
+                if not counts[half]:
+                    what = "the joint reference" if joint else f"half set {half}"
+                    problem = f"no part has particles of {what}"
+                    raise DrgnalignError(prefix, problem, "refine more particles, with the same settings throughout")
+                log = self._merge(counts[half], half, folder, prefix)
+            # merged with a joint reference, the two maps are those of odd and of even rows
+            names = ("0_odd.mrc", "0_even.mrc") if joint else ("1.mrc", "2.mrc")
+            halves = [written_map(MERGER, folder / f"map{name}", log) for name in names]
+            pixel_size = read_header(folder / f"map{names[0]}").pixel_size
+        if pixel_size is None:
+            raise DrgnalignError(log, f"{MERGER} wrote a map without a pixel size", "look at the log")
+        return halves[0], halves[1], pixel_size
+
+    def _merge(self, dumps: int, half: int, folder: Path, prefix: Path) -> Path:
+        """Add up the dumps of a half set; its statistics go beside the maps to be. Returns the log."""
+        table = folder / f"statistics{half}.txt"
+        values = {
+            "map": f"map{half}.mrc",
+            "weights": f"weights{half}.mrc",
+            "half1": f"map{half}_odd.mrc",
+            "half2": f"map{half}_even.mrc",
+        }
+        lines = [str(dumps), *(f"half{half}_{number}.mrc" for number in range(1, dumps + 1)), table.name]
+        lines += cards(values, {}, MERGE)
+        log = self._run(MERGER, lines, MERGED, folder, _log_name(prefix.name, half), particles=0)
+        if not table.is_file():
+            raise DrgnalignError(log, f"{MERGER} wrote no table of statistics", "look at the log")
+        with atomic_path(_statistics_beside(prefix, half)) as temporary:
+            temporary.write_bytes(table.read_bytes())
+        return log
+
+    def _refine_group(
+        self,
+        chunk: Chunk,
+        references: References,
+        half: int,
+        asked: Particles,
+        facts: Mapping[str, object],
+        folder: Path,
+    ) -> Particles:
+        """Refined particles of a half set; 0: of both, against one map."""
+        write_reference(chunk, references, half or None, folder / "reference.mrc")
+        write_par(_with_magnification(asked), folder / "asked.par", "par9")
+        with (folder / "asked.par").open("a", encoding="ascii") as file:
+            file.writelines(f"{line}\n" for line in _table_for(chunk, references.prefix, half))
+        values = {
+            **facts,
+            "mode": 1,
+            "dump": False,
+            "last": len(asked),
+            "score_threshold": 0.0,
+            "input_par": "asked.par",
+            "output_par": "answered.par",
+            "terminator": REFINE_ONLY,
+            "map": "reference.mrc",
+        }
+        name = _log_name(chunk.particles.path.stem, half, "refine")
+        log = self._run(PROGRAM, cards(values, self.arguments), REFINED, folder, name, len(asked))
+        if not (folder / "answered.par").is_file():
+            raise DrgnalignError(log, f"{PROGRAM} wrote no parameters", "look at the log")
+        try:
+            answer = read_par(folder / "answered.par", STACK)
+        except InputError as error:
+            raise DrgnalignError(log, f"{PROGRAM}: its parameter file {error.problem}", "look at the log") from error
+        check_answer(PROGRAM, asked, answer, log)
+        (folder / "answered.par").unlink()
+        return answer
+
+    def _dump(self, chunk: Chunk, named: Particles, dark: bool, folder: Path, part: Path) -> None:
+        """Write the dumped sums of each half set's reconstruction; `named` says where the images are."""
+        poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
+        particles = _with_magnification(replace(chunk.particles, table=poses))
+        dumps: dict[int, list[Path]] = {}
+        for half, rows in half_sets(particles, self.settings.joint_reference).items():
+            write_par(particles.select(rows), folder / "asked.par", "par9")
+            # an existing file would be taken for a map
+            dump = folder / f"dump{half}.mrc"
+            facts = self._facts(chunk, dark)
+            values = {
+                **facts,
+                # less than none: the radius that statistics are of, and the map is left as it is
+                "outer_radius": -self._radius("reconstruction_outer_radius", chunk),
+                "high_limit": facts["reconstruction_limit"],
+                "classification_limit": facts["reconstruction_limit"],
+                "mode": 0,
+                "dump": True,
+                "memory": 0,
+                "last": len(rows),
+                "input_par": "asked.par",
+                "output_par": "dumped.res",
+                "terminator": RECONSTRUCT,
+                "map": dump.name,
+            }
+            name = _log_name(chunk.particles.path.stem, half, "reconstruct")
+            log = self._run(PROGRAM, cards(values, self.arguments), DUMPED, folder, name, len(rows))
+            if not dump.is_file():
+                raise DrgnalignError(log, f"{PROGRAM} wrote no {dump.name}", "look at the log")
+            dumps[half] = [dump]
+        pack_dumps(dumps, part)
+
+    def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
+        """Settings that follow from the data."""
+        particles = chunk.particles
+        nyquist = 2 * particles.pixel_size
+        contrast = max(optics_value(particles, "rlnAmplitudeContrast"), LEAST_CONTRAST)
+        return {
+            "stack": STACK,
+            "output_shifts": "shifts.par",
+            "first": 1,
+            "pixel_size": particles.pixel_size,
+            "voltage": optics_value(particles, "rlnVoltage"),
+            "cs": optics_value(particles, "rlnSphericalAberration"),
+            "amplitude_contrast": contrast if dark else -contrast,
+            "mass_kda": self.mass_kda,
+            "reconstruction_limit": max(nyquist, float(self.arguments.get("reconstruction_limit", nyquist))),
+        }
+
+    def _radius(self, key: str, chunk: Chunk) -> float:
+        """An outer radius in Å: inside the images."""
+        wanted = float(self.arguments.get(key, 0.5 * chunk.diameter))
+        largest = 0.5 * chunk.particles.box * chunk.particles.pixel_size
+        if wanted > largest and key in self.arguments:
+            _warn(f"{key} of {wanted:g} Å is cut to half the box, {largest:g} Å")
+        return min(wanted, largest)
+
+    def _check_limits(self, limit: float) -> None:
+        """Refuse limits that the program would exchange, change or stop at."""
+        low = float(self.arguments.get("low_limit", COARSEST_LIMIT))
+        if limit >= min(low, COARSEST_LIMIT):
+            problem = f"the resolution limit {limit:g} Å is not finer than low_limit ({low:g} Å), or than 200 Å"
+            raise InputError(None, problem, "give a finer limit, or another low_limit with --frealign_args")
+        finest = float(self.arguments.get("reconstruction_limit", 0.0))
+        if finest > limit:
+            problem = f"reconstruction_limit of {finest:g} Å is coarser than the resolution limit, {limit:g} Å"
+            raise InputError(None, problem, "leave it out: without it maps go to Nyquist")
+
+    def _run(self, program: str, lines: Sequence[str], closing: str, folder: Path, name: str, particles: int) -> Path:
+        """Run a program; the log if all went well."""
+        log = self.logs / f"{name}_{program.removesuffix('.exe')}.log"
+        path = self._program(program)
+        outcome = run(path, lines, log, folder, time_limit(self.arguments, particles))
+        require_success(path, outcome, closing)
+        return log
+
+    def _program(self, name: str) -> Path:
+        """Where a program is, after it has shown its version."""
+        if name not in self._found:
+            path = find_program(name, self.settings.frealign_dir)
+            with working_folder() as folder:
+                probe(path, name, folder)
+            self._found[name] = path
+        return self._found[name]
+
+
+def _log_name(name: str, half: int, doing: str = "") -> str:
+    return "_".join(filter(None, (name, f"half{half}" if half else "", doing)))
+
+
+def _statistics_beside(prefix: Path, half: int) -> Path:
+    """Where the resolution statistics of a half map are, beside it; 0: of one map for all."""
+    return prefix.with_name(f"{prefix.name}_statistics_{f'half{half}' if half else 'joint'}.txt")
+
+
+def _table_for(chunk: Chunk, prefix: Path, half: int) -> list[str]:
+    """Comment lines with the statistics of the reference; none, with a warning, where there are none that fit."""
+    path = _statistics_beside(prefix, half)
+    if not path.is_file():
+        _warn(f"{path.name} is not beside the reference: Frealign 9 weights resolutions by a formula, and less well")
+        return []
+    lines = path.read_text(encoding="latin-1").splitlines()
+    header = next((i for i, line in enumerate(lines) if "Part_SSNR" in line), len(lines))
+    table = [line for line in lines[header + 1 :] if re.match(r"C *\d+ ", line[:6])]
+    shells = [int(line[slice(*SHELL)]) for line in table]
+    # a number that fills its column with asterisks would end the table
+    finite = all(re.fullmatch(r" *\d+\.\d+", line[slice(*PART_SSNR)]) for line in table)
+    if shells != list(range(2, chunk.particles.box // 2 + 2)) or not finite:
+        _warn(f"{path.name} is not of a box of {chunk.particles.box} px, or damaged, and left out: weights are poorer")
+        return []
+    return [lines[header], *table]
+
+
+def _with_magnification(particles: Particles) -> Particles:
+    return replace(particles, table=particles.table.assign(**{extra_label("MAG"): MAGNIFICATION}))
+
+
+def _outside(particles: Particles) -> np.ndarray:
+    """Which particles (N,) are more than half a box from the centre; the program takes them to be in it."""
+    return np.asarray(np.abs(particles.displacements()).max(axis=1) > 0.5 * particles.box)
+
+
+def _warn_of_shifts(particles: Particles) -> None:
+    outside = _outside(particles)
+    if outside.any():
+        _warn(f"{outside.sum()} particles are outside their images, and Frealign 9 takes them to be in the centre")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, InputWarning, stacklevel=3)
