@@ -4,6 +4,7 @@
 import json
 from pathlib import Path
 
+from drgnalign.external import cards
 from drgnalign.external.frealignx import ADJUSTABLE
 from drgnalign.external.prompts import PROGRAMS, formatted
 
@@ -34,6 +35,14 @@ def frealign_page() -> str:
                 answer = formatted(prompt.key, prompt.kind, prompt.default) if known else "from the data"
                 lines.append(f"| `{prompt.key}` | {answer} | {prompt.text} |")
         lines.append("")
+    lines += ["## frealign_v9.exe", "", "| key | default | |", "|---|---|---|"]
+    settings = {setting.key: setting for card in cards.FREALIGN for setting in card}
+    for key, limits in cards.ADJUSTABLE.items():
+        default = settings[key].default if key in settings else None
+        answer = "from the data" if default is None else "yes" if default is True else default
+        bounds = "" if limits is None else f"{limits[0]:g} … {limits[1]:g}"
+        lines.append(f"| `{key}` | {answer} | {bounds} |")
+    lines.append("")
     return "\n".join(lines)
 
 
