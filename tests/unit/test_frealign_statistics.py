@@ -59,6 +59,11 @@ def test_frealign9_columns_that_run_together(tmp_path: Path) -> None:
     assert read_statistics(statistics(tmp_path, text))["part_sqrt_ssnr"].tolist() == [123456.7891] * 32
 
 
+def test_numbers_too_large_for_their_column_are_nan(tmp_path: Path) -> None:
+    table = read_statistics(statistics(tmp_path, nine(32).replace("    159.96", "**********")))
+    assert table["rec_sqrt_ssnr"].isna().all() and table["part_sqrt_ssnr"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -13,6 +13,7 @@ from runs import REPOSITORY, Run, run_workflow
 
 from drgnalign.formats.star import write_star
 
+DOUBLES = REPOSITORY / "tests" / "doubles"
 DATA = REPOSITORY.parent / "shared" / "data"
 ATP_SYNTHASE = DATA / "particles" / "freehand"
 LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
@@ -98,6 +99,11 @@ class Scenarios:
         append(code / "src" / "drgnalign" / "merge.py", "# changed\n")
         return Consensus(serial, other_chunks, run("changed_code", 150, "-resume"))
 
+    def frealignx_run(self) -> Run:
+        parameters = {"rounds": 1, "engine": "frealignx", "frealign_dir": DOUBLES, "mass_kda": 200}
+        parameters |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1}
+        return finished(run_workflow(self.folder / "frealignx", self.particles, parameters))
+
     def real_run(self) -> Run:
         parameters = {
             "images": ATP_SYNTHASE / "parts.stk",
@@ -139,6 +145,7 @@ def scenario(
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
+    names += ("frealignx_run",)
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -184,3 +191,9 @@ def consensus_runs(scenario: Callable[[str], Any]) -> Consensus:
 def real_run(scenario: Callable[[str], Any]) -> Run:
     """One round of 50 real images."""
     return scenario("real_run")
+
+
+@pytest.fixture(scope="session")
+def frealignx_run(scenario: Callable[[str], Any]) -> Run:
+    """One round against the consensus with doubles of FrealignX's programs."""
+    return scenario("frealignx_run")

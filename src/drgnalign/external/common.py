@@ -60,9 +60,12 @@ def time_limit(arguments: Mapping[str, str], particles: int) -> float:
     """Seconds that a program may take."""
     if "time_limit" in arguments:
         try:
-            return float(arguments["time_limit"])
+            seconds = float(arguments["time_limit"])
         except ValueError:
             raise InputError(None, "--frealign_args: time_limit is no number", "give seconds") from None
+        if not 0 < seconds < np.inf:
+            raise InputError(None, f"--frealign_args: a time_limit of {seconds:g} is none", "give seconds")
+        return seconds
     return TIME_LIMIT[0] + TIME_LIMIT[1] * particles
 
 

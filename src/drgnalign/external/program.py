@@ -17,7 +17,7 @@ LINES_SHOWN = 6
 # One thread a process, as the workflow plans; and a Fortran program's words come out before it is killed.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NCPUS": "1", "GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
 # What Fortran prints when it fails, behind the line that says why.
-BACKTRACE = re.compile(r"^\s*(#\d+ |at \.\.|Error termination|Backtrace for|$)")
+BACKTRACE = re.compile(r"^\s*(#\d+ |at \.|Error termination|Backtrace for|$)")
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,13 @@ def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds:
             ) from error
         try:
             process.communicate("".join(f"{answer}\n" for answer in answers), timeout=seconds)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
+            # it is in a session of its own, where an interrupt of ours does not reach it
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            problem = f"{program.name} had not ended after {seconds:.0f} s, and was killed; it said last:{_tail(log)}"
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            problem = f"{program.name} had not ended after {seconds:g} s, and was killed; it said last:{_tail(log)}"
             remedy = "look at the log; if the machine is slow give --frealign_args time_limit=SECONDS"
             raise DrgnalignError(log, problem, remedy) from None
     return Outcome(process.returncode, log, log.read_text(encoding="utf-8", errors="replace"))

@@ -41,7 +41,7 @@ def read_statistics(path: str | Path) -> pd.DataFrame:
         ``ring_radius`` (1/px), ``fsc``, ``part_fsc`` (the particle's, in its volume), ``part_sqrt_ssnr``,
         ``rec_sqrt_ssnr``, and from Frealign 9 also ``fourier_shell_phase_residual`` (degrees), ``cc``,
         ``expected_cc``, ``sigma_cc``, ``erfc`` and ``voxels``. Frealign 9 leaves some of the last ones, and some
-        rows of ``rec_sqrt_ssnr``, unset.
+        rows of ``rec_sqrt_ssnr``, unset. Numbers too large for their column are NaN.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def _rows_x(path: Path, lines: list[str]) -> list[list[float]]:
 
 def _numbers(path: Path, number: int, fields: list[str]) -> list[float]:
     try:
-        values = [float(field) for field in fields]
+        # Fortran fills a column with asterisks where a number is too large for it
+        values = [np.nan if field.strip().strip("*") == "" and "*" in field else float(field) for field in fields]
     except ValueError as error:
         raise InputError(path, f"line {number + 1}: {error}", "make the reconstruction again") from error
     if not 0 < values[0] < 1e6:
