@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +30,7 @@ def read_for_conversion(
     images: Path | None = None,
     facts: Facts | None = None,
     box: int | None = None,
+    name: str | None = None,
 ) -> Particles:
     """Read particles in any form; what their file lacks is taken from options, else from the stacks' headers.
 
@@ -48,6 +48,8 @@ def read_for_conversion(
     facts : Facts, optional
     box : int, optional
         px.
+    name : str, optional
+        How the particles are to call the stack `images`; as it is given unless told.
 
     Returns
     -------
@@ -68,8 +70,8 @@ def read_for_conversion(
     stack = images if images is not None and images.is_file() else None
     if stack is not None and facts.pixel_size is None and (path is None or path.suffix in (".par", ".parx")):
         # needed while reading: shifts of version 8 are in px
-        facts = replace(facts, pixel_size=None if ctf is not None else _pixel_size(read_header(stack)))
-    name = None if stack is None else str(stack)
+        facts = replace(facts, pixel_size=None if ctf is not None else _told(read_header(stack)))
+    name = None if stack is None else name or str(stack)
     if path is None:
         if stack is not None and box is None and ctf is None:
             box = read_header(stack).shape[2]
@@ -77,12 +79,16 @@ def read_for_conversion(
     else:
         particles = read_particle_file(path, name, passthrough, facts)
         if stack is not None and path.suffix in (".star", ".cs"):
-            particles = in_stack(particles, stack)
+            particles = in_stack(particles, stack, name)
+    if stack is not None:
+        held = read_header(stack).shape[0]
+        problem = f"asks for an image beyond the end of {stack}, which holds {held}"
+        particles.refuse_rows(particles.image_locations()[0] > held, problem)
     _complete_sizes(particles, images_root(particles.path, images), box)
     return particles
 
 
-def in_stack(particles: Particles, stack: Path) -> Particles:
+def in_stack(particles: Particles, stack: Path, name: str | None = None) -> Particles:
     """The same particles with their images in another stack.
 
     Parameters
@@ -91,6 +97,8 @@ def in_stack(particles: Particles, stack: Path) -> Particles:
     stack : Path
         Either the stack that the image names mean, from another place, or one that holds just these images in the
         order of the rows.
+    name : str, optional
+        How to call it.
 
     Returns
     -------
@@ -102,14 +110,29 @@ def in_stack(particles: Particles, stack: Path) -> Particles:
         The stack cannot be read, or has another number of images than there are rows.
     """
     numbers, names = particles.image_locations()
-    images = read_header(stack).shape[0]
-    if {Path(name).name for name in names} != {stack.name}:
+    header = read_header(stack)
+    images = header.shape[0]
+    if set(map(str, names)) - {names[0]} or Path(names[0]).name != stack.name:
         numbers = np.arange(1, len(particles) + 1)
         if images != len(particles):
             problem = f"holds {images} images, {particles.path} has {len(particles)} rows"
             raise InputError(stack, problem, "give a stack of these images in the order of the rows")
-    table = particles.table.assign(rlnImageName=image_names(numbers, str(stack)))
+    _require_sampling(particles, header)
+    table = particles.table.assign(rlnImageName=image_names(numbers, name or str(stack)))
     return replace(particles, table=table)
+
+
+def _require_sampling(particles: Particles, header: StackHeader) -> None:
+    """Refuse a stack of another box or pixel size than the particles say."""
+    trusted = header.pixel_size if _is_trusted(header.pixel_size) else None
+    for label, there, tolerance in (("rlnImageSize", header.shape[2], 0), ("rlnImagePixelSize", trusted, 1e-3)):
+        if there is None or label not in particles.optics:
+            continue
+        said = particles.optics[label].to_numpy(np.float64)[particles.optics_rows()]
+        odd = said[~np.isclose(said, there, rtol=tolerance, atol=0)]
+        if len(odd):
+            problem = f"its header says {label} {there:g}, {particles.path} says {odd[0]:g}"
+            raise InputError(header.path, problem, "give the images that the file describes, or correct it")
 
 
 def require_for(target: str, particles: Particles) -> None:
@@ -185,13 +208,10 @@ def _complete_sizes(particles: Particles, root: Path, box: int | None) -> None:
     headers = _first_headers(particles, root)
     if len(headers) < len(optics):
         return
-    found: Mapping[str, list[float | None]] = {
-        "rlnImageSize": [header.shape[2] for header in headers],
-        "rlnImagePixelSize": [_pixel_size(header) for header in headers],
-    }
-    for label in wanted:
-        if None not in found[label]:
-            optics[label] = found[label]
+    if "rlnImageSize" in wanted:
+        optics["rlnImageSize"] = [header.shape[2] for header in headers]
+    if "rlnImagePixelSize" in wanted and all(_is_trusted(header.pixel_size) for header in headers):
+        optics["rlnImagePixelSize"] = [_told(header) for header in headers]
 
 
 def _fill_box(particles: Particles, box: int) -> None:
@@ -209,10 +229,14 @@ def _first_headers(particles: Particles, root: Path) -> list[StackHeader]:
     return [read_header(path) for path in first if path.is_file()]
 
 
-def _pixel_size(header: StackHeader) -> float | None:
-    """Pixel size of a stack if its header's can be trusted."""
+def _is_trusted(size: float | None) -> bool:
+    return size is not None and size != UNSET_PIXEL_SIZE and PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]
+
+
+def _told(header: StackHeader) -> float | None:
+    """The pixel size of a stack's header if it can be trusted; that it is used is told."""
     size = header.pixel_size
-    if size is None or size == UNSET_PIXEL_SIZE or not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
+    if size is None or not _is_trusted(size):
         return None
     message = f"{header.path}: the pixel size in its header, {size:.6g} Å, is used"
     warnings.warn(message, InputWarning, stacklevel=2)

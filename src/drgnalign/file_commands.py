@@ -69,7 +69,14 @@ def convert(
         raise InputError(None, "one input is needed", "give PARTICLES, or --poses and --ctf")
     facts = Facts(pixel_size, voltage, cs, amplitude_contrast)
     table = read_for_conversion(
-        particles, poses=poses, ctf=ctf, passthrough=passthrough, images=images, facts=facts, box=box
+        particles,
+        poses=poses,
+        ctf=ctf,
+        passthrough=passthrough,
+        images=images,
+        facts=facts,
+        box=box,
+        name=_stack_name(images, output),
     )
     target = target_of(output, to, table)
     require_for(target, table)
@@ -109,12 +116,22 @@ def inspect(files: tuple[Path, ...], images: Path | None, as_json: bool) -> None
 @click.option("--cluster", "clusters", type=int, multiple=True, help="Class number; may be given several times.")
 @click.option("--half", type=click.IntRange(1, 2), help="Half set.")
 @click.option("--ind", type=FILE, help="cryoDRGN's index pickle: rows from 0.")
+@click.option("--passthrough", type=FILE, help="Passthrough file of a cryoSPARC job: its fields are written too.")
 @click.option("--rows", metavar="FIRST:LAST", help="Rows from 1, both included; either may be left out.")
 def select(
-    particles: Path, output: Path, clusters: tuple[int, ...], half: int | None, ind: Path | None, rows: str | None
+    particles: Path,
+    output: Path,
+    clusters: tuple[int, ...],
+    half: int | None,
+    ind: Path | None,
+    passthrough: Path | None,
+    rows: str | None,
 ) -> None:
-    """Write the PARTICLES that meet all conditions, in their own form, with all their columns and image names."""
-    table = read_particle_file(particles)
+    """Write the PARTICLES that meet all conditions, in their own form, with all their columns and image names.
+
+    Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å.
+    """
+    table = read_particle_file(particles, passthrough=passthrough)
     first, last = _row_range(rows)
     indices = None if ind is None else read_indices(ind)
     chosen = select_rows(table, clusters=clusters, half=half, indices=indices, first=first, last=last)
@@ -130,6 +147,14 @@ def merge(inputs: tuple[Path, ...], output: Path, like: Path | None) -> None:
     parts = [read_particle_file(path) for path in inputs]
     order = None if like is None else read_particle_file(like)
     _write_alike(merge_particles(parts, order), inputs[0], output)
+
+
+def _stack_name(images: Path | None, output: Path) -> str | None:
+    """How a file names the stack: as given where it lies in the current folder, from which RELION reads relative
+    names and drgnalign too; else by its absolute path."""
+    if images is None:
+        return None
+    return str(images) if output.parent.resolve() == Path.cwd() else str(images.resolve())
 
 
 def _row_range(rows: str | None) -> tuple[int, int | None]:

@@ -31,6 +31,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    if path.is_dir():
+        raise InputError(path, "is a folder", "choose another name")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(path, "its folder does not exist or cannot be written", "create the folder or choose another")
     try:

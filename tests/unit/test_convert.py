@@ -259,9 +259,71 @@ def test_a_stack_in_the_order_of_the_rows(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "holds 2 images" in result.output
 
 
+def test_stacks_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+    given = particles([EXAMPLE, EXAMPLE], tmp_path)
+    given.table["rlnImageName"] = ["000002@job1/images.mrcs", "000002@job2/images.mrcs"]
+    write_star(given, tmp_path / "two.star")
+    succeed("convert", tmp_path / "two.star", "--images", tmp_path / "images.mrcs", "-o", tmp_path / "x.star")
+    assert read_star(tmp_path / "x.star").image_locations()[0].tolist() == [1, 2]
+
+
+def test_a_stack_of_another_sampling_is_refused(tmp_path: Path) -> None:
+    write_star(particles([EXAMPLE], tmp_path), tmp_path / "one.star")
+    for box, pixel_size, label in ((32, PIXEL_SIZE, "rlnImageSize"), (BOX, 2.0, "rlnImagePixelSize")):
+        with StackWriter(tmp_path / "other.mrcs", 1, box, pixel_size) as stack:
+            stack.append(np.zeros((1, box, box)))
+        result = run("convert", tmp_path / "one.star", "--images", tmp_path / "other.mrcs", "-o", tmp_path / "x.star")
+        assert result.exit_code == 2 and f"its header says {label}" in result.output
+
+
+def test_an_image_beyond_the_stack_is_refused(tmp_path: Path) -> None:
+    write_star(particles([EXAMPLE, EXAMPLE], tmp_path), tmp_path / "two.star")
+    par = converted("par9", [tmp_path / "two.star"], tmp_path, "beyond")[0]
+    particles([EXAMPLE], tmp_path)
+    result = run("convert", par, "--images", tmp_path / "images.mrcs", *FACTS, "-o", tmp_path / "x.star")
+    assert result.exit_code == 2 and "beyond the end" in result.output
+
+
+def test_frealign_knows_one_microscope(tmp_path: Path) -> None:
+    given = particles([EXAMPLE, EXAMPLE], tmp_path)
+    given.table["rlnOpticsGroup"] = [1, 2]
+    second = given.optics.assign(rlnOpticsGroup=2, rlnOpticsGroupName="two", rlnImagePixelSize=2.0)
+    given.optics = pd.concat([given.optics, second], ignore_index=True)
+    write_star(given, tmp_path / "two.star")
+    command = ["convert", tmp_path / "two.star", "-o", tmp_path / "x.par", "--to"]
+    result = run(*command, "par8")
+    assert result.exit_code == 2 and "rlnImagePixelSize differ between its optics groups" in result.output
+    assert "differ between its optics groups" in succeed(*command, "par9").output
+
+
+@pytest.mark.parametrize(("form", "told"), [("par9", True), ("cryodrgn", True), ("parx", False), ("star", False)])
+def test_particles_to_be_left_out_do_not_come_back_unsaid(tmp_path: Path, form: str, told: bool) -> None:
+    given = particles([EXAMPLE, EXAMPLE], tmp_path)
+    given.table = given.table.assign(drgnFrealignInclude=-1, rlnRandomSubset=[1, 2])
+    write_star(given, tmp_path / "out.star")
+    output = tmp_path / {"cryodrgn": "x", "star": "x.star"}.get(form, "x.par")
+    result = succeed("convert", tmp_path / "out.star", "-o", output, "--to", form)
+    assert ("2 particles are to be left out" in result.output) is told
+    assert ("no place for half sets" in result.output) is (form != "star")
+
+
+def test_a_file_in_another_folder_names_its_stack_so_that_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_star(particles([EXAMPLE], tmp_path), tmp_path / "one.star")
+    par = converted("par9", [tmp_path / "one.star"], tmp_path, "named")[0]
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    command = ["convert", par, "--images", "images.mrcs", *FACTS, "-o"]
+    for output, name in (("here.star", "images.mrcs"), ("sub/there.star", str(tmp_path / "images.mrcs"))):
+        succeed(*command, output)
+        assert read_star(tmp_path / output).image_locations()[1].tolist() == [name]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("particles.star -o folder.star", "is a folder"),
         ("particles.star", "Missing option '-o'"),
         ("-o x.star", "one input is needed"),
         ("particles.star --ctf ctf.pkl -o x.star", "one input is needed"),
@@ -280,6 +342,7 @@ def test_a_stack_in_the_order_of_the_rows(tmp_path: Path) -> None:
 def test_bad_use(example: Path, arguments: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(example)
     (example / "ctf.pkl").write_bytes(b"")
+    (example / "folder.star").mkdir(exist_ok=True)
     result = run("convert", *arguments.split())
     assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
     assert not list(example.glob("x.*"))

@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import numpy.lib.recfunctions
 import pandas as pd
 import pytest
 from command_line import run, succeed
@@ -130,11 +131,27 @@ def test_cryosparcs_fields_go_the_same_way(star: Path, tmp_path: Path) -> None:
 def test_par_rows_go_the_same_way(tmp_path: Path) -> None:
     particles = particle_set()
     particles.table["rlnImageName"] = [f"{row + 1}@stack.mrcs" for row in range(N)]
+    particles.optics["rlnImagePixelSize"] = 1.31
     write_par(particles, tmp_path / "set.par", "par8")
     succeed("select", tmp_path / "set.par", "--rows", "7:", "-o", tmp_path / "b.par")
     succeed("select", tmp_path / "set.par", "--rows", ":6", "-o", tmp_path / "a.par")
     succeed("merge", tmp_path / "b.par", tmp_path / "a.par", "--like", tmp_path / "set.par", "-o", tmp_path / "c.par")
     assert (tmp_path / "c.par").read_bytes() == (tmp_path / "set.par").read_bytes()
+
+
+def test_a_cryosparc_job_of_two_files(tmp_path: Path) -> None:
+    write_cs(particle_set(), tmp_path / "whole.cs")
+    rows = np.load(tmp_path / "whole.cs")
+    for name, chosen in (("main", ("uid", "alignments3D")), ("pass", ("uid", "blob", "ctf"))):
+        fields = [field for field in rows.dtype.names or () if field.partition("/")[0] in chosen]
+        with (tmp_path / f"{name}.cs").open("wb") as file:
+            np.save(file, np.lib.recfunctions.repack_fields(rows[fields]))
+    command = ["select", tmp_path / "main.cs", "--rows", "2:3", "-o", tmp_path / "part.cs"]
+    assert "give the passthrough file" in run(*command).output
+    succeed(*command, "--passthrough", tmp_path / "pass.cs")
+    part = np.load(tmp_path / "part.cs")
+    assert set(part.dtype.names or ()) == set(rows.dtype.names or ())
+    np.testing.assert_array_equal(part["blob/idx"], rows["blob/idx"][1:3])
 
 
 def test_optics_groups_of_one_number_are_told_apart(tmp_path: Path) -> None:

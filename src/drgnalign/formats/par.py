@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, PIXEL_ORIGINS, Particles, image_names
+from drgnalign.particles import (
+    ANGLES,
+    DEFOCUS,
+    NO_STACK,
+    OPTICS_OPTIONS,
+    ORIGINS,
+    PIXEL_ORIGINS,
+    Particles,
+    image_names,
+)
 
 SYNTAX = Syntax(comment=ord("C"), blank_ends=False)
 ROWS_AT_ONCE = 100_000
@@ -355,6 +364,7 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     phase_shift = table["rlnPhaseShift"] if "rlnPhaseShift" in table else pd.Series(0.0, table.index)
     if layout in ("par8", "par9"):
         particles.refuse_rows((phase_shift != 0).to_numpy(), f"{LAYOUTS[layout].title} knows no phase shift")
+    _check_optics(particles, layout)
     origins = _origins(particles, in_pixels=layout == "par8")
     known = {
         "N": numbers,
@@ -372,6 +382,18 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     return pd.DataFrame(
         {name: known[name] if name in known else _extra(particles, name) for name in names}, index=table.index
     )
+
+
+def _check_optics(particles: Particles, layout: str) -> None:
+    """Say that Frealign knows one microscope; refuse shifts in px of different sizes."""
+    used = particles.optics.iloc[np.unique(particles.optics_rows())]
+    labels = [label for label in OPTICS_OPTIONS if label in used and used[label].nunique() > 1]
+    if not labels:
+        return
+    problem = f"{', '.join(labels)} differ between its optics groups, and Frealign knows one for all"
+    if layout == "par8" and "rlnImagePixelSize" in labels:
+        raise InputError(particles.path, problem, "write --to par9 or parx, whose shifts are in Å, or each group apart")
+    warnings.warn(f"{particles.path}: {problem}", InputWarning, stacklevel=4)
 
 
 def _origins(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Series]:

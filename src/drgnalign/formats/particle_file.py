@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from drgnalign.errors import InputError
+import numpy as np
+
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
-from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
+from drgnalign.formats.par import LAYOUTS, extra_label, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import Particles
 
 # What can be written; a par file's version does not follow from its name.
+# cryoSPARC's, which have no counterpart in what we write.
+ABERRATION_FIELDS = ["ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/anisomag", "ctf/shift_A"]
 TARGETS = ["star", "par8", "par9", "parx", "cryodrgn", "cs"]
 
 
@@ -67,7 +72,7 @@ def read_particle_file(
     if path.suffix == ".cs":
         return read_cs(path, passthrough, **given)
     problem = f"files of type {path.suffix!r} cannot be read as particles"
-    raise InputError(path, problem, "give a .star (RELION), .par or .parx (Frealign) or .cs (cryoSPARC) file")
+    raise InputError(path, problem, "give a .star, .par, .parx or .cs file; cryoDRGN's pickles with --poses and --ctf")
 
 
 def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
@@ -96,7 +101,7 @@ def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
         kind = suffix[1:]
     elif suffix in (".par", ".parx"):
         kind = to if to in LAYOUTS else layout_of(particles)
-    elif to == "cryodrgn":
+    else:
         kind = to
     if kind is None or to not in (None, kind):
         wish = "" if to is None else f" as {to}"
@@ -121,6 +126,7 @@ def write_particle_file(particles: Particles, path: str | Path, target: str) -> 
     InputError
         See the writer of each format.
     """
+    _warn_of_loss(particles, target)
     if target == "star":
         write_star(particles, path)
     elif target == "cs":
@@ -129,3 +135,22 @@ def write_particle_file(particles: Particles, path: str | Path, target: str) -> 
         write_cryodrgn(particles, path)
     else:
         write_par(particles, path, target)
+
+
+def _warn_of_loss(particles: Particles, target: str) -> None:
+    """Say what the target has no place for."""
+    table = particles.table
+    lost = []
+    if target not in ("star", "cs"):
+        names = {"rlnRandomSubset": "half sets", "rlnClassNumber": "classes"}
+        lost += [what for label, what in names.items() if label in table and table[label].nunique() > 1]
+    if target != "cs" and particles.cs_rows is not None:
+        present = particles.cs_rows.dtype.names or ()
+        fields = [field for field in ABERRATION_FIELDS if field in present and np.any(particles.cs_rows[field] != 0)]
+        lost += [f"aberrations ({', '.join(fields)})"] if fields else []
+    include = extra_label("INCLUDE")
+    if target not in ("star", "parx", "parx_extended") and include in table and (table[include] < 0).any():
+        lost.append(f"that {(table[include] < 0).sum()} particles are to be left out (INCLUDE < 0)")
+    if lost:
+        message = f"{particles.path}: what is written has no place for {', '.join(lost)}"
+        warnings.warn(message, InputWarning, stacklevel=3)
