@@ -12,10 +12,10 @@ from drgnalign.convert import read_for_conversion, require_for, with_contrast
 from drgnalign.errors import InputError
 from drgnalign.formats.cryodrgn import read_indices
 from drgnalign.formats.particle_file import TARGETS, Facts, read_particle_file, target_of, write_particle_file
+from drgnalign.formats.star import copy_star_rows
 from drgnalign.inputs import CONTRAST_OF_INVERT
 from drgnalign.inspect import inspect_file, report_text
-from drgnalign.particles import Particles
-from drgnalign.subsets import merge_particles, select_rows
+from drgnalign.subsets import chosen_rows, merge_particles
 
 output_option = click.option("-o", "--output", type=OUTPUT, required=True)
 
@@ -129,13 +129,19 @@ def select(
 ) -> None:
     """Write the PARTICLES that meet all conditions, in their own form, with all their columns and image names.
 
-    Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å.
+    Star files keep their layout, their digits and their other blocks.
     """
     table = read_particle_file(particles, passthrough=passthrough)
     first, last = _row_range(rows)
     indices = None if ind is None else read_indices(ind)
-    chosen = select_rows(table, clusters=clusters, half=half, indices=indices, first=first, last=last)
-    _write_alike(chosen, particles, output)
+    keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, first=first, last=last)
+    _refuse_other_form(particles, output)
+    if particles.suffix == ".star":
+        copy_star_rows(particles, keep, output)
+    else:
+        chosen = table.select(keep)
+        write_particle_file(chosen, output, target_of(output, None, chosen))
+    click.echo(f"{output}: {keep.sum():,} particles", err=True)
 
 
 @click.command(cls=Command)
@@ -143,10 +149,16 @@ def select(
 @output_option
 @click.option("--like", type=FILE, help="File whose order the result has; it holds the images of all INPUTS.")
 def merge(inputs: tuple[Path, ...], output: Path, like: Path | None) -> None:
-    """Put the particles of INPUTS, files of one kind, into one file."""
+    """Put the particles of INPUTS, files of one kind, into one file.
+
+    Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å.
+    """
     parts = [read_particle_file(path) for path in inputs]
     order = None if like is None else read_particle_file(like)
-    _write_alike(merge_particles(parts, order), inputs[0], output)
+    _refuse_other_form(inputs[0], output)
+    merged = merge_particles(parts, order)
+    write_particle_file(merged, output, target_of(output, None, merged))
+    click.echo(f"{output}: {len(merged):,} particles", err=True)
 
 
 def _stack_name(images: Path | None, output: Path) -> str | None:
@@ -166,9 +178,7 @@ def _row_range(rows: str | None) -> tuple[int, int | None]:
     return (int(first) if first else 1), (int(last) if last else None)
 
 
-def _write_alike(particles: Particles, source: Path, output: Path) -> None:
+def _refuse_other_form(source: Path, output: Path) -> None:
     if output.suffix != source.suffix:
         problem = f"is not named {source.suffix}, as {source.name} is"
         raise InputError(output, problem, "change the form with `drgnalign convert`")
-    write_particle_file(particles, output, target_of(output, None, particles))
-    click.echo(f"{output}: {len(particles):,} particles", err=True)

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.particles import Particles
 
 
-def select_rows(
+def chosen_rows(
     particles: Particles,
     *,
     clusters: Sequence[int] = (),
@@ -22,8 +22,8 @@ def select_rows(
     indices: ArrayLike | None = None,
     first: int = 1,
     last: int | None = None,
-) -> Particles:
-    """Particles that meet all conditions given, in the order of the file.
+) -> NDArray[np.bool_]:
+    """Which particles meet all conditions given.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def select_rows(
 
     Returns
     -------
-    Particles
+    (N,) bool
 
     Raises
     ------
@@ -61,10 +61,10 @@ def select_rows(
     keep[: first - 1] = keep[last:] = False
     if not keep.any():
         raise InputError(particles.path, "none of its particles meets the conditions", "correct them")
-    return particles.select(keep)
+    return keep
 
 
-def _listed(particles: Particles, indices: np.ndarray) -> np.ndarray:
+def _listed(particles: Particles, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
     if indices.size and not 0 <= indices.min() <= indices.max() < len(particles):
         worst = indices.max() if indices.max() >= len(particles) else indices.min()
         problem = f"has {len(particles)} rows, the index file asks for row {worst} (from 0)"

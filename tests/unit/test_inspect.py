@@ -389,6 +389,14 @@ def test_par_files(tmp_path: Path, layout: str, unit: str, noted: int) -> None:
     assert len(said(report)) == len(notes) == noted
 
 
+def test_excluded_particles_are_counted(tmp_path: Path) -> None:
+    particles = new_particles()
+    particles.table["drgnFrealignInclude"] = [-1, -1, *[1] * (len(particles) - 2)]
+    write_par(particles, tmp_path / "particles.par", "parx")
+    ((level, what),) = said(inspect_file(tmp_path / "particles.par"))
+    assert level == "note" and what.startswith("2 particles have INCLUDE < 0")
+
+
 def test_par_file_with_its_stack(tmp_path: Path) -> None:
     write_par(new_particles(), tmp_path / "particles.par", "par9")
     assert said(inspect_file(tmp_path / "particles.par", write_stack(tmp_path / "images" / "s.mrcs"))) == []

@@ -89,14 +89,30 @@ def test_select_by_cryodrgns_index(star: Path, tmp_path: Path) -> None:
     assert names.tolist() == particle_set().table["rlnImageName"].iloc[[0, 4, 9]].tolist()
 
 
-def test_relion_3_0_comes_out_as_3_1_with_its_columns(tmp_path: Path) -> None:
-    (tmp_path / "old.star").write_text(
-        "data_\n\nloop_\n_rlnImageName\n_rlnVoltage\n_rlnPixelSize\n_rlnOriginX\n_rlnClassNumber\n_rlnNormCorrection\n"
-        "1@a.mrcs 300 1.5 2 1 0.95\n2@a.mrcs 300 1.5 4 2 0.96\n\n"
-    )
+RELION30 = (
+    "\ndata_\n\nloop_\n_rlnImageName #1\n_rlnVoltage\n_rlnPixelSize\n_rlnOriginX\n"
+    "_rlnClassNumber\n_rlnNormCorrection\n\n"
+    "1@a.mrcs  300.000000 1.5 2 1 0.950\n# a comment\n2@a.mrcs  300.000000 1.5 4 2 0.960\n3@a.mrcs 300 1.5 4 1 1\n\n"
+)
+OTHER_BLOCKS = "# version 50001\n\ndata_general\n\n_rlnTomoSubTomosAre2DStacks 0\n\n"
+
+
+def test_select_leaves_a_star_file_as_it_is_but_for_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "old.star").write_text(OTHER_BLOCKS + RELION30)
     succeed("select", tmp_path / "old.star", "--cluster", 2, "-o", tmp_path / "part.star")
-    part = read_star(tmp_path / "part.star")
-    assert part.table["rlnOriginXAngst"].tolist() == [6.0] and part.table["rlnNormCorrection"].tolist() == [0.96]
+    rows = RELION30.splitlines(keepends=True)
+    kept = [line for line in rows if not line.startswith(("1@", "3@"))]
+    assert (tmp_path / "part.star").read_text() == OTHER_BLOCKS + "".join(kept)
+    succeed("select", tmp_path / "old.star", "-o", tmp_path / "all.star")
+    assert (tmp_path / "all.star").read_bytes() == (tmp_path / "old.star").read_bytes()
+
+
+def test_merged_files_of_relion_3_0_have_the_layout_of_3_1(tmp_path: Path) -> None:
+    (tmp_path / "old.star").write_text(RELION30)
+    succeed("merge", tmp_path / "old.star", "-o", tmp_path / "new.star")
+    part = read_star(tmp_path / "new.star")
+    assert part.table["rlnOriginXAngst"].tolist() == [3.0, 6.0, 6.0]
+    assert part.table["rlnNormCorrection"].tolist() == [0.95, 0.96, 1.0]
     assert part.optics["rlnImagePixelSize"].tolist() == [1.5]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
@@ -111,6 +112,43 @@ def write_star(particles: Particles, path: str | Path) -> None:
             for first in range(0, len(block), ROWS_AT_ONCE):
                 columns = [_words(block[label].iloc[first : first + ROWS_AT_ONCE]) for label in block]
                 file.writelines(" ".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def copy_star_rows(source: str | Path, keep: NDArray[np.bool_], path: str | Path) -> None:
+    """Write some rows of a particle star file, and all else in it as it is: layout, columns, digits, other blocks.
+
+    Parameters
+    ----------
+    source : path
+        A file that `read_star` reads.
+    keep : (N,) bool
+        Which of its rows.
+    path : path
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or cannot be written.
+    """
+    data = Path(source).read_bytes()
+    blocks = {name: (start, stop) for name, start, stop in _blocks(data)}
+    holding = re.compile(rb"^[^\S\n]*_rlnImageName\b", re.MULTILINE)
+    spans = [blocks["particles"]] if "particles" in blocks else list(blocks.values())
+    offset = next(filter(None, (holding.search(data, start, stop) for start, stop in spans))).start()
+    # to the first row, behind the labels
+    while not (line := data[offset : data.find(b"\n", offset)].strip()) or line.startswith((b"_", b"#")):
+        offset = data.index(b"\n", offset) + 1
+    row, ended = 0, False
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(data[:offset])
+        for line in data[offset:].splitlines(keepends=True):
+            ended = ended or not line.strip()
+            if ended or line.startswith(b"#"):
+                file.write(line)
+                continue
+            if keep[row]:
+                file.write(line)
+            row += 1
 
 
 def _words(column: pd.Series) -> Iterable[str]:
