@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drgnalign.formats.par import extra_label
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
 from drgnalign.particles import (
@@ -237,9 +236,6 @@ def _gap_findings(particles: Particles, has_split: bool) -> Findings:
     if "rlnRandomSubset" not in particles.table and set(ANGLES) <= set(particles.table) and not has_split:
         what = "it has no half sets: drgnalign deals them by chance, and if the poses were refined together"
         yield "note", f"{what}, the first FSC is not one of independent halves"
-    include = extra_label("INCLUDE")
-    if include in particles.table and (excluded := int((particles.table[include] < 0).sum())):
-        yield "note", f"{excluded:,} particles have INCLUDE < 0: FrealignX leaves them out of its reconstructions"
     # the box comes from the stacks
     needed = [label for label in OPTICS_OPTIONS if label != "rlnImageSize"]
     missing = [label for label in needed if label not in particles.optics]
