@@ -196,12 +196,12 @@ class Frealign9:
         """Write the dumped sums of each half set's reconstruction; `named` says where the images are."""
         poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
         particles = _with_magnification(replace(chunk.particles, table=poses))
+        facts = self._facts(chunk, dark)
         dumps: dict[int, list[Path]] = {}
         for half, rows in half_sets(particles, self.settings.joint_reference).items():
             write_par(particles.select(rows), folder / "asked.par", "par9")
             # an existing file would be taken for a map
             dump = folder / f"dump{half}.mrc"
-            facts = self._facts(chunk, dark)
             values = {
                 **facts,
                 # less than none: the radius that statistics are of, and the map is left as it is

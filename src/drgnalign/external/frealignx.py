@@ -73,7 +73,7 @@ class FrealignX:
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
             groups = half_sets(chunk.particles, self.settings.joint_reference)
-            facts = self._facts(chunk, dark) | {"high_limit": limit}
+            facts = self._facts(chunk, dark) | {"high_limit": limit} | _statistics(references, folder)
             answers = [
                 self._refine_group(chunk, references, half, named.select(rows), facts, folder)
                 for half, rows in groups.items()
@@ -128,16 +128,10 @@ class FrealignX:
         """Refined particles of a half set; 0: of both, against one map."""
         write_reference(chunk, references, half or None, folder / "reference.mrc")
         write_par(asked, folder / "asked.par", "parx")
-        statistics = statistics_beside(references.prefix)
-        is_known = statistics.exists() and _is_credible(statistics)
-        if is_known:
-            (folder / "statistics.txt").write_bytes(statistics.read_bytes())
         values = {
             **facts,
             "input_par": "asked.par",
             "reference": "reference.mrc",
-            "statistics": "statistics.txt",
-            "use_statistics": is_known,
             "matching_projections": "projections.mrc",
             "output_par": "answered.par",
             "output_changes": "changes.par",
@@ -155,12 +149,13 @@ class FrealignX:
         """Write the dumped sums of each half set's reconstruction; `named` says where the images are."""
         poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
         particles = replace(chunk.particles, table=poses)
+        facts = self._facts(chunk, dark)
         dumps: dict[int, list[Path]] = {1: [], 2: []}
         for half, rows in half_sets(particles, self.settings.joint_reference).items():
             write_par(particles.select(rows), folder / "asked.par", "parx")
             files = [folder / f"dump{half}_{parity}.dat" for parity in ("odd", "even")]
             values = {
-                **self._facts(chunk, dark),
+                **facts,
                 "input_par": "asked.par",
                 "half1": "odd.mrc",
                 "half2": "even.mrc",
@@ -227,6 +222,15 @@ class FrealignX:
                 probe(path, name, folder)
             self._found[name] = path
         return self._found[name]
+
+
+def _statistics(references: References, folder: Path) -> dict[str, object]:
+    """Put the statistics of the references into a folder, where there are some; the answers about them."""
+    path = statistics_beside(references.prefix)
+    is_known = path.exists() and _is_credible(path)
+    if is_known:
+        (folder / "statistics.txt").write_bytes(path.read_bytes())
+    return {"statistics": "statistics.txt", "use_statistics": is_known}
 
 
 def _is_credible(path: Path) -> bool:
