@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -347,6 +349,23 @@ def test_an_interrupt_ends_the_program_too(
         run(program("sleep 1; touch survived"), [], tmp_path / "log", tmp_path, 10.0)
     time.sleep(1.2)
     assert not (tmp_path / "survived").exists()
+
+
+def test_a_killed_task_takes_the_program_along(program: Callable[[str], Path], tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from drgnalign.external.program import run; "
+    code += "folder = Path(sys.argv[1]); run(folder / 'program', [], folder / 'log', folder, 60.0)"
+    program("echo $$; exec sleep 60")
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as task:
+        while not (log := tmp_path / "log").exists() or not log.read_text():
+            time.sleep(0.05)
+        task.kill()
+    status = Path("/proc", log.read_text().strip(), "stat")
+    for _ in range(50):
+        # a zombie that nobody has asked for has ended too
+        if not status.exists() or status.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("the program goes on")
 
 
 @pytest.mark.parametrize(

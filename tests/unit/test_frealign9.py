@@ -382,7 +382,7 @@ def test_other_parts(chunk: Chunk) -> None:
 @pytest.fixture
 def asked(few, chunk: Chunk, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Cards of a reconstruction, with its files in this folder."""
-    from drgnalign.external import frealign9
+    from drgnalign.external import driver
 
     kept: list[str] = []
 
@@ -391,7 +391,7 @@ def asked(few, chunk: Chunk, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         shutil.copytree(folder, ".", dirs_exist_ok=True)
         raise DrgnalignError(None, "kept", "")
 
-    monkeypatch.setattr(frealign9, "run", keep)
+    monkeypatch.setattr(driver, "run", keep)
     small = replace(chunk, particles=few.given.select(np.arange(20)))
     with pytest.raises(DrgnalignError, match="kept"):
         engine(joint=True).insert(small, Path("a.part"))

@@ -323,6 +323,25 @@ def test_statistics_lie_beside_the_maps(maps: References) -> None:
     assert len(table) == 16 and table["fsc"].iloc[0] > 0.9
 
 
+def test_statistics_that_cannot_be_right_are_left_out(few: Any, maps: References, tmp_path: Path) -> None:
+    """As merge3d wrote them at pixels of 13 Å: an FSC of 1 behind lower ones."""
+    for path in (maps.half1, maps.half2):
+        (tmp_path / path.name).symlink_to(path)
+    doubtful = References(tmp_path / maps.half1.name, tmp_path / maps.half2.name, maps.mask)
+    lines = statistics_beside(maps.prefix).read_text().splitlines()
+    rows = [number for number, line in enumerate(lines) if line.strip() and not line.startswith("C")]
+    for row, fsc in ((rows[3], "0.8000"), (rows[5], "1.0000")):
+        fields = lines[row].split()
+        fields[3] = fsc
+        lines[row] = "  ".join(["", *fields])
+    statistics_beside(doubtful.prefix).write_text("\n".join(lines) + "\n")
+    assert read_statistics(statistics_beside(doubtful.prefix))["fsc"].iloc[[3, 5]].tolist() == [0.8, 1.0]
+    with pytest.warns(InputWarning, match=r"map_statistics.txt: its FSC is 1 in shells behind others"):
+        engine().refine(chunk_of(few), doubtful, LIMIT, None)
+    for half in (1, 2):
+        assert "Use statistics                                     : no" in log_of(tmp_path, f"half{half}_refine3d")
+
+
 def test_scores_are_kept_and_written_into_the_next_par(run: tuple[Particles, Path], tmp_path: Path) -> None:
     refined, _ = run
     table = refined.table

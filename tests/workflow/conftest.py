@@ -17,6 +17,8 @@ DOUBLES = REPOSITORY / "tests" / "doubles"
 DATA = REPOSITORY.parent / "shared" / "data"
 ATP_SYNTHASE = DATA / "particles" / "freehand"
 LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
+FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
+FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 19
 ONE_TASK_AT_A_TIME = "executor.cpus = 1\n"
@@ -36,6 +38,16 @@ class Consensus(NamedTuple):
     serial: Run
     other_chunks: Run
     changed_code: Run
+
+
+class Faults(NamedTuple):
+    """A run whose programs fail in the first round in one way after the other, and the run that goes on from there.
+
+    `failed` holds the runs by fault.
+    """
+
+    failed: dict[str, Run]
+    finished: Run
 
 
 class Scenarios:
@@ -100,9 +112,22 @@ class Scenarios:
         return Consensus(serial, other_chunks, run("changed_code", 150, "-resume"))
 
     def frealignx_run(self) -> Run:
-        parameters = {"rounds": 1, "engine": "frealignx", "frealign_dir": DOUBLES, "mass_kda": 200}
-        parameters |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1}
-        return finished(run_workflow(self.folder / "frealignx", self.particles, parameters))
+        return finished(run_workflow(self.folder / "frealignx", self.particles, FREALIGN | {"engine": "frealignx"}))
+
+    def frealign9_runs(self) -> Faults:
+        def run(fault: str, **parameters: object) -> Run:
+            return run_workflow(
+                self.folder / "frealign9",
+                self.particles,
+                FREALIGN | {"engine": "frealign9", **parameters},
+                results=fault or "good",
+                options=("-resume",),
+                variables={"DRGNALIGN_DOUBLE_FAULT": fault},
+            )
+
+        # the round's faults come after the consensus was made without one
+        finished(run("", rounds=0))
+        return Faults({fault: run(fault) for fault in ("fewer", "killed")}, finished(run("")))
 
     def real_run(self) -> Run:
         parameters = {
@@ -145,7 +170,7 @@ def scenario(
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
-    names += ("frealignx_run",)
+    names += ("frealignx_run", "frealign9_runs")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -197,3 +222,9 @@ def real_run(scenario: Callable[[str], Any]) -> Run:
 def frealignx_run(scenario: Callable[[str], Any]) -> Run:
     """One round against the consensus with doubles of FrealignX's programs."""
     return scenario("frealignx_run")
+
+
+@pytest.fixture(scope="session")
+def frealign9_runs(scenario: Callable[[str], Any]) -> Faults:
+    """The same with Frealign 9's, which fail before they do their work."""
+    return scenario("frealign9_runs")

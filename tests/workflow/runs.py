@@ -47,7 +47,13 @@ class Run:
         return set(self.tasks.index[self.tasks == status])
 
 
-def nextflow(folder: Path, *arguments: object, kill_at: str | None = None, code: Path = REPOSITORY) -> tuple[int, str]:
+def nextflow(
+    folder: Path,
+    *arguments: object,
+    kill_at: str | None = None,
+    code: Path = REPOSITORY,
+    variables: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
     """Run Nextflow in `folder`, without a terminal and with the strict parser.
 
     Parameters
@@ -60,6 +66,8 @@ def nextflow(folder: Path, *arguments: object, kill_at: str | None = None, code:
         As soon as this is printed, Nextflow and its tasks are killed.
     code : Path
         The tasks import the library of this checkout.
+    variables : mapping, optional
+        Further environment variables of the tasks.
 
     Returns
     -------
@@ -72,6 +80,7 @@ def nextflow(folder: Path, *arguments: object, kill_at: str | None = None, code:
         "NXF_OPTS": JAVA_OPTIONS,
         "NXF_ANSI_LOG": "false",
         "PYTHONPATH": str(code / "src"),
+        **(variables or {}),
     }
     command = [str(word) for word in (REPOSITORY / ".tools" / "nextflow", *arguments)]
     log = folder / "nextflow.out"
@@ -97,6 +106,7 @@ def run_workflow(
     options: tuple[object, ...] = (),
     kill_at: str | None = None,
     code: Path = REPOSITORY,
+    variables: Mapping[str, str] | None = None,
 ) -> Run:
     """Run main.nf with the test profile.
 
@@ -112,7 +122,7 @@ def run_workflow(
         --outdir, relative to `folder`.
     options : tuple
         Of Nextflow, such as ``-resume``.
-    kill_at, code
+    kill_at, code, variables
         As of `nextflow`.
 
     Returns
@@ -123,5 +133,5 @@ def run_workflow(
     words: list[object] = ["run", code / "main.nf", "-profile", "test", *options]
     for name, value in {"input": particles, "outdir": results, **(parameters or {})}.items():
         words += [f"--{name}"] if value is True else [f"--{name}", value]
-    status, log = nextflow(folder, *words, kill_at=kill_at, code=code)
+    status, log = nextflow(folder, *words, kill_at=kill_at, code=code, variables=variables)
     return Run(folder / results, status, log)

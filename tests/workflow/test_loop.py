@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -225,32 +223,3 @@ def test_dbscan_clusters_run_through_a_round(dbscan_run: Run, loop_run: Run) -> 
     assert [cluster["particles"] for cluster in record["clusters"]] == np.bincount(labels)[1:].tolist()
     assert any(not cluster["skipped"] for cluster in record["clusters"])
     assert {"LABEL:TRAIN (round 1)", "LABEL:EMBED (round 1)"} <= dbscan_run.named("CACHED")
-
-
-def test_frealignx_in_the_loop(frealignx_run: Run, noisy_set: Any) -> None:
-    results = frealignx_run.results
-    scores = score_rounds(results, noisy_set.folder / "truth.star")
-    assert scores["rotation_median"].iloc[-1] < 0.9 * scores["rotation_median"].iloc[0]
-    assert scores["shift_median"].iloc[-1] < 0.9 * scores["shift_median"].iloc[0]
-    for folder in ("consensus/pass_00", "round_01"):
-        assert {"metrics.json", "fsc.csv", "particles.star", "logs"} <= {p.name for p in (results / folder).iterdir()}
-    assert set(pd.read_csv(results / "summary.csv")["halves"]) == {"independent"}
-    for file in ("round_01/particles.star", "final/all_particles.star"):
-        table = read_star(results / file).table
-        assert table["drgnFrealignScore"].gt(0).all() and table["drgnScore"].equals(table["drgnFrealignScore"])
-
-
-def test_each_half_set_reads_only_its_reference(frealignx_run: Run) -> None:
-    """The doubles print a checksum of the reference that they read."""
-    before = frealignx_run.results / "consensus" / "pass_00" / "clusters"
-    mask = read_volume(before / "mask.mrc")[0]
-    logs = frealignx_run.results / "round_01" / "logs" / "refine"
-    halves = particles(frealignx_run, "consensus/pass_00").half_sets()
-    for half in (1, 2):
-        product = read_volume(before / f"consensus_half{half}.mrc")[0] * mask
-        checksum = hashlib.sha256(product.astype("<f4").tobytes()).hexdigest()[:16]
-        texts = [path.read_text() for path in sorted(logs.glob(f"*_half{half}_refine3d.log"))]
-        assert len(texts) >= 2
-        assert {re.findall(r"Reference checksum: (\w+)", text)[0] for text in texts} == {checksum}
-        numbers = [int(n) for text in texts for n in re.findall(r"Particle numbers: (.*)", text)[0].split()]
-        assert sorted(numbers) == (np.flatnonzero(halves == half) + 1).tolist()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from drgnalign.engine.refine import check_limit
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.external.cards import (
     ADJUSTABLE,
@@ -28,26 +27,17 @@ from drgnalign.external.cards import (
     probe,
 )
 from drgnalign.external.common import (
-    check_answer,
-    half_sets,
-    log_folder,
-    mass_of,
     optics_value,
-    pack_dumps,
-    parse_arguments,
-    refined,
-    time_limit,
     unpack_dumps,
     working_folder,
-    write_reference,
     written_map,
 )
-from drgnalign.external.images import STACK, stack_for
-from drgnalign.external.program import find_program, require_success, run
+from drgnalign.external.driver import ANSWERED, ASKED, REFERENCE, FrealignDriver, log_name
+from drgnalign.external.images import STACK
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import EDGES9
 from drgnalign.formats.mrc import read_header
-from drgnalign.formats.par import extra_label, read_par, write_par
+from drgnalign.formats.par import extra_label, write_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
 
@@ -65,16 +55,14 @@ MAGNIFICATION = 10000
 SHELL, PART_SSNR = EDGES9[0], EDGES9[6]
 
 
-class Frealign9:
-    """Frealign 9.12 behind the interface of all engines; a part is a tar file of dumps, one for each half set."""
+class Frealign9(FrealignDriver):
+    """Frealign 9.12; a part holds one dump for each half set."""
+
+    refiner = summer = PROGRAM
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.arguments = parse_arguments(settings.frealign_args, sorted({*ADJUSTABLE, "time_limit"}))
+        super().__init__(settings, ADJUSTABLE)
         check_arguments(self.arguments)
-        self.settings = settings
-        self.mass_kda = mass_of(settings)
-        self.logs = log_folder(settings)
-        self._found: dict[str, Path] = {}
 
     def check(self, particles: Particles) -> None:
         if particles.box % 2:
@@ -91,33 +79,9 @@ class Frealign9:
         for program in VERSIONS:
             self._program(program)
 
-    def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
-        check_limit(limit, chunk.particles)
-        self._check_limits(limit)
-        _warn_of_shifts(chunk.particles)
-        with working_folder() as folder:
-            named, dark = stack_for(chunk, folder)
-            groups = half_sets(chunk.particles, self.settings.joint_reference)
-            facts = {
-                **self._facts(chunk, dark),
-                "outer_radius": self._radius("outer_radius", chunk),
-                "high_limit": limit,
-                "classification_limit": float(self.arguments.get("classification_limit", limit)),
-            }
-            answers = [
-                self._refine_group(chunk, references, half, named.select(rows), facts, folder)
-                for half, rows in groups.items()
-            ]
-            result = refined(chunk.particles, list(groups.values()), answers)
-            if part is not None:
-                self._dump(replace(chunk, particles=result), named, dark, folder, part)
-        return result
-
     def insert(self, chunk: Chunk, part: Path) -> None:
         _warn_of_shifts(chunk.particles)
-        with working_folder() as folder:
-            named, dark = stack_for(chunk, folder)
-            self._dump(chunk, named, dark, folder, part)
+        super().insert(chunk, part)
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
         joint = self.settings.joint_reference
@@ -148,89 +112,20 @@ class Frealign9:
         }
         lines = [str(dumps), *(f"half{half}_{number}.mrc" for number in range(1, dumps + 1)), table.name]
         lines += cards(values, {}, MERGE)
-        log = self._run(MERGER, lines, MERGED, folder, _log_name(prefix.name, half), particles=0)
+        log = self._run(MERGER, lines, MERGED, folder, log_name(prefix.name, half), particles=0)
         if not table.is_file():
             raise DrgnalignError(log, f"{MERGER} wrote no table of statistics", "look at the log")
         with atomic_path(_statistics_beside(prefix, half)) as temporary:
             temporary.write_bytes(table.read_bytes())
         return log
 
-    def _refine_group(
-        self,
-        chunk: Chunk,
-        references: References,
-        half: int,
-        asked: Particles,
-        facts: Mapping[str, object],
-        folder: Path,
-    ) -> Particles:
-        """Refined particles of a half set; 0: of both, against one map."""
-        write_reference(chunk, references, half or None, folder / "reference.mrc")
-        write_par(_with_magnification(asked), folder / "asked.par", "par9")
-        with (folder / "asked.par").open("a", encoding="ascii") as file:
-            file.writelines(f"{line}\n" for line in _table_for(chunk, references.prefix, half))
-        values = {
-            **facts,
-            "mode": 1,
-            "dump": False,
-            "last": len(asked),
-            "score_threshold": 0.0,
-            "input_par": "asked.par",
-            "output_par": "answered.par",
-            "terminator": REFINE_ONLY,
-            "map": "reference.mrc",
-        }
-        name = _log_name(chunk.particles.path.stem, half, "refine")
-        log = self._run(PROGRAM, cards(values, self.arguments), REFINED, folder, name, len(asked))
-        if not (folder / "answered.par").is_file():
-            raise DrgnalignError(log, f"{PROGRAM} wrote no parameters", "look at the log")
-        try:
-            answer = read_par(folder / "answered.par", STACK)
-        except InputError as error:
-            raise DrgnalignError(log, f"{PROGRAM}: its parameter file {error.problem}", "look at the log") from error
-        check_answer(PROGRAM, asked, answer, log)
-        (folder / "answered.par").unlink()
-        return answer
-
-    def _dump(self, chunk: Chunk, named: Particles, dark: bool, folder: Path, part: Path) -> None:
-        """Write the dumped sums of each half set's reconstruction; `named` says where the images are."""
-        poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
-        particles = _with_magnification(replace(chunk.particles, table=poses))
-        facts = self._facts(chunk, dark)
-        dumps: dict[int, list[Path]] = {}
-        for half, rows in half_sets(particles, self.settings.joint_reference).items():
-            write_par(particles.select(rows), folder / "asked.par", "par9")
-            # an existing file would be taken for a map
-            dump = folder / f"dump{half}.mrc"
-            values = {
-                **facts,
-                # less than none: the radius that statistics are of, and the map is left as it is
-                "outer_radius": -self._radius("reconstruction_outer_radius", chunk),
-                "high_limit": facts["reconstruction_limit"],
-                "classification_limit": facts["reconstruction_limit"],
-                "mode": 0,
-                "dump": True,
-                "memory": 0,
-                "last": len(rows),
-                "input_par": "asked.par",
-                "output_par": "dumped.res",
-                "terminator": RECONSTRUCT,
-                "map": dump.name,
-            }
-            name = _log_name(chunk.particles.path.stem, half, "reconstruct")
-            log = self._run(PROGRAM, cards(values, self.arguments), DUMPED, folder, name, len(rows))
-            if not dump.is_file():
-                raise DrgnalignError(log, f"{PROGRAM} wrote no {dump.name}", "look at the log")
-            dumps[half] = [dump]
-        pack_dumps(dumps, part)
-
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
-        """Settings that follow from the data."""
         particles = chunk.particles
         nyquist = 2 * particles.pixel_size
         contrast = max(optics_value(particles, "rlnAmplitudeContrast"), LEAST_CONTRAST)
         return {
             "stack": STACK,
+            "input_par": ASKED,
             "output_shifts": "shifts.par",
             "first": 1,
             "pixel_size": particles.pixel_size,
@@ -240,6 +135,66 @@ class Frealign9:
             "mass_kda": self.mass_kda,
             "reconstruction_limit": max(nyquist, float(self.arguments.get("reconstruction_limit", nyquist))),
         }
+
+    def _refinement_facts(
+        self, chunk: Chunk, dark: bool, references: References, limit: float, folder: Path
+    ) -> dict[str, object]:
+        self._check_limits(limit)
+        _warn_of_shifts(chunk.particles)
+        return {
+            **self._facts(chunk, dark),
+            "outer_radius": self._radius("outer_radius", chunk),
+            "high_limit": limit,
+            "classification_limit": float(self.arguments.get("classification_limit", limit)),
+        }
+
+    def _refine_half(
+        self,
+        chunk: Chunk,
+        references: References,
+        half: int,
+        asked: Particles,
+        facts: Mapping[str, object],
+        folder: Path,
+    ) -> Path:
+        write_par(_with_magnification(asked), folder / ASKED, "par9")
+        with (folder / ASKED).open("a", encoding="ascii") as file:
+            file.writelines(f"{line}\n" for line in _table_for(chunk, references.prefix, half))
+        values = {
+            **facts,
+            "mode": 1,
+            "dump": False,
+            "last": len(asked),
+            "score_threshold": 0.0,
+            "output_par": ANSWERED,
+            "terminator": REFINE_ONLY,
+            "map": REFERENCE,
+        }
+        name = log_name(chunk.particles.path.stem, half, "refine")
+        return self._run(PROGRAM, cards(values, self.arguments), REFINED, folder, name, len(asked))
+
+    def _dump_half(
+        self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
+    ) -> tuple[Path, dict[int, list[Path]]]:
+        write_par(_with_magnification(asked), folder / ASKED, "par9")
+        # an existing file would be taken for a map
+        dump = folder / f"dump{half}.mrc"
+        values = {
+            **facts,
+            # less than none: the radius that statistics are of, and the map is left as it is
+            "outer_radius": -self._radius("reconstruction_outer_radius", chunk),
+            "high_limit": facts["reconstruction_limit"],
+            "classification_limit": facts["reconstruction_limit"],
+            "mode": 0,
+            "dump": True,
+            "memory": 0,
+            "last": len(asked),
+            "output_par": "dumped.res",
+            "terminator": RECONSTRUCT,
+            "map": dump.name,
+        }
+        name = log_name(chunk.particles.path.stem, half, "reconstruct")
+        return self._run(PROGRAM, cards(values, self.arguments), DUMPED, folder, name, len(asked)), {half: [dump]}
 
     def _radius(self, key: str, chunk: Chunk) -> float:
         """An outer radius in Å: inside the images."""
@@ -260,26 +215,8 @@ class Frealign9:
             problem = f"reconstruction_limit of {finest:g} Å is coarser than the resolution limit, {limit:g} Å"
             raise InputError(None, problem, "leave it out: without it maps go to Nyquist")
 
-    def _run(self, program: str, lines: Sequence[str], closing: str, folder: Path, name: str, particles: int) -> Path:
-        """Run a program; the log if all went well."""
-        log = self.logs / f"{name}_{program.removesuffix('.exe')}.log"
-        path = self._program(program)
-        outcome = run(path, lines, log, folder, time_limit(self.arguments, particles))
-        require_success(path, outcome, closing)
-        return log
-
-    def _program(self, name: str) -> Path:
-        """Where a program is, after it has shown its version."""
-        if name not in self._found:
-            path = find_program(name, self.settings.frealign_dir)
-            with working_folder() as folder:
-                probe(path, name, folder)
-            self._found[name] = path
-        return self._found[name]
-
-
-def _log_name(name: str, half: int, doing: str = "") -> str:
-    return "_".join(filter(None, (name, f"half{half}" if half else "", doing)))
+    def _probe(self, path: Path, name: str, folder: Path) -> None:
+        probe(path, name, folder)
 
 
 def _statistics_beside(prefix: Path, half: int) -> Path:

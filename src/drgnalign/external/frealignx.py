@@ -9,35 +9,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from drgnalign.engine.refine import check_limit
-from drgnalign.errors import DrgnalignError, InputWarning
+from drgnalign.errors import InputWarning
 from drgnalign.external.common import (
-    check_answer,
-    half_sets,
-    log_folder,
-    mass_of,
     optics_value,
-    pack_dumps,
-    parse_arguments,
-    refined,
     statistics_beside,
-    time_limit,
     unpack_dumps,
     working_folder,
-    write_reference,
     written_map,
 )
-from drgnalign.external.images import STACK, stack_for
-from drgnalign.external.program import find_program, require_success, run
+from drgnalign.external.driver import ANSWERED, ASKED, REFERENCE, FrealignDriver, log_name
+from drgnalign.external.images import STACK
 from drgnalign.external.prompts import CLOSING, PROGRAMS, answers_to, formatted, probe
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import read_statistics
-from drgnalign.formats.par import read_par, write_par
+from drgnalign.formats.par import write_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
 
@@ -51,42 +40,19 @@ PERFECT, IMPERFECT = 0.9999, 0.99
 EDGE = 20.0
 
 
-class FrealignX:
-    """FrealignX behind the interface of all engines; a part is a tar file of dumped arrays."""
+class FrealignX(FrealignDriver):
+    """FrealignX; a part holds two dumps for each half set."""
+
+    refiner, summer = "refine3d", "reconstruct3d_stats"
 
     def __init__(self, settings: EngineSettings) -> None:
-        known = {prompt.key: prompt for prompts in PROGRAMS.values() for prompt in prompts}
-        adjustable = {key for key, prompt in known.items() if prompt.default is not None} | set(ADJUSTABLE)
-        self.arguments = parse_arguments(settings.frealign_args, sorted(adjustable | {"time_limit"}))
-        self.settings = settings
-        self.mass_kda = mass_of(settings)
-        self.logs = log_folder(settings)
-        self._found: dict[str, Path] = {}
+        prompts = [prompt for program in PROGRAMS.values() for prompt in program]
+        super().__init__(settings, {*ADJUSTABLE, *(p.key for p in prompts if p.default is not None)})
 
     def check(self, particles: Particles) -> None:
         self._facts(Chunk(particles, Path()), dark=False)
         for program in PROGRAMS:
             self._program(program)
-
-    def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
-        check_limit(limit, chunk.particles)
-        with working_folder() as folder:
-            named, dark = stack_for(chunk, folder)
-            groups = half_sets(chunk.particles, self.settings.joint_reference)
-            facts = self._facts(chunk, dark) | {"high_limit": limit} | _statistics(references, folder)
-            answers = [
-                self._refine_group(chunk, references, half, named.select(rows), facts, folder)
-                for half, rows in groups.items()
-            ]
-            result = refined(chunk.particles, list(groups.values()), answers)
-            if part is not None:
-                self._dump(replace(chunk, particles=result), named, dark, folder, part)
-        return result
-
-    def insert(self, chunk: Chunk, part: Path) -> None:
-        with working_folder() as folder:
-            named, dark = stack_for(chunk, folder)
-            self._dump(chunk, named, dark, folder, part)
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
         with working_folder() as folder:
@@ -109,77 +75,19 @@ class FrealignX:
                 "even_seed": "half2_.dat",
                 "dumps": max(counts.values()),
             }
-            log = self._run("merge3d", values, folder, prefix.name, particles=0)
+            log = self._ask("merge3d", values, folder, prefix.name, particles=0)
             halves = [written_map("merge3d", folder / f"half{half}.mrc", log) for half in (1, 2)]
             statistics = (folder / "statistics.txt").read_bytes()
         with atomic_path(statistics_beside(prefix)) as temporary:
             temporary.write_bytes(statistics)
         return halves[0], halves[1], pixel_size
 
-    def _refine_group(
-        self,
-        chunk: Chunk,
-        references: References,
-        half: int,
-        asked: Particles,
-        facts: Mapping[str, object],
-        folder: Path,
-    ) -> Particles:
-        """Refined particles of a half set; 0: of both, against one map."""
-        write_reference(chunk, references, half or None, folder / "reference.mrc")
-        write_par(asked, folder / "asked.par", "parx")
-        values = {
-            **facts,
-            "input_par": "asked.par",
-            "reference": "reference.mrc",
-            "matching_projections": "projections.mrc",
-            "output_par": "answered.par",
-            "output_changes": "changes.par",
-        }
-        name = f"{chunk.particles.path.stem}{f'_half{half}' if half else ''}"
-        log = self._run("refine3d", values, folder, name, len(asked))
-        if not (folder / "answered.par").is_file():
-            raise DrgnalignError(log, "refine3d wrote no parameters", "look at the log")
-        answer = read_par(folder / "answered.par", STACK)
-        check_answer("refine3d", asked, answer, log)
-        (folder / "answered.par").unlink()
-        return answer
-
-    def _dump(self, chunk: Chunk, named: Particles, dark: bool, folder: Path, part: Path) -> None:
-        """Write the dumped sums of each half set's reconstruction; `named` says where the images are."""
-        poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
-        particles = replace(chunk.particles, table=poses)
-        facts = self._facts(chunk, dark)
-        dumps: dict[int, list[Path]] = {1: [], 2: []}
-        for half, rows in half_sets(particles, self.settings.joint_reference).items():
-            write_par(particles.select(rows), folder / "asked.par", "parx")
-            files = [folder / f"dump{half}_{parity}.dat" for parity in ("odd", "even")]
-            values = {
-                **facts,
-                "input_par": "asked.par",
-                "half1": "odd.mrc",
-                "half2": "even.mrc",
-                "filtered": "filtered.mrc",
-                "statistics": "dumped.txt",
-                "dump": True,
-                "dump_odd": files[0].name,
-                "dump_even": files[1].name,
-            }
-            name = f"{chunk.particles.path.stem}{f'_half{half}' if half else ''}"
-            log = self._run("reconstruct3d_stats", values, folder, name, len(rows))
-            for parity, file in enumerate(files, start=1):
-                if not file.is_file():
-                    raise DrgnalignError(log, f"reconstruct3d_stats wrote no {file.name}", "look at the log")
-                # with one reference for all, odd and even are the halves, as the reference method had it
-                dumps[half or parity].append(file)
-        pack_dumps(dumps, part)
-
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
-        """Answers that follow from the data."""
         particles = chunk.particles
         box, pixel_size = particles.box, particles.pixel_size
         return {
             "stack": STACK,
+            "input_par": ASKED,
             "first": 1,
             "last": 0,
             "pixel_size": pixel_size,
@@ -194,6 +102,49 @@ class FrealignX:
             "invert": not dark,
         }
 
+    def _refinement_facts(
+        self, chunk: Chunk, dark: bool, references: References, limit: float, folder: Path
+    ) -> dict[str, object]:
+        return self._facts(chunk, dark) | {"high_limit": limit} | _statistics(references, folder)
+
+    def _refine_half(
+        self,
+        chunk: Chunk,
+        references: References,
+        half: int,
+        asked: Particles,
+        facts: Mapping[str, object],
+        folder: Path,
+    ) -> Path:
+        write_par(asked, folder / ASKED, "parx")
+        values = {
+            **facts,
+            "reference": REFERENCE,
+            "matching_projections": "projections.mrc",
+            "output_par": ANSWERED,
+            "output_changes": "changes.par",
+        }
+        return self._ask("refine3d", values, folder, log_name(chunk.particles.path.stem, half), len(asked))
+
+    def _dump_half(
+        self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
+    ) -> tuple[Path, dict[int, list[Path]]]:
+        write_par(asked, folder / ASKED, "parx")
+        odd, even = (folder / f"dump{half}_{parity}.dat" for parity in ("odd", "even"))
+        values = {
+            **facts,
+            "half1": "odd.mrc",
+            "half2": "even.mrc",
+            "filtered": "filtered.mrc",
+            "statistics": "dumped.txt",
+            "dump": True,
+            "dump_odd": odd.name,
+            "dump_even": even.name,
+        }
+        log = self._ask("reconstruct3d_stats", values, folder, log_name(chunk.particles.path.stem, half), len(asked))
+        # with one reference for all, odd and even are the halves, as the reference method had it
+        return log, {half: [odd, even]} if half else {1: [odd], 2: [even]}
+
     def _radius(self, key: str, usual: float, box: int, pixel_size: float) -> float:
         """An outer mask radius in Å, cut as the programs cut it."""
         wanted = float(formatted(key, "real", self.arguments.get(key, usual)))
@@ -205,23 +156,13 @@ class FrealignX:
             warnings.warn(message, InputWarning, stacklevel=2)
         return min(wanted, largest)
 
-    def _run(self, program: str, values: Mapping[str, object], folder: Path, name: str, particles: int) -> Path:
-        """Run a program; the log if all went well."""
+    def _ask(self, program: str, values: Mapping[str, object], folder: Path, name: str, particles: int) -> Path:
+        """Answer a program's questions; the log if all went well."""
         answers = answers_to(PROGRAMS[program], values, self.arguments)
-        log = self.logs / f"{name}_{program}.log"
-        path = self._program(program)
-        outcome = run(path, answers, log, folder, time_limit(self.arguments, particles))
-        require_success(path, outcome, CLOSING[program])
-        return log
+        return self._run(program, answers, CLOSING[program], folder, name, particles)
 
-    def _program(self, name: str) -> Path:
-        """Where a program is, after it has shown that it asks the questions we know."""
-        if name not in self._found:
-            path = find_program(name, self.settings.frealign_dir)
-            with working_folder() as folder:
-                probe(path, name, folder)
-            self._found[name] = path
-        return self._found[name]
+    def _probe(self, path: Path, name: str, folder: Path) -> None:
+        probe(path, name, folder)
 
 
 def _statistics(references: References, folder: Path) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from drgnalign.errors import DrgnalignError, InputError
 
 LINES_SHOWN = 6
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # of prctl(2), Linux
 # One thread a process, as the workflow plans; and a Fortran program's words come out before it is killed.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NCPUS": "1", "GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
 # What Fortran prints when it fails, behind the line that says why.
@@ -73,7 +76,8 @@ def find_program(name: str, folder: Path | None) -> Path:
 def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds: float) -> Outcome:
     """Run a program with answers on its standard input, one a line.
 
-    Its output is line-buffered (``stdbuf``), so that what it says before an ``abort()`` is not lost.
+    Its output is line-buffered (``stdbuf``), so that what it says before an ``abort()`` is not lost. It dies when this
+    process does, however that comes about.
 
     Parameters
     ----------
@@ -108,6 +112,7 @@ def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             raise DrgnalignError(
@@ -125,6 +130,11 @@ def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds:
             remedy = "look at the log; if the machine is slow give --frealign_args time_limit=SECONDS"
             raise DrgnalignError(log, problem, remedy) from None
     return Outcome(process.returncode, log, log.read_text(encoding="utf-8", errors="replace"))
+
+
+def _end_with_parent() -> None:
+    """In a child, before it becomes the program: die when we are killed, who could not tell it then."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def require_success(program: Path, outcome: Outcome, closing: str) -> None:

@@ -1,0 +1,90 @@
+"""Rounds with doubles of the Frealigns' programs: half sets apart, and what is left of a run when a program fails."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from runs import Run
+
+from conftest import Faults
+from drgnalign.formats.mrc import read_volume
+from drgnalign.formats.star import read_star
+from drgnalign.validation.rounds import score_rounds
+
+PROGRAM_LOGS = {"frealignx": "*_half{}_refine3d.log", "frealign9": "*_half{}_refine_frealign_v9.log"}
+
+
+@pytest.fixture(params=PROGRAM_LOGS)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def run(engine: str, frealignx_run: Run, frealign9_runs: Faults) -> Run:
+    return {"frealignx": frealignx_run, "frealign9": frealign9_runs.finished}[engine]
+
+
+def test_a_round_improves_poses(run: Run, noisy_set: Any) -> None:
+    scores = score_rounds(run.results, noisy_set.folder / "truth.star")
+    assert scores["rotation_median"].iloc[-1] < 0.9 * scores["rotation_median"].iloc[0]
+    assert scores["shift_median"].iloc[-1] < 0.9 * scores["shift_median"].iloc[0]
+
+
+def test_results_are_those_of_every_engine(run: Run) -> None:
+    for folder in ("consensus/pass_00", "round_01"):
+        files = {path.name for path in (run.results / folder).iterdir()}
+        assert {"metrics.json", "fsc.csv", "particles.star", "logs"} <= files
+    assert set(pd.read_csv(run.results / "summary.csv")["halves"]) == {"independent"}
+    for file in ("round_01/particles.star", "final/all_particles.star"):
+        table = read_star(run.results / file).table
+        assert table["drgnFrealignScore"].gt(0).all() and table["drgnScore"].equals(table["drgnFrealignScore"])
+
+
+def test_each_half_set_reads_only_its_reference(run: Run, engine: str) -> None:
+    """The doubles print a checksum of the reference that they read, and the numbers of the particles."""
+    before = run.results / "consensus" / "pass_00"
+    mask = read_volume(before / "clusters" / "mask.mrc")[0]
+    halves = read_star(before / "particles.star").half_sets()
+    logs = run.results / "round_01" / "logs" / "refine"
+    for half in (1, 2):
+        product = read_volume(before / "clusters" / f"consensus_half{half}.mrc")[0] * mask
+        checksum = hashlib.sha256(product.astype("<f4").tobytes()).hexdigest()[:16]
+        texts = [path.read_text() for path in sorted(logs.glob(PROGRAM_LOGS[engine].format(half)))]
+        assert len(texts) >= 2
+        assert {re.findall(r"Reference checksum: (\w+)", text)[0] for text in texts} == {checksum}
+        numbers = [int(n) for text in texts for n in re.findall(r"Particle numbers: (.*)", text)[0].split()]
+        assert sorted(numbers) == (np.flatnonzero(halves == half) + 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("fewer", r"frealign_v9.exe answered for \d+ of \d+ particles"),
+        ("killed", r"frealign_v9.exe was ended by signal 9"),
+    ],
+)
+def test_a_program_that_fails_stops_the_run_with_its_message(frealign9_runs: Faults, fault: str, message: str) -> None:
+    failed = frealign9_runs.failed[fault]
+    assert failed.status == 1
+    assert "REFINE (pass 1" in failed.log and re.search(rf"ERROR: .*\.log: {message}", failed.log)
+    assert "What to do: look at the log" in failed.log
+    assert not (failed.results / "round_01" / "particles.star").exists()
+    assert not any("REFINE (" in name or "MERGE (pass 1" in name for name in failed.named("COMPLETED"))
+
+
+def test_after_a_failure_nothing_that_had_finished_runs_again(frealign9_runs: Faults) -> None:
+    finished = frealign9_runs.finished
+    for failed in frealign9_runs.failed.values():
+        done = failed.named("COMPLETED") | failed.named("CACHED")
+        assert {"LABEL:TRAIN (round 1)", "REFINE_CLUSTERS:MERGE (pass 0)"} <= done <= finished.named("CACHED")
+    again = {name.split(" cluster")[0] for name in finished.named("COMPLETED")}
+    assert again == {f"REFINE_CLUSTERS:{name} (pass 1" for name in ("REFINE", "RECONSTRUCT")} | {
+        "REFINE_CLUSTERS:MERGE (pass 1)",
+        "REPORT",
+        "EXPORT",
+    }
