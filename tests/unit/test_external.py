@@ -22,6 +22,7 @@ from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.external.common import (
     check_answer,
     half_sets,
+    joint_map_beside,
     log_folder,
     optics_value,
     pack_dumps,
@@ -235,8 +236,10 @@ def chunk(particles_of: Callable[..., Particles], tmp_path: Path) -> Chunk:
     return Chunk(particles_of(np.zeros((2, 24, 24), np.float32)), tmp_path, mask_diameter=80.0)
 
 
-def test_reference_of_a_half_set_or_the_mean(chunk: Chunk, references: References, tmp_path: Path) -> None:
-    for half, factor in ((1, 1.0), (2, 2.0), (None, 1.5)):
+def test_reference_of_a_half_set_or_of_both(chunk: Chunk, references: References, tmp_path: Path) -> None:
+    for half, factor in ((1, 1.0), (2, 2.0), (0, 1.5), (0, 5.0)):
+        if factor == 5:
+            write_volume(joint_map_beside(tmp_path / "map"), 5 * (radius_grid(24, 3) < 6), 4.0)
         write_reference(chunk, references, half, tmp_path / "reference.mrc")
         volume, pixel_size = read_volume(tmp_path / "reference.mrc")
         assert pixel_size == 4.0

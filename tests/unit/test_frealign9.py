@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.native import NativeEngine
 from drgnalign.engines import ENGINES
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
@@ -229,6 +231,14 @@ def test_joint_reference(few, chunk: Chunk, maps: References, own: Path) -> None
     half1, half2, _ = nine.reconstruct([Path("joint.part")], Path("joint"))
     assert 0.3 < np.corrcoef(half1.ravel(), half2.ravel())[0, 1] < 0.999
     assert Path("joint_statistics_joint.txt").is_file()
+    # the program's map of both is the next reference
+    for half, volume in enumerate((half1, half2), start=1):
+        write_volume(f"joint_half{half}.mrc", volume, chunk.particles.pixel_size)
+    nine.refine(chunk, replace(maps, half1=Path("joint_half1.mrc"), half2=Path("joint_half2.mrc")), LIMIT, None)
+    whole, pixel_size = read_volume("joint_statistics_map.mrc")
+    product = whole * particle_mask(whole, pixel_size, chunk.diameter)
+    checksum = hashlib.sha256(product.astype("<f4").tobytes()).hexdigest()[:16]
+    assert re.search(r"Reference checksum: (\w+)", log("refine"))[1] == checksum
     # a part of half sets is none of a joint reference
     with pytest.raises(DrgnalignError, match="the joint reference"):
         nine.reconstruct([own / "given.part"], Path("joint"))

@@ -393,6 +393,17 @@ def test_joint_reference_is_the_reference_methods_way(few: Any, maps: References
     assert [images_in(dumps[name]) for name in sorted(dumps)] == [60, 60]
 
 
+def test_the_programs_map_is_the_next_joint_reference(few: Any, maps: References, tmp_path: Path) -> None:
+    driver = engine(joint_reference=True)
+    driver.insert(chunk_of(few), tmp_path / "joint.part")
+    halves = driver.reconstruct([tmp_path / "joint.part"], tmp_path / "map")[:2]
+    for half, volume in enumerate(halves, start=1):
+        write_volume(tmp_path / f"map_half{half}.mrc", volume, few.given.pixel_size)
+    joint = References(tmp_path / "map_half1.mrc", tmp_path / "map_half2.mrc", maps.mask)
+    driver.refine(chunk_of(few), joint, LIMIT, None)
+    assert checksum_in(log_of(tmp_path, "refine3d")) == checksum(tmp_path / "map_statistics_map.mrc", joint.mask)
+
+
 def test_contrast_follows_the_data(few: Any, tmp_path: Path) -> None:
     """A dark stack as it is, and one that has to be written anew, give the sums of the white one."""
     white = few.given.select(range(20))

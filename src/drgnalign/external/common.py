@@ -106,12 +106,22 @@ def optics_value(particles: Particles, label: str) -> float:
     return float(values[0])
 
 
-def write_reference(chunk: Chunk, references: References, half: int | None, path: Path) -> None:
-    """Write the map that particles are aligned to, under the mask: of a half set, or the mean for both."""
+def joint_map_beside(prefix: Path) -> Path:
+    """Where the map that a program made of both half sets, the next joint reference, is beside the half maps."""
+    return prefix.with_name(f"{prefix.name}_statistics_map.mrc")
+
+
+def write_reference(chunk: Chunk, references: References, half: int, path: Path) -> None:
+    """Write the map that particles are aligned to, under the mask: a half set's own, or for 0 the joint one.
+
+    The joint one is the program's own, as the reference method had it; the mean of the half maps where these are not
+    the program's (the decoder's, for one).
+    """
     particles = chunk.particles
     box, pixel_size = particles.box, particles.pixel_size
-    paths = [references.half1, references.half2] if half is None else [(references.half1, references.half2)[half - 1]]
-    volume: FloatVolume = np.mean([read_map(source, box, pixel_size) for source in paths], axis=0, dtype=np.float32)
+    halves, joint = [references.half1, references.half2], joint_map_beside(references.prefix)
+    sources = [halves[half - 1]] if half else [joint] if joint.is_file() else halves
+    volume: FloatVolume = np.mean([read_map(source, box, pixel_size) for source in sources], axis=0, dtype=np.float32)
     if references.mask is None:
         mask = particle_mask(volume, pixel_size, chunk.diameter)
     else:

@@ -57,7 +57,7 @@ class FrealignDriver(ABC):
             groups = half_sets(chunk.particles, self.settings.joint_reference)
             answers = []
             for half, rows in groups.items():
-                write_reference(chunk, references, half or None, folder / REFERENCE)
+                write_reference(chunk, references, half, folder / REFERENCE)
                 asked = named.select(rows)
                 log = self._refine_half(chunk, references, half, asked, facts, folder)
                 answers.append(self._take_answer(asked, folder / ANSWERED, log))

@@ -27,6 +27,7 @@ from drgnalign.external.cards import (
     probe,
 )
 from drgnalign.external.common import (
+    joint_map_beside,
     optics_value,
     unpack_dumps,
     working_folder,
@@ -36,7 +37,7 @@ from drgnalign.external.driver import ANSWERED, ASKED, REFERENCE, FrealignDriver
 from drgnalign.external.images import STACK
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import EDGES9
-from drgnalign.formats.mrc import read_header
+from drgnalign.formats.mrc import read_header, write_volume
 from drgnalign.formats.par import extra_label, write_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
@@ -95,11 +96,13 @@ class Frealign9(FrealignDriver):
                 log = self._merge(counts[half], half, folder, prefix)
             # merged with a joint reference, the two maps are those of odd and of even rows
             names = ("0_odd.mrc", "0_even.mrc") if joint else ("1.mrc", "2.mrc")
-            halves = [written_map(MERGER, folder / f"map{name}", log) for name in names]
+            half1, half2 = (written_map(MERGER, folder / f"map{name}", log) for name in names)
             pixel_size = read_header(folder / f"map{names[0]}").pixel_size
-        if pixel_size is None:
-            raise DrgnalignError(log, f"{MERGER} wrote a map without a pixel size", "look at the log")
-        return halves[0], halves[1], pixel_size
+            if pixel_size is None:
+                raise DrgnalignError(log, f"{MERGER} wrote a map without a pixel size", "look at the log")
+            if joint:
+                write_volume(joint_map_beside(prefix), written_map(MERGER, folder / "map0.mrc", log), pixel_size)
+        return half1, half2, pixel_size
 
     def _merge(self, dumps: int, half: int, folder: Path, prefix: Path) -> Path:
         """Add up the dumps of a half set; its statistics go beside the maps to be. Returns the log."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from drgnalign.errors import InputWarning
 from drgnalign.external.common import (
+    joint_map_beside,
     optics_value,
     statistics_beside,
     unpack_dumps,
@@ -26,6 +27,7 @@ from drgnalign.external.images import STACK
 from drgnalign.external.prompts import CLOSING, PROGRAMS, answers_to, formatted, probe
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import read_statistics
+from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.par import write_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
@@ -76,11 +78,15 @@ class FrealignX(FrealignDriver):
                 "dumps": max(counts.values()),
             }
             log = self._ask("merge3d", values, folder, prefix.name, particles=0)
-            halves = [written_map("merge3d", folder / f"half{half}.mrc", log) for half in (1, 2)]
+            half1, half2, joint = (
+                written_map("merge3d", folder / str(values[key]), log) for key in ("half1", "half2", "filtered")
+            )
             statistics = (folder / "statistics.txt").read_bytes()
         with atomic_path(statistics_beside(prefix)) as temporary:
             temporary.write_bytes(statistics)
-        return halves[0], halves[1], pixel_size
+        if self.settings.joint_reference:
+            write_volume(joint_map_beside(prefix), joint, pixel_size)
+        return half1, half2, pixel_size
 
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
         particles = chunk.particles
