@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, Command, with_engine
-from drgnalign.engine.refine import check_limit
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Engine
@@ -22,12 +21,9 @@ from drgnalign.interface import Engine
 def main(particles: Path, limits: str, clusters: int | None, engine: Engine) -> None:
     """Refuse limits and a number of clusters that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
-    for limit in limits.split(","):
-        if limit not in ("none", "auto"):
-            check_limit(float(limit), table)
     if clusters is not None and clusters > len(table):
         raise InputError(particles, f"it has {len(table)} particles, fewer than --k {clusters}", "give a smaller --k")
-    engine.check(table)
+    engine.check(table, [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")])
 
 
 if __name__ == "__main__":

@@ -99,8 +99,8 @@ class Engine(Protocol):
 
     settings: EngineSettings
 
-    def check(self, particles: Particles) -> None:
-        """Refuse what the engine cannot do with the particles, before anything is begun."""
+    def check(self, particles: Particles, limits: Sequence[float]) -> None:
+        """Refuse what the engine cannot do with the particles, or at a limit (Å), before anything is begun."""
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         """Refine poses locally up to `limit` Å; if `part` is given, write there the chunk's part of a

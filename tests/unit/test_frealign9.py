@@ -170,7 +170,7 @@ def test_settings_reach_the_cards(chunk: Chunk, maps: References) -> None:
 
 def test_refinement_and_reconstruction(few, chunk: Chunk, own: Path) -> None:
     nine = engine()
-    nine.check(few.given)
+    nine.check(few.given, [LIMIT])
     refined = nine.refine(chunk, References(own / "rec_half1.mrc", own / "rec_half2.mrc"), LIMIT, Path("b.part"))
     assert error_of(few, refined) < 0.7 * error_of(few, few.given)
     assert len(refined) == len(few.given)
@@ -282,13 +282,13 @@ def test_table_that_does_not_fit(chunk: Chunk, own: Path, damage: str) -> None:
 def test_what_frealign_9_cannot_do(few, particles_of: Callable) -> None:
     nine = engine()
     with pytest.raises(InputError, match="even boxes"):
-        nine.check(particles_of(np.zeros((4, 9, 9), np.float32)))
+        nine.check(particles_of(np.zeros((4, 9, 9), np.float32)), [LIMIT])
     shifted = few.given.table.assign(rlnPhaseShift=90.0)
     with pytest.raises(InputError, match="no phase shift"):
-        nine.check(replace(few.given, table=shifted))
+        nine.check(replace(few.given, table=shifted), [LIMIT])
     far = few.given.table.assign(rlnOriginXAngst=129.0)
     with pytest.raises(InputError, match="outside its image"):
-        nine.check(replace(few.given, table=far))
+        nine.check(replace(few.given, table=far), [LIMIT])
     with pytest.raises(InputError, match="give --mass_kda"):
         ENGINES["frealign9"](EngineSettings(logs=Path("logs")))
 
@@ -299,24 +299,24 @@ def test_shifts_and_limits(few, chunk: Chunk, maps: References) -> None:
     far.loc[0, "rlnOriginXAngst"] = 129.0
     with pytest.warns(InputWarning, match="1 particles are outside their images"):
         engine().insert(of_half(replace(chunk, particles=replace(few.given, table=far)), half), Path("a.part"))
-    with pytest.raises(InputError, match="not finer than low_limit"):
+    with pytest.raises(InputError, match="not finer than the low one"):
         engine("low_limit=18").refine(chunk, maps, LIMIT, None)
     with pytest.raises(InputError, match="reconstruction_limit of 30"):
         engine("reconstruction_limit=30").refine(chunk, maps, LIMIT, None)
     with pytest.warns(InputWarning, match="beyond Nyquist"):
-        engine("reconstruction_limit=5").check(few.given)
+        engine("reconstruction_limit=5").check(few.given, [LIMIT])
 
 
 def test_programs_that_are_not_there(few, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"has no program frealign_v9\.exe"):
-        engine(folder=Path()).check(few.given)
+        engine(folder=Path()).check(few.given, [LIMIT])
     shutil.copytree(DOUBLES, "programs")
     Path("programs/merge_3d.exe").chmod(0o644)
     with pytest.raises(InputError, match="cannot be executed"):
-        engine(folder=Path("programs")).check(few.given)
+        engine(folder=Path("programs")).check(few.given, [LIMIT])
     monkeypatch.setenv("DRGNALIGN_DOUBLE_FAULT", "other_version")
     with pytest.raises(InputError, match=r"is not the frealign_v9.exe of Frealign 9.12: it says '.*V9\.11"):
-        engine().check(few.given)
+        engine().check(few.given, [LIMIT])
 
 
 @pytest.mark.parametrize(

@@ -281,14 +281,21 @@ def test_mass_must_be_known() -> None:
 
 def test_a_mask_wider_than_the_box_is_cut_and_said(few: Any) -> None:
     with pytest.warns(InputWarning, match=r"outer_radius of 300 Å is cut to 108 Å"):
-        engine(frealign_args="outer_radius=300").check(few.given)
+        engine(frealign_args="outer_radius=300,low_limit=60").check(few.given, [LIMIT])
+
+
+def test_limits_that_the_program_would_exchange_are_refused(few: Any) -> None:
+    with pytest.raises(InputError, match=r"limit 30 Å is not finer than the low one of Frealign, 30 Å\n.*low_limit="):
+        engine(frealign_args="inner_radius=0").check(few.given, [LIMIT, 30.0])
+    with pytest.raises(InputError, match="beyond Nyquist"):
+        engine().check(few.given, [4.0])
 
 
 def test_optics_that_differ_are_refused(few: Any) -> None:
     optics = few.given.optics.loc[[0, 0]].reset_index(drop=True).assign(rlnOpticsGroup=[1, 2], rlnVoltage=[300.0, 200])
     table = few.given.table.assign(rlnOpticsGroup=np.arange(120) % 2 + 1)
     with pytest.raises(InputError, match=r"rlnVoltage differs \(200, 300\)"):
-        engine().check(replace(few.given, table=table, optics=optics))
+        engine().check(replace(few.given, table=table, optics=optics), [LIMIT])
 
 
 # A good run
@@ -446,7 +453,7 @@ def test_faults_of_refine3d(
     few: Any, maps: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     driver = engine(joint_reference=True, frealign_args="time_limit=1" if fault == "hang" else "")
-    driver.check(few.given)
+    driver.check(few.given, [LIMIT])
     monkeypatch.setenv("DRGNALIGN_DOUBLE_FAULT", fault)
     with pytest.raises(DrgnalignError, match=FAULTS[fault]):
         driver.refine(chunk_of(few, few.given.select(range(12))), maps, LIMIT, tmp_path / "refined.part")
@@ -495,13 +502,13 @@ def test_files_that_are_no_parts(tmp_path: Path) -> None:
 
 def test_programs_that_are_not_there(few: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no program refine3d\n.*--frealign_dir"):
-        engine(frealign_dir=tmp_path).check(few.given)
+        engine(frealign_dir=tmp_path).check(few.given, [LIMIT])
     (tmp_path / "refine3d").write_text("not for running")
     with pytest.raises(InputError, match=r"refine3d: cannot be executed\n.*chmod"):
-        engine(frealign_dir=tmp_path).check(few.given)
+        engine(frealign_dir=tmp_path).check(few.given, [LIMIT])
     (tmp_path / "refine3d").chmod(0o755)
     with pytest.raises(DrgnalignError, match="refine3d"):
-        engine(frealign_dir=tmp_path).check(few.given)
+        engine(frealign_dir=tmp_path).check(few.given, [LIMIT])
 
 
 def test_a_newer_dialect_is_refused_before_anything_is_refined(
@@ -513,7 +520,7 @@ def test_a_newer_dialect_is_refused_before_anything_is_refined(
         r"expected was 'Tuning parameter: smoothing factor'"
     )
     with pytest.raises(InputError, match=message):
-        engine().check(few.given)
+        engine().check(few.given, [LIMIT])
 
 
 # How strict the doubles are

@@ -26,8 +26,9 @@ class NativeEngine:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
 
-    def check(self, particles: Particles) -> None:
-        """All that the import lets through can be refined."""
+    def check(self, particles: Particles, limits: Sequence[float]) -> None:
+        for limit in limits:
+            check_limit(limit, particles)
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         particles = chunk.particles

@@ -23,6 +23,7 @@ class Setting(NamedTuple):
     default: str | float | int | bool | None
 
 
+LOW_LIMIT = 200.0
 # Settings without a default follow from the data, from what is to be done, or are file names. Those that neither change
 # nor can be changed belong to what we have Frealign do nothing of: searches, refinement of anything but poses, filters.
 FREALIGN: tuple[tuple[Setting, ...], ...] = (
@@ -72,7 +73,7 @@ FREALIGN: tuple[tuple[Setting, ...], ...] = (
     ),
     (
         Setting("reconstruction_limit", "real", None),
-        Setting("low_limit", "real", 200.0),
+        Setting("low_limit", "real", LOW_LIMIT),
         Setting("high_limit", "real", None),
         Setting("classification_limit", "real", None),
         Setting("defocus_uncertainty", "real", 100.0),

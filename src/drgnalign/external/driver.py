@@ -28,6 +28,8 @@ from drgnalign.formats.par import read_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
 
+# Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
+COARSEST_LIMIT = 200.0
 REFERENCE, ASKED, ANSWERED = "reference.mrc", "asked.par", "answered.par"
 
 
@@ -39,6 +41,9 @@ class FrealignDriver(ABC):
 
     refiner: str
     """The program that answers with poses."""
+    programs: Collection[str]
+    low_limit: float
+    """Å: coarsest resolution that poses are refined with, unless users want another."""
     summer: str
     """The program that sums up."""
 
@@ -50,7 +55,7 @@ class FrealignDriver(ABC):
         self._found: dict[str, Path] = {}
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
-        check_limit(limit, chunk.particles)
+        self._check_limit(limit, chunk.particles)
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
             facts = self._refinement_facts(chunk, dark, references, limit, folder)
@@ -71,8 +76,12 @@ class FrealignDriver(ABC):
             named, dark = stack_for(chunk, folder)
             self._dump(chunk, named, dark, folder, part)
 
-    @abstractmethod
-    def check(self, particles: Particles) -> None: ...
+    def check(self, particles: Particles, limits: Sequence[float]) -> None:
+        self._facts(Chunk(particles, Path()), dark=False)
+        for limit in limits:
+            self._check_limit(limit, particles)
+        for program in self.programs:
+            self._program(program)
 
     @abstractmethod
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]: ...
@@ -108,6 +117,15 @@ class FrealignDriver(ABC):
     @abstractmethod
     def _probe(self, path: Path, name: str, folder: Path) -> None:
         """Refuse a program that is not the one we know."""
+
+    def _check_limit(self, limit: float, particles: Particles) -> None:
+        """Refuse limits that the images do not have, and those that the program would exchange, change or stop at."""
+        check_limit(limit, particles)
+        low = min(float(self.arguments.get("low_limit", self.low_limit)), COARSEST_LIMIT)
+        if limit >= low:
+            problem = f"the resolution limit {limit:g} Å is not finer than the low one of Frealign, {low:g} Å"
+            remedy = f"give a finer limit, or --frealign_args low_limit=… of up to {COARSEST_LIMIT:g} Å"
+            raise InputError(None, problem, remedy)
 
     def _take_answer(self, asked: Particles, path: Path, log: Path) -> Particles:
         """Read what the program answered, and remove it, so that it is not taken for the next one."""

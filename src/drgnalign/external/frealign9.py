@@ -18,6 +18,7 @@ import numpy as np
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.external.cards import (
     ADJUSTABLE,
+    LOW_LIMIT,
     MERGE,
     RECONSTRUCT,
     REFINE_ONLY,
@@ -46,8 +47,6 @@ PROGRAM, MERGER = VERSIONS
 REFINED = "Normal termination, no output data-files"
 DUMPED = "Normal termination, intermediate files dumped"
 MERGED = "Normal termination of merge_3d"
-# Å: the coarsest limit of a refinement that the program takes.
-COARSEST_LIMIT = 200.0
 # The contrast is the sign of the amplitude contrast, so that there has to be some.
 LEAST_CONTRAST = 1e-4
 # With this MAG in every row the pixel size on the cards, once in Å and once as a step in µm, is the images'.
@@ -59,13 +58,15 @@ SHELL, PART_SSNR = EDGES9[0], EDGES9[6]
 class Frealign9(FrealignDriver):
     """Frealign 9.12; a part holds one dump for each half set."""
 
+    programs = VERSIONS
     refiner = summer = PROGRAM
+    low_limit = LOW_LIMIT
 
     def __init__(self, settings: EngineSettings) -> None:
         super().__init__(settings, ADJUSTABLE)
         check_arguments(self.arguments)
 
-    def check(self, particles: Particles) -> None:
+    def check(self, particles: Particles, limits: Sequence[float]) -> None:
         if particles.box % 2:
             problem = f"the images have {particles.box} px a side, and Frealign 9 takes even boxes only"
             raise InputError(particles.path, problem, "cut or downsample them to an even box")
@@ -73,12 +74,10 @@ class Frealign9(FrealignDriver):
             phase_shift = particles.table["rlnPhaseShift"].to_numpy(np.float64)
             particles.refuse_rows(phase_shift != 0, "Frealign 9 knows no phase shift")
         particles.refuse_rows(_outside(particles), "the particle is outside its image, and Frealign 9 would move it")
-        self._facts(Chunk(particles, Path()), dark=False)
         finest = float(self.arguments.get("reconstruction_limit", 2 * particles.pixel_size))
         if finest < 2 * particles.pixel_size:
             _warn(f"reconstruction_limit of {finest:g} Å is beyond Nyquist, where maps end")
-        for program in VERSIONS:
-            self._program(program)
+        super().check(particles, limits)
 
     def insert(self, chunk: Chunk, part: Path) -> None:
         _warn_of_shifts(chunk.particles)
@@ -142,7 +141,6 @@ class Frealign9(FrealignDriver):
     def _refinement_facts(
         self, chunk: Chunk, dark: bool, references: References, limit: float, folder: Path
     ) -> dict[str, object]:
-        self._check_limits(limit)
         _warn_of_shifts(chunk.particles)
         return {
             **self._facts(chunk, dark),
@@ -207,12 +205,8 @@ class Frealign9(FrealignDriver):
             _warn(f"{key} of {wanted:g} Å is cut to half the box, {largest:g} Å")
         return min(wanted, largest)
 
-    def _check_limits(self, limit: float) -> None:
-        """Refuse limits that the program would exchange, change or stop at."""
-        low = float(self.arguments.get("low_limit", COARSEST_LIMIT))
-        if limit >= min(low, COARSEST_LIMIT):
-            problem = f"the resolution limit {limit:g} Å is not finer than low_limit ({low:g} Å), or than 200 Å"
-            raise InputError(None, problem, "give a finer limit, or another low_limit with --frealign_args")
+    def _check_limit(self, limit: float, particles: Particles) -> None:
+        super()._check_limit(limit, particles)
         finest = float(self.arguments.get("reconstruction_limit", 0.0))
         if finest > limit:
             problem = f"reconstruction_limit of {finest:g} Å is coarser than the resolution limit, {limit:g} Å"

@@ -24,7 +24,7 @@ from drgnalign.external.common import (
 )
 from drgnalign.external.driver import ANSWERED, ASKED, REFERENCE, FrealignDriver, log_name
 from drgnalign.external.images import STACK
-from drgnalign.external.prompts import CLOSING, PROGRAMS, answers_to, formatted, probe
+from drgnalign.external.prompts import CLOSING, LOW_LIMIT, PROGRAMS, answers_to, formatted, probe
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.mrc import write_volume
@@ -45,16 +45,13 @@ EDGE = 20.0
 class FrealignX(FrealignDriver):
     """FrealignX; a part holds two dumps for each half set."""
 
+    programs = PROGRAMS
     refiner, summer = "refine3d", "reconstruct3d_stats"
+    low_limit = LOW_LIMIT
 
     def __init__(self, settings: EngineSettings) -> None:
         prompts = [prompt for program in PROGRAMS.values() for prompt in program]
         super().__init__(settings, {*ADJUSTABLE, *(p.key for p in prompts if p.default is not None)})
-
-    def check(self, particles: Particles) -> None:
-        self._facts(Chunk(particles, Path()), dark=False)
-        for program in PROGRAMS:
-            self._program(program)
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
         with working_folder() as folder:

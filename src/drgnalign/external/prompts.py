@@ -23,6 +23,7 @@ class Prompt(NamedTuple):
     default: str | float | int | bool | None
 
 
+LOW_LIMIT = 30.0
 # Answers without a default follow from the data or are file names.
 REFINE3D = (
     Prompt("stack", "Input particle images", "text", None),
@@ -44,7 +45,7 @@ REFINE3D = (
     Prompt("mass_kda", "Molecular mass of particle (kDa)", "real", None),
     Prompt("inner_radius", "Inner mask radius (A)", "real", 30.0),
     Prompt("outer_radius", "Outer mask radius (A)", "real", None),
-    Prompt("low_limit", "Low resolution limit (A)", "real", 30.0),
+    Prompt("low_limit", "Low resolution limit (A)", "real", LOW_LIMIT),
     Prompt("high_limit", "High resolution limit (A)", "real", None),
     Prompt("signed_cc_limit", "Resolution limit for signed CC (A) (0.0 = max)", "real", 0.0),
     Prompt("classification_limit", "Res limit for classification (A) (0.0 = max)", "real", 0.0),
