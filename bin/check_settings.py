@@ -7,23 +7,25 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command, with_engine
+from drgnalign.commands import FILE, Command, diameter_option, with_engine
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
-from drgnalign.interface import Engine
+from drgnalign.interface import Chunk, Engine
 
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
 @click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
+@diameter_option
 @with_engine
-def main(particles: Path, limits: str, clusters: int | None, engine: Engine) -> None:
+def main(particles: Path, limits: str, clusters: int | None, mask_diameter: float | None, engine: Engine) -> None:
     """Refuse limits and a number of clusters that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
     if clusters is not None and clusters > len(table):
         raise InputError(particles, f"it has {len(table)} particles, fewer than --k {clusters}", "give a smaller --k")
-    engine.check(table, [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")])
+    listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
+    engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
 
 
 if __name__ == "__main__":

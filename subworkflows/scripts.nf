@@ -36,7 +36,14 @@ def versionOf(step) {
     def files = importedFiles("${projectDir}/bin/${step}.py", [] as Set).sort()
     def named = (file("${projectDir}/modules/${step}.nf").text =~ /params\.(\w+)/).collect { match -> match[1] }.toSet()
     def values = (named - 'outdir').sort().collect { name -> "${name}=${params[name]}" }
-    return (files.collect { path -> file(path).text } + values).join('\n').md5()
+    def programs = 'frealign_dir' in named && params.frealign_dir ? programDigests(params.frealign_dir) : []
+    return (files.collect { path -> file(path).text } + values + programs).join('\n').md5()
+}
+
+// Of the user's programs, so that other ones under the same names do not pass for what ran before
+def programDigests(folder) {
+    return (file(folder).listFiles() ?: []).findAll { path -> path.isFile() }.sort { path -> path.name }
+        .collect { path -> "${path.name}=${path.bytes.md5()}" }
 }
 
 def importedFiles(path, known) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -81,7 +82,7 @@ def refine(
 
 
 @main.command(cls=Command)
-@click.argument("inputs", type=FILE, nargs=-1, required=True)
+@click.argument("inputs", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", "prefix", type=OUTPUT, required=True, help="Prefix of the files written.")
 @click.option("--mask", type=FILE, help="Soft mask of the FSC. Default: made from the maps.")
 @images_option
@@ -107,12 +108,10 @@ def reconstruct(
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
         table, root = open_particles(star[0], images)
-        part = prefix.with_name(f".{prefix.name}.part")
-        try:
+        with TemporaryDirectory(prefix=f".{prefix.name}_", dir=prefix.parent) as folder:
+            part = Path(folder, "all.part")
             engine.insert(Chunk(table, root, noise, mask_diameter), part)
             half1, half2, pixel_size = engine.reconstruct([part], prefix)
-        finally:
-            part.unlink(missing_ok=True)
     else:
         half1, half2, pixel_size = engine.reconstruct(inputs, prefix)
     fsc = write_maps(

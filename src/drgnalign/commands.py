@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from drgnalign.inputs import images_root, import_particles
 from drgnalign.interface import EngineSettings
 from drgnalign.particles import Particles
 
+MAKE_ROOM = "make room on the disk, or in your quota, and run again; with -resume the workflow goes on where it was"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -42,6 +44,11 @@ class _Reporting:
         except DrgnalignError as error:
             click.echo(f"ERROR: {error}", err=True)
             sys.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            click.echo(f"ERROR: {error.filename or Path.cwd()}: {error.strerror}\n  What to do: {MAKE_ROOM}", err=True)
+            sys.exit(1)
 
 
 def _say(

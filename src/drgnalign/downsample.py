@@ -19,7 +19,7 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
     """Write all particles' images, white protein, cropped in Fourier space.
 
     Every pixel of the input passes through here, so this is also where NaN and infinite pixels are refused
-    (by the reader).
+    (by the reader), and blank images.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
     Raises
     ------
     InputError
-        The box is odd or larger than the images.
+        The box is odd or larger than the images, or an image is blank.
     """
     if box % 2 or box > particles.box:
         raise InputError(
@@ -54,6 +54,11 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
     ):
         for start in range(0, len(particles), step):
             rows = np.arange(start, min(start + step, len(particles)))
-            stack.append(crop_images(source.read(rows), box))
+            images = source.read(rows)
+            # Frealign makes NaN of such an image, and of all that it adds it to.
+            is_blank = np.zeros(len(particles), bool)
+            is_blank[rows] = images.min(axis=(1, 2)) == images.max(axis=(1, 2))
+            particles.refuse_rows(is_blank, "the image is blank: all its pixels are alike")
+            stack.append(crop_images(images, box))
             progress.update(len(rows))
     return pixel_size

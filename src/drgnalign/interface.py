@@ -84,7 +84,7 @@ class EngineSettings:
     frealign_args : str
         Further settings of these, ``key=value,…``.
     logs : Path or None
-        Folder that gets what they print; without it it is kept nowhere but in error messages.
+        Folder that gets what they print; ``frealign_logs`` without it.
     """
 
     joint_reference: bool = False
@@ -99,8 +99,8 @@ class Engine(Protocol):
 
     settings: EngineSettings
 
-    def check(self, particles: Particles, limits: Sequence[float]) -> None:
-        """Refuse what the engine cannot do with the particles, or at a limit (Å), before anything is begun."""
+    def check(self, chunk: Chunk, limits: Sequence[float]) -> None:
+        """Refuse what the engine cannot do with all particles, or at a limit (Å), before anything is begun."""
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         """Refine poses locally up to `limit` Å; if `part` is given, write there the chunk's part of a

@@ -26,9 +26,9 @@ class NativeEngine:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
 
-    def check(self, particles: Particles, limits: Sequence[float]) -> None:
+    def check(self, chunk: Chunk, limits: Sequence[float]) -> None:
         for limit in limits:
-            check_limit(limit, particles)
+            check_limit(limit, chunk.particles)
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         particles = chunk.particles

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drgnalign.errors import InputError
-from drgnalign.external.program import run
-from drgnalign.external.prompts import formatted
+from drgnalign.external.program import last_words, run, working_folder
+from drgnalign.external.settings import Ranges, formatted
 
 
 class Setting(NamedTuple):
@@ -23,7 +23,6 @@ class Setting(NamedTuple):
     default: str | float | int | bool | None
 
 
-LOW_LIMIT = 200.0
 # Settings without a default follow from the data, from what is to be done, or are file names. Those that neither change
 # nor can be changed belong to what we have Frealign do nothing of: searches, refinement of anything but poses, filters.
 FREALIGN: tuple[tuple[Setting, ...], ...] = (
@@ -73,7 +72,7 @@ FREALIGN: tuple[tuple[Setting, ...], ...] = (
     ),
     (
         Setting("reconstruction_limit", "real", None),
-        Setting("low_limit", "real", LOW_LIMIT),
+        Setting("low_limit", "real", 200.0),
         Setting("high_limit", "real", None),
         Setting("classification_limit", "real", None),
         Setting("defocus_uncertainty", "real", 100.0),
@@ -94,9 +93,9 @@ FREALIGN: tuple[tuple[Setting, ...], ...] = (
 )
 MERGE = FREALIGN[-6:]
 """What merge_3d asks behind the dumps and the table of statistics."""
-# The smallest and the largest value of the settings that users may change, as the program would have them; None where
-# there is no such thing.
-ADJUSTABLE: dict[str, tuple[float, float] | None] = {
+KINDS = {setting.key: setting.kind for card in FREALIGN for setting in card}
+DEFAULTS = {setting.key: setting.default for card in FREALIGN for setting in card}
+ADJUSTABLE: Ranges = {
     "ewald": (-1, 1),
     "memory": (0, 3),
     "interpolation": (0, 1),
@@ -117,8 +116,6 @@ ADJUSTABLE: dict[str, tuple[float, float] | None] = {
     "classification_limit": (0.5, 200),
     "b_factor": (-1e4, 1e4),
 }
-# Helical and other symmetries want further cards.
-SYMMETRIES = r"[CD][1-9]\d?|T|O|I[12]?"
 # Ends of the list of data sets: go on to the reconstruction, or leave it out.
 RECONSTRUCT, REFINE_ONLY = (f"{first}.,0.,0.,0.,0.,0.,0.,0." for first in ("0", "-100"))
 # Characters that the program reads of a card, and of a file name.
@@ -138,7 +135,7 @@ def cards(
     values : mapping
         What follows from the data, by key; goes before all else.
     arguments : mapping of str to str
-        The user's, as `check_arguments` lets them through; they go before the recorded ones.
+        The user's, checked; they go before the recorded ones.
     layout : sequence of cards, optional
         Frealign's unless given.
 
@@ -154,7 +151,7 @@ def cards(
     lines = []
     for card in layout:
         chosen = [values[s.key] if s.key in values else arguments.get(s.key, s.default) for s in card]
-        line = ",".join(_written(s, value) for s, value in zip(card, chosen, strict=True))
+        line = ",".join(formatted(s.key, s.kind, value) for s, value in zip(card, chosen, strict=True))
         longest = LONGEST_NAME if len(card) == 1 else LONGEST_CARD
         if len(line) > longest:
             problem = f"Frealign 9 reads {longest} characters of the line '{line}', which has {len(line)}"
@@ -163,31 +160,10 @@ def cards(
     return lines
 
 
-def check_arguments(arguments: Mapping[str, str]) -> None:
-    """Refuse the user's settings that are of another kind, or out of their range."""
-    kinds = {setting.key: setting.kind for card in FREALIGN for setting in card}
-    for key, text in arguments.items():
-        limits = ADJUSTABLE.get(key)
-        if key in kinds:
-            _written(Setting(key, kinds[key], None), text)
-        if key == "symmetry" and not re.fullmatch(SYMMETRIES, text):
-            raise InputError(None, f"--frealign_args: symmetry is {text!r}", "give C1, D7, T, O, I, …")
-        if limits is not None and not limits[0] <= float(formatted(key, "real", text)) <= limits[1]:
-            problem = f"--frealign_args: {key} is {text}"
-            raise InputError(None, problem, f"give a number from {limits[0]:g} to {limits[1]:g}")
-
-
-def _written(setting: Setting, value: object) -> str:
-    if setting.kind in ("flag", "switch"):
-        yes, no = ("T", "F") if setting.kind == "flag" else ("1", "0")
-        return yes if formatted(setting.key, "yes", value) == "yes" else no
-    return formatted(setting.key, setting.kind, value)
-
-
-def probe(path: Path, name: str, folder: Path) -> None:
+def probe(path: Path, name: str, log: Path, seconds: float) -> None:
     """Have a program show its version, which it does before it reads its first card, and refuse another one."""
-    outcome = run(path, [], folder / "probe.log", folder, 60.0)
+    with working_folder() as folder:
+        outcome = run(path, [], log, folder, seconds)
     if not re.search(VERSIONS[name], outcome.text):
-        said = [line.strip() for line in outcome.text.splitlines() if line.strip()][:2]
-        problem = f"is not the {name} of Frealign 9.12: it says '{' / '.join(said) or 'nothing'}'"
+        problem = f"is not the {name} of Frealign 9.12; it {outcome.ended} and said:{last_words(log)}"
         raise InputError(path, problem, "use the Frealign that docs/frealign.md names")

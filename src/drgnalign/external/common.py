@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import tarfile
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
 from drgnalign.engine.mask import particle_mask
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.maps import read_map
 from drgnalign.particles import ANGLES, ORIGINS, IntArray, Particles
 
-# Seconds granted to a program, and for each particle: twenty times what a box of 256 took.
-TIME_LIMIT = (120.0, 8.0)
 EXTRA_COLUMNS = ["drgnFrealignLogp", "drgnFrealignSigma", "drgnFrealignScore", "drgnFrealignChange"]
-
-
-def parse_arguments(text: str, known: Collection[str]) -> dict[str, str]:
-    """Settings of ``--frealign_args``.
-
-    Parameters
-    ----------
-    text : str
-        ``key=value,key=value…``
-    known : collection of str
-        Keys that may be set.
-
-    Returns
-    -------
-    dict of str to str
-
-    Raises
-    ------
-    InputError
-        Not of that form, a key that is not known, or one twice.
-    """
-    given: dict[str, str] = {}
-    for word in filter(None, (word.strip() for word in text.split(","))):
-        key, equals, value = word.partition("=")
-        if not equals or not value or key in given:
-            raise InputError(None, f"--frealign_args: {word!r} is not a setting", "give key=value,… , each key once")
-        if key not in known:
-            raise InputError(None, f"--frealign_args: no setting is called {key!r}", f"known are {', '.join(known)}")
-        given[key] = value
-    return given
-
-
-def time_limit(arguments: Mapping[str, str], particles: int) -> float:
-    """Seconds that a program may take."""
-    if "time_limit" in arguments:
-        try:
-            seconds = float(arguments["time_limit"])
-        except ValueError:
-            raise InputError(None, "--frealign_args: time_limit is no number", "give seconds") from None
-        if not 0 < seconds < np.inf:
-            raise InputError(None, f"--frealign_args: a time_limit of {seconds:g} is none", "give seconds")
-        return seconds
-    return TIME_LIMIT[0] + TIME_LIMIT[1] * particles
 
 
 def mass_of(settings: EngineSettings) -> float:
@@ -129,8 +81,8 @@ def write_reference(chunk: Chunk, references: References, half: int, path: Path)
     write_volume(path, volume * mask, pixel_size)
 
 
-def check_answer(program: str, asked: Particles, answer: Particles, path: Path) -> None:
-    """Make sure that a program answered for every particle, in order, with finite numbers.
+def check_answer(program: str, asked: Particles, answer: Particles, images: Sequence[str], log: Path) -> None:
+    """Make sure that a program answered for every particle, in order, with finite numbers; `images` names them.
 
     Raises
     ------
@@ -139,14 +91,15 @@ def check_answer(program: str, asked: Particles, answer: Particles, path: Path) 
     """
     remedy = "look at the log; images or references may be damaged"
     if len(answer) != len(asked):
-        raise DrgnalignError(path, f"{program} answered for {len(answer)} of {len(asked)} particles", remedy)
+        raise DrgnalignError(log, f"{program} answered for {len(answer)} of {len(asked)} particles", remedy)
     if (answer.image_locations()[0] != asked.image_locations()[0]).any():
-        raise DrgnalignError(path, f"{program} answered for other particles than it was asked for", remedy)
+        raise DrgnalignError(log, f"{program} answered for other particles than it was asked for", remedy)
     columns = [*ANGLES, *ORIGINS, *(label for label in EXTRA_COLUMNS if label in answer.table)]
     finite = np.isfinite(answer.table[columns].to_numpy(np.float64)).all(axis=1)
     if not finite.all():
-        row = int((~finite).argmax()) + 1
-        raise DrgnalignError(path, f"{program} wrote NaN for {(~finite).sum()} particles, first in row {row}", remedy)
+        first = images[int((~finite).argmax())]
+        problem = f"{program} wrote NaN for {(~finite).sum()} particles, the first of them {first}"
+        raise DrgnalignError(log, problem, remedy)
 
 
 def refined(particles: Particles, rows: Sequence[np.ndarray], answers: Sequence[Particles]) -> Particles:
@@ -185,30 +138,33 @@ def refined(particles: Particles, rows: Sequence[np.ndarray], answers: Sequence[
 
 
 def pack_dumps(dumps: Mapping[int, Sequence[Path]], part: Path) -> None:
-    """Write the dumps of each half set into a part, a tar file."""
-    with atomic_path(part) as temporary, tarfile.open(temporary, "w") as archive:
+    """Move the dumps of each half set into a part, a folder."""
+    if part.exists():
+        raise InputError(part, "is already there", "remove it, or choose another name")
+    temporary = part.with_name(f".{part.name}.{os.getpid()}")
+    temporary.mkdir()
+    try:
         for half, files in dumps.items():
             for number, file in enumerate(files, start=1):
-                archive.add(file, f"half{half}_{number}{file.suffix}")
+                shutil.move(file, temporary / f"half{half}_{number}{file.suffix}")
+        temporary.rename(part)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def unpack_dumps(parts: Sequence[Path], folder: Path, suffix: str) -> Counter[int]:
-    """Extract the dumps of all parts as ``half1_1.suffix`` and so on; how many there are for each half set."""
-    counts: Counter[int] = Counter()
-    for part in sorted(parts):
-        try:
-            with tarfile.open(part) as archive:
-                for member in archive.getmembers():
-                    if not member.name.endswith(suffix):
-                        raise ValueError(f"it holds {member.name}")
-                    half = int(member.name[4])
-                    counts[half] += 1
-                    member.name = f"half{half}_{counts[half]}{suffix}"
-                    archive.extract(member, folder, filter="data")
-        except (tarfile.TarError, ValueError, KeyError) as error:
-            problem = f"is no part of a reconstruction by this Frealign ({error})"
-            raise InputError(part, problem, "make it again") from error
-    return counts
+def link_dumps(parts: Sequence[Path], folder: Path, suffix: str) -> dict[int, list[Path]]:
+    """Link the dumps of all parts into a folder as ``half1_1.suffix`` and so on; those of each half set."""
+    dumps: dict[int, list[Path]] = {0: [], 1: [], 2: []}
+    for part in sorted(parts, key=lambda part: part.name):
+        files = sorted(part.glob(f"half[012]_*{suffix}"))
+        if not files:
+            raise InputError(part, "is no part of a reconstruction by this Frealign", "make it again")
+        for file in files:
+            half = int(file.name[4])
+            link = folder / f"half{half}_{len(dumps[half]) + 1}{suffix}"
+            link.symlink_to(file.resolve())
+            dumps[half].append(link)
+    return dumps
 
 
 def written_map(program: str, path: Path, log: Path) -> FloatVolume:
@@ -222,10 +178,3 @@ def written_map(program: str, path: Path, log: Path) -> FloatVolume:
     if not volume.std() > 0:
         raise DrgnalignError(log, f"{program} wrote an empty map", "look at the log")
     return volume
-
-
-@contextmanager
-def working_folder() -> Iterator[Path]:
-    """A temporary folder in the working directory, where there is room for stacks and dumps."""
-    with TemporaryDirectory(prefix=".frealign_", dir=".") as name:
-        yield Path(name).resolve()

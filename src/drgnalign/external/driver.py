@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -9,63 +10,95 @@ from itertools import chain
 from pathlib import Path
 
 from drgnalign.engine.refine import check_limit
-from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.external.common import (
     check_answer,
     half_sets,
     log_folder,
     mass_of,
     pack_dumps,
-    parse_arguments,
     refined,
-    time_limit,
-    working_folder,
     write_reference,
 )
 from drgnalign.external.images import STACK, stack_for
-from drgnalign.external.program import find_program, require_success, run
+from drgnalign.external.program import find_program, require_success, run, working_folder
+from drgnalign.external.settings import TIME_LIMITS, Ranges, check_arguments, parse_arguments, time_limit
 from drgnalign.formats.par import read_par
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.particles import Particles
 
 # Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
 COARSEST_LIMIT = 200.0
-REFERENCE, ASKED, ANSWERED = "reference.mrc", "asked.par", "answered.par"
+ASKED, ANSWERED = "asked.par", "answered.par"
 
 
 class FrealignDriver(ABC):
-    """A Frealign behind the interface of all engines; a part is a tar file of the arrays that it dumps.
+    """A Frealign behind the interface of all engines; a part is a folder with the arrays that it dumps.
 
     Half sets are 1 and 2; 0 stands for both where they are aligned to one map.
     """
 
+    programs: Collection[str]
     refiner: str
     """The program that answers with poses."""
-    programs: Collection[str]
-    low_limit: float
-    """Å: coarsest resolution that poses are refined with, unless users want another."""
     summer: str
     """The program that sums up."""
+    kinds: Mapping[str, str]
+    defaults: Mapping[str, object]
+    ranges: Ranges
+    """Of the settings that users may change."""
 
-    def __init__(self, settings: EngineSettings, adjustable: Collection[str]) -> None:
-        self.arguments = parse_arguments(settings.frealign_args, sorted({*adjustable, "time_limit"}))
+    def __init__(self, settings: EngineSettings) -> None:
+        ranges = {**self.ranges, "time_limit": TIME_LIMITS}
+        self.arguments = parse_arguments(settings.frealign_args, sorted(ranges))
+        check_arguments(self.arguments, self.kinds, ranges)
         self.settings = settings
         self.mass_kda = mass_of(settings)
         self.logs = log_folder(settings)
         self._found: dict[str, Path] = {}
 
+    def check(self, chunk: Chunk, limits: Sequence[float]) -> None:
+        facts = self._facts(chunk, dark=False) | self._refinement_radius(chunk)
+        inner, outer = self._number("inner_radius"), float(str(facts["outer_radius"]))
+        if inner >= outer:
+            problem = f"inner_radius, {inner:g} Å, is not below the outer radius, {outer:g} Å"
+            raise InputError(None, problem, "give --frealign_args inner_radius=0, or a larger --mask_diameter")
+        nyquist = 2 * chunk.particles.pixel_size
+        for key, text in self.arguments.items():
+            if key.endswith("_limit") and key != "time_limit" and 0 < float(text) < nyquist:
+                warn(f"{key} of {text} Å is beyond Nyquist ({nyquist:g} Å), where Frealign ends")
+        for limit in limits:
+            check_limit(limit, chunk.particles)
+            if limit >= self._low_limit():
+                problem = f"the resolution limit {limit:g} Å is not finer than low_limit, {self._low_limit():g} Å"
+                remedy = f"give a finer limit, or --frealign_args low_limit=… of up to {COARSEST_LIMIT:g} Å"
+                raise InputError(None, problem, remedy)
+        for program in self.programs:
+            self._program(program)
+
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
-        self._check_limit(limit, chunk.particles)
+        check_limit(limit, chunk.particles)
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
-            facts = self._refinement_facts(chunk, dark, references, limit, folder)
+            facts = {
+                **self._facts(chunk, dark),
+                **self._refinement_radius(chunk),
+                **self._refinement_facts(chunk, references, limit, folder),
+                "high_limit": limit,
+                "low_limit": self._low_limit_for(limit),
+            }
             groups = half_sets(chunk.particles, self.settings.joint_reference)
             answers = []
             for half, rows in groups.items():
-                write_reference(chunk, references, half, folder / REFERENCE)
+                # by a name that the log shows, and the only one there
+                reference = folder / f"reference_{f'half{half}' if half else 'joint'}.mrc"
+                write_reference(chunk, references, half, reference)
                 asked = named.select(rows)
+                facts["reference"] = reference.name
                 log = self._refine_half(chunk, references, half, asked, facts, folder)
-                answers.append(self._take_answer(asked, folder / ANSWERED, log))
+                reference.unlink()
+                images = chunk.particles.table["rlnImageName"].iloc[rows].tolist()
+                answers.append(self._take_answer(asked, images, folder / ANSWERED, log))
             result = refined(chunk.particles, list(groups.values()), answers)
             if part is not None:
                 self._dump(replace(chunk, particles=result), named, dark, folder, part)
@@ -76,13 +109,6 @@ class FrealignDriver(ABC):
             named, dark = stack_for(chunk, folder)
             self._dump(chunk, named, dark, folder, part)
 
-    def check(self, particles: Particles, limits: Sequence[float]) -> None:
-        self._facts(Chunk(particles, Path()), dark=False)
-        for limit in limits:
-            self._check_limit(limit, particles)
-        for program in self.programs:
-            self._program(program)
-
     @abstractmethod
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]: ...
 
@@ -91,10 +117,12 @@ class FrealignDriver(ABC):
         """Settings that follow from the data."""
 
     @abstractmethod
-    def _refinement_facts(
-        self, chunk: Chunk, dark: bool, references: References, limit: float, folder: Path
-    ) -> dict[str, object]:
-        """Those of a refinement; what is known of the references goes into the folder."""
+    def _refinement_radius(self, chunk: Chunk) -> dict[str, object]:
+        """The outer radius of a refinement's mask in Å, as the program has it."""
+
+    @abstractmethod
+    def _refinement_facts(self, chunk: Chunk, references: References, limit: float, folder: Path) -> dict[str, object]:
+        """Settings of a refinement; what is known of the references goes into the folder."""
 
     @abstractmethod
     def _refine_half(
@@ -106,7 +134,7 @@ class FrealignDriver(ABC):
         facts: Mapping[str, object],
         folder: Path,
     ) -> Path:
-        """Have particles of a half set refined against `REFERENCE`, into `ANSWERED`; the log."""
+        """Have particles of a half set refined, into `ANSWERED`; the log."""
 
     @abstractmethod
     def _dump_half(
@@ -115,19 +143,29 @@ class FrealignDriver(ABC):
         """Have particles of a half set summed up; the log, and the dumps by the half map they belong to."""
 
     @abstractmethod
-    def _probe(self, path: Path, name: str, folder: Path) -> None:
+    def _check_dump(self, path: Path, log: Path) -> None:
+        """Refuse a dump that is not whole."""
+
+    @abstractmethod
+    def _probe(self, path: Path, name: str, log: Path, seconds: float) -> None:
         """Refuse a program that is not the one we know."""
 
-    def _check_limit(self, limit: float, particles: Particles) -> None:
-        """Refuse limits that the images do not have, and those that the program would exchange, change or stop at."""
-        check_limit(limit, particles)
-        low = min(float(self.arguments.get("low_limit", self.low_limit)), COARSEST_LIMIT)
-        if limit >= low:
-            problem = f"the resolution limit {limit:g} Å is not finer than the low one of Frealign, {low:g} Å"
-            remedy = f"give a finer limit, or --frealign_args low_limit=… of up to {COARSEST_LIMIT:g} Å"
-            raise InputError(None, problem, remedy)
+    def _number(self, key: str) -> float:
+        """A setting that does not follow from the data."""
+        return float(str(self.arguments.get(key, self.defaults[key])))
 
-    def _take_answer(self, asked: Particles, path: Path, log: Path) -> Particles:
+    def _low_limit(self) -> float:
+        return min(self._number("low_limit"), COARSEST_LIMIT)
+
+    def _low_limit_for(self, limit: float) -> float:
+        """The coarsest resolution that poses are refined with; a limit that follows from a poor map may be so too."""
+        low = self._low_limit()
+        if limit < low:
+            return self._number("low_limit")
+        warn(f"low_limit of {low:g} Å leaves nothing to refine with up to {limit:g} Å; {COARSEST_LIMIT:g} Å is used")
+        return COARSEST_LIMIT
+
+    def _take_answer(self, asked: Particles, images: Sequence[str], path: Path, log: Path) -> Particles:
         """Read what the program answered, and remove it, so that it is not taken for the next one."""
         if not path.is_file():
             raise DrgnalignError(log, f"{self.refiner} wrote no parameters", "look at the log")
@@ -136,7 +174,7 @@ class FrealignDriver(ABC):
         except InputError as error:
             problem = f"{self.refiner}: its parameter file {error.problem}"
             raise DrgnalignError(log, problem, "look at the log") from error
-        check_answer(self.refiner, asked, answer, log)
+        check_answer(self.refiner, asked, answer, images, log)
         path.unlink()
         return answer
 
@@ -151,14 +189,15 @@ class FrealignDriver(ABC):
             for file in chain.from_iterable(files.values()):
                 if not file.is_file():
                     raise DrgnalignError(log, f"{self.summer} wrote no {file.name}", "look at the log")
+                self._check_dump(file, log)
             dumps |= files
         pack_dumps(dumps, part)
 
-    def _run(self, program: str, lines: Sequence[str], closing: str, folder: Path, name: str, particles: int) -> Path:
+    def _run(self, program: str, lines: Sequence[str], closing: str, folder: Path, name: str, seconds: float) -> Path:
         """Run a program; the log if all went well."""
         log = self.logs / f"{name}_{program.removesuffix('.exe')}.log"
         path = self._program(program)
-        outcome = run(path, lines, log, folder, time_limit(self.arguments, particles))
+        outcome = run(path, lines, log, folder, seconds)
         require_success(path, outcome, closing)
         return log
 
@@ -166,8 +205,9 @@ class FrealignDriver(ABC):
         """Where a program is, after it has shown that it is the one we know."""
         if name not in self._found:
             path = find_program(name, self.settings.frealign_dir)
-            with working_folder() as folder:
-                self._probe(path, name, folder)
+            log = self.logs / f"probe_{name.removesuffix('.exe')}.log"
+            self._probe(path, name, log, time_limit(self.arguments))
+            log.unlink()
             self._found[name] = path
         return self._found[name]
 
@@ -175,3 +215,7 @@ class FrealignDriver(ABC):
 def log_name(name: str, half: int, doing: str = "") -> str:
     """Beginning of the name of the log of what is done to a half set."""
     return "_".join(filter(None, (name, f"half{half}" if half else "", doing)))
+
+
+def warn(message: str) -> None:
+    warnings.warn(message, InputWarning, stacklevel=3)

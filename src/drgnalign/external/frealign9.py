@@ -8,39 +8,34 @@ The table of resolution statistics that a refinement weights by is read from the
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from drgnalign.errors import DrgnalignError, InputError, InputWarning
+from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.external.cards import (
     ADJUSTABLE,
-    LOW_LIMIT,
+    DEFAULTS,
+    KINDS,
     MERGE,
     RECONSTRUCT,
     REFINE_ONLY,
     VERSIONS,
     cards,
-    check_arguments,
     probe,
 )
-from drgnalign.external.common import (
-    joint_map_beside,
-    optics_value,
-    unpack_dumps,
-    working_folder,
-    written_map,
-)
-from drgnalign.external.driver import ANSWERED, ASKED, REFERENCE, FrealignDriver, log_name
+from drgnalign.external.common import joint_map_beside, link_dumps, optics_value, written_map
+from drgnalign.external.driver import ANSWERED, ASKED, FrealignDriver, log_name, warn
 from drgnalign.external.images import STACK
+from drgnalign.external.program import working_folder
+from drgnalign.external.settings import time_limit
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import EDGES9
 from drgnalign.formats.mrc import read_header, write_volume
 from drgnalign.formats.par import extra_label, write_par
-from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.interface import Chunk, FloatVolume, References
 from drgnalign.particles import Particles
 
 PROGRAM, MERGER = VERSIONS
@@ -60,13 +55,10 @@ class Frealign9(FrealignDriver):
 
     programs = VERSIONS
     refiner = summer = PROGRAM
-    low_limit = LOW_LIMIT
+    kinds, defaults, ranges = KINDS, DEFAULTS, ADJUSTABLE
 
-    def __init__(self, settings: EngineSettings) -> None:
-        super().__init__(settings, ADJUSTABLE)
-        check_arguments(self.arguments)
-
-    def check(self, particles: Particles, limits: Sequence[float]) -> None:
+    def check(self, chunk: Chunk, limits: Sequence[float]) -> None:
+        particles = chunk.particles
         if particles.box % 2:
             problem = f"the images have {particles.box} px a side, and Frealign 9 takes even boxes only"
             raise InputError(particles.path, problem, "cut or downsample them to an even box")
@@ -74,10 +66,9 @@ class Frealign9(FrealignDriver):
             phase_shift = particles.table["rlnPhaseShift"].to_numpy(np.float64)
             particles.refuse_rows(phase_shift != 0, "Frealign 9 knows no phase shift")
         particles.refuse_rows(_outside(particles), "the particle is outside its image, and Frealign 9 would move it")
-        finest = float(self.arguments.get("reconstruction_limit", 2 * particles.pixel_size))
-        if finest < 2 * particles.pixel_size:
-            _warn(f"reconstruction_limit of {finest:g} Å is beyond Nyquist, where maps end")
-        super().check(particles, limits)
+        for limit in limits:
+            self._check_reconstruction_limit(limit)
+        super().check(chunk, limits)
 
     def insert(self, chunk: Chunk, part: Path) -> None:
         _warn_of_shifts(chunk.particles)
@@ -86,13 +77,13 @@ class Frealign9(FrealignDriver):
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
         joint = self.settings.joint_reference
         with working_folder() as folder:
-            counts = unpack_dumps(parts, folder, ".mrc")
+            dumps = link_dumps(parts, folder, ".mrc")
             for half in (0,) if joint else (1, 2):
-                if not counts[half]:
+                if not dumps[half]:
                     what = "the joint reference" if joint else f"half set {half}"
                     problem = f"no part has particles of {what}"
                     raise DrgnalignError(prefix, problem, "refine more particles, with the same settings throughout")
-                log = self._merge(counts[half], half, folder, prefix)
+                log = self._merge(dumps[half], half, folder, prefix)
             # merged with a joint reference, the two maps are those of odd and of even rows
             names = ("0_odd.mrc", "0_even.mrc") if joint else ("1.mrc", "2.mrc")
             half1, half2 = (written_map(MERGER, folder / f"map{name}", log) for name in names)
@@ -103,7 +94,7 @@ class Frealign9(FrealignDriver):
                 write_volume(joint_map_beside(prefix), written_map(MERGER, folder / "map0.mrc", log), pixel_size)
         return half1, half2, pixel_size
 
-    def _merge(self, dumps: int, half: int, folder: Path, prefix: Path) -> Path:
+    def _merge(self, dumps: Sequence[Path], half: int, folder: Path, prefix: Path) -> Path:
         """Add up the dumps of a half set; its statistics go beside the maps to be. Returns the log."""
         table = folder / f"statistics{half}.txt"
         values = {
@@ -112,9 +103,10 @@ class Frealign9(FrealignDriver):
             "half1": f"map{half}_odd.mrc",
             "half2": f"map{half}_even.mrc",
         }
-        lines = [str(dumps), *(f"half{half}_{number}.mrc" for number in range(1, dumps + 1)), table.name]
+        lines = [str(len(dumps)), *(path.name for path in dumps), table.name]
         lines += cards(values, {}, MERGE)
-        log = self._run(MERGER, lines, MERGED, folder, log_name(prefix.name, half), particles=0)
+        seconds = time_limit(self.arguments, size=sum(path.stat().st_size for path in dumps))
+        log = self._run(MERGER, lines, MERGED, folder, log_name(prefix.name, half), seconds)
         if not table.is_file():
             raise DrgnalignError(log, f"{MERGER} wrote no table of statistics", "look at the log")
         with atomic_path(_statistics_beside(prefix, half)) as temporary:
@@ -138,16 +130,13 @@ class Frealign9(FrealignDriver):
             "reconstruction_limit": max(nyquist, float(self.arguments.get("reconstruction_limit", nyquist))),
         }
 
-    def _refinement_facts(
-        self, chunk: Chunk, dark: bool, references: References, limit: float, folder: Path
-    ) -> dict[str, object]:
+    def _refinement_radius(self, chunk: Chunk) -> dict[str, object]:
+        return {"outer_radius": self._radius("outer_radius", chunk)}
+
+    def _refinement_facts(self, chunk: Chunk, references: References, limit: float, folder: Path) -> dict[str, object]:
+        self._check_reconstruction_limit(limit)
         _warn_of_shifts(chunk.particles)
-        return {
-            **self._facts(chunk, dark),
-            "outer_radius": self._radius("outer_radius", chunk),
-            "high_limit": limit,
-            "classification_limit": float(self.arguments.get("classification_limit", limit)),
-        }
+        return {"classification_limit": float(self.arguments.get("classification_limit", limit))}
 
     def _refine_half(
         self,
@@ -169,10 +158,11 @@ class Frealign9(FrealignDriver):
             "score_threshold": 0.0,
             "output_par": ANSWERED,
             "terminator": REFINE_ONLY,
-            "map": REFERENCE,
+            "map": facts["reference"],
         }
         name = log_name(chunk.particles.path.stem, half, "refine")
-        return self._run(PROGRAM, cards(values, self.arguments), REFINED, folder, name, len(asked))
+        seconds = time_limit(self.arguments, len(asked))
+        return self._run(PROGRAM, cards(values, self.arguments), REFINED, folder, name, seconds)
 
     def _dump_half(
         self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
@@ -195,25 +185,28 @@ class Frealign9(FrealignDriver):
             "map": dump.name,
         }
         name = log_name(chunk.particles.path.stem, half, "reconstruct")
-        return self._run(PROGRAM, cards(values, self.arguments), DUMPED, folder, name, len(asked)), {half: [dump]}
+        seconds = time_limit(self.arguments, len(asked))
+        return self._run(PROGRAM, cards(values, self.arguments), DUMPED, folder, name, seconds), {half: [dump]}
+
+    def _check_dump(self, path: Path, log: Path) -> None:
+        """Nothing: Frealign ends with an error where it cannot write, and stops at a blank image."""
 
     def _radius(self, key: str, chunk: Chunk) -> float:
         """An outer radius in Å: inside the images."""
         wanted = float(self.arguments.get(key, 0.5 * chunk.diameter))
         largest = 0.5 * chunk.particles.box * chunk.particles.pixel_size
-        if wanted > largest and key in self.arguments:
-            _warn(f"{key} of {wanted:g} Å is cut to half the box, {largest:g} Å")
+        if wanted > largest and (key in self.arguments or chunk.mask_diameter is not None):
+            warn(f"{key} of {wanted:g} Å is cut to half the box, {largest:g} Å")
         return min(wanted, largest)
 
-    def _check_limit(self, limit: float, particles: Particles) -> None:
-        super()._check_limit(limit, particles)
+    def _check_reconstruction_limit(self, limit: float) -> None:
         finest = float(self.arguments.get("reconstruction_limit", 0.0))
         if finest > limit:
             problem = f"reconstruction_limit of {finest:g} Å is coarser than the resolution limit, {limit:g} Å"
             raise InputError(None, problem, "leave it out: without it maps go to Nyquist")
 
-    def _probe(self, path: Path, name: str, folder: Path) -> None:
-        probe(path, name, folder)
+    def _probe(self, path: Path, name: str, log: Path, seconds: float) -> None:
+        probe(path, name, log, seconds)
 
 
 def _statistics_beside(prefix: Path, half: int) -> Path:
@@ -225,7 +218,7 @@ def _table_for(chunk: Chunk, prefix: Path, half: int) -> list[str]:
     """Comment lines with the statistics of the reference; none, with a warning, where there are none that fit."""
     path = _statistics_beside(prefix, half)
     if not path.is_file():
-        _warn(f"{path.name} is not beside the reference: Frealign 9 weights resolutions by a formula, and less well")
+        warn(f"{path.name} is not beside the reference: Frealign 9 weights resolutions by a formula, and less well")
         return []
     lines = path.read_text(encoding="latin-1").splitlines()
     header = next((i for i, line in enumerate(lines) if "Part_SSNR" in line), len(lines))
@@ -234,7 +227,7 @@ def _table_for(chunk: Chunk, prefix: Path, half: int) -> list[str]:
     # a number that fills its column with asterisks would end the table
     finite = all(re.fullmatch(r" *\d+\.\d+", line[slice(*PART_SSNR)]) for line in table)
     if shells != list(range(2, chunk.particles.box // 2 + 2)) or not finite:
-        _warn(f"{path.name} is not of a box of {chunk.particles.box} px, or damaged, and left out: weights are poorer")
+        warn(f"{path.name} is not of a box of {chunk.particles.box} px, or damaged, and left out: weights are poorer")
         return []
     return [lines[header], *table]
 
@@ -251,8 +244,4 @@ def _outside(particles: Particles) -> np.ndarray:
 def _warn_of_shifts(particles: Particles) -> None:
     outside = _outside(particles)
     if outside.any():
-        _warn(f"{outside.sum()} particles are outside their images, and Frealign 9 takes them to be in the centre")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, InputWarning, stacklevel=3)
+        warn(f"{outside.sum()} particles are outside their images, and Frealign 9 takes them to be in the centre")

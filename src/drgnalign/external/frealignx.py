@@ -7,38 +7,38 @@ up again. Only with a joint reference are they left to do it their way, as the r
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from drgnalign.errors import InputWarning
+from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.external.common import (
     joint_map_beside,
+    link_dumps,
     optics_value,
     statistics_beside,
-    unpack_dumps,
-    working_folder,
     written_map,
 )
-from drgnalign.external.driver import ANSWERED, ASKED, REFERENCE, FrealignDriver, log_name
+from drgnalign.external.driver import ANSWERED, ASKED, FrealignDriver, log_name, warn
 from drgnalign.external.images import STACK
-from drgnalign.external.prompts import CLOSING, LOW_LIMIT, PROGRAMS, answers_to, formatted, probe
+from drgnalign.external.program import working_folder
+from drgnalign.external.prompts import ADJUSTABLE, CLOSING, DEFAULTS, KINDS, PROGRAMS, answers_to, probe
+from drgnalign.external.settings import time_limit
 from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.par import write_par
-from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.interface import Chunk, FloatVolume, References
 from drgnalign.particles import Particles
 
-# Settings that users may change although they follow from the data.
-ADJUSTABLE = ("outer_radius", "reconstruction_outer_radius")
-# Behind the seven whole numbers of a dump's head, the last of which counts the images, and what follows them.
-DUMP_HEAD, DUMP_COUNT = 60, slice(24, 28)
+# A dump's head: seven whole numbers, the first three of which are the box of its arrays, the fourth the images' and the
+# seventh their count; the pixel sizes of both, and more. Behind it, for half of the arrays' box, a complex number and
+# then a weight for each voxel, in single precision.
+DUMP_HEAD, DUMP_COUNT, VOXEL_BYTES = 60, slice(24, 28), 12
 # Statistics with an FSC above the one behind an FSC below the other are wrong.
 PERFECT, IMPERFECT = 0.9999, 0.99
-# The programs keep the outer mask so far from the edge of the box, Å.
+# refine3d keeps the outer mask so far from the edge of the box, Å.
 EDGE = 20.0
 
 
@@ -47,38 +47,37 @@ class FrealignX(FrealignDriver):
 
     programs = PROGRAMS
     refiner, summer = "refine3d", "reconstruct3d_stats"
-    low_limit = LOW_LIMIT
-
-    def __init__(self, settings: EngineSettings) -> None:
-        prompts = [prompt for program in PROGRAMS.values() for prompt in program]
-        super().__init__(settings, {*ADJUSTABLE, *(p.key for p in prompts if p.default is not None)})
+    kinds, defaults, ranges = KINDS, DEFAULTS, ADJUSTABLE
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
         with working_folder() as folder:
-            counts = unpack_dumps(parts, folder, ".dat")
-            first = next(folder.glob("half*_1.dat"))
-            box, pixel_size = _sampling(first)
+            dumps = link_dumps(parts, folder, ".dat")
+            files = [*dumps[1], *dumps[2]]
+            for file in files:
+                _check_size(file, file.resolve().parent)
+            box, pixel_size = _sampling(files[0])
+            count = max(len(dumps[half]) for half in (1, 2))
             for half in (1, 2):
                 # the program wants as many dumps of one map as of the other
-                for number in range(counts[half] + 1, max(counts.values()) + 1):
-                    _write_empty(first, folder / f"half{half}_{number}.dat")
-            radius = self._radius("reconstruction_outer_radius", 0.5 * box * pixel_size, box, pixel_size)
+                for number in range(len(dumps[half]) + 1, count + 1):
+                    _write_empty(files[0], folder / f"half{half}_{number}.dat")
             values = {
                 "half1": "half1.mrc",
                 "half2": "half2.mrc",
                 "filtered": "filtered.mrc",
                 "statistics": "statistics.txt",
                 "mass_kda": self.mass_kda,
-                "reconstruction_outer_radius": radius,
+                "reconstruction_outer_radius": self._reconstruction_radius(box * pixel_size),
                 "odd_seed": "half1_.dat",
                 "even_seed": "half2_.dat",
-                "dumps": max(counts.values()),
+                "dumps": count,
             }
-            log = self._ask("merge3d", values, folder, prefix.name, particles=0)
+            seconds = time_limit(self.arguments, size=2 * count * files[0].stat().st_size)
+            log = self._ask("merge3d", values, folder, prefix.name, seconds)
             half1, half2, joint = (
                 written_map("merge3d", folder / str(values[key]), log) for key in ("half1", "half2", "filtered")
             )
-            statistics = (folder / "statistics.txt").read_bytes()
+            statistics = _written_statistics(folder / "statistics.txt", box, log)
         with atomic_path(statistics_beside(prefix)) as temporary:
             temporary.write_bytes(statistics)
         if self.settings.joint_reference:
@@ -87,28 +86,36 @@ class FrealignX(FrealignDriver):
 
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
         particles = chunk.particles
-        box, pixel_size = particles.box, particles.pixel_size
         return {
             "stack": STACK,
             "input_par": ASKED,
             "first": 1,
             "last": 0,
-            "pixel_size": pixel_size,
+            "pixel_size": particles.pixel_size,
             "voltage": optics_value(particles, "rlnVoltage"),
             "cs": optics_value(particles, "rlnSphericalAberration"),
             "amplitude_contrast": optics_value(particles, "rlnAmplitudeContrast"),
             "mass_kda": self.mass_kda,
-            "outer_radius": self._radius("outer_radius", 0.5 * chunk.diameter, box, pixel_size),
-            "reconstruction_outer_radius": self._radius(
-                "reconstruction_outer_radius", 0.5 * box * pixel_size, box, pixel_size
-            ),
+            "reconstruction_outer_radius": self._reconstruction_radius(particles.box * particles.pixel_size),
             "invert": not dark,
         }
 
-    def _refinement_facts(
-        self, chunk: Chunk, dark: bool, references: References, limit: float, folder: Path
-    ) -> dict[str, object]:
-        return self._facts(chunk, dark) | {"high_limit": limit} | _statistics(references, folder)
+    def _refinement_radius(self, chunk: Chunk) -> dict[str, object]:
+        wanted = float(self.arguments.get("outer_radius", 0.5 * chunk.diameter))
+        largest = 0.5 * chunk.particles.box * chunk.particles.pixel_size - EDGE
+        if wanted > largest and ("outer_radius" in self.arguments or chunk.mask_diameter is not None):
+            warn(f"the outer radius of {wanted:g} Å is cut to {largest:g} Å: refine3d keeps {EDGE:g} Å from the edge")
+        return {"outer_radius": min(wanted, largest)}
+
+    def _reconstruction_radius(self, width: float) -> float:
+        """Outer radius of a map's mask in Å, in a box of some Å."""
+        wanted = float(self.arguments.get("reconstruction_outer_radius", 0.5 * width))
+        if wanted > 0.5 * width:
+            warn(f"reconstruction_outer_radius of {wanted:g} Å is cut to half the box, {0.5 * width:g} Å")
+        return min(wanted, 0.5 * width)
+
+    def _refinement_facts(self, chunk: Chunk, references: References, limit: float, folder: Path) -> dict[str, object]:
+        return _statistics(references, folder)
 
     def _refine_half(
         self,
@@ -122,12 +129,12 @@ class FrealignX(FrealignDriver):
         write_par(asked, folder / ASKED, "parx")
         values = {
             **facts,
-            "reference": REFERENCE,
             "matching_projections": "projections.mrc",
             "output_par": ANSWERED,
             "output_changes": "changes.par",
         }
-        return self._ask("refine3d", values, folder, log_name(chunk.particles.path.stem, half), len(asked))
+        seconds = time_limit(self.arguments, len(asked))
+        return self._ask("refine3d", values, folder, log_name(chunk.particles.path.stem, half), seconds)
 
     def _dump_half(
         self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
@@ -144,37 +151,49 @@ class FrealignX(FrealignDriver):
             "dump_odd": odd.name,
             "dump_even": even.name,
         }
-        log = self._ask("reconstruct3d_stats", values, folder, log_name(chunk.particles.path.stem, half), len(asked))
+        seconds = time_limit(self.arguments, len(asked))
+        log = self._ask("reconstruct3d_stats", values, folder, log_name(chunk.particles.path.stem, half), seconds)
         # with one reference for all, odd and even are the halves, as the reference method had it
         return log, {half: [odd, even]} if half else {1: [odd], 2: [even]}
 
-    def _radius(self, key: str, usual: float, box: int, pixel_size: float) -> float:
-        """An outer mask radius in Å, cut as the programs cut it."""
-        wanted = float(formatted(key, "real", self.arguments.get(key, usual)))
-        largest = 0.5 * box * pixel_size - EDGE
-        if wanted > largest and key in self.arguments:
-            message = (
-                f"{key} of {wanted:g} Å is cut to {largest:g} Å: FrealignX keeps {EDGE:g} Å from the edge of the box"
-            )
-            warnings.warn(message, InputWarning, stacklevel=2)
-        return min(wanted, largest)
+    def _check_dump(self, path: Path, log: Path) -> None:
+        # where a disk is full the program goes on as if nothing were the matter
+        _check_size(path, log)
+        values = np.memmap(path, "<f4", "r", DUMP_HEAD)
+        if not all(np.isfinite(piece).all() for piece in np.array_split(values, 1 + values.size // 2**22)):
+            problem = f"{self.summer} dumped NaN into {path.name}: an image is blank or damaged"
+            raise DrgnalignError(log, problem, "look at the images of this chunk")
 
-    def _ask(self, program: str, values: Mapping[str, object], folder: Path, name: str, particles: int) -> Path:
+    def _ask(self, program: str, values: Mapping[str, object], folder: Path, name: str, seconds: float) -> Path:
         """Answer a program's questions; the log if all went well."""
         answers = answers_to(PROGRAMS[program], values, self.arguments)
-        return self._run(program, answers, CLOSING[program], folder, name, particles)
+        return self._run(program, answers, CLOSING[program], folder, name, seconds)
 
-    def _probe(self, path: Path, name: str, folder: Path) -> None:
-        probe(path, name, folder)
+    def _probe(self, path: Path, name: str, log: Path, seconds: float) -> None:
+        probe(path, name, log, seconds)
 
 
 def _statistics(references: References, folder: Path) -> dict[str, object]:
     """Put the statistics of the references into a folder, where there are some; the answers about them."""
     path = statistics_beside(references.prefix)
+    if not path.exists():
+        warn(f"{path.name} is not beside the reference: FrealignX then weights resolutions by a formula")
     is_known = path.exists() and _is_credible(path)
     if is_known:
         (folder / "statistics.txt").write_bytes(path.read_bytes())
     return {"statistics": "statistics.txt", "use_statistics": is_known}
+
+
+def _written_statistics(path: Path, box: int, log: Path) -> bytes:
+    """Statistics that merge3d has written, after a look whether they are whole."""
+    try:
+        table = read_statistics(path)
+    except InputError as error:
+        raise DrgnalignError(log, f"the statistics that merge3d wrote: {error.problem}", "look at the log") from error
+    if len(table) != box // 2 or not np.isfinite(table.to_numpy()).all():
+        problem = f"merge3d wrote statistics of {len(table)} shells, not {box // 2}, or some that are no numbers"
+        raise DrgnalignError(log, problem, "look at the log, and for room on the disk")
+    return path.read_bytes()
 
 
 def _is_credible(path: Path) -> bool:
@@ -184,9 +203,17 @@ def _is_credible(path: Path) -> bool:
     worst = np.minimum.accumulate(fsc)
     credible = not ((fsc > PERFECT) & (worst < IMPERFECT)).any()
     if not credible:
-        message = f"{path}: its FSC is 1 in shells behind others that are not; refined without these statistics"
-        warnings.warn(message, InputWarning, stacklevel=2)
+        warn(f"{path}: its FSC is 1 in shells behind others that are not; refined without these statistics")
     return credible
+
+
+def _check_size(dump: Path, where: Path) -> None:
+    """Make sure that a dump is as long as its head says."""
+    head = np.frombuffer(dump.open("rb").read(DUMP_HEAD).ljust(DUMP_HEAD, bytes(1)), "<i4")
+    expected = DUMP_HEAD + VOXEL_BYTES * (int(head[0]) // 2 + 1) * int(head[1]) * int(head[2])
+    if dump.stat().st_size != expected:
+        problem = f"{dump.name} was not written wholly: it has {dump.stat().st_size} bytes of {expected}"
+        raise DrgnalignError(where, problem, "make room on the disk, and run again")
 
 
 def _sampling(dump: Path) -> tuple[int, float]:

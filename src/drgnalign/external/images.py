@@ -13,6 +13,8 @@ from drgnalign.particles import Particles, image_names
 
 # 16-bit integers and floats are read alike by all versions; Frealign 9 takes bytes to have no sign.
 MODES = ("i2", "f4")
+# Frealign 9 dies of longer ones.
+LONGEST_HEADER = 2048
 STACK = "stack.mrcs"
 BATCH_PIXELS = 2**24
 
@@ -52,8 +54,9 @@ def stack_for(chunk: Chunk, folder: Path) -> tuple[Particles, bool]:
 
 
 def _readable(path: Path) -> bool:
-    dtype = read_header(path).dtype
-    return dtype.str[1:] in MODES and dtype.newbyteorder("=") == dtype
+    header = read_header(path)
+    dtype = header.dtype
+    return header.offset <= LONGEST_HEADER and dtype.str[1:] in MODES and dtype.newbyteorder("=") == dtype
 
 
 def _named(particles: Particles, numbers: np.ndarray) -> Particles:

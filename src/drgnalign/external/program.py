@@ -8,9 +8,11 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from drgnalign.errors import DrgnalignError, InputError
 
@@ -40,6 +42,18 @@ class Outcome:
     status: int
     log: Path
     text: str
+
+    @property
+    def ended(self) -> str:
+        """How, in words."""
+        return f"was ended by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """A temporary folder in the working directory, where there is room for stacks and dumps."""
+    with TemporaryDirectory(prefix=".frealign_", dir=".") as name:
+        yield Path(name).resolve()
 
 
 def find_program(name: str, folder: Path | None) -> Path:
@@ -126,7 +140,8 @@ def run(program: Path, answers: Sequence[str], log: Path, folder: Path, seconds:
             process.wait()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            problem = f"{program.name} had not ended after {seconds:g} s, and was killed; it said last:{_tail(log)}"
+            problem = f"{program.name} had not ended after {seconds:g} s, and was killed; it said last:"
+            problem += last_words(log)
             remedy = "look at the log; if the machine is slow give --frealign_args time_limit=SECONDS"
             raise DrgnalignError(log, problem, remedy) from None
     return Outcome(process.returncode, log, log.read_text(encoding="utf-8", errors="replace"))
@@ -157,13 +172,18 @@ def require_success(program: Path, outcome: Outcome, closing: str) -> None:
     stopped = any(line.startswith("STOP ") for line in lines)
     if outcome.status == 0 and closing in lines[-3:] and not stopped:
         return
-    ended = f"was ended by signal {-outcome.status}" if outcome.status < 0 else f"ended with status {outcome.status}"
     missing = "" if closing in lines[-3:] else f" without its closing line '{closing}'"
     remedy = "look at the log; it holds all that the program said"
-    raise DrgnalignError(outcome.log, f"{program.name} {ended}{missing}; it said last:{_tail(outcome.log)}", remedy)
+    problem = f"{program.name} {outcome.ended}{missing}; it said last:{last_words(outcome.log)}"
+    error = DrgnalignError(outcome.log, problem, remedy)
+    if outcome.status == -signal.SIGKILL:
+        # as a shell has it, so that the workflow tries again what somebody, or a lack of memory, has killed
+        error.exit_code = 128 + signal.SIGKILL
+    raise error
 
 
-def _tail(log: Path) -> str:
+def last_words(log: Path) -> str:
+    """The end of what a program said, without what Fortran prints behind the line that says why."""
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.replace("\r", "\n").splitlines() if not BACKTRACE.match(line)]
     return "".join(f"\n    {line.strip()}" for line in lines[-LINES_SHOWN:]) or " nothing"

@@ -8,10 +8,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from drgnalign.errors import InputError
-from drgnalign.external.program import run
+from drgnalign.external.program import last_words, run, working_folder
+from drgnalign.external.settings import Ranges, formatted
 
 
 class Prompt(NamedTuple):
@@ -23,7 +22,6 @@ class Prompt(NamedTuple):
     default: str | float | int | bool | None
 
 
-LOW_LIMIT = 30.0
 # Answers without a default follow from the data or are file names.
 REFINE3D = (
     Prompt("stack", "Input particle images", "text", None),
@@ -45,7 +43,7 @@ REFINE3D = (
     Prompt("mass_kda", "Molecular mass of particle (kDa)", "real", None),
     Prompt("inner_radius", "Inner mask radius (A)", "real", 30.0),
     Prompt("outer_radius", "Outer mask radius (A)", "real", None),
-    Prompt("low_limit", "Low resolution limit (A)", "real", LOW_LIMIT),
+    Prompt("low_limit", "Low resolution limit (A)", "real", 30.0),
     Prompt("high_limit", "High resolution limit (A)", "real", None),
     Prompt("signed_cc_limit", "Resolution limit for signed CC (A) (0.0 = max)", "real", 0.0),
     Prompt("classification_limit", "Res limit for classification (A) (0.0 = max)", "real", 0.0),
@@ -128,6 +126,40 @@ MERGE3D = (
     Prompt("dumps", "Number of dump files", "whole", None),
 )
 PROGRAMS = {"refine3d": REFINE3D, "reconstruct3d_stats": RECONSTRUCT3D, "merge3d": MERGE3D}
+KINDS = {prompt.key: prompt.kind for prompts in PROGRAMS.values() for prompt in prompts}
+DEFAULTS = {prompt.key: prompt.default for prompts in PROGRAMS.values() for prompt in prompts}
+# Not among them: what belongs to our way of running the programs, and what none of our tasks would keep.
+ADJUSTABLE: Ranges = {
+    "symmetry": None,
+    "fraction": (0.01, 1),
+    "inner_radius": (0, 1e4),
+    "outer_radius": (1, 1e4),
+    "low_limit": (1, 1e4),
+    "signed_cc_limit": (0, 1e3),
+    "classification_limit": (0, 1e3),
+    "search_mask_radius": (0, 1e4),
+    "search_limit": (1, 1e3),
+    "angular_step": (0, 180),
+    "top_hits": (1, 1000),
+    "search_range_x": (0, 1e4),
+    "search_range_y": (0, 1e4),
+    **dict.fromkeys(["mask_2d_x", "mask_2d_y", "mask_2d_z", "mask_2d_radius"], (0, 1e4)),
+    "defocus_range": (0, 1e5),
+    "defocus_step": (1, 1e5),
+    "padding": (1, 4),
+    **dict.fromkeys(["global_search", "local_refinement", "mask_2d", "refine_defocus"]),
+    **dict.fromkeys(["refine_psi", "refine_theta", "refine_phi", "refine_x", "refine_y"]),
+    **dict.fromkeys(["normalize", "exclude_blank_edges", "normalize_reference", "threshold_reference"]),
+    "reconstruction_inner_radius": (0, 1e4),
+    "reconstruction_outer_radius": (1, 1e4),
+    "reconstruction_limit": (0, 1e3),
+    "reference_limit": (0, 1e3),
+    "score_weighting": (0, 1e4),
+    "score_threshold": (0, 100),
+    "smoothing": (0.01, 10),
+    "reconstruction_padding": (1, 4),
+    **dict.fromkeys(["adjust_scores", "center_mass", "threshold_map"]),
+}
 CLOSING = {
     "refine3d": "Refine3D: Normal termination",
     "reconstruct3d_stats": "Reconstruct3D: Normal termination",
@@ -160,35 +192,21 @@ def answers_to(prompts: Sequence[Prompt], values: Mapping[str, object], argument
     ]
 
 
-def formatted(key: str, kind: str, value: object) -> str:
-    try:
-        if kind == "yes":
-            word = value if isinstance(value, str) else ("yes" if value else "no")
-            if word not in ("yes", "no"):
-                raise ValueError
-            return word
-        if kind == "text":
-            return str(value)
-        number = float(value)  # type: ignore[arg-type]
-        if not np.isfinite(number) or (kind == "whole" and number != int(number)):
-            raise ValueError
-        return {"whole": f"{number:.0f}", "short": f"{number:g}"}.get(kind, repr(number))
-    except ValueError:
-        wanted = {"yes": "yes or no", "whole": "a whole number"}.get(kind, "a number")
-        raise InputError(None, f"--frealign_args: {key} is {value!r}", f"give {wanted}") from None
-
-
-def probe(path: Path, name: str, folder: Path) -> None:
+def probe(path: Path, name: str, log: Path, seconds: float) -> None:
     """Have a program ask all its questions, with nothing for it to work on, and compare them with ours."""
     prompts = PROGRAMS[name]
     nothing = {"text": "probe", "real": 1.0, "short": 1.0, "whole": 1, "yes": False}
     values = {prompt.key: nothing[prompt.kind] if prompt.default is None else prompt.default for prompt in prompts}
     # the programs want the outer radius to be larger than the inner one
     values["outer_radius"] = 100.0
-    # questions for input files go on only where there is one
-    (folder / "probe").write_text("nothing\n")
-    outcome = run(path, answers_to(prompts, values, {}), folder / "probe.log", folder, 60.0)
+    with working_folder() as folder:
+        # questions for input files go on only where there is one
+        (folder / "probe").write_text("nothing\n")
+        outcome = run(path, answers_to(prompts, values, {}), log, folder, seconds)
     asked = re.findall(r"^(?!\s|Error)(.+?)\s+: .*$", outcome.text, re.MULTILINE)
+    if not asked:
+        problem = f"asks no question; it {outcome.ended} and said:{last_words(log)}"
+        raise InputError(path, problem, "see that it runs on the machines of the tasks: ldd lists what it needs")
     expected = [prompt.text for prompt in prompts]
     for number, (heard, known) in enumerate(zip_longest(asked, expected, fillvalue="nothing more"), start=1):
         if heard != known:
