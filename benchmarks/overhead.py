@@ -24,48 +24,62 @@ from formats import processor
 
 COPIED = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "subworkflows", "conf")
 SLOTS = 32
+# Nextflow's own figures, unrounded, and a machine that has so many cores as far as Nextflow is concerned.
 SETTINGS = """
 trace.raw = true
 trace.fields = 'name,status,submit,start,complete,realtime'
-env.STUB_SECONDS = '{seconds}'
+executor.cpus = {slots}
+executor.queueSize = {slots}
+executor.memory = '1 TB'
+"""
+STUB = """
+env.STUB_SECONDS = '{seconds:g}'
 env.STUB_CLUSTERS = '{clusters}'
 env.STUB_CHUNKS = '{chunks}'
-executor.cpus = {slots}
-executor.memory = '1 TB'
-{more}
 """
 
 
-def stub_checkout(folder: Path, **settings: object) -> None:
-    """This checkout with sleeping scripts."""
+def copy_checkout(folder: Path, bin_folder: Path, settings: str) -> None:
+    """This checkout's workflow with other scripts and additional settings."""
     for name in COPIED:
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     (folder / ".venv").symlink_to(REPOSITORY / ".venv")
-    (folder / "bin").mkdir()
-    # Found by versionOf, which reads what a script imports.
-    for script in (REPOSITORY / "bin").glob("*.py"):
-        shutil.copy(REPOSITORY / "benchmarks" / "sleeper.sh", folder / "bin" / script.name)
+    (folder / "bin").symlink_to(bin_folder)
     with (folder / "nextflow.config").open("a") as file:
-        file.write(SETTINGS.format(**settings))
-    (folder / "data").mkdir()
-    (folder / "data" / "particles.star").touch()
+        file.write(settings)
 
 
-def run(seconds: float, clusters: int, chunks: int, rounds: int, more: str = "") -> pd.DataFrame:
-    """The trace of one run: times in seconds, one row a task."""
+def read_trace(results: Path) -> pd.DataFrame:
+    """One row a task; times in seconds."""
+    trace = pd.read_csv(results / "pipeline_info" / "trace.txt", sep="\t")
+    trace[["submit", "start", "complete", "realtime"]] /= 1000
+    return trace.assign(step=[re.sub(r".*:| \(.*", "", name) for name in trace["name"]])
+
+
+def run_stub(seconds: float, clusters: int, chunks: int, rounds: int, slots: int, more: str = "") -> pd.DataFrame:
+    """The trace of a run whose tasks only sleep."""
     folder = REPOSITORY / "benchmarks" / "out" / f"overhead_{os.getpid()}"
-    folder.mkdir(parents=True)
+    data, scripts = folder / "data", folder / "sleepers"
+    scripts.mkdir(parents=True)
     try:
-        stub_checkout(folder, seconds=seconds, clusters=clusters, chunks=chunks, slots=SLOTS, more=more)
+        for script in (REPOSITORY / "bin").glob("*.py"):
+            shutil.copy(REPOSITORY / "benchmarks" / "sleeper.sh", scripts / script.name)
+        stub = STUB.format(seconds=seconds, clusters=clusters, chunks=chunks)
+        copy_checkout(folder, scripts, SETTINGS.format(slots=slots) + stub + more)
+        data.mkdir()
+        (data / "particles.star").touch()
         parameters = {"rounds": rounds, "references": "previous", "resolution_limits": 10}
-        run_workflow(folder / "data", folder, folder / "results", "standard", parameters, folder)
-        trace = pd.read_csv(folder / "results" / "pipeline_info" / "trace.txt", sep="\t")
+        run_workflow(data, folder, folder / "results", "standard", parameters, folder)
+        return read_trace(folder / "results")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    trace[["submit", "start", "complete", "realtime"]] /= 1000
-    trace["step"] = [re.sub(r".*:| \(.*", "", name) for name in trace["name"]]
-    return trace
+
+
+def stage_seconds(trace: pd.DataFrame, step: str) -> float:
+    """From the submission of a step's first task to the end of its last one."""
+    tasks = trace[trace["step"] == step]
+    return float(tasks["complete"].max() - tasks["submit"].min())
 
 
 def by_round(trace: pd.DataFrame) -> list[dict[str, float]]:
@@ -84,14 +98,9 @@ def by_round(trace: pd.DataFrame) -> list[dict[str, float]]:
 
 def crowd(clusters: int, chunks: int, more: str) -> dict[str, float]:
     """Seconds from the submission of the first to the end of the last of very many REFINE tasks without work."""
-    trace = run(0, clusters, chunks, 1, more)
-    tasks = trace[trace["step"] == "REFINE"]
-    seconds = float(tasks["complete"].max() - tasks["submit"].min())
-    return {
-        "tasks": len(tasks),
-        "seconds": round(seconds, 1),
-        "milliseconds_each": round(1000 * seconds / len(tasks), 1),
-    }
+    seconds = stage_seconds(run_stub(0, clusters, chunks, 1, SLOTS, more), "REFINE")
+    tasks = clusters * chunks
+    return {"tasks": tasks, "seconds": round(seconds, 1), "milliseconds_each": round(1000 * seconds / tasks, 1)}
 
 
 @click.command()
@@ -109,7 +118,7 @@ def main(seconds: str, clusters: int, chunks: int, crowd_chunks: int, slurm: boo
     more = "process.executor = 'slurm'" if slurm else ""
     curve = {}
     for length in seconds.split(","):
-        rounds = by_round(run(float(length), clusters, chunks, 2, more))
+        rounds = by_round(run_stub(float(length), clusters, chunks, 2, SLOTS, more))
         share = sum(row["share"] for row in rounds) / len(rounds)
         curve[length] = {"overhead_share": round(share, 4), "rounds": rounds}
         print(f"{length} s a task: {share:.1%} of a round", rounds, flush=True)

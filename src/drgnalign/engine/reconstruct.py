@@ -72,6 +72,11 @@ def sphere_rows(padded: int) -> Rows:
     return Rows(starts, lengths)
 
 
+def part_bytes(box: int, padding: float) -> int:
+    """What the sums of both half sets take, in memory and as a file."""
+    return 2 * sphere_rows(padded_box(box, padding)).voxels * (16 + 8)
+
+
 class HalfMapSums:
     """Sums of CTF·F/σ² and CTF²/σ² over the particles of each half set, on the padded Fourier grid within Nyquist.
 
