@@ -30,6 +30,7 @@ trace.raw = true
 trace.fields = 'name,status,submit,start,complete,realtime'
 executor.cpus = {slots}
 executor.queueSize = {slots}
+poolSize = {slots}
 executor.memory = '1 TB'
 """
 STUB = """
