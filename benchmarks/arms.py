@@ -13,10 +13,17 @@ import pandas as pd
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def run_workflow(data: Path, folder: Path, results: Path, profile: str, parameters: Mapping[str, object]) -> None:
+def run_workflow(
+    data: Path,
+    folder: Path,
+    results: Path,
+    profile: str,
+    parameters: Mapping[str, object],
+    checkout: Path = REPOSITORY,
+) -> None:
     """Run main.nf on ``data/particles.star`` in `folder`; runs in one folder share what they have in common."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [REPOSITORY / ".tools" / "nextflow", "run", REPOSITORY / "main.nf", "-ansi-log", "false", "-resume"]
+    command = [REPOSITORY / ".tools" / "nextflow", "run", checkout / "main.nf", "-ansi-log", "false", "-resume"]
     command += ["-profile", profile, "-work-dir", folder / "work", "--input", data / "particles.star"]
     command += ["--outdir", results]
     command += [word for name, value in parameters.items() for word in (f"--{name}", value)]

@@ -1,3 +1,5 @@
+include { option } from '../subworkflows/scripts.nf'
+
 process SPLIT {
     tag "pass ${meta.pass}"
     label 'cpu_small'
@@ -13,6 +15,7 @@ process SPLIT {
     """
     # version ${version}
     split.py ${labelled} --last-references ${last_references} ${meta.round ? '' : '--consensus'} \\
-        --limit ${meta.limit} --references ${meta.references} --chunk-size ${params.chunk_size} --output plan
+        --limit ${meta.limit} --references ${meta.references} ${option('chunk-size', params.chunk_size)} \\
+        --engine ${params.engine} ${option('mask-diameter', params.mask_diameter)} --output plan
     """
 }

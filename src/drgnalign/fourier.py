@@ -44,6 +44,70 @@ def irfft_volume(transform: ComplexArray, box: int) -> FloatArray:
     return np.fft.fftshift(scipy.fft.irfftn(transform, s=(box, box, box)))
 
 
+def padded_transform(volume: FloatArray, padded: int, edge: int) -> ComplexArray:
+    """Low frequencies of a centred volume that is zero-padded first.
+
+    Axis by axis, so that the padded volume is never whole in memory.
+
+    Parameters
+    ----------
+    volume : (N, N, N) float array
+    padded : int
+        Size after padding.
+    edge : int
+        K: frequencies −K…K are kept, as far as the padded transform holds them on both sides of zero.
+
+    Returns
+    -------
+    (2K+1, 2K+1, K+1) complex64
+        Element [z + K, y + K, x], x ≥ 0; 0 at frequencies that are not held.
+    """
+    box, held = volume.shape[0], min(edge, (padded - 1) // 2)
+    voxels, frequencies = (np.arange(box) - box // 2) % padded, np.arange(-held, held + 1) % padded
+    inside = slice(edge - held, edge + held + 1)
+    planes = np.empty((box, 2 * held + 1, held + 1), np.complex64)
+    for z in range(box):
+        rows = np.zeros((box, padded), np.float32)
+        rows[:, voxels] = volume[z]
+        columns = np.zeros((padded, held + 1), np.complex64)
+        columns[voxels] = scipy.fft.rfft(rows)[:, : held + 1]
+        planes[z] = scipy.fft.fft(columns, axis=0)[frequencies]
+    result = np.zeros((2 * edge + 1, 2 * edge + 1, edge + 1), np.complex64)
+    for y in range(2 * held + 1):
+        columns = np.zeros((padded, held + 1), np.complex64)
+        columns[voxels] = planes[:, y]
+        result[inside, edge - held + y, : held + 1] = scipy.fft.fft(columns, axis=0)[frequencies]
+    return result
+
+
+def central_box(transform: ComplexArray, padded: int, box: int) -> NDArray[np.float32]:
+    """The central box of a padded volume, of its transform; the inverse of `padded_transform`.
+
+    Parameters
+    ----------
+    transform : (2K+1, 2K+1, K+1) complex64
+        Frequencies −K…K of the padded volume; the others are 0.
+    padded, box : int
+
+    Returns
+    -------
+    (box, box, box) float32
+    """
+    held = transform.shape[0] // 2
+    voxels, frequencies = (np.arange(box) - box // 2) % padded, np.arange(-held, held + 1) % padded
+    planes = np.empty((box, 2 * held + 1, held + 1), np.complex64)
+    for y in range(2 * held + 1):
+        columns = np.zeros((padded, held + 1), np.complex64)
+        columns[frequencies] = transform[:, y]
+        planes[:, y] = scipy.fft.ifft(columns, axis=0)[voxels]
+    result = np.empty((box, box, box), np.float32)
+    for z in range(box):
+        columns = np.zeros((padded, held + 1), np.complex64)
+        columns[frequencies] = planes[z]
+        result[z] = scipy.fft.irfft(scipy.fft.ifft(columns, axis=0)[voxels], padded)[:, voxels]
+    return result
+
+
 def shell_numbers(box: int, dimensions: int) -> NDArray[np.int64]:
     """Nearest integer radius, in Fourier pixels, of each coefficient of a real transform.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError
 from drgnalign.files import atomic_path
@@ -75,6 +76,7 @@ def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
     table = labelled.table.copy()
     position = pd.Index(table["drgnRow"])
     seen = np.zeros(len(table), dtype=bool)
+    found, chunks = [], []
     for path in sorted(refined, key=lambda p: p.name):
         chunk = read_star(path).table
         rows = position.get_indexer(chunk["drgnRow"])
@@ -84,10 +86,19 @@ def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
             )
         seen[rows] = True
         scores = [c for c in map(str, chunk) if c in REFINED_COLUMNS or c.startswith(FREALIGN_COLUMNS)]
-        table = table.assign(**{column: np.nan for column in scores if column not in table})
-        columns = [*ANGLES, *ORIGINS, *scores]
-        table.loc[rows, columns] = chunk[columns].to_numpy(float)
+        found.append(rows)
+        chunks.append(chunk[[*ANGLES, *ORIGINS, *scores]])
+    if chunks:
+        _fill_in(table, np.concatenate(found), pd.concat(chunks))
     return Particles(table, labelled.optics, labelled.path)
+
+
+def _fill_in(table: pd.DataFrame, rows: NDArray[np.int64], refined: pd.DataFrame) -> None:
+    """Put refined values into some rows of a table; columns that it lacks are NaN elsewhere."""
+    for label in map(str, refined):
+        values = table[label].to_numpy(np.float64, copy=True) if label in table else np.full(len(table), np.nan)
+        values[rows] = refined[label].to_numpy(np.float64)
+        table[label] = values
 
 
 def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: PassReport, outdir: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.errors import DrgnalignError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
@@ -18,6 +19,10 @@ from drgnalign.particles import Particles
 from drgnalign.validation.fsc import THRESHOLD, resolution_at
 
 CONSENSUS = "consensus"
+# Particles in a chunk, if their images are not to be compared with the part of a reconstruction that they give.
+USUAL_CHUNK = 1000
+# The images of a chunk are so many times as large as its part.
+IMAGES_PER_PART = 4
 # A half map of fewer particles than this says nothing, and its FSC less.
 FEWEST_IN_HALF = 10
 
@@ -47,6 +52,26 @@ class PassSettings:
 def cluster_name(label: int) -> str:
     """File name stem of a cluster's maps."""
     return f"cluster_{label:02d}"
+
+
+def usual_chunk_size(box: int, padding: float) -> int:
+    """Particles in a chunk of the native engine.
+
+    1,000, or so many more that the parts of a reconstruction take a quarter of the room of the images: a part is as
+    large for few particles as for many. It depends on the data only, so that results do not depend on the computer.
+
+    Parameters
+    ----------
+    box : int
+    padding : float
+        See `drgnalign.engine.plan.oversampling`.
+
+    Returns
+    -------
+    int
+    """
+    image_bytes = 4 * box**2
+    return max(USUAL_CHUNK, math.ceil(IMAGES_PER_PART * part_bytes(box, padding) / image_bytes))
 
 
 def split_clusters(particles: Particles, references: Path, settings: PassSettings, outdir: Path) -> pd.DataFrame:

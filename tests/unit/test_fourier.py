@@ -7,10 +7,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.fourier import (
+    central_box,
     crop_images,
     half_plane_multiplicity,
     irfft_images,
     irfft_volume,
+    padded_transform,
     radius_grid,
     raised_cosine,
     resize_volume,
@@ -95,6 +97,35 @@ def test_resized_volumes_are_the_same_density_in_other_voxels(old: int, new: int
     field, sigma, centre = 32.0, 3.0, (2.0, -4.0, 5.0)
     resized = resize_volume(gaussian(old, field, centre, sigma), new)
     assert_allclose(resized, gaussian(new, field, centre, sigma), atol=1e-3)
+
+
+@boxes
+@pytest.mark.parametrize(("padded", "edge"), [(48, 10), (49, 26), (64, 33)])
+def test_the_padded_transform_is_that_of_the_padded_volume(box: int, padded: int, edge: int) -> None:
+    volume = np.random.default_rng(0).standard_normal((box, box, box)).astype(np.float32)
+    before = padded // 2 - box // 2
+    expected = rfft_volume(np.pad(volume, (before, padded - box - before)))
+    held = min(edge, (padded - 1) // 2)
+    frequencies = np.arange(-held, held + 1)
+    transform = padded_transform(volume, padded, edge)
+    assert transform.shape == (2 * edge + 1, 2 * edge + 1, edge + 1)
+    inside = slice(edge - held, edge + held + 1)
+    assert_allclose(
+        transform[inside, inside, : held + 1],
+        expected[np.ix_(frequencies, frequencies, frequencies[held:])],
+        atol=1e-4 * np.abs(expected).max(),
+    )
+    outside = np.ones(transform.shape, bool)
+    outside[inside, inside, : held + 1] = False
+    assert_array_equal(transform[outside], 0)
+
+
+@boxes
+@pytest.mark.parametrize("padded", [48, 49])
+def test_the_central_box_is_that_of_the_padded_volume(box: int, padded: int) -> None:
+    smooth = gaussian(box, float(box), (2.0, -4.0, 5.0), 2.0).astype(np.float32)
+    transform = padded_transform(smooth, padded, (padded - 1) // 2)
+    assert_allclose(central_box(transform, padded, box), smooth, atol=1e-5)
 
 
 @boxes

@@ -164,6 +164,11 @@ def test_rotations_turn_about_the_image_axes() -> None:
         assert_allclose(result, ROTATIONS[0] @ Rotation.from_rotvec(omega).as_matrix(), atol=1e-12)
 
 
+def whole_rows(shape: tuple[int, int, int]) -> np.ndarray:
+    """Where the rows of an array of this shape begin."""
+    return shape[2] * np.arange(shape[0] * shape[1]).reshape(shape[:2])
+
+
 @boxes
 def test_insertion_is_the_adjoint_of_slicing(box: int) -> None:
     """⟨d, slice of V⟩ = ⟨insertion of d, V⟩ for any volume: both read and write the same voxels alike."""
@@ -176,9 +181,10 @@ def test_insertion_is_the_adjoint_of_slicing(box: int) -> None:
     values, shift = rng.uniform(-1, 1, len(kx)), np.array([1.3, -0.7])
     for rotation in ROTATIONS:
         numerator, denominator = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
+        flat, rows = (numerator.reshape(-1), denominator.reshape(-1)), whole_rows(shape)
         image = Image(box, kx, ky, data.astype(np.complex64), values.astype(np.float32))
         weight = np.ones(len(kx), np.float32)
-        insert_slice(numerator, denominator, reference.scale, image, weight, rotation, shift, new_phases(box))
+        insert_slice(*flat, rows, reference.scale, image, weight, rotation, shift, new_phases(box))
         sums = sums_of(Reference(volume, reference.scale), box, kx, ky, data, values, rotation, shift)
         assert (numerator.conj() * volume).sum().real == pytest.approx(sums[26], rel=1e-3)
         assert denominator.sum() == pytest.approx((values**2).sum(), rel=1e-5)
@@ -195,8 +201,9 @@ def test_a_coefficient_and_its_hermitian_mate_are_inserted_alike(box: int) -> No
     written = []
     for values, turn in ((data, np.eye(3)), (data.conj(), np.diag([-1.0, -1.0, 1.0]))):
         numerator, denominator = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
+        flat, rows = (numerator.reshape(-1), denominator.reshape(-1)), whole_rows(shape)
         image = Image(box, kx, ky, values, np.ones(40, np.float32))
-        insert_slice(numerator, denominator, 1.0, image, weight, ROTATIONS[4] @ turn, np.zeros(2), new_phases(box))
+        insert_slice(*flat, rows, 1.0, image, weight, ROTATIONS[4] @ turn, np.zeros(2), new_phases(box))
         written.append((numerator, denominator))
     assert np.abs(written[0][0]).max() > 1
     assert_allclose(written[1][0], written[0][0], atol=1e-4)

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
 from drgnalign.engine.mask import particle_mask
-from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
+from drgnalign.engine.reconstruct import HalfMapSums, insert_particles, part_bytes, part_file
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.particles import Particles
@@ -173,6 +173,41 @@ def test_one_part_comes_back_bit_by_bit(noisy_set, tmp_path: Path) -> None:
     assert_array_equal(back.numerator, whole.numerator)
     assert_array_equal(back.denominator, whole.denominator)
     assert [path.name for path in tmp_path.iterdir()] == ["part.npz"]
+
+
+def test_half_sets_can_be_written_and_read_one_after_the_other(noisy_set, tmp_path: Path) -> None:
+    whole = insert_particles(noisy_set.given, noisy_set.source, noisy_set.white_noise, PADDING)
+    with part_file(tmp_path / "part.npz") as add:
+        for half in (2, 1):
+            mine = noisy_set.given.select(noisy_set.given.half_sets() == half)
+            add(insert_particles(mine, ImageSource(mine, noisy_set.folder), noisy_set.white_noise, PADDING))
+            assert not (tmp_path / "part.npz").exists()
+    for half in (1, 2):
+        alone = HalfMapSums.load_sum([tmp_path / "part.npz"], [half])
+        assert alone.counts[half - 1] == 150
+        assert alone.counts[2 - half] == 0
+        assert_array_equal(alone.half_map(half), whole.half_map(half))
+        assert_array_equal(alone.half_map(3 - half), 0)
+
+
+def test_a_part_holds_the_sphere_within_nyquist_and_no_empty_half(noisy_set, tmp_path: Path) -> None:
+    for number, halves in enumerate(([1], [1, 2])):
+        mine = noisy_set.given.select(np.isin(noisy_set.given.half_sets(), halves))
+        source = ImageSource(mine, noisy_set.folder)
+        path = tmp_path / f"{number}.npz"
+        insert_particles(mine, source, noisy_set.white_noise, PADDING).save(path)
+        expected = part_bytes(32, PADDING) * len(halves) / 2
+        assert expected <= path.stat().st_size < expected + 3000
+        assert expected < 0.6 * len(halves) * 24 * 67**2 * 34
+
+
+@pytest.mark.parametrize("kept", [0, 100, 10_000])
+def test_what_is_not_a_whole_part_is_refused(tmp_path: Path, noisy_set, kept: int) -> None:
+    part = tmp_path / "part.npz"
+    insert_particles(noisy_set.given, noisy_set.source, noisy_set.white_noise, 1.0).save(part)
+    part.write_bytes(part.read_bytes()[:kept])
+    with pytest.raises(DrgnalignError, match="not a part"):
+        HalfMapSums.load_sum([part])
 
 
 def test_parts_of_different_reconstructions_are_refused(tmp_path: Path) -> None:

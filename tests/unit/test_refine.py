@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from drgnalign.engine.kernels import Reference
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
-from drgnalign.engine.reference import reference_pair, reliable_part, transform_reference
+from drgnalign.engine.reference import reliable_part, transform_reference, weighted_halves
 from drgnalign.engine.refine import Refinement, refine_particles
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
@@ -191,17 +191,21 @@ def test_references_are_weighted_with_what_the_halves_share(noisy_set) -> None:
     mask = np.ones((box, box, box), np.float32)
     noise = [np.random.default_rng(seed).standard_normal((box, box, box)).astype(np.float32) for seed in (0, 1)]
     signal = 0.5 * noisy_set.volume / noisy_set.volume.std()
-    first, second = reference_pair(signal + noise[0], signal + noise[1], mask, 8.0, 18.0, PADDING, joint=False)
-    assert first is not second
-    assert (first.transform != second.transform).any()
-    joint, same = reference_pair(signal + noise[0], signal + noise[1], mask, 8.0, 18.0, PADDING, joint=True)
+    maps = signal + noise[0], signal + noise[1]
+    first, second, weights = weighted_halves(*maps, mask, joint=False)
+    assert first is maps[0]
+    assert second is maps[1]
+    assert weights[0] == 1
+    assert weights[1:4].min() > 0.8
+    assert weights[-4:].max() < 0.2
+    joint, same, joint_weights = weighted_halves(*maps, mask, joint=True)
     assert joint is same
     # The mean of both, with the higher weight 2F/(1 + F) that it deserves.
-    mean = 0.5 * (first.transform + second.transform)
-    share = (np.abs(joint.transform) ** 2).sum() / (np.abs(mean) ** 2).sum()
-    assert 1.1 < share < 2
-    swapped = reference_pair(signal + noise[1], signal + noise[0], mask, 8.0, 18.0, PADDING, joint=False)
-    assert_array_equal(swapped[0].transform, second.transform)
+    assert_allclose(joint, signal + 0.5 * (noise[0] + noise[1]), atol=1e-5)
+    assert_allclose(joint_weights, 2 * weights / (1 + weights))
+    swapped = weighted_halves(*maps[::-1], mask, joint=False)
+    assert swapped[0] is second
+    assert_allclose(swapped[2], weights)
 
 
 def test_an_fsc_is_reliable_up_to_its_first_zero() -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
-from drgnalign.split import PassSettings, cluster_name, split_clusters
+from drgnalign.split import PassSettings, cluster_name, split_clusters, usual_chunk_size
 
 # Clusters 1 (100 particles), 2 (60) and 7 (12, of which 6 in each half); 8 particles without a label.
 COUNTS = {1: 100, 2: 60, 7: 12, 0: 8}
@@ -42,6 +43,13 @@ def references(tmp_path: Path) -> Path:
     # The order of rows must not matter.
     pd.concat(tables).sample(frac=1, random_state=0).to_csv(folder / "fsc.csv", index=False)
     return folder
+
+
+def test_a_chunk_is_large_enough_for_its_part_of_the_reconstruction() -> None:
+    for box, padding in ((64, 2.0), (320, 1.0), (320, 1.5), (320, 2.0)):
+        images = usual_chunk_size(box, padding) * 4 * box**2
+        assert 4 * part_bytes(box, padding) <= images < 4.01 * part_bytes(box, padding)
+    assert usual_chunk_size(32, 1.0) == 1000
 
 
 def settings(**changes: object) -> PassSettings:

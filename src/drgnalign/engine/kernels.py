@@ -191,18 +191,19 @@ def normal_equations(reference, image, count, rotation, shift, phases, sums):  #
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 def insert_slice(  # type: ignore[no-untyped-def]
-    numerator, denominator, scale, image, weight, rotation, shift, phases
+    numerator, denominator, row_starts, scale, image, weight, rotation, shift, phases
 ):
     """Add one particle to the sums of a reconstruction: CTF·F·w into `numerator`, CTF²·w into `denominator`.
 
     `data` are the image's coefficients F, brought back here by the shift; `weight` is 1/σ². Each coefficient is
-    spread over the eight Fourier pixels around R k with trilinear weights.
+    spread over the eight Fourier pixels around R k with trilinear weights. The sums hold the rows x ≥ 0 of a half
+    volume one behind the other: voxel (z, y, x) stands at ``row_starts[z + K, y + K] + x``.
     """
     set_phases(phases, shift, image.box)
     kx, ky, data, ctf = image.kx, image.ky, image.data, image.ctf
     columns, rows = phases.columns, phases.rows
     half_rows = rows.shape[0] // 2
-    edge = numerator.shape[0] // 2
+    edge = row_starts.shape[0] // 2
     for j in range(kx.shape[0]):
         x, y = kx[j], ky[j]
         vx = scale * (rotation[0, 0] * x + rotation[0, 1] * y)
@@ -218,11 +219,19 @@ def insert_slice(  # type: ignore[no-untyped-def]
         iz += edge
         amount = np.complex64(d * (ctf[j] * weight[j]))
         power = np.float32(ctf[j] * ctf[j] * weight[j])
-        for dz in range(2):
-            wz = fz if dz == 1 else 1.0 - fz
-            for dy in range(2):
-                wzy = wz * (fy if dy == 1 else 1.0 - fy)
-                for dx in range(2):
-                    w = np.float32(wzy * (fx if dx == 1 else 1.0 - fx))
-                    numerator[iz + dz, iy + dy, ix + dx] += w * amount
-                    denominator[iz + dz, iy + dy, ix + dx] += w * power
+        row00, row01 = row_starts[iz, iy] + ix, row_starts[iz, iy + 1] + ix
+        row10, row11 = row_starts[iz + 1, iy] + ix, row_starts[iz + 1, iy + 1] + ix
+        _add_pair(numerator, denominator, row00, fx, (1.0 - fz) * (1.0 - fy), amount, power)
+        _add_pair(numerator, denominator, row01, fx, (1.0 - fz) * fy, amount, power)
+        _add_pair(numerator, denominator, row10, fx, fz * (1.0 - fy), amount, power)
+        _add_pair(numerator, denominator, row11, fx, fz * fy, amount, power)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+def _add_pair(numerator, denominator, voxel, fx, weight, amount, power):  # type: ignore[no-untyped-def]
+    """Spread a coefficient over two neighbours in a row."""
+    low, high = np.float32(weight * (1.0 - fx)), np.float32(weight * fx)
+    numerator[voxel] += low * amount
+    numerator[voxel + 1] += high * amount
+    denominator[voxel] += low * power
+    denominator[voxel + 1] += high * power

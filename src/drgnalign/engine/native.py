@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise, read_noise
 from drgnalign.engine.plan import oversampling
-from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
-from drgnalign.engine.reference import reference_pair
+from drgnalign.engine.reconstruct import HALVES, HalfMapSums, insert_particles, part_file
+from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
@@ -33,34 +36,62 @@ class NativeEngine:
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         particles = chunk.particles
         check_limit(limit, particles)
-        half1, half2 = (
-            read_map(path, particles.box, particles.pixel_size) for path in (references.half1, references.half2)
-        )
+        volumes = [read_map(path, particles.box, particles.pixel_size) for path in (references.half1, references.half2)]
         if references.mask is None:
-            mask = particle_mask(0.5 * (half1 + half2), particles.pixel_size, chunk.diameter)
+            mask = particle_mask(0.5 * (volumes[0] + volumes[1]), particles.pixel_size, chunk.diameter)
         else:
             mask = read_map(references.mask, particles.box, particles.pixel_size)
-        source, padding = ImageSource(particles, chunk.images), _padding(chunk)
-        pair = reference_pair(half1, half2, mask, particles.pixel_size, limit, padding, self.settings.joint_reference)
-        refinement, sums = refine_particles(particles, source, pair, _noise(chunk, source), limit, padding)
-        if part is not None:
-            sums.save(part)
-        return refinement.apply_to(particles)
+        *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, self.settings.joint_reference)
+        noise, padding = _noise(chunk), _padding(chunk)
+        tables = []
+        with nullcontext() if part is None else part_file(part) as add:
+            for half, rows in _half_sets(particles):
+                mine = particles.select(rows)
+                reference = transform_reference(volumes[half - 1], mask, weights, particles.pixel_size, limit, padding)
+                refinement, sums = refine_particles(
+                    mine, ImageSource(mine, chunk.images), (reference, reference), noise, limit, padding
+                )
+                tables.append(refinement.apply_to(mine).table.set_index(rows))
+                if add is not None:
+                    add(sums)
+                # Before the next half's are made: at large boxes there is no room for both.
+                del reference, sums
+        return replace(particles, table=pd.concat(tables).sort_index())
 
     def insert(self, chunk: Chunk, part: Path) -> None:
-        source = ImageSource(chunk.particles, chunk.images)
-        insert_particles(chunk.particles, source, _noise(chunk, source), _padding(chunk)).save(part)
+        noise, padding = _noise(chunk), _padding(chunk)
+        with part_file(part) as add:
+            for _, rows in _half_sets(chunk.particles):
+                mine = chunk.particles.select(rows)
+                add(insert_particles(mine, ImageSource(mine, chunk.images), noise, padding))
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
-        sums = HalfMapSums.load_sum(parts)
-        return sums.half_map(1), sums.half_map(2), sums.pixel_size
+        half1, pixel_size = _half_map(parts, 1)
+        half2, _ = _half_map(parts, 2)
+        return half1, half2, pixel_size
+
+
+def _half_sets(particles: Particles) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Number and rows of the half sets that have particles.
+
+    They are worked on one after the other, because the reference and the sums of one fill the memory at large boxes.
+    """
+    for half in HALVES:
+        rows = np.flatnonzero(particles.half_sets() == half)
+        if len(rows):
+            yield half, rows
+
+
+def _half_map(parts: Sequence[Path], half: int) -> tuple[FloatVolume, float]:
+    sums = HalfMapSums.load_sum(parts, [half])
+    return sums.half_map(half), sums.pixel_size
 
 
 def _padding(chunk: Chunk) -> float:
     return oversampling(chunk.particles.box, chunk.particles.pixel_size, chunk.diameter)
 
 
-def _noise(chunk: Chunk, source: ImageSource) -> NDArray[np.float64]:
+def _noise(chunk: Chunk) -> NDArray[np.float64]:
     if chunk.noise is None:
-        return estimate_noise(chunk.particles, source)
+        return estimate_noise(chunk.particles, ImageSource(chunk.particles, chunk.images))
     return read_noise(chunk.noise, chunk.particles)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +20,68 @@ from drgnalign.engine.reference import interpolation_envelope
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
-from drgnalign.fourier import irfft_volume
+from drgnalign.fourier import central_box
 from drgnalign.particles import Particles
 
 FloatVolume = NDArray[np.float32]
+HALVES = (1, 2)
 # A voxel that few views reach keeps at least this share of its shell's mean weight, so that it stays small
 # instead of being blown up.
 LEAST_WEIGHT = 1e-2
 # Stands in where no particle was added at all, so that an empty half gives an empty map.
 SMALLEST_WEIGHT = 1e-30
+# A coefficient at Nyquist is spread over Fourier pixels less than this further out.
+REACH = math.sqrt(3)
+# Parts are read in pieces of so many bytes.
+PIECE = 2**24
+
+
+class Rows(NamedTuple):
+    """The rows x ≥ 0 of a half volume that lie within Nyquist's sphere, as `HalfMapSums` holds them.
+
+    Attributes
+    ----------
+    starts : (2K+1, 2K+1) int64
+        Where the row (z + K, y + K) begins.
+    lengths : (2K+1, 2K+1) int64
+        Number of its voxels; 0 outside the sphere.
+    """
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def edge(self) -> int:
+        """K."""
+        return len(self.starts) // 2
+
+    @property
+    def voxels(self) -> int:
+        """Of all rows."""
+        return int(self.lengths.sum())
+
+
+@lru_cache(maxsize=2)
+def sphere_rows(padded: int) -> Rows:
+    """Rows of the padded half volume that insertion reaches."""
+    edge = math.ceil(padded / 2) + 1
+    axis = np.arange(-edge, edge + 1)
+    room = (padded / 2 + REACH) ** 2 - axis[:, None] ** 2 - axis**2
+    lengths = np.where(room >= 0, np.minimum(np.floor(np.sqrt(np.maximum(room, 0))), edge) + 1, 0).astype(np.int64)
+    starts = np.cumsum(lengths).reshape(lengths.shape) - lengths
+    return Rows(starts, lengths)
+
+
+def part_bytes(box: int, padding: float) -> int:
+    """What the sums of both half sets take, in memory and as a file."""
+    return 2 * sphere_rows(padded_box(box, padding)).voxels * (16 + 8)
 
 
 class HalfMapSums:
-    """Sums of CTF·F/σ² and CTF²/σ² over the particles of each half set, on the padded Fourier grid.
+    """Sums of CTF·F/σ² and CTF²/σ² over the particles of each half set, on the padded Fourier grid within Nyquist.
 
-    Parts made of different particles add up to the whole.
+    Parts made of different particles add up to the whole. A half set without particles takes neither memory nor
+    disk, so that large boxes can be worked on half by half.
 
     Parameters
     ----------
@@ -47,12 +96,11 @@ class HalfMapSums:
     def __init__(self, box: int, pixel_size: float, padding: float) -> None:
         self.box, self.pixel_size, self.padding = box, pixel_size, padding
         self.padded = padded_box(box, padding)
-        edge = math.ceil(self.padded / 2) + 1
-        shape = (2, 2 * edge + 1, 2 * edge + 1, edge + 1)
+        self._rows = sphere_rows(self.padded)
         # Double precision, so that the split into chunks leaves no trace in the maps: with single precision the poses
         # refined against them differed by up to 0.004 degrees.
-        self.numerator = np.zeros(shape, dtype=np.complex128)
-        self.denominator = np.zeros(shape, dtype=np.float64)
+        self.numerator = np.zeros((2, self._rows.voxels), dtype=np.complex128)
+        self.denominator = np.zeros((2, self._rows.voxels), dtype=np.float64)
         self.counts = np.zeros(2, dtype=np.int64)
         self._phases = new_phases(box)
 
@@ -85,6 +133,7 @@ class HalfMapSums:
             insert_slice(
                 self.numerator[half],
                 self.denominator[half],
+                self._rows.starts,
                 scale,
                 image,
                 weights[i],
@@ -95,25 +144,20 @@ class HalfMapSums:
             self.counts[half] += 1
 
     def save(self, path: Path) -> None:
-        """Write the sums to an ``.npz`` file."""
-        # Written through a file object: numpy would add a suffix to the name.
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                geometry=np.array([self.box, self.pixel_size, self.padding]),
-                numerator=self.numerator,
-                denominator=self.denominator,
-                counts=self.counts,
-            )
+        """Write the sums to a file; `part_file` does so half by half."""
+        with part_file(path) as add:
+            add(self)
 
     @classmethod
-    def load_sum(cls, paths: Sequence[Path]) -> HalfMapSums:
+    def load_sum(cls, paths: Sequence[Path], halves: Sequence[int] = HALVES) -> HalfMapSums:
         """Add up the parts in files, in the order of their names, so that the result does not depend on the list.
 
         Parameters
         ----------
         paths : sequence of Path
-            Files of `save`; at least one.
+            Files of `part_file`; at least one. They are read piece by piece: memory is that of the sums.
+        halves : sequence of int
+            Half sets to read.
 
         Returns
         -------
@@ -124,78 +168,123 @@ class HalfMapSums:
         InputError
             A file is no such part, or the parts were made for different boxes, pixel sizes or paddings.
         """
-        first, *others = sorted(paths, key=lambda path: path.name)
-        part = _read_part(first)
-        geometry = part["geometry"]
-        total = cls(int(geometry[0]), float(geometry[1]), float(geometry[2]))
-        total._add(part)
-        for path in others:
-            part = _read_part(path)
-            if not np.array_equal(part["geometry"], geometry):
-                raise InputError(path, "it belongs to another reconstruction", "make all parts again")
-            total._add(part)
+        total = None
+        for path in sorted(paths, key=lambda path: path.name):
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    box, pixel_size, padding = _read_small(archive, "geometry")
+                    total = total or cls(int(box), float(pixel_size), padding)
+                    if (box, pixel_size, padding) != (total.box, total.pixel_size, total.padding):
+                        raise InputError(path, "it belongs to another reconstruction", "make all parts again")
+                    total._add(archive, halves)
+            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                raise InputError(path, "it is not a part of a reconstruction", "give a star file or parts") from error
+        assert total is not None
         return total
 
-    def _add(self, part: dict[str, Any]) -> None:
-        self.numerator += part["numerator"]
-        self.denominator += part["denominator"]
-        self.counts += part["counts"]
+    def _add(self, archive: zipfile.ZipFile, halves: Sequence[int]) -> None:
+        counts = {half: int(_read_small(archive, f"count_{half}")[0]) for half in halves if _holds(archive, half)}
+        for half, count in counts.items():
+            for name, sums in (("numerator", self.numerator), ("denominator", self.denominator)):
+                _add_array(archive, f"{name}_{half}", sums[half - 1])
+            self.counts[half - 1] += count
 
     def half_map(self, half: int) -> FloatVolume:
         """The unfiltered map of one half set (1 or 2), as large as the images."""
-        numerator, denominator = _complete_plane(self.numerator[half - 1], self.denominator[half - 1])
-        floor = LEAST_WEIGHT * self._shell_means(denominator)
-        return self._to_real(numerator / np.maximum(denominator, floor))
-
-    def _radii(self) -> NDArray[np.float32]:
-        """Distance of each padded Fourier pixel from zero."""
-        edge = self.numerator.shape[1] // 2
-        axis = np.arange(-edge, edge + 1, dtype=np.float32)
-        return np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, edge:] ** 2)
-
-    def _shell_means(self, denominator: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Mean weight of each voxel's shell, and a tiny positive number where a shell is empty."""
-        shells = np.rint(self._radii()).astype(np.int64)
-        totals = np.bincount(shells.ravel(), weights=denominator.ravel())
-        means = totals / np.maximum(np.bincount(shells.ravel()), 1)
-        tiny = max(float(means.max()) * 1e-6, SMALLEST_WEIGHT)
-        return np.maximum(means, tiny).astype(np.float32)[shells]
-
-    def _to_real(self, half_volume: NDArray[np.complex128]) -> FloatVolume:
-        """Inverse transform within Nyquist, cut out the central box, undo the interpolation's envelope."""
-        padded, box = self.padded, self.box
-        edge = half_volume.shape[0] // 2
-        held = (padded - 1) // 2
-        signed = np.arange(-held, held + 1)
-        within = self._radii() <= padded / 2
-        transform = np.zeros((padded, padded, padded // 2 + 1), dtype=np.complex64)
+        edge, held = self._rows.edge, (self.padded - 1) // 2
+        floor = LEAST_WEIGHT * self._shell_means(half)
+        transform = np.zeros((2 * held + 1, 2 * held + 1, held + 1), dtype=np.complex64)
         central = slice(edge - held, edge + held + 1)
-        transform[np.ix_(signed % padded, signed % padded, np.arange(held + 1))] = (half_volume * within)[
-            central, central, : held + 1
-        ]
-        start = padded // 2 - box // 2
-        window = slice(start, start + box)
-        real = irfft_volume(transform, padded)[window, window, window]
-        return (real / interpolation_envelope(box, padded)).astype(np.float32)
+        for z in range(-held, held + 1):
+            values, weights, held_voxels, radii = self._plane(half, z)
+            values *= radii <= self.padded / 2
+            plane = np.zeros(held_voxels.shape, dtype=np.complex64)
+            plane[held_voxels] = values / np.maximum(weights, floor[_shells(radii)])
+            transform[z + held] = plane[central, : held + 1]
+        real = central_box(transform, self.padded, self.box)
+        return real / interpolation_envelope(self.box, self.padded)
+
+    def _plane(
+        self, half: int, z: int
+    ) -> tuple[NDArray[np.complex128], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float32]]:
+        """Numerators and denominators of a plane z = −K…K, which of its (2K+1, K+1) voxels they are, and their radii.
+
+        What was inserted at the Hermitian mates V(0, y, z) and conj V(0, −y, −z) is added up.
+        """
+        numerator, denominator = self.numerator[half - 1], self.denominator[half - 1]
+        starts, lengths, edge = self._rows.starts, self._rows.lengths, self._rows.edge
+        held = np.arange(edge + 1) < lengths[z + edge][:, None]
+        begin = int(starts[z + edge, 0])
+        plane = slice(begin, begin + int(held.sum()))
+        values, weights = numerator[plane].copy(), denominator[plane].copy()
+        first, mates = starts[z + edge][held[:, 0]] - begin, starts[edge - z][::-1][held[:, 0]]
+        values[first] += numerator[mates].conj()
+        weights[first] += denominator[mates]
+        x, y = np.arange(edge + 1, dtype=np.float32), np.arange(-edge, edge + 1, dtype=np.float32)
+        return values, weights, held, np.sqrt(np.float32(z) ** 2 + y[:, None] ** 2 + x**2)[held]
+
+    def _shell_means(self, half: int) -> NDArray[np.float64]:
+        """Mean weight of each shell, and a tiny positive number where a shell is empty."""
+        edge = self._rows.edge
+        totals, counts = np.zeros(2 * edge), np.zeros(2 * edge)
+        for z in range(-edge, edge + 1):
+            _, weights, _, radii = self._plane(half, z)
+            totals += np.bincount(_shells(radii), weights, len(totals))
+            counts += np.bincount(_shells(radii), minlength=len(counts))
+        means = totals / np.maximum(counts, 1)
+        return np.maximum(means, max(float(means.max()) * 1e-6, SMALLEST_WEIGHT))
 
 
-def _read_part(path: Path) -> dict[str, Any]:
-    """The arrays of one file of `HalfMapSums.save`."""
-    try:
-        with np.load(path) as part:
-            return {name: part[name] for name in ("geometry", "numerator", "denominator", "counts")}
-    except (ValueError, KeyError, OSError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(path, "it is not a part of a reconstruction", "give a star file or parts") from error
+def _shells(radii: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.rint(radii).astype(np.int64)
 
 
-def _complete_plane(
-    numerator: NDArray[np.complex128], denominator: NDArray[np.float64]
-) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """Add to the plane x = 0 what was inserted at its Hermitian mates, V(0, y, z) and conj V(0, −y, −z)."""
-    numerator, denominator = numerator.copy(), denominator.copy()
-    numerator[:, :, 0] += numerator[::-1, ::-1, 0].conj()
-    denominator[:, :, 0] += denominator[::-1, ::-1, 0]
-    return numerator, denominator
+@contextmanager
+def part_file(path: Path) -> Iterator[Callable[[HalfMapSums], None]]:
+    """Write sums to a file, which appears when the block ends.
+
+    Yields
+    ------
+    callable
+        Adds the half sets of a `HalfMapSums` that have particles; no half set may be added twice.
+    """
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+
+        def write(name: str, array: NDArray[np.generic]) -> None:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+        def add(sums: HalfMapSums) -> None:
+            if "geometry.npy" not in archive.namelist():
+                write("geometry", np.array([sums.box, sums.pixel_size, sums.padding]))
+            for half in HALVES:
+                if sums.counts[half - 1]:
+                    write(f"numerator_{half}", sums.numerator[half - 1])
+                    write(f"denominator_{half}", sums.denominator[half - 1])
+                    write(f"count_{half}", sums.counts[half - 1 : half])
+
+        yield add
+
+
+def _holds(archive: zipfile.ZipFile, half: int) -> bool:
+    return f"count_{half}.npy" in archive.namelist()
+
+
+def _read_small(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
+    with archive.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _add_array(archive: zipfile.ZipFile, name: str, total: NDArray[Any]) -> None:
+    """Add a stored array, of which only a piece at a time is in memory."""
+    with archive.open(f"{name}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if shape != total.shape or dtype != total.dtype:
+            raise ValueError(f"{name} is of another shape")
+        for start in range(0, len(total), PIECE // dtype.itemsize):
+            piece = np.frombuffer(member.read(PIECE), dtype)
+            total[start : start + len(piece)] += piece
 
 
 def insert_particles(
