@@ -4,9 +4,8 @@
 import json
 from pathlib import Path
 
-from drgnalign.external import cards
-from drgnalign.external.frealignx import ADJUSTABLE
-from drgnalign.external.prompts import PROGRAMS, formatted
+from drgnalign.external import cards, prompts
+from drgnalign.external.settings import formatted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,23 +26,24 @@ def parameters_page(schema: dict) -> str:
 def frealign_page() -> str:
     """The settings that ``--frealign_args`` can change, by program."""
     lines = ["# Settings of the Frealign programs", "", "Made by `docs/generate_parameters.py`; see frealign.md.", ""]
-    for program, prompts in PROGRAMS.items():
-        lines += [f"## {program}", "", "| key | default | question |", "|---|---|---|"]
-        for prompt in prompts:
-            if prompt.default is not None or prompt.key in ADJUSTABLE:
-                known = prompt.default is not None
-                answer = formatted(prompt.key, prompt.kind, prompt.default) if known else "from the data"
-                lines.append(f"| `{prompt.key}` | {answer} | {prompt.text} |")
+    for program, questions in prompts.PROGRAMS.items():
+        asked = {prompt.key: prompt for prompt in questions if prompt.key in prompts.ADJUSTABLE}
+        lines += [f"## {program}", "", "| key | default | | question |", "|---|---|---|---|"]
+        for key, prompt in asked.items():
+            default = "from the data" if prompt.default is None else formatted(key, prompt.kind, prompt.default)
+            lines.append(f"| `{key}` | {default} | {bounds(prompts.ADJUSTABLE[key])} | {prompt.text} |")
         lines.append("")
     lines += ["## frealign_v9.exe", "", "| key | default | |", "|---|---|---|"]
-    settings = {setting.key: setting for card in cards.FREALIGN for setting in card}
     for key, limits in cards.ADJUSTABLE.items():
-        default = settings[key].default if key in settings else None
+        default = cards.DEFAULTS.get(key)
         answer = "from the data" if default is None else "yes" if default is True else default
-        bounds = "" if limits is None else f"{limits[0]:g} … {limits[1]:g}"
-        lines.append(f"| `{key}` | {answer} | {bounds} |")
+        lines.append(f"| `{key}` | {answer} | {bounds(limits)} |")
     lines.append("")
     return "\n".join(lines)
+
+
+def bounds(limits: "tuple[float, float] | None") -> str:
+    return "" if limits is None else f"{limits[0]:g} … {limits[1]:g}"
 
 
 if __name__ == "__main__":

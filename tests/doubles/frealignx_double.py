@@ -14,7 +14,7 @@ renumber       refine3d writes the rows as they were, the last with another N
 killed         dies of SIGKILL; refine3d with half of its rows written
 hang           does nothing for a minute
 abort          says why and aborts; what it says is lost unless its output is line-buffered
-disk_full      says that it cannot write and ends with status 255
+disk_full      ends well, half of what it was to write written
 no_closing     ends early, with status 0 and without its closing line
 no_output      ends well without writing parameters, dumps or maps
 flat_map       merge3d writes maps of zeros
@@ -39,6 +39,7 @@ from typing import Any, NoReturn
 # The library is imported where it is used: the questions need to be asked at once.
 FAULT = os.environ.get("DRGNALIGN_DOUBLE_FAULT", "")
 PROMPT_WIDTH = 51
+WRITTEN = {"refine3d": ["output"], "reconstruct3d_stats": ["dump_odd", "dump_even"], "merge3d": ["statistics"]}
 
 # A question's name here, its text, and what answers it: see `refusal`.
 REFINE3D = [
@@ -54,15 +55,15 @@ REFINE3D = [
     ("first", "First particle to refine (0 = first in stack)", "whole"),
     ("last", "Last particle to refine (0 = last in stack)", "whole"),
     ("fraction", "Percent of particles to use (1 = all)", "share"),
-    ("pixel_size", "Pixel size of images (A)", "positive"),
-    ("voltage", "Beam energy (keV)", "positive"),
-    ("cs", "Spherical aberration (mm)", "real"),
-    ("amplitude_contrast", "Amplitude contrast", "share"),
-    ("mass", "Molecular mass of particle (kDa)", "positive"),
+    ("pixel_size", "Pixel size of images (A)", "pixel"),
+    ("voltage", "Beam energy (keV)", "voltage"),
+    ("cs", "Spherical aberration (mm)", "cs"),
+    ("amplitude_contrast", "Amplitude contrast", "contrast"),
+    ("mass", "Molecular mass of particle (kDa)", "mass"),
     ("inner", "Inner mask radius (A)", "real"),
     ("outer", "Outer mask radius (A)", "larger"),
     ("low", "Low resolution limit (A)", "real"),
-    ("limit", "High resolution limit (A)", "positive"),
+    ("limit", "High resolution limit (A)", "smaller"),
     ("signed_limit", "Resolution limit for signed CC (A) (0.0 = max)", "real"),
     ("class_limit", "Res limit for classification (A) (0.0 = max)", "real"),
     ("search_mask", "Mask radius for global search (A) (0.0 = max)", "real"),
@@ -105,11 +106,11 @@ RECONSTRUCT3D = [
     ("symmetry", "Particle symmetry", "symmetry"),
     ("first", "First particle to include (0 = first in stack)", "whole"),
     ("last", "Last particle to include (0 = last in stack)", "whole"),
-    ("pixel_size", "Pixel size of images (A)", "positive"),
-    ("voltage", "Beam energy (keV)", "positive"),
-    ("cs", "Spherical aberration (mm)", "real"),
-    ("amplitude_contrast", "Amplitude contrast", "share"),
-    ("mass", "Molecular mass of particle (kDa)", "positive"),
+    ("pixel_size", "Pixel size of images (A)", "pixel"),
+    ("voltage", "Beam energy (keV)", "voltage"),
+    ("cs", "Spherical aberration (mm)", "cs"),
+    ("amplitude_contrast", "Amplitude contrast", "contrast"),
+    ("mass", "Molecular mass of particle (kDa)", "mass"),
     ("inner", "Inner mask radius (A)", "real"),
     ("outer", "Outer mask radius (A)", "larger"),
     ("limit", "Rec. resolution limit (A) (0.0 = max)", "real"),
@@ -136,7 +137,7 @@ MERGE3D = [
     ("half2", "Output reconstruction 2", "output"),
     ("filtered", "Output filtered reconstruction", "output"),
     ("statistics", "Output resolution statistics", "output"),
-    ("mass", "Molecular mass of particle (kDa)", "positive"),
+    ("mass", "Molecular mass of particle (kDa)", "mass"),
     ("inner", "Inner mask radius (A)", "real"),
     ("outer", "Outer mask radius (A)", "larger"),
     ("odd_seed", "Seed for input dump filenames for odd particles", "output"),
@@ -224,8 +225,8 @@ def refusal(kind: str, answer: str, last: Any) -> str:
     """What is wrong with an answer; nothing where it is right.
 
     input: a file that exists; output: the name of one; yes: yes or no; no_map: no; symmetry; whole: a whole number from
-    0 on; count: from 1 on; real: a number from 0 on; positive; factor: from 1 on; share: from 0 to 1; larger: than the
-    answer before.
+    0 on; count: from 1 on; real: a number from 0 on; factor: from 1 on; share: from 0 to 1; larger, smaller: than the
+    answer before; pixel, voltage, cs, contrast, mass: as they can be.
     """
     if answer != answer.strip():
         return "Error: blanks around the answer"
@@ -243,7 +244,11 @@ def refusal(kind: str, answer: str, last: Any) -> str:
         if not is_number(answer):
             return "Error: Please enter a number!"
         least, most = NUMBERS[kind]
-        if not least <= float(answer) <= most or (kind == "larger" and not last < float(answer)):
+        if (
+            not least <= float(answer) <= most
+            or (kind == "larger" and not last < float(answer))
+            or (kind == "smaller" and not last > float(answer))
+        ):
             return "Error: Number outside of acceptable range!"
     return ""
 
@@ -253,7 +258,13 @@ NUMBERS = {
     "count": (1, math.inf),
     "real": (0, 1e6),
     "larger": (0, 1e6),
-    "positive": (1e-6, 1e6),
+    "smaller": (0.5, 1e3),
+    # as microscopes and molecules are: the real programs take any number
+    "pixel": (0.1, 50),
+    "voltage": (60, 400),
+    "cs": (0, 10),
+    "contrast": (0, 0.5),
+    "mass": (1, 1e5),
     "factor": (1, 8),
     "share": (0, 1),
 }
@@ -293,8 +304,6 @@ def work(program: str, given: SimpleNamespace) -> None:
         time.sleep(60)
     if FAULT == "abort":
         abort("Error: Something of the program's own went wrong")
-    if FAULT == "disk_full":
-        fail("Error: Cannot write to file: No space left on device")
     if FAULT in ("no_output", "no_closing"):
         return
     if FAULT in ("nan", "fewer", "renumber") and program == "refine3d":
@@ -302,6 +311,9 @@ def work(program: str, given: SimpleNamespace) -> None:
         return
     compute: dict[str, Any] = {"refine3d": refine3d, "reconstruct3d_stats": reconstruct3d, "merge3d": merge3d}
     compute[program](given, read)
+    if FAULT == "disk_full":
+        for name in WRITTEN[program]:
+            os.truncate(vars(given)[name], Path(vars(given)[name]).stat().st_size // 2)
 
 
 def read_par(path: str) -> list[Row]:
@@ -572,14 +584,46 @@ def reconstruct3d(given: SimpleNamespace, rows: list[Row]) -> None:
 
 
 def dump_of(sums: Any, half: int) -> bytes:
-    """Head of 60 bytes as the program writes it, and the sums behind it."""
+    """Head of 60 bytes, and half of the arrays' box as the program has it: complex sums, then weights, all single."""
     import numpy as np
 
     dimensions = [sums.padded] * 3 + [sums.box] * 3 + [int(sums.counts[half])]
     head = np.array(dimensions, "<i4").tobytes()
     head += np.array([sums.pixel_size * sums.box / sums.padded, sums.pixel_size, 100.0, 20.0, 1.0], "<f4").tobytes()
     head += b"C1  " + np.array([half + 1, 1], "<i4").tobytes()
-    return head + sums.numerator[half].tobytes() + sums.denominator[half].tobytes()
+    shape = (sums.padded, sums.padded, sums.padded // 2 + 1)
+    values, weights = np.zeros(shape, "<c8"), np.zeros(shape, "<f4")
+    for z, y, row in rows_of(sums):
+        values[z, y, : row.stop - row.start] = sums.numerator[half][row]
+        weights[z, y, : row.stop - row.start] = sums.denominator[half][row]
+    return head + values.tobytes() + weights.tobytes()
+
+
+def add_dump(sums: Any, half: int, data: bytes) -> None:
+    import numpy as np
+
+    shape = (sums.padded, sums.padded, sums.padded // 2 + 1)
+    cells = math.prod(shape)
+    values = np.frombuffer(data, "<c8", cells, 60).reshape(shape)
+    weights = np.frombuffer(data, "<f4", cells, 60 + 8 * cells).reshape(shape)
+    sums.counts[half] += np.frombuffer(data, "<i4", 7)[6]
+    for z, y, row in rows_of(sums):
+        sums.numerator[half][row] += values[z, y, : row.stop - row.start]
+        sums.denominator[half][row] += weights[z, y, : row.stop - row.start]
+
+
+def rows_of(sums: Any) -> list[tuple[int, int, slice]]:
+    """Place in the program's arrays, and in ours, of the rows within Nyquist."""
+    from drgnalign.engine.reconstruct import sphere_rows
+
+    rows, held, most = sphere_rows(sums.padded), (sums.padded - 1) // 2, sums.padded // 2 + 1
+    found = []
+    for z in range(-held, held + 1):
+        for y in range(-held, held + 1):
+            place = z + rows.edge, y + rows.edge
+            start = int(rows.starts[place])
+            found.append((z, y, slice(start, start + min(int(rows.lengths[place]), most))))
+    return found
 
 
 def dumps_of(given: SimpleNamespace) -> list[list[str]]:
@@ -604,18 +648,12 @@ def merge3d(given: SimpleNamespace, names: list[list[str]]) -> None:
     head = Path(names[0][0]).read_bytes()[:36]
     padded, box = (int(np.frombuffer(head, "<i4")[i]) for i in (0, 3))
     sums = HalfMapSums(box, float(np.frombuffer(head, "<f4")[8]), padded / box)
-    cells = sums.numerator[0].size
+    expected = 60 + 12 * (padded // 2 + 1) * padded**2
     for half, files in enumerate(names):
         for name in files:
             print(name)
-            data = Path(name).read_bytes()
-            if len(data) != 60 + 24 * cells:
-                abort(f"Error: Dump file {name} is of another length")
-            sums.counts[half] += np.frombuffer(data, "<i4", 7)[6]
-            sums.numerator[half] += np.frombuffer(data, "<c16", cells, 60).reshape(sums.numerator[half].shape)
-            sums.denominator[half] += np.frombuffer(data, "<f8", cells, 60 + 16 * cells).reshape(
-                sums.denominator[half].shape
-            )
+            # the program takes a dump of any length
+            add_dump(sums, half, Path(name).read_bytes().ljust(expected, bytes(1)))
     print("Images processed:", *sums.counts)
     write_maps(given, sums)
 

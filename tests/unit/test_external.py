@@ -23,19 +23,18 @@ from drgnalign.external.common import (
     check_answer,
     half_sets,
     joint_map_beside,
+    link_dumps,
     log_folder,
     optics_value,
     pack_dumps,
-    parse_arguments,
     refined,
     statistics_beside,
-    time_limit,
-    unpack_dumps,
     write_reference,
     written_map,
 )
 from drgnalign.external.images import STACK, stack_for
 from drgnalign.external.program import find_program, require_success, run
+from drgnalign.external.settings import check_arguments, parse_arguments, time_limit
 from drgnalign.formats.mrc import read_header, read_volume, write_volume
 from drgnalign.fourier import radius_grid
 from drgnalign.interface import Chunk, EngineSettings, References
@@ -73,14 +72,31 @@ def test_any_text_is_settings_or_an_input_error(text: str) -> None:
         assert "--frealign_args" in str(error)
 
 
-def test_time_limit_grows_with_the_particles() -> None:
+def test_time_limit_grows_with_the_work() -> None:
     assert time_limit({}, 0) == 120 and time_limit({}, 1000) == 8120
     assert time_limit({"time_limit": "2.5"}, 1000) == 2.5
-    with pytest.raises(InputError, match="time_limit is no number"):
-        time_limit({"time_limit": "soon"}, 1)
-    for text in ("nan", "inf", "0", "-1"):
-        with pytest.raises(InputError, match=r"a time_limit of .* is none"):
-            time_limit({"time_limit": text}, 1)
+    assert time_limit({}, size=10**9) == 220
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("time_limit", "soon", "'soon'\n.*a number"),
+        ("time_limit", "nan", "'nan'\n.*a number"),
+        ("time_limit", "inf", "'inf'\n.*a number"),
+        ("time_limit", "0", "0\n.*from 0.1 to"),
+        ("radius", "-1", "-1\n.*from 0 to 5"),
+        ("count", "1.5", "'1.5'\n.*a whole number"),
+        ("switch", "1", "'1'\n.*yes or no"),
+        ("symmetry", "round", "'round'\n.*C1, D7"),
+    ],
+)
+def test_settings_of_another_kind_or_out_of_range(key: str, text: str, message: str) -> None:
+    kinds = {"count": "whole", "switch": "switch", "symmetry": "text"}
+    ranges = {"time_limit": (0.1, 1e7), "radius": (0.0, 5.0), "count": None, "switch": None, "symmetry": None}
+    check_arguments({"radius": "5", "count": "2", "switch": "no", "symmetry": "D7"}, kinds, ranges)
+    with pytest.raises(InputError, match=f"--frealign_args: {key} is {message}"):
+        check_arguments({key: text}, kinds, ranges)
 
 
 def test_logs_go_into_a_folder_that_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,15 +144,16 @@ def scored(particles: Particles, score: float = 1.0) -> Particles:
 
 def test_answers_that_are_not_to_the_question(particles: Particles, tmp_path: Path) -> None:
     log, answer = tmp_path / "program.log", scored(particles)
-    check_answer("program", particles, answer, log)
+    images = particles.table["rlnImageName"].tolist()
+    check_answer("program", particles, answer, images, log)
     with pytest.raises(DrgnalignError, match=r"program\.log: program answered for 5 of 6 particles"):
-        check_answer("program", particles, answer.select(range(5)), log)
+        check_answer("program", particles, answer.select(range(5)), images, log)
     with pytest.raises(DrgnalignError, match="for other particles than it was asked for"):
-        check_answer("program", particles, answer.select([1, 0, 2, 3, 4, 5]), log)
+        check_answer("program", particles, answer.select([1, 0, 2, 3, 4, 5]), images, log)
     for label in ("rlnAngleTilt", "rlnOriginXAngst", "drgnFrealignScore"):
         table = answer.table.assign(**{label: [0.0, 0, np.nan, 0, np.inf, 0]})
-        with pytest.raises(DrgnalignError, match="wrote NaN for 2 particles, first in row 3"):
-            check_answer("program", particles, replace(answer, table=table), log)
+        with pytest.raises(DrgnalignError, match=f"wrote NaN for 2 particles, the first of them {images[2]}"):
+            check_answer("program", particles, replace(answer, table=table), images, log)
 
 
 def test_answers_go_to_their_rows(particles: Particles) -> None:
@@ -264,12 +281,12 @@ def test_dumps_of_parts_are_numbered_through(tmp_path: Path) -> None:
             path.write_text(path.stem)
         pack_dumps(files, tmp_path / f"{name}.part")
     (tmp_path / "out").mkdir()
-    counts = unpack_dumps([tmp_path / "b.part", tmp_path / "a.part"], tmp_path / "out", ".dat")
-    assert counts == {1: 3, 2: 1}
+    dumps = link_dumps([tmp_path / "b.part", tmp_path / "a.part"], tmp_path / "out", ".dat")
+    assert {half: len(links) for half, links in dumps.items()} == {0: 0, 1: 3, 2: 1}
     found = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert found == {"half1_1.dat": "a1", "half1_2.dat": "a2", "half1_3.dat": "b1", "half2_1.dat": "b2"}
     with pytest.raises(InputError, match=r"a\.part: is no part of a reconstruction by this Frealign"):
-        unpack_dumps([tmp_path / "a.part"], tmp_path / "out", ".mrc")
+        link_dumps([tmp_path / "a.part"], tmp_path / "out", ".mrc")
 
 
 def test_maps_that_are_none(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,10 @@ from drgnalign.engine.native import NativeEngine
 from drgnalign.engines import ENGINES
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.external.cards import MERGE, RECONSTRUCT, REFINE_ONLY, cards
+from drgnalign.external.frealign9 import _table_for, _with_magnification
 from drgnalign.formats.mrc import read_volume, write_volume
+from drgnalign.formats.par import write_par
+from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, References
 from drgnalign.particles import Particles
@@ -127,6 +129,23 @@ def test_cards_of_the_recorded_runs() -> None:
     assert (RUNS / "merge_3d.stdin").read_text().splitlines()[-6:] == asked
 
 
+@needs_data
+def test_par_file_with_statistics_byte_for_byte(tmp_path: Path) -> None:
+    """Rows and table of the recorded refinement's input, from the set's star file and the recorded statistics."""
+    recorded = (RUNS / "refine_input_with_table.par").read_text().splitlines()
+    given = read_star(RUNS.parent / "inputs" / "b64_pert.star")
+    write_par(_with_magnification(given), tmp_path / "asked.par", "par9")
+    rows = [line for line in (tmp_path / "asked.par").read_text().splitlines() if not line.startswith("C")]
+    # the star file holds the first of them
+    assert len(rows) == 200
+    assert rows == [line for line in recorded if not line.startswith("C")][:200]
+    statistics = tmp_path / "map_statistics_half1.txt"
+    shutil.copy(RUNS / "refine_input_with_table.par", statistics)
+    table = _table_for(Chunk(given, tmp_path), tmp_path / "map", 1)
+    heading = next(i for i, line in enumerate(recorded) if "Part_SSNR" in line)
+    assert table == recorded[heading : heading + 1 + given.box // 2]
+
+
 def test_long_cards_are_refused() -> None:
     values = recorded(mode=1, dump=False, outer_radius=60, high_limit=12.0, classification_limit=12.0, input_par="a")
     values |= {"output_par": "b", "output_shifts": "c", "terminator": REFINE_ONLY, "map": "d"}
@@ -170,7 +189,7 @@ def test_settings_reach_the_cards(chunk: Chunk, maps: References) -> None:
 
 def test_refinement_and_reconstruction(few, chunk: Chunk, own: Path) -> None:
     nine = engine()
-    nine.check(few.given, [LIMIT])
+    nine.check(chunk, [LIMIT])
     refined = nine.refine(chunk, References(own / "rec_half1.mrc", own / "rec_half2.mrc"), LIMIT, Path("b.part"))
     assert error_of(few, refined) < 0.7 * error_of(few, few.given)
     assert len(refined) == len(few.given)
@@ -212,8 +231,7 @@ def test_parts_add_up(few, chunk: Chunk, own: Path) -> None:
     first[60:] = False
     for number, rows in enumerate((first, ~first)):
         nine.insert(replace(chunk, particles=few.given.select(np.flatnonzero(rows))), Path(f"{number}.part"))
-    with tarfile.open("0.part") as archive:
-        assert archive.getnames() == ["half1_1.mrc"]
+    assert [path.name for path in Path("0.part").iterdir()] == ["half1_1.mrc"]
     added = nine.reconstruct([Path(f"{number}.part") for number in range(2)], Path("added"))
     for half in (1, 2):
         whole = read_volume(own / f"rec_half{half}.mrc")[0]
@@ -248,7 +266,7 @@ def test_rows_of_another_magnification(few, chunk: Chunk) -> None:
     """MAG of a user's par file does not scale the images."""
     table = few.given.table.assign(drgnFrealignMag=59880)
     engine().insert(of_half(replace(chunk, particles=replace(few.given, table=table)), 1), Path("a.part"))
-    assert Path("a.part").is_file()
+    assert Path("a.part").is_dir()
 
 
 def test_dark_protein_and_no_amplitude_contrast(few, chunk: Chunk) -> None:
@@ -279,16 +297,16 @@ def test_table_that_does_not_fit(chunk: Chunk, own: Path, damage: str) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_what_frealign_9_cannot_do(few, particles_of: Callable) -> None:
+def test_what_frealign_9_cannot_do(few, chunk: Chunk, particles_of: Callable) -> None:
     nine = engine()
     with pytest.raises(InputError, match="even boxes"):
-        nine.check(particles_of(np.zeros((4, 9, 9), np.float32)), [LIMIT])
+        nine.check(replace(chunk, particles=particles_of(np.zeros((4, 9, 9), np.float32))), [LIMIT])
     shifted = few.given.table.assign(rlnPhaseShift=90.0)
     with pytest.raises(InputError, match="no phase shift"):
-        nine.check(replace(few.given, table=shifted), [LIMIT])
+        nine.check(replace(chunk, particles=replace(few.given, table=shifted)), [LIMIT])
     far = few.given.table.assign(rlnOriginXAngst=129.0)
     with pytest.raises(InputError, match="outside its image"):
-        nine.check(replace(few.given, table=far), [LIMIT])
+        nine.check(replace(chunk, particles=replace(few.given, table=far)), [LIMIT])
     with pytest.raises(InputError, match="give --mass_kda"):
         ENGINES["frealign9"](EngineSettings(logs=Path("logs")))
 
@@ -299,24 +317,30 @@ def test_shifts_and_limits(few, chunk: Chunk, maps: References) -> None:
     far.loc[0, "rlnOriginXAngst"] = 129.0
     with pytest.warns(InputWarning, match="1 particles are outside their images"):
         engine().insert(of_half(replace(chunk, particles=replace(few.given, table=far)), half), Path("a.part"))
-    with pytest.raises(InputError, match="not finer than the low one"):
-        engine("low_limit=18").refine(chunk, maps, LIMIT, None)
+    with pytest.raises(InputError, match="not finer than low_limit, 18 Å"):
+        engine("low_limit=18").check(chunk, [LIMIT])
+    # what comes of a poor map is no fault of the user's
+    with pytest.warns(InputWarning, match="low_limit of 18 Å leaves nothing to refine with up to 20 Å; 200 Å is used"):
+        engine("low_limit=18").refine(of_half(chunk, 1), maps, LIMIT, None)
+    assert "16.0,200.0,20.0,20.0" in log("half1_refine")
+    with pytest.raises(InputError, match="inner_radius, 120 Å, is not below the outer radius, 110 Å"):
+        engine("inner_radius=120").check(chunk, [LIMIT])
     with pytest.raises(InputError, match="reconstruction_limit of 30"):
         engine("reconstruction_limit=30").refine(chunk, maps, LIMIT, None)
     with pytest.warns(InputWarning, match="beyond Nyquist"):
-        engine("reconstruction_limit=5").check(few.given, [LIMIT])
+        engine("reconstruction_limit=5").check(chunk, [LIMIT])
 
 
-def test_programs_that_are_not_there(few, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_are_not_there(chunk: Chunk, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"has no program frealign_v9\.exe"):
-        engine(folder=Path()).check(few.given, [LIMIT])
+        engine(folder=Path()).check(chunk, [LIMIT])
     shutil.copytree(DOUBLES, "programs")
     Path("programs/merge_3d.exe").chmod(0o644)
     with pytest.raises(InputError, match="cannot be executed"):
-        engine(folder=Path("programs")).check(few.given, [LIMIT])
+        engine(folder=Path("programs")).check(chunk, [LIMIT])
     monkeypatch.setenv("DRGNALIGN_DOUBLE_FAULT", "other_version")
-    with pytest.raises(InputError, match=r"is not the frealign_v9.exe of Frealign 9.12: it says '.*V9\.11"):
-        engine().check(few.given, [LIMIT])
+    with pytest.raises(InputError, match=r"(?s)is not the frealign_v9.exe of Frealign 9.12; it .* and said:.*V9\.11"):
+        engine().check(chunk, [LIMIT])
 
 
 @pytest.mark.parametrize(
@@ -377,12 +401,12 @@ def test_one_particle_is_too_few(few, chunk: Chunk) -> None:
 
 
 def test_other_parts(chunk: Chunk) -> None:
-    Path("text.part").write_text("no tar file")
+    Path("text.part").write_text("no folder")
     with pytest.raises(InputError, match="is no part of a reconstruction"):
         engine().reconstruct([Path("text.part")], Path("rec"))
-    with tarfile.open("x.part", "w") as archive:
-        archive.add("text.part", "half1_1.dat")
-    with pytest.raises(InputError, match=r"it holds half1_1\.dat"):
+    Path("x.part").mkdir()
+    Path("x.part/half1_1.dat").touch()
+    with pytest.raises(InputError, match="is no part of a reconstruction"):
         engine().reconstruct([Path("x.part")], Path("rec"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,11 +115,17 @@ class Scenarios:
         return finished(run_workflow(self.folder / "frealignx", self.particles, FREALIGN | {"engine": "frealignx"}))
 
     def frealign9_runs(self) -> Faults:
+        return self.faults_of("frealign9", ("fewer", "killed"))
+
+    def joint_frealignx_runs(self) -> Faults:
+        return self.faults_of("frealignx", ("nan", "disk_full"), joint_reference=True)
+
+    def faults_of(self, engine: str, faults: Sequence[str], **settings: object) -> Faults:
         def run(fault: str, **parameters: object) -> Run:
             return run_workflow(
-                self.folder / "frealign9",
+                self.folder / f"faults_{engine}",
                 self.particles,
-                FREALIGN | {"engine": "frealign9", **parameters},
+                FREALIGN | {"engine": engine, **settings, **parameters},
                 results=fault or "good",
                 options=("-resume",),
                 variables={"DRGNALIGN_DOUBLE_FAULT": fault},
@@ -127,7 +133,7 @@ class Scenarios:
 
         # the round's faults come after the consensus was made without one
         finished(run("", rounds=0))
-        return Faults({fault: run(fault) for fault in ("fewer", "killed")}, finished(run("")))
+        return Faults({fault: run(fault) for fault in faults}, finished(run("")))
 
     def real_run(self) -> Run:
         parameters = {
@@ -170,7 +176,7 @@ def scenario(
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
-    names += ("frealignx_run", "frealign9_runs")
+    names += ("frealignx_run", "frealign9_runs", "joint_frealignx_runs")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -227,4 +233,10 @@ def frealignx_run(scenario: Callable[[str], Any]) -> Run:
 @pytest.fixture(scope="session")
 def frealign9_runs(scenario: Callable[[str], Any]) -> Faults:
     """The same with Frealign 9's, which fail before they do their work."""
-    return scenario("frealign9_runs")
+    return scenario("frealign9_runs", "joint_frealignx_runs")
+
+
+@pytest.fixture(scope="session")
+def joint_frealignx_runs(scenario: Callable[[str], Any]) -> Faults:
+    """FrealignX's again, with one reference for both half sets."""
+    return scenario("joint_frealignx_runs")

@@ -139,14 +139,14 @@ def refined(particles: Particles, rows: Sequence[np.ndarray], answers: Sequence[
 
 def pack_dumps(dumps: Mapping[int, Sequence[Path]], part: Path) -> None:
     """Move the dumps of each half set into a part, a folder."""
-    if part.exists():
-        raise InputError(part, "is already there", "remove it, or choose another name")
     temporary = part.with_name(f".{part.name}.{os.getpid()}")
     temporary.mkdir()
     try:
         for half, files in dumps.items():
             for number, file in enumerate(files, start=1):
                 shutil.move(file, temporary / f"half{half}_{number}{file.suffix}")
+        if part.is_dir():
+            shutil.rmtree(part)
         temporary.rename(part)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -160,6 +160,9 @@ ADJUSTABLE: Ranges = {
     "reconstruction_padding": (1, 4),
     **dict.fromkeys(["adjust_scores", "center_mass", "threshold_map"]),
 }
+# What a program is told when nothing but its questions matter
+PLAUSIBLE = {"voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.07, "mass_kda": 100.0}
+PLAUSIBLE |= {"outer_radius": 100.0, "reconstruction_outer_radius": 100.0, "high_limit": 10.0}
 CLOSING = {
     "refine3d": "Refine3D: Normal termination",
     "reconstruct3d_stats": "Reconstruct3D: Normal termination",
@@ -197,8 +200,7 @@ def probe(path: Path, name: str, log: Path, seconds: float) -> None:
     prompts = PROGRAMS[name]
     nothing = {"text": "probe", "real": 1.0, "short": 1.0, "whole": 1, "yes": False}
     values = {prompt.key: nothing[prompt.kind] if prompt.default is None else prompt.default for prompt in prompts}
-    # the programs want the outer radius to be larger than the inner one
-    values["outer_radius"] = 100.0
+    values |= PLAUSIBLE
     with working_folder() as folder:
         # questions for input files go on only where there is one
         (folder / "probe").write_text("nothing\n")
