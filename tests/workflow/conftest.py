@@ -233,7 +233,7 @@ def frealignx_run(scenario: Callable[[str], Any]) -> Run:
 @pytest.fixture(scope="session")
 def frealign9_runs(scenario: Callable[[str], Any]) -> Faults:
     """The same with Frealign 9's, which fail before they do their work."""
-    return scenario("frealign9_runs", "joint_frealignx_runs")
+    return scenario("frealign9_runs")
 
 
 @pytest.fixture(scope="session")
