@@ -88,7 +88,7 @@ def assert_retried(run: Run, cause: str) -> str:
     (name,) = run.named("FAILED")
     assert name in REFINES
     assert run.tasks[name].tolist() == ["FAILED", "COMPLETED"]
-    assert f"{name} {cause} (attempt 1, 4 GB, 4h)" in run.log
+    assert f"{name} {cause} (attempt 1, 3 GB, 4h)" in run.log
     return name
 
 
