@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Callable
@@ -42,6 +43,13 @@ class _Reporting:
         except DrgnalignError as error:
             click.echo(f"ERROR: {error}", err=True)
             sys.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            where = error.filename or Path.cwd()
+            full = DrgnalignError(where, error.strerror or "the disk is full", "make room, then go on with -resume")
+            click.echo(f"ERROR: {full}", err=True)
+            sys.exit(full.exit_code)
 
 
 def _say(
