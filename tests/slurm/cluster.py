@@ -47,6 +47,15 @@ def slurm(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
+def bring_back(node: str) -> None:
+    """End a node's being down, unless Slurm did so by itself when the node answered again."""
+    command = ["scontrol", "update", f"nodename={node}", "state=resume"]
+    subprocess.run(command, capture_output=True, check=False)
+    wait_for(
+        lambda: slurm("sinfo", "-h", "-n", node, "-o", "%T").strip() in ("idle", "mixed", "allocated", "completing")
+    )
+
+
 def wait_for(what: Callable[[], object], seconds: float = 300) -> object:
     """The first answer of `what` that is true."""
     end = time.monotonic() + seconds

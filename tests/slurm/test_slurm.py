@@ -114,7 +114,7 @@ def test_a_node_that_goes_down(run: Callable[..., Run], expected: dict[str, byte
         disturbed = run(meanwhile=take_down)
     finally:
         for node in lost:
-            cluster.slurm("scontrol", "update", f"nodename={node}", "state=resume")
+            cluster.bring_back(node)
     assert_unharmed(disturbed, expected)
     assert_retried(disturbed, "lost its node")
 
