@@ -135,7 +135,8 @@ def test_nextflow_killed_and_resumed(run: Callable[..., Run], expected: dict[str
 
 
 def test_too_little_memory_is_doubled(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
-    config = site_config(tmp_path, "process { withLabel: cpu_refine { ext.memory = 200.MB } }")
+    memory = "process {\nwithLabel: cpu_refine {\next.memory = 200.MB\next.time = 4.h\n}\n}"
+    config = site_config(tmp_path, memory)
     assert_unharmed(limited := run(options=config), expected)
     assert {name.split(" (")[0] for name in limited.named("FAILED")} <= {
         "REFINE_CLUSTERS:INSERT",
