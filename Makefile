@@ -1,12 +1,13 @@
 # Two commands do it all on a fresh machine with Python >= 3.10, Java 17 and either Nextflow >= 25.04 or Maven:
 #   make demo    simulate a labelled particle set, run the workflow on it, print what came out
 #   make test    linters, unit tests, workflow tests
+# On a cluster, or with the tools to make one: make test-hpc
 
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint lock rib50s clean
+.PHONY: setup demo test test-hpc lint lock rib50s clean
 
 setup: .venv/.done .tools/.done
 
@@ -35,6 +36,11 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# On a real Slurm, started for the tests and stopped again: faults done to it, and rounds of a labelled 50S set.
+test-hpc: setup
+	$(BIN)/python tests/slurm/cluster.py
+	$(BIN)/python -m pytest -m "" tests/slurm
 
 # Labelled 50S sets (needs the test data): both arms, against the figures that the workflow must reach.
 rib50s: setup

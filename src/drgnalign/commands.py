@@ -47,8 +47,10 @@ class _Reporting:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            click.echo(f"ERROR: {error.filename or Path.cwd()}: {error.strerror}\n  What to do: {MAKE_ROOM}", err=True)
-            sys.exit(1)
+            where = error.filename or Path.cwd()
+            full = DrgnalignError(where, error.strerror or "the disk is full", MAKE_ROOM)
+            click.echo(f"ERROR: {full}", err=True)
+            sys.exit(full.exit_code)
 
 
 def _say(

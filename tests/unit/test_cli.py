@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from io import StringIO
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from command_line import run, succeed
 from numpy.testing import assert_array_equal
 
 from drgnalign import __version__
+from drgnalign.commands import Command
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
 
@@ -189,3 +194,13 @@ def test_a_part_of_any_name_can_be_written(folder: Path, tmp_path: Path) -> None
         "refine", folder / "set" / "particles.star", *options, "-o", folder / "any.star", "--part", tmp_path / "part"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
+
+
+def test_a_full_disk_is_told_without_a_traceback() -> None:
+    @click.command(cls=Command)
+    def write() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "particles.star")
+
+    result = CliRunner().invoke(write)
+    assert result.exit_code == 1
+    assert result.output.startswith("ERROR: particles.star: No space left on device\n  What to do: make room")

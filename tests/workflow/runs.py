@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,7 @@ def nextflow(
     folder: Path,
     *arguments: object,
     kill_at: str | None = None,
+    meanwhile: Callable[[int], object] | None = None,
     code: Path = REPOSITORY,
     variables: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
@@ -64,6 +65,8 @@ def nextflow(
         Of the command line.
     kill_at : str, optional
         As soon as this is printed, Nextflow and its tasks are killed.
+    meanwhile : callable, optional
+        Called with Nextflow's process id while it runs.
     code : Path
         The tasks import the library of this checkout.
     variables : mapping, optional
@@ -90,6 +93,8 @@ def nextflow(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         ) as process,
     ):
+        if meanwhile is not None:
+            meanwhile(process.pid)
         while kill_at is not None and process.poll() is None:
             if kill_at in log.read_text():
                 os.killpg(process.pid, signal.SIGKILL)
@@ -103,12 +108,14 @@ def run_workflow(
     parameters: Mapping[str, object] | None = None,
     *,
     results: str = "results",
+    profile: str = "test",
     options: tuple[object, ...] = (),
     kill_at: str | None = None,
+    meanwhile: Callable[[int], object] | None = None,
     code: Path = REPOSITORY,
     variables: Mapping[str, str] | None = None,
 ) -> Run:
-    """Run main.nf with the test profile.
+    """Run main.nf with the settings of the test profile.
 
     Parameters
     ----------
@@ -120,9 +127,11 @@ def run_workflow(
         Further parameters by name; one that is True is given as a flag.
     results : str
         --outdir, relative to `folder`.
+    profile : str
+        -profile.
     options : tuple
         Of Nextflow, such as ``-resume``.
-    kill_at, code, variables
+    kill_at, meanwhile, code, variables
         As of `nextflow`.
 
     Returns
@@ -130,8 +139,15 @@ def run_workflow(
     Run
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words: list[object] = ["run", code / "main.nf", "-profile", "test", *options]
+    words: list[object] = ["run", code / "main.nf", "-profile", profile, *options]
     for name, value in {"input": particles, "outdir": results, **(parameters or {})}.items():
         words += [f"--{name}"] if value is True else [f"--{name}", value]
-    status, log = nextflow(folder, *words, kill_at=kill_at, code=code, variables=variables)
+    status, log = nextflow(folder, *words, kill_at=kill_at, meanwhile=meanwhile, code=code, variables=variables)
     return Run(folder / results, status, log)
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    """Tables, particles and maps of a run, by name."""
+    suffixes = (".star", ".csv", ".json", ".mrc", ".txt", ".npz")
+    files = [path for path in results.rglob("*") if path.suffix in suffixes and path.parent.name != "pipeline_info"]
+    return {str(path.relative_to(results)): path.read_bytes() for path in files}

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 from runs import REPOSITORY, nextflow
 
 SCHEMA = json.loads((REPOSITORY / "nextflow_schema.json").read_text())
@@ -40,3 +42,57 @@ def test_every_parameter_is_described(name: str) -> None:
     assert "default" in rule
     if rule["type"] in ("integer", "number"):
         assert "minimum" in rule or "exclusiveMinimum" in rule
+
+
+EXPERIMENTS = sorted((REPOSITORY / "conf" / "experiments").glob("*.yml"))
+# From the reference method: data, box and hidden nodes, clusters (None: HDBSCAN), dimensions of the UMAP
+REFERENCE_METHOD = {
+    "01": ("empiar10180", 128, 256, 7, "umap2"),
+    "02": ("empiar10180", 128, 256, 7, "umap3"),
+    "03": ("empiar10180", 320, 1024, 7, "umap2"),
+    "04": ("empiar10180", 320, 1024, 7, "umap3"),
+    "05": ("empiar10076", 128, 256, 6, "umap2"),
+    "06": ("empiar10076", 128, 256, 6, "umap3"),
+    "07": ("empiar10076", 128, 256, 15, "umap2"),
+    "08": ("empiar10076", 128, 256, 15, "umap3"),
+    "09": ("empiar10076", 128, 256, None, "umap2"),
+    "10": ("empiar10076", 128, 256, None, "umap3"),
+    "11": ("empiar10076", 320, 1024, 6, "umap2"),
+    "12": ("empiar10076", 320, 1024, 6, "umap3"),
+    "13": ("empiar10076", 320, 1024, None, "umap2"),
+    "14": ("empiar10076", 320, 1024, None, "umap3"),
+}
+
+
+def test_there_are_fourteen_experiments() -> None:
+    assert [file.stem for file in EXPERIMENTS] == list(REFERENCE_METHOD)
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_experiments_are_those_of_the_reference_method(file: Path) -> None:
+    given = yaml.safe_load(file.read_text())
+    jsonschema.validate(given, {"type": "object", "properties": PROPERTIES, "additionalProperties": False})
+    data, box, nodes, k, space = REFERENCE_METHOD[file.stem]
+    assert f"-profile hpc,{data}." in file.read_text()
+    assert (given["train_box"], given["nodes"], given.get("k"), given["cluster_on"]) == (box, nodes, k, space)
+    assert given["clustering"] == ("hdbscan" if k is None else "kmeans")
+
+
+@pytest.mark.parametrize("number", ["01", "14"])
+def test_an_experiment_is_accepted_with_the_profile_of_its_data(tmp_path: Path, number: str) -> None:
+    """All that is missing is the particles."""
+    data = REFERENCE_METHOD[number][0]
+    file = REPOSITORY / "conf" / "experiments" / f"{number}.yml"
+    words = ("-params-file", file, "-profile", f"slurm,{data}", "--input", "kept.star", "--max_memory", "64.GB")
+    words += ("--queue", "cpu", "--gpu_options=--gres=gpu:1", "--scratch", "$TMPDIR", "--max_time", "2d")
+    status, printed = nextflow(tmp_path, "run", REPOSITORY / "main.nf", *words)
+    assert status != 0
+    assert "kept.star: no such file" in printed and "refused" not in printed
+
+
+def test_sizes_and_times_that_nextflow_does_not_know_are_refused(tmp_path: Path) -> None:
+    words = ("--input", "p.star", "--max_memory", "64 gigabytes", "--max_time", "2 fortnights", "--max_jobs", "0")
+    status, printed = nextflow(tmp_path, "run", REPOSITORY / "main.nf", *words)
+    assert status != 0
+    for text in ("--max_memory 64 gigabytes", "--max_time 2 fortnights", "--max_jobs 0: must be at least 1"):
+        assert text in printed

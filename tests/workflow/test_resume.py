@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
-from runs import Run
+from runs import Run, contents
 
 from conftest import Consensus, Interrupted
-
-
-def contents(results: Path) -> dict[str, bytes]:
-    """Tables, particles and maps of a run."""
-    suffixes = (".star", ".csv", ".json", ".mrc", ".txt", ".npz")
-    files = [path for path in results.rglob("*") if path.suffix in suffixes and path.parent.name != "pipeline_info"]
-    return {str(path.relative_to(results)): path.read_bytes() for path in files}
 
 
 def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:

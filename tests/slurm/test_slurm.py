@@ -1,0 +1,223 @@
+"""The workflow on a real Slurm, and what goes wrong on a cluster done to it while it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import PYTHON, REPOSITORY, Run, contents, run_workflow
+
+import cluster
+
+pytestmark = pytest.mark.skipif(not (cluster.is_up() or cluster.can_start()), reason=cluster.HOW_TO_GET_ONE)
+
+CLUSTER = {"gpu_options": "none", "max_memory": "3.GB", "max_jobs": 8}
+# Two passes of refinement without training: four chunks each, for as many nodes.
+TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75}
+DATA = REPOSITORY.parent / "shared" / "data"
+RIB50S = {"rounds": 3, "k": 4, "seed": 1, "consensus_limits": "30,28,27,27", "resolution_limits": "27"}
+RIB50S |= {
+    "references": "reconstruct",
+    "mask_diameter": 300,
+    "chunk_size": 800,
+    "train_box": 32,
+    "zdim": 4,
+    "nodes": 64,
+}
+RIB50S |= {"learning_rate": 0.001, "batch_size": 32, "beta": 0.25, "epochs_first": 6, "epochs_round": 2}
+REFINES = [f"REFINE_CLUSTERS:REFINE (pass {n} consensus_chunk_000{m})" for n in (1, 2) for m in (1, 2, 3, 4)]
+
+
+@pytest.fixture(scope="module")
+def on_slurm() -> Iterator[None]:
+    """A cluster that is up; one that was started here is stopped again."""
+    already = cluster.is_up()
+    if not already:
+        cluster.start()
+    yield
+    if not already:
+        cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def expected(noisy_set: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the two passes give on this machine without Slurm."""
+    run = run_workflow(tmp_path_factory.mktemp("local"), noisy_set.folder / "particles.star", TWO_PASSES)
+    assert run.status == 0, run.log
+    files = contents(run.results)
+    assert "consensus/pass_02/particles.star" in files and len(files) > 20
+    return files
+
+
+@pytest.fixture
+def run(on_slurm: None, noisy_set: Any, tmp_path: Path) -> Callable[..., Run]:
+    """Runs of the two passes on Slurm in one folder."""
+
+    def start(parameters: dict[str, object] | None = None, **options: Any) -> Run:
+        given = {**TWO_PASSES, **CLUSTER, **(parameters or {})}
+        return run_workflow(tmp_path, noisy_set.folder / "particles.star", given, profile="test,slurm", **options)
+
+    return start
+
+
+def site_config(folder: Path, settings: str) -> tuple[str, Path]:
+    """A site's own settings, as docs/hpc.md says to write them."""
+    file = folder / "site.config"
+    file.write_text(f"profiles {{\n    test {{ }}\n    slurm {{\n{settings}\n    }}\n}}\n")
+    return "-c", file
+
+
+def assert_unharmed(run: Run, expected: dict[str, bytes]) -> None:
+    """The results are those of the undisturbed run, and no task was completed twice."""
+    assert run.status == 0, run.log
+    found = contents(run.results)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    done = run.tasks[run.tasks.isin(["COMPLETED", "CACHED"])]
+    assert done.index.is_unique
+
+
+def assert_retried(run: Run, cause: str) -> str:
+    """One REFINE task failed and was run once more, alone; the log says why. Returns the task's name."""
+    (name,) = run.named("FAILED")
+    assert name in REFINES
+    assert run.tasks[name].tolist() == ["FAILED", "COMPLETED"]
+    assert f"{name} {cause} (attempt 1, 3 GB, 4h)" in run.log
+    return name
+
+
+def test_a_killed_task_is_run_again(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
+    def kill(_nextflow: int) -> None:
+        pids = cluster.wait_for(lambda: cluster.processes("refine.py", tmp_path / "work"))
+        os.kill(pids[0], signal.SIGKILL)
+
+    killed = run(meanwhile=kill)
+    assert_unharmed(killed, expected)
+    assert_retried(killed, "was killed")
+
+
+def test_a_node_that_goes_down(run: Callable[..., Run], expected: dict[str, bytes]) -> None:
+    lost = []
+
+    def take_down(_nextflow: int) -> None:
+        nodes = cluster.wait_for(lambda: cluster.nodes_that_run("REFINE"))
+        lost.append(nodes[-1])
+        cluster.slurm("scontrol", "update", f"nodename={lost[0]}", "state=down", "reason=test")
+
+    try:
+        disturbed = run(meanwhile=take_down)
+    finally:
+        for node in lost:
+            cluster.bring_back(node)
+    assert_unharmed(disturbed, expected)
+    assert_retried(disturbed, "lost its node")
+
+
+def test_nextflow_killed_and_resumed(run: Callable[..., Run], expected: dict[str, bytes]) -> None:
+    def kill(nextflow: int) -> None:
+        cluster.wait_for(lambda: len(cluster.nodes_that_run("REFINE")) > 1)
+        os.kill(nextflow, signal.SIGKILL)
+
+    killed = run(meanwhile=kill, results="killed")
+    assert killed.status == -signal.SIGKILL
+    done = killed.named("COMPLETED")
+    assert "REFINE_CLUSTERS:MERGE (pass 0)" in done and "EXPORT" not in done
+    resumed = run(options=("-resume",))
+    assert_unharmed(resumed, expected)
+    assert resumed.named("CACHED") == done
+    assert not resumed.named("FAILED")
+
+
+def test_too_little_memory_is_doubled(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
+    memory = "process {\nwithLabel: cpu_refine {\next.memory = 200.MB\next.time = 4.h\n}\n}"
+    config = site_config(tmp_path, memory)
+    assert_unharmed(limited := run(options=config), expected)
+    assert {name.split(" (")[0] for name in limited.named("FAILED")} <= {
+        "REFINE_CLUSTERS:INSERT",
+        "REFINE_CLUSTERS:REFINE",
+    }
+    name = next(iter(limited.named("FAILED") & set(REFINES)))
+    assert f"{name} ran out of memory (attempt 1, 200 MB, 4h)" in limited.log
+    assert set(limited.tasks[name].iloc[:-1]) == {"FAILED"} and limited.tasks[name].iloc[-1] == "COMPLETED"
+
+
+def test_half_a_file_does_no_harm(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
+    python_path = f"{Path(__file__).parent / 'half_file'}:{REPOSITORY / 'src'}"
+    marker = tmp_path / "half"
+    config = site_config(tmp_path, f"env.PYTHONPATH = '{python_path}'\nenv.HALF_FILE_MARKER = '{marker}'")
+    killed = run(options=config)
+    half = Path(marker.read_text())
+    chunk = half.name.split(".")[1]
+    assert 0 < half.stat().st_size < 0.9 * max(path.stat().st_size for path in half.parents[2].rglob(f"{chunk}.star"))
+    assert not (half.parent / f"{chunk}.star").exists()
+    assert_unharmed(killed, expected)
+    assert_retried(killed, "was killed")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[str, bytes]) -> None:
+    def fill(_nextflow: int) -> None:
+        # all of the pass: later it is Nextflow itself that cannot write
+        cluster.wait_for(lambda: len(cluster.nodes_that_run("REFINE")) == 4)
+        (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+
+    full = run(options=("-work-dir", small_disk / "work"), meanwhile=fill, results="full")
+    assert full.status > 0
+    assert "found the disk of its work folder full: make room, then go on with -resume" in full.log
+    done = full.named("COMPLETED")
+    subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
+    resumed = run(options=("-work-dir", small_disk / "work", "-resume"))
+    assert_unharmed(resumed, expected)
+    assert resumed.named("CACHED") == done
+
+
+def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
+    particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
+    here = run_workflow(tmp_path / "here", particles, parameters)
+    assert here.status == 0, here.log
+    there = run_workflow(tmp_path / "there", particles, {**parameters, **CLUSTER}, profile="test,slurm")
+    assert there.status == 0, there.log
+    assert contents(there.results) == contents(here.results)
+
+
+@pytest.mark.long
+def test_scratch_folders_of_the_nodes(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    used = []
+
+    def watch(_nextflow: int) -> None:
+        used.append(cluster.wait_for(lambda: cluster.processes("refine.py", scratch)))
+
+    assert_unharmed(run(parameters={"scratch": scratch}, meanwhile=watch), expected)
+    assert used and not list(scratch.iterdir())
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the test data are not there: {DATA}")
+def test_three_rounds_of_50s_states(on_slurm: None, tmp_path: Path) -> None:
+    """rib50s-tiny: the same bytes from four nodes as from this machine."""
+    make_set = [PYTHON, REPOSITORY / "benchmarks" / "rib50s" / "make_set.py", "--size", "tiny", "--seed", "1"]
+    subprocess.run([*make_set, "--out", tmp_path / "set"], check=True)
+    here = run_workflow(tmp_path / "here", tmp_path / "set" / "particles.star", RIB50S, profile="standard")
+    assert here.status == 0, here.log
+    there = run_workflow(
+        tmp_path / "there", tmp_path / "set" / "particles.star", {**RIB50S, **CLUSTER}, profile="slurm"
+    )
+    assert there.status == 0, there.log
+    assert "final/all_particles.star" in contents(here.results)
+    assert contents(there.results) == contents(here.results)
