@@ -6,7 +6,6 @@ Two builds of the same inputs give the same file, bit by bit. docs/containers.md
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import click
 from sbom import write_sbom
-from sif import write_sif
+from sif import sha256_of, write_sif
 from spython.main import Client
 
 from drgnalign.commands import Command
@@ -74,7 +73,7 @@ def main(name: str, base: str | None, binaries: Path | None, out: Path) -> None:
         "base": source,
         "version": __version__,
         "revision": revision.name,
-        "lock": hashlib.sha256(lock.read_bytes()).hexdigest(),
+        "lock": sha256_of(lock),
         "source": source_digest(),
     }
     with temporary_beside(out / f"{name}.sif") as image:
@@ -82,7 +81,7 @@ def main(name: str, base: str | None, binaries: Path | None, out: Path) -> None:
             write_sif(root, HERE / f"{name}.def", image, revision.time)
             packages = write_sbom(root, staged, name, image, revision.time)
         run_test(image)
-    digest = hashlib.sha256((out / f"{name}.sif").read_bytes()).hexdigest()
+    digest = sha256_of(out / f"{name}.sif")
     click.echo(f"{digest}  {out / name}.sif  {packages} packages")
 
 
@@ -189,7 +188,7 @@ def sandbox(name: str, arguments: dict[str, str], staged: Path, revision: Revisi
         for key, value in arguments.items():
             options += ["--build-arg", f"{key}={value}"]
         definition = str(HERE / f"{name}.def")
-        if Client.build(definition, str(folder / "root"), sandbox=True, options=options, sudo=False, quiet=True) is None:
+        if Client.build(definition, str(folder / "root"), sandbox=True, options=options, sudo=False, quiet=False) is None:
             raise DrgnalignError(definition, "Apptainer could not build it", "see what is printed above")
         yield folder / "root"
     finally:

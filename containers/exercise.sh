@@ -10,8 +10,8 @@ drgnalign simulate set --particles 60 --box 32 --states 1 --snr 1
 drgnalign reconstruct set/truth.star -o map --mask-diameter 180
 drgnalign refine set/particles.star --half1 map_half1.mrc --half2 map_half2.mrc --limit 17 --part refined.part -o refined.star
 drgnalign reconstruct refined.part -o refined
-drgnalign convert refined.star -o refined.par
-drgnalign inspect refined.par
+drgnalign convert refined.star -o refined.par --to parx
+drgnalign inspect refined.star
 drgnalign score set/truth.star refined.star
 # Above 4096 points UMAP looks for neighbours in another way, which takes the longest to compile.
 python - <<'EOF'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from datetime import datetime, timezone
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
+
+from sif import sha256_of
 
 from drgnalign import __version__
 from drgnalign.files import atomic_path
@@ -36,8 +37,7 @@ def write_sbom(root: Path, wheels: Path, name: str, image: Path, time: int) -> i
     int
         Number of packages listed.
     """
-    with image.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(image)
     image_id = "SPDXRef-image"
     packages = [*debian_packages(root), *python_packages(root, wheels), *user_files(root)]
     described = package(image_id, f"{name}.sif", __version__, sha256=digest)
@@ -77,7 +77,7 @@ def python_packages(root: Path, staged: Path) -> Iterator[dict[str, Any]]:
     files = {}
     for wheel in staged.parent.glob("*/wheels/*.whl"):
         distribution, version = wheel.name.split("-")[:2]
-        files[canonical(distribution), version] = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        files[canonical(distribution), version] = sha256_of(wheel)
     folders = [str(path) for path in (root / "opt" / "drgnalign" / "lib").glob("python*/site-packages")]
     installed = {canonical(found.metadata["Name"]): found.version for found in distributions(path=folders)}
     for name, version in sorted(installed.items()):
@@ -88,7 +88,7 @@ def python_packages(root: Path, staged: Path) -> Iterator[dict[str, Any]]:
 def user_files(root: Path) -> Iterator[dict[str, Any]]:
     """Programs and shared libraries that a user brought: all that is known is their contents."""
     for path in sorted((root / "opt" / "frealign").glob("[bl]i[nb]/*")):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
         yield package(f"SPDXRef-file-{path.parent.name}-{path.name}", path.name, digest[:12], sha256=digest)
 
 

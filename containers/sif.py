@@ -49,6 +49,15 @@ def write_sif(root: Path, definition: Path, image: Path, time: int) -> None:
     image.chmod(0o755)
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, which may be larger than memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _run(command: list[object]) -> None:
     # mksquashfs takes times from its options or from the environment, not from both.
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
@@ -62,8 +71,7 @@ def _fix_build_date(labels: Path, time: int) -> None:
 
 
 def _fix_header(image: Path, squashfs: Path, time: int) -> None:
-    with squashfs.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
+    digest = bytes.fromhex(sha256_of(squashfs))
     times = struct.pack("<qq", time, time)
     with image.open("r+b") as file:
         file.seek(HEADER_ID)
