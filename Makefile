@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint lock rib50s clean
+.PHONY: setup demo test lint lock images rib50s clean
 
 setup: .venv/.done .tools/.done
 
@@ -43,10 +43,24 @@ rib50s: setup
 docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py
 
+# The images get the same versions as the environment, for the Python of their base.
+IMAGE_LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --constraint requirements.lock --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" pyproject.toml
+
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra dev \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra containers --extra dev \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	$(IMAGE_LOCK) --output-file containers/drgnalign.lock
+	$(IMAGE_LOCK) --extra cryodrgn --output-file containers/cryodrgn.lock
 	grep -A1000 '^uv==' requirements.lock | awk 'NR==1 || /^ /{print; next} {exit}' > setup/uv.lock
+
+# BASE: docker://NAME@sha256:DIGEST or a folder with a distribution that has Python 3.11; FREALIGN: your programs.
+IMAGES ?= images
+images: setup
+	$(BIN)/python containers/build.py drgnalign --base $(BASE) --out $(IMAGES)
+	$(BIN)/python containers/build.py cryodrgn --out $(IMAGES)
+	$(if $(FREALIGN),$(BIN)/python containers/build.py frealign --binaries $(FREALIGN) --out $(IMAGES))
 
 clean:
 	rm -rf demo .nextflow .nextflow.log* work

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build the images drgnalign.sif, cryodrgn.sif and frealign.sif: everything is fetched first and checked against hashes.
+"""Build the images drgnalign.sif, cryodrgn.sif and frealign.sif: all is fetched first and checked against hashes.
 
 Two builds of the same inputs give the same file, bit by bit. docs/containers.md has the commands and what they cost.
 """
@@ -55,7 +55,9 @@ def main(name: str, base: str | None, binaries: Path | None, out: Path) -> None:
     if shutil.which("apptainer") is None:
         raise DrgnalignError(None, "apptainer is not on the PATH", "install Apptainer >= 1.2")
     if (name == "frealign") != (binaries is not None):
-        raise InputError(None, "the image frealign wraps your programs, and no other does", "give --binaries with it only")
+        raise InputError(
+            None, "the image frealign wraps your programs, and no other does", "give --binaries with it only"
+        )
     out = out.resolve()
     agent, source = find_base(base or (None if name == "drgnalign" else str(out / "drgnalign.sif")))
     if name != "drgnalign":
@@ -188,7 +190,10 @@ def sandbox(name: str, arguments: dict[str, str], staged: Path, revision: Revisi
         for key, value in arguments.items():
             options += ["--build-arg", f"{key}={value}"]
         definition = str(HERE / f"{name}.def")
-        if Client.build(definition, str(folder / "root"), sandbox=True, options=options, sudo=False, quiet=False) is None:
+        if (
+            Client.build(definition, str(folder / "root"), sandbox=True, options=options, sudo=False, quiet=False)
+            is None
+        ):
             raise DrgnalignError(definition, "Apptainer could not build it", "see what is printed above")
         yield folder / "root"
     finally:

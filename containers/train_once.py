@@ -33,4 +33,4 @@ if __name__ == "__main__":
             seed=0,
             threads=1,
         )
-    print(f"trained on {report['device']}, losses {report['losses'] if 'losses' in report else 'recorded'}")
+    print(f"one epoch on the {report['device']}")
