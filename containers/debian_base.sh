@@ -7,7 +7,7 @@ mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' | awk -v suite=
 [ -n "$mirror" ] || { echo "ERROR: apt knows no mirror of $suite on this machine" >&2; exit 1; }
 mkdir -p "$(dirname "$folder")"
 temporary=$(mktemp -d "$folder.XXXXXX")
-debootstrap --variant=minbase --include=python3 $suite "$temporary" "$mirror" >"$temporary.log"
+debootstrap --variant=minbase --include=python3,procps $suite "$temporary" "$mirror" >"$temporary.log"
 # Where and when it was fetched is no part of it.
 rm -rf "$temporary"/var/cache/apt "$temporary"/var/lib/apt/lists "$temporary"/var/log/* "$temporary"/etc/apt/sources.list
 chmod 755 "$temporary"
