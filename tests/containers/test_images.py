@@ -82,7 +82,7 @@ def test_kernels_come_compiled(image: Path) -> None:
 
 
 def test_start_up_is_measured(image: Path, record_property: Callable[[str, object], None]) -> None:
-    """A figure, not a bar: this machine may be busy. benchmarks/start_up.py gives the one in the docs."""
+    """A figure, not a bar: a machine that runs tests is busy."""
 
     def seconds(*command: str) -> float:
         start = time.monotonic()
