@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hpc lint lock rib50s clean
+.PHONY: setup demo test test-hpc lint lock images rib50s clean
 
 setup: .venv/.done .tools/.done
 
@@ -37,10 +37,10 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 
-# On a real Slurm, started for the tests and stopped again: faults done to it, and rounds of a labelled 50S set.
+# Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.
 test-hpc: setup
 	$(BIN)/python tests/slurm/cluster.py
-	$(BIN)/python -m pytest -m "" tests/slurm
+	DRGNALIGN_HPC=1 $(BIN)/python -m pytest -m "" tests/slurm tests/containers
 
 # Labelled 50S sets (needs the test data): both arms, against the figures that the workflow must reach.
 rib50s: setup
@@ -49,10 +49,24 @@ rib50s: setup
 docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py
 
+# The images get the same versions as the environment, for the Python of their base.
+IMAGE_LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --constraint requirements.lock --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" pyproject.toml
+
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra dev \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra containers --extra dev \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	$(IMAGE_LOCK) --output-file containers/drgnalign.lock
+	$(IMAGE_LOCK) --extra cryodrgn --output-file containers/cryodrgn.lock
 	grep -A1000 '^uv==' requirements.lock | awk 'NR==1 || /^ /{print; next} {exit}' > setup/uv.lock
+
+# BASE: docker://NAME@sha256:DIGEST or a folder with a distribution that has Python 3.11; FREALIGN: your programs.
+IMAGES ?= images
+images: setup
+	$(BIN)/python containers/build.py drgnalign --base $(BASE) --out $(IMAGES)
+	$(BIN)/python containers/build.py cryodrgn --out $(IMAGES)
+	$(if $(FREALIGN),$(BIN)/python containers/build.py frealign --binaries $(FREALIGN) --out $(IMAGES))
 
 clean:
 	rm -rf demo .nextflow .nextflow.log* work

@@ -1,7 +1,9 @@
 // drgnalign: particles -> consensus -> rounds of train, embed, cluster, refine, merge -> report
 
 include { checkParameters ; helpText ; schedule } from './subworkflows/parameters.nf'
+include { imagesNeeded } from './subworkflows/images.nf'
 include { versionOf } from './subworkflows/scripts.nf'
+include { CHECK_IMAGE } from './modules/check_image.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
@@ -40,7 +42,9 @@ workflow {
     def (particles, images, image_stack) = inputFiles()
     def passes = schedule()
 
-    CHECK_INPUTS(channel.of([particles, images, image_stack]), versionOf('check_inputs'))
+    CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
+    given = CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, images, image_stack] }
+    CHECK_INPUTS(given, versionOf('check_inputs'))
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(checked, versionOf('check_settings'))
     stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }

@@ -1,5 +1,7 @@
 """Compiled local search of one particle's five pose parameters (Levenberg-Marquardt, coarse to fine)."""
 
+# No expressions of whole arrays in here: numba names their code by an address, so that it is never twice the same.
+
 from __future__ import annotations
 
 import math
@@ -48,7 +50,7 @@ def damped_step(sums, damping, step):  # type: ignore[no-untyped-def]
             return False
         hessian[p, p] *= 1.0 + damping
     step[:] = np.linalg.solve(hessian, gradient)
-    return np.all(np.isfinite(step))
+    return math.isfinite(step[0] + step[1] + step[2] + step[3] + step[4])
 
 
 @njit(cache=True, error_model="numpy")
@@ -94,7 +96,7 @@ def climb(reference, image, count, steps, largest_shift, rotation, shift, phases
         move = math.sqrt(step[3] ** 2 + step[4] ** 2)
         step /= max(1.0, turn / LARGEST_ROTATION, move / largest_shift)
         rotated(rotation, step[:3], trial_rotation)
-        trial_shift[:] = shift + step[3:]
+        trial_shift[0], trial_shift[1] = shift[0] + step[3], shift[1] + step[4]
         gain = score_at(reference, image, count, trial_rotation, trial_shift, phases, trial_sums) - score
         if gain <= 0.0:
             damping *= FAILURE

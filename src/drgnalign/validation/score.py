@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.errors import InputError
 from drgnalign.geometry import angular_distance, global_rotation
@@ -36,6 +35,8 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
     InputError
         The two files do not list the same images.
     """
+    from sklearn.metrics import adjusted_rand_score  # slow to import, and every command imports this module
+
     _check_same_images(truth, estimate)
     turn = global_rotation(truth.rotations(), estimate.rotations())
     rotation = angular_distance(truth.rotations(), turn @ estimate.rotations())

@@ -1,0 +1,59 @@
+"""What tells one state of the library from another."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from drgnalign import __version__
+from drgnalign.errors import InputError
+
+PACKAGE = Path(__file__).resolve().parent
+
+__all__ = ["PACKAGE", "__version__", "check_image", "source_digest"]
+
+
+def source_digest(package: Path = PACKAGE) -> str:
+    """SHA-256 of the names and contents of all Python files of a copy of this package.
+
+    Parameters
+    ----------
+    package : path
+        Folder of the copy; the one that runs if not given.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py"), key=lambda file: file.relative_to(package).as_posix()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{content}  {file.relative_to(package).as_posix()}\n".encode())
+    return digest.hexdigest()
+
+
+def check_image(image: Path, checkout: Path) -> None:
+    """Make sure that the library that runs, inside an image, is that of a checkout.
+
+    Parameters
+    ----------
+    image : path
+        Its name, for the message.
+    checkout : path
+        Folder of the checkout's package.
+
+    Raises
+    ------
+    InputError
+        Another one: scripts of one version would run with the library of another.
+    """
+    inside, outside = source_digest(), source_digest(checkout)
+    if inside != outside:
+        match = re.search(r'^__version__ = "(.*)"$', (checkout / "__init__.py").read_text(), re.M)
+        version = match[1] if match else "unknown"
+        problem = (
+            f"holds drgnalign {__version__} (source {inside[:12]}), and the checkout is {version} ({outside[:12]})"
+        )
+        raise InputError(image, problem, "build the images again from this checkout with `make images`")
