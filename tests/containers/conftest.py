@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-BASE = Path(os.environ.get("DRGNALIGN_BASE", REPOSITORY / ".tools" / "bookworm"))
-ALL = os.environ.get("DRGNALIGN_HPC") == "1"
+from building import ALL, BASE, REPOSITORY, build
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,12 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="apptainer is not on the PATH; make test-hpc insists on it"))
-
-
-def build(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run containers/build.py as a user does."""
-    command = [sys.executable, REPOSITORY / "containers" / "build.py", *arguments]
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")

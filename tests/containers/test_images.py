@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from building import ALL, REPOSITORY, build
 
-from conftest import ALL, REPOSITORY, build
 from drgnalign.version import source_digest
 
 MISSING = "libdrgnmissing.so"
