@@ -13,10 +13,11 @@ from drgnalign.version import check_image
 
 @click.command(cls=Command)
 @click.argument("image", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the image has to be.")
 @click.option("--checkout", type=FOLDER, required=True, help="Folder src/drgnalign of the checkout that runs.")
-def main(image: Path, checkout: Path) -> None:
-    """Refuse IMAGE, inside which this runs, where its library is not the checkout's."""
-    check_image(image, checkout)
+def main(image: Path, name: str, checkout: Path) -> None:
+    """Refuse IMAGE, inside which this runs, where it is another one or its library is not the checkout's."""
+    check_image(image, name, checkout)
 
 
 if __name__ == "__main__":

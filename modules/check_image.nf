@@ -20,7 +20,7 @@ process CHECK_IMAGE {
     script:
     """
     # version ${version}, image ${stamp}
-    check_image.py ${image} --checkout checkout
+    check_image.py ${image} --name ${name} --checkout checkout
     versions.py > ${name}.yml
     """
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from drgnalign import __version__
 from drgnalign.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
+LABELS, TITLE = Path("/.singularity.d/labels.json"), "org.opencontainers.image.title"
 
 __all__ = ["PACKAGE", "__version__", "check_image", "source_digest"]
 
@@ -34,21 +36,29 @@ def source_digest(package: Path = PACKAGE) -> str:
     return digest.hexdigest()
 
 
-def check_image(image: Path, checkout: Path) -> None:
-    """Make sure that the library that runs, inside an image, is that of a checkout.
+def check_image(image: Path, name: str, checkout: Path, labels: Path = LABELS) -> None:
+    """Make sure that the image this runs in is what its name says, with the library of a checkout.
 
     Parameters
     ----------
     image : path
-        Its name, for the message.
+        For the message.
+    name : str
+        What it has to be: drgnalign, cryodrgn or frealign.
     checkout : path
         Folder of the checkout's package.
+    labels : path
+        Where Apptainer keeps the labels of the image.
 
     Raises
     ------
     InputError
-        Another one: scripts of one version would run with the library of another.
+        It is another one: scripts of one version would run with the library of another.
     """
+    title = json.loads(labels.read_text()).get(TITLE) if labels.exists() else None
+    if title != name:
+        problem = f"is the image {title}, not {name}" if title else "is no image that `make images` has built"
+        raise InputError(image, problem, "build the images with `make images`, and keep their names")
     inside, outside = source_digest(), source_digest(checkout)
     if inside != outside:
         match = re.search(r'^__version__ = "(.*)"$', (checkout / "__init__.py").read_text(), re.M)

@@ -127,10 +127,13 @@ def test_misfit_is_refused_by_name(image: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "drgnalign"
     shutil.copytree(REPOSITORY / "src" / "drgnalign", checkout)
     check = REPOSITORY / "bin" / "check_image.py"
-    command = ["exec", "--bind", f"{REPOSITORY},{tmp_path}", image, check, image, "--checkout", checkout]
-    assert apptainer(*command).returncode == 0
+    command = ["exec", "--bind", f"{REPOSITORY},{tmp_path}", image, check, image, "--checkout", checkout, "--name"]
+    assert apptainer(*command, "drgnalign").returncode == 0
+    outcome = apptainer(*command, "cryodrgn")
+    assert outcome.returncode == 2
+    assert f"{image}: is the image drgnalign, not cryodrgn" in outcome.stderr
     (checkout / "merge.py").write_text("# another merge\n")
-    outcome = apptainer(*command)
+    outcome = apptainer(*command, "drgnalign")
     assert outcome.returncode == 2
     assert str(image) in outcome.stderr and "make images" in outcome.stderr and source_digest()[:12] in outcome.stderr
 
