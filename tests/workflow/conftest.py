@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,13 +40,10 @@ class Consensus(NamedTuple):
     changed_code: Run
 
 
-class Faults(NamedTuple):
-    """A run whose programs fail in the first round in one way after the other, and the run that goes on from there.
+class Fault(NamedTuple):
+    """A run whose programs fail in the first round, and the one that goes on from there without the fault."""
 
-    `failed` holds the runs by fault.
-    """
-
-    failed: dict[str, Run]
+    failed: Run
     finished: Run
 
 
@@ -114,16 +111,16 @@ class Scenarios:
     def frealignx_run(self) -> Run:
         return finished(run_workflow(self.folder / "frealignx", self.particles, FREALIGN | {"engine": "frealignx"}))
 
-    def frealign9_runs(self) -> Faults:
-        return self.faults_of("frealign9", ("fewer", "killed"))
+    def frealign9_runs(self) -> Fault:
+        return self.fault_of("frealign9", "killed")
 
-    def joint_frealignx_runs(self) -> Faults:
-        return self.faults_of("frealignx", ("nan", "disk_full"), joint_reference=True)
+    def joint_frealignx_runs(self) -> Fault:
+        return self.fault_of("frealignx", "disk_full", joint_reference=True)
 
-    def faults_of(self, engine: str, faults: Sequence[str], **settings: object) -> Faults:
+    def fault_of(self, engine: str, fault: str, **settings: object) -> Fault:
         def run(fault: str, **parameters: object) -> Run:
             return run_workflow(
-                self.folder / f"faults_{engine}",
+                self.folder / f"fault_{engine}",
                 self.particles,
                 FREALIGN | {"engine": engine, **settings, **parameters},
                 results=fault or "good",
@@ -131,9 +128,9 @@ class Scenarios:
                 variables={"DRGNALIGN_DOUBLE_FAULT": fault},
             )
 
-        # the round's faults come after the consensus was made without one
+        # the round's fault comes after the consensus was made without one
         finished(run("", rounds=0))
-        return Faults({fault: run(fault) for fault in faults}, finished(run("")))
+        return Fault(run(fault), finished(run("")))
 
     def real_run(self) -> Run:
         parameters = {
@@ -231,12 +228,12 @@ def frealignx_run(scenario: Callable[[str], Any]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def frealign9_runs(scenario: Callable[[str], Any]) -> Faults:
+def frealign9_runs(scenario: Callable[[str], Any]) -> Fault:
     """The same with Frealign 9's, which fail before they do their work."""
     return scenario("frealign9_runs")
 
 
 @pytest.fixture(scope="session")
-def joint_frealignx_runs(scenario: Callable[[str], Any]) -> Faults:
+def joint_frealignx_runs(scenario: Callable[[str], Any]) -> Fault:
     """FrealignX's again, with one reference for both half sets."""
     return scenario("joint_frealignx_runs")
