@@ -166,7 +166,8 @@ def stage_programs(binaries: Path, base: str, staged: Path) -> None:
     shutil.copy(HERE / "probe.sh", staged)
     for program in sorted(path for path in binaries.iterdir() if path.is_file()):
         here = dict(re.findall(r"^\s*(\S+) => (/\S+)", ldd(["ldd", str(program.resolve())]), re.M))
-        inside = ["apptainer", "exec", "--bind", f"{staged}:/mnt", base, "ldd", f"/mnt/bin/{program.name}"]
+        inside = ["apptainer", "exec", "--no-mount", "tmp,home,cwd", "--bind", f"{staged}:/mnt", base]
+        inside += ["ldd", f"/mnt/bin/{program.name}"]
         for library in re.findall(r"^\s*(\S+) => not found", ldd(inside), re.M):
             if library not in here:
                 problem = f"its shared library {library} is neither in the base nor on this machine"

@@ -27,6 +27,7 @@ from drgnalign.commands import (
 )
 from drgnalign.errors import InputError
 from drgnalign.file_commands import convert, inspect, merge, select
+from drgnalign.files import require_folder
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.interface import USUAL_FILL, Chunk, Engine, References
@@ -108,6 +109,7 @@ def reconstruct(
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
         table, root = open_particles(star[0], images)
+        require_folder(prefix)
         with TemporaryDirectory(prefix=f".{prefix.name}_", dir=prefix.parent) as folder:
             part = Path(folder, "all.part")
             engine.insert(Chunk(table, root, noise, mask_diameter), part)

@@ -10,6 +10,12 @@ from pathlib import Path
 from drgnalign.errors import InputError
 
 
+def require_folder(path: Path) -> None:
+    """Refuse a file's name whose folder does not exist or cannot be written."""
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(path, "its folder does not exist or cannot be written", "create the folder or choose another")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, which takes its place when the block ends without an exception.
@@ -33,8 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     if path.is_dir():
         raise InputError(path, "is a folder", "choose another name")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(path, "its folder does not exist or cannot be written", "create the folder or choose another")
+    require_folder(path)
     try:
         yield temporary
         temporary.replace(path)

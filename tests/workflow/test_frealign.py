@@ -95,7 +95,9 @@ def test_a_program_that_fails_stops_the_run_with_its_message(fault: Fault, engin
 
 
 def test_after_a_failure_nothing_that_had_finished_runs_again(fault: Fault) -> None:
-    done = fault.failed.named("COMPLETED") | fault.failed.named("CACHED")
+    # these may run once more on what there is
+    last = {"REPORT", "EXPORT"}
+    done = (fault.failed.named("COMPLETED") | fault.failed.named("CACHED")) - last
     assert {"LABEL:TRAIN (round 1)", "REFINE_CLUSTERS:MERGE (pass 0)"} <= done <= fault.finished.named("CACHED")
     again = {name.split(" cluster")[0] for name in fault.finished.named("COMPLETED")}
     assert again == {f"REFINE_CLUSTERS:{name} (pass 1" for name in ("REFINE", "RECONSTRUCT")} | {
