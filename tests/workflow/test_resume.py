@@ -47,7 +47,7 @@ def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
 
 def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
     serial, _, changed = consensus_runs
-    cached = {"CHECK_INPUTS (1)", "CHECK_SETTINGS (1)", "DOWNSAMPLE (1)"}
+    cached = {"CHECK_INPUTS", "CHECK_SETTINGS", "DOWNSAMPLE (1)"}
     cached |= {f"REFINE_CLUSTERS:{name}" for name in ("SPLIT (pass 0)", "RECONSTRUCT (pass 0 consensus)")}
     cached |= {f"REFINE_CLUSTERS:INSERT (pass 0 consensus_chunk_000{number})" for number in (1, 2)}
     assert changed.named("CACHED") == cached
