@@ -16,9 +16,9 @@ TOOLS = REPOSITORY.parent / "shared" / "tools"
 NAME = "mini"
 SIZE = {"NODE_CPUS": "1", "NODE_MEM": "4000"}
 HOW_TO_GET_ONE = (
-    "The tests on Slurm take nodes down, so they run on a cluster of their own: install slurmctld, slurmd, slurm-client "
-    f"and munge, and start slurmctld with ClusterName={NAME} and four slurmd n1 to n4 on this machine; as root, "
-    f"make test-hpc has {TOOLS.name}/slurm_up.sh do both where it is beside the checkout."
+    "The tests on Slurm take nodes down, so they run on a cluster of their own: install slurmctld, slurmd, "
+    f"slurm-client and munge, and start slurmctld with ClusterName={NAME} and four slurmd n1 to n4 on this machine; "
+    f"as root, make test-hpc has {TOOLS.name}/slurm_up.sh do both where it is beside the checkout."
 )
 
 
