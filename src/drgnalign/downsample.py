@@ -47,6 +47,7 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
             f"give an even --train_box of at most {particles.box}",
         )
     pixel_size = particles.pixel_size * particles.box / box
+    is_blank = np.zeros(len(particles), bool)
     step = max(1, BATCH_PIXELS // particles.box**2)
     with (
         StackWriter(path, len(particles), box, pixel_size) as stack,
@@ -56,9 +57,9 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
             rows = np.arange(start, min(start + step, len(particles)))
             images = source.read(rows)
             # Frealign makes NaN of such an image, and of all that it adds it to.
-            is_blank = np.zeros(len(particles), bool)
             is_blank[rows] = images.min(axis=(1, 2)) == images.max(axis=(1, 2))
-            particles.refuse_rows(is_blank, "the image is blank: all its pixels are alike")
+            if is_blank[rows].any():
+                particles.refuse_rows(is_blank, "the image is blank: all its pixels are alike")
             stack.append(crop_images(images, box))
             progress.update(len(rows))
     return pixel_size

@@ -85,3 +85,11 @@ def test_nan_pixels_leave_no_stack(particles_of: Callable[..., Particles], tmp_p
     with pytest.raises(InputError, match="image 2 holds NaN"):
         small_stack(particles_of(images), 16, tmp_path / "small.mrcs")
     assert not [path for path in tmp_path.iterdir() if "small" in path.name]
+
+
+def test_blank_images_are_refused(particles_of: Callable[..., Particles], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).standard_normal((3, 24, 24)).astype(np.float32)
+    images[1] = 5.0
+    with pytest.raises(InputError, match="row 2.*the image is blank"):
+        small_stack(particles_of(images), 16, tmp_path / "small.mrcs")
+    assert not [path for path in tmp_path.iterdir() if "small" in path.name]

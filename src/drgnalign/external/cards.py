@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from drgnalign.errors import InputError
 from drgnalign.external.program import last_words, run, working_folder
-from drgnalign.external.settings import Ranges, formatted
+from drgnalign.external.settings import Ranges, filled
 
 
 class Setting(NamedTuple):
@@ -150,8 +150,7 @@ def cards(
     """
     lines = []
     for card in layout:
-        chosen = [values[s.key] if s.key in values else arguments.get(s.key, s.default) for s in card]
-        line = ",".join(formatted(s.key, s.kind, value) for s, value in zip(card, chosen, strict=True))
+        line = ",".join(filled(setting, values, arguments) for setting in card)
         longest = LONGEST_NAME if len(card) == 1 else LONGEST_CARD
         if len(line) > longest:
             problem = f"Frealign 9 reads {longest} characters of the line '{line}', which has {len(line)}"

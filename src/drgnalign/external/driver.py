@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from drgnalign.engine.refine import check_limit
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
@@ -32,11 +33,34 @@ COARSEST_LIMIT = 200.0
 ASKED, ANSWERED = "asked.par", "answered.par"
 
 
-class FrealignDriver(ABC):
-    """A Frealign behind the interface of all engines; a part is a folder with the arrays that it dumps.
+class Group(NamedTuple):
+    """Particles of one half set on their way to a program.
 
-    Half sets are 1 and 2; 0 stands for both where they are aligned to one map.
+    Attributes
+    ----------
+    chunk : Chunk
+        That they are of.
+    half : int
+        1 or 2; 0: both, aligned to one map.
+    particles : Particles
+        Named after their place in the stack.
+    folder : Path
+        Where the program runs.
     """
+
+    chunk: Chunk
+    half: int
+    particles: Particles
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Beginning of the names of logs."""
+        return log_name(self.chunk.particles.path.stem, self.half)
+
+
+class FrealignDriver(ABC):
+    """A Frealign behind the interface of all engines; a part is a folder with the arrays that it dumps."""
 
     programs: Collection[str]
     refiner: str
@@ -80,8 +104,9 @@ class FrealignDriver(ABC):
         check_limit(limit, chunk.particles)
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
+            known = self._facts(chunk, dark)
             facts = {
-                **self._facts(chunk, dark),
+                **known,
                 **self._refinement_radius(chunk),
                 **self._refinement_facts(chunk, references, limit, folder),
                 "high_limit": limit,
@@ -93,21 +118,20 @@ class FrealignDriver(ABC):
                 # by a name that the log shows, and the only one there
                 reference = folder / f"reference_{f'half{half}' if half else 'joint'}.mrc"
                 write_reference(chunk, references, half, reference)
-                asked = named.select(rows)
-                facts["reference"] = reference.name
-                log = self._refine_half(chunk, references, half, asked, facts, folder)
+                group = Group(chunk, half, named.select(rows), folder)
+                log = self._refine_group(group, references, {**facts, "reference": reference.name})
                 reference.unlink()
                 images = chunk.particles.table["rlnImageName"].iloc[rows].tolist()
-                answers.append(self._take_answer(asked, images, folder / ANSWERED, log))
+                answers.append(self._take_answer(group.particles, images, folder / ANSWERED, log))
             result = refined(chunk.particles, list(groups.values()), answers)
             if part is not None:
-                self._dump(replace(chunk, particles=result), named, dark, folder, part)
+                self._dump(replace(chunk, particles=result), named, known, folder, part)
         return result
 
     def insert(self, chunk: Chunk, part: Path) -> None:
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
-            self._dump(chunk, named, dark, folder, part)
+            self._dump(chunk, named, self._facts(chunk, dark), folder, part)
 
     @abstractmethod
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]: ...
@@ -125,29 +149,20 @@ class FrealignDriver(ABC):
         """Settings of a refinement; what is known of the references goes into the folder."""
 
     @abstractmethod
-    def _refine_half(
-        self,
-        chunk: Chunk,
-        references: References,
-        half: int,
-        asked: Particles,
-        facts: Mapping[str, object],
-        folder: Path,
-    ) -> Path:
+    def _refine_group(self, group: Group, references: References, facts: Mapping[str, object]) -> Path:
         """Have particles of a half set refined, into `ANSWERED`; the log."""
 
     @abstractmethod
-    def _dump_half(
-        self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
-    ) -> tuple[Path, dict[int, list[Path]]]:
+    def _dump_group(self, group: Group, facts: Mapping[str, object]) -> tuple[Path, dict[int, list[Path]]]:
         """Have particles of a half set summed up; the log, and the dumps by the half map they belong to."""
 
     @abstractmethod
     def _check_dump(self, path: Path, log: Path) -> None:
         """Refuse a dump that is not whole."""
 
+    @staticmethod
     @abstractmethod
-    def _probe(self, path: Path, name: str, log: Path, seconds: float) -> None:
+    def _probe(path: Path, name: str, log: Path, seconds: float) -> None:
         """Refuse a program that is not the one we know."""
 
     def _number(self, key: str) -> float:
@@ -178,20 +193,22 @@ class FrealignDriver(ABC):
         path.unlink()
         return answer
 
-    def _dump(self, chunk: Chunk, named: Particles, dark: bool, folder: Path, part: Path) -> None:
+    def _dump(self, chunk: Chunk, named: Particles, facts: Mapping[str, object], folder: Path, part: Path) -> None:
         """Write the part of a reconstruction; `named` says where the images are."""
         poses = chunk.particles.table.assign(rlnImageName=named.table["rlnImageName"])
         particles = replace(chunk.particles, table=poses)
-        facts = self._facts(chunk, dark)
         dumps: dict[int, list[Path]] = {}
         for half, rows in half_sets(particles, self.settings.joint_reference).items():
-            log, files = self._dump_half(chunk, half, particles.select(rows), facts, folder)
+            log, files = self._dump_group(Group(chunk, half, particles.select(rows), folder), facts)
             for file in chain.from_iterable(files.values()):
                 if not file.is_file():
                     raise DrgnalignError(log, f"{self.summer} wrote no {file.name}", "look at the log")
                 self._check_dump(file, log)
             dumps |= files
         pack_dumps(dumps, part)
+
+    def _seconds(self, group: Group) -> float:
+        return time_limit(self.arguments, len(group.particles))
 
     def _run(self, program: str, lines: Sequence[str], closing: str, folder: Path, name: str, seconds: float) -> Path:
         """Run a program; the log if all went well."""
@@ -212,9 +229,9 @@ class FrealignDriver(ABC):
         return self._found[name]
 
 
-def log_name(name: str, half: int, doing: str = "") -> str:
+def log_name(name: str, half: int) -> str:
     """Beginning of the name of the log of what is done to a half set."""
-    return "_".join(filter(None, (name, f"half{half}" if half else "", doing)))
+    return f"{name}_half{half}" if half else name
 
 
 def warn(message: str) -> None:

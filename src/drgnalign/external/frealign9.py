@@ -27,7 +27,7 @@ from drgnalign.external.cards import (
     probe,
 )
 from drgnalign.external.common import joint_map_beside, link_dumps, optics_value, written_map
-from drgnalign.external.driver import ANSWERED, ASKED, FrealignDriver, log_name, warn
+from drgnalign.external.driver import ANSWERED, ASKED, FrealignDriver, Group, log_name, warn
 from drgnalign.external.images import STACK
 from drgnalign.external.program import working_folder
 from drgnalign.external.settings import time_limit
@@ -56,6 +56,7 @@ class Frealign9(FrealignDriver):
     programs = VERSIONS
     refiner = summer = PROGRAM
     kinds, defaults, ranges = KINDS, DEFAULTS, ADJUSTABLE
+    _probe = staticmethod(probe)
 
     def check(self, chunk: Chunk, limits: Sequence[float]) -> None:
         particles = chunk.particles
@@ -138,55 +139,47 @@ class Frealign9(FrealignDriver):
         _warn_of_shifts(chunk.particles)
         return {"classification_limit": float(self.arguments.get("classification_limit", limit))}
 
-    def _refine_half(
-        self,
-        chunk: Chunk,
-        references: References,
-        half: int,
-        asked: Particles,
-        facts: Mapping[str, object],
-        folder: Path,
-    ) -> Path:
-        write_par(_with_magnification(asked), folder / ASKED, "par9")
-        with (folder / ASKED).open("a", encoding="ascii") as file:
-            file.writelines(f"{line}\n" for line in _table_for(chunk, references.prefix, half))
+    def _refine_group(self, group: Group, references: References, facts: Mapping[str, object]) -> Path:
+        asked = group.folder / ASKED
+        write_par(_with_magnification(group.particles), asked, "par9")
+        with asked.open("a", encoding="ascii") as file:
+            file.writelines(f"{line}\n" for line in _table_for(group.chunk, references.prefix, group.half))
         values = {
             **facts,
             "mode": 1,
             "dump": False,
-            "last": len(asked),
+            "last": len(group.particles),
             "score_threshold": 0.0,
             "output_par": ANSWERED,
             "terminator": REFINE_ONLY,
             "map": facts["reference"],
         }
-        name = log_name(chunk.particles.path.stem, half, "refine")
-        seconds = time_limit(self.arguments, len(asked))
-        return self._run(PROGRAM, cards(values, self.arguments), REFINED, folder, name, seconds)
+        return self._frealign(group, values, REFINED, "refine")
 
-    def _dump_half(
-        self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
-    ) -> tuple[Path, dict[int, list[Path]]]:
-        write_par(_with_magnification(asked), folder / ASKED, "par9")
+    def _dump_group(self, group: Group, facts: Mapping[str, object]) -> tuple[Path, dict[int, list[Path]]]:
+        write_par(_with_magnification(group.particles), group.folder / ASKED, "par9")
         # an existing file would be taken for a map
-        dump = folder / f"dump{half}.mrc"
+        dump = group.folder / f"dump{group.half}.mrc"
         values = {
             **facts,
             # less than none: the radius that statistics are of, and the map is left as it is
-            "outer_radius": -self._radius("reconstruction_outer_radius", chunk),
+            "outer_radius": -self._radius("reconstruction_outer_radius", group.chunk),
             "high_limit": facts["reconstruction_limit"],
             "classification_limit": facts["reconstruction_limit"],
             "mode": 0,
             "dump": True,
             "memory": 0,
-            "last": len(asked),
+            "last": len(group.particles),
             "output_par": "dumped.res",
             "terminator": RECONSTRUCT,
             "map": dump.name,
         }
-        name = log_name(chunk.particles.path.stem, half, "reconstruct")
-        seconds = time_limit(self.arguments, len(asked))
-        return self._run(PROGRAM, cards(values, self.arguments), DUMPED, folder, name, seconds), {half: [dump]}
+        return self._frealign(group, values, DUMPED, "reconstruct"), {group.half: [dump]}
+
+    def _frealign(self, group: Group, values: Mapping[str, object], closing: str, doing: str) -> Path:
+        """Run Frealign itself; the log if all went well."""
+        lines = cards(values, self.arguments)
+        return self._run(PROGRAM, lines, closing, group.folder, f"{group.name}_{doing}", self._seconds(group))
 
     def _check_dump(self, path: Path, log: Path) -> None:
         """Nothing: Frealign ends with an error where it cannot write, and stops at a blank image."""
@@ -204,9 +197,6 @@ class Frealign9(FrealignDriver):
         if finest > limit:
             problem = f"reconstruction_limit of {finest:g} Å is coarser than the resolution limit, {limit:g} Å"
             raise InputError(None, problem, "leave it out: without it maps go to Nyquist")
-
-    def _probe(self, path: Path, name: str, log: Path, seconds: float) -> None:
-        probe(path, name, log, seconds)
 
 
 def _statistics_beside(prefix: Path, half: int) -> Path:

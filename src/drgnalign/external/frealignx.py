@@ -20,7 +20,7 @@ from drgnalign.external.common import (
     statistics_beside,
     written_map,
 )
-from drgnalign.external.driver import ANSWERED, ASKED, FrealignDriver, log_name, warn
+from drgnalign.external.driver import ANSWERED, ASKED, FrealignDriver, Group, warn
 from drgnalign.external.images import STACK
 from drgnalign.external.program import working_folder
 from drgnalign.external.prompts import ADJUSTABLE, CLOSING, DEFAULTS, KINDS, PROGRAMS, answers_to, probe
@@ -30,7 +30,6 @@ from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.par import write_par
 from drgnalign.interface import Chunk, FloatVolume, References
-from drgnalign.particles import Particles
 
 # A dump's head: seven whole numbers, the first three of which are the box of its arrays, the fourth the images' and the
 # seventh their count; the pixel sizes of both, and more. Behind it, for half of the arrays' box, a complex number and
@@ -48,6 +47,7 @@ class FrealignX(FrealignDriver):
     programs = PROGRAMS
     refiner, summer = "refine3d", "reconstruct3d_stats"
     kinds, defaults, ranges = KINDS, DEFAULTS, ADJUSTABLE
+    _probe = staticmethod(probe)
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
         with working_folder() as folder:
@@ -117,30 +117,19 @@ class FrealignX(FrealignDriver):
     def _refinement_facts(self, chunk: Chunk, references: References, limit: float, folder: Path) -> dict[str, object]:
         return _statistics(references, folder)
 
-    def _refine_half(
-        self,
-        chunk: Chunk,
-        references: References,
-        half: int,
-        asked: Particles,
-        facts: Mapping[str, object],
-        folder: Path,
-    ) -> Path:
-        write_par(asked, folder / ASKED, "parx")
+    def _refine_group(self, group: Group, references: References, facts: Mapping[str, object]) -> Path:
+        write_par(group.particles, group.folder / ASKED, "parx")
         values = {
             **facts,
             "matching_projections": "projections.mrc",
             "output_par": ANSWERED,
             "output_changes": "changes.par",
         }
-        seconds = time_limit(self.arguments, len(asked))
-        return self._ask("refine3d", values, folder, log_name(chunk.particles.path.stem, half), seconds)
+        return self._ask("refine3d", values, group.folder, group.name, self._seconds(group))
 
-    def _dump_half(
-        self, chunk: Chunk, half: int, asked: Particles, facts: Mapping[str, object], folder: Path
-    ) -> tuple[Path, dict[int, list[Path]]]:
-        write_par(asked, folder / ASKED, "parx")
-        odd, even = (folder / f"dump{half}_{parity}.dat" for parity in ("odd", "even"))
+    def _dump_group(self, group: Group, facts: Mapping[str, object]) -> tuple[Path, dict[int, list[Path]]]:
+        write_par(group.particles, group.folder / ASKED, "parx")
+        odd, even = (group.folder / f"dump{group.half}_{parity}.dat" for parity in ("odd", "even"))
         values = {
             **facts,
             "half1": "odd.mrc",
@@ -151,10 +140,9 @@ class FrealignX(FrealignDriver):
             "dump_odd": odd.name,
             "dump_even": even.name,
         }
-        seconds = time_limit(self.arguments, len(asked))
-        log = self._ask("reconstruct3d_stats", values, folder, log_name(chunk.particles.path.stem, half), seconds)
+        log = self._ask("reconstruct3d_stats", values, group.folder, group.name, self._seconds(group))
         # with one reference for all, odd and even are the halves, as the reference method had it
-        return log, {half: [odd, even]} if half else {1: [odd], 2: [even]}
+        return log, {group.half: [odd, even]} if group.half else {1: [odd], 2: [even]}
 
     def _check_dump(self, path: Path, log: Path) -> None:
         # where a disk is full the program goes on as if nothing were the matter
@@ -168,9 +156,6 @@ class FrealignX(FrealignDriver):
         """Answer a program's questions; the log if all went well."""
         answers = answers_to(PROGRAMS[program], values, self.arguments)
         return self._run(program, answers, CLOSING[program], folder, name, seconds)
-
-    def _probe(self, path: Path, name: str, log: Path, seconds: float) -> None:
-        probe(path, name, log, seconds)
 
 
 def _statistics(references: References, folder: Path) -> dict[str, object]:
@@ -207,9 +192,15 @@ def _is_credible(path: Path) -> bool:
     return credible
 
 
+def _head(dump: Path) -> bytes:
+    """Filled up with zeros where the file is shorter."""
+    with dump.open("rb") as file:
+        return file.read(DUMP_HEAD).ljust(DUMP_HEAD, bytes(1))
+
+
 def _check_size(dump: Path, where: Path) -> None:
     """Make sure that a dump is as long as its head says."""
-    head = np.frombuffer(dump.open("rb").read(DUMP_HEAD).ljust(DUMP_HEAD, bytes(1)), "<i4")
+    head = np.frombuffer(_head(dump), "<i4")
     expected = DUMP_HEAD + VOXEL_BYTES * (int(head[0]) // 2 + 1) * int(head[1]) * int(head[2])
     if dump.stat().st_size != expected:
         problem = f"{dump.name} was not written wholly: it has {dump.stat().st_size} bytes of {expected}"
@@ -218,13 +209,13 @@ def _check_size(dump: Path, where: Path) -> None:
 
 def _sampling(dump: Path) -> tuple[int, float]:
     """Box and pixel size in Å of a dump."""
-    head = dump.open("rb").read(DUMP_HEAD)
+    head = _head(dump)
     return int(np.frombuffer(head[12:16], "<i4")[0]), float(np.frombuffer(head[32:36], "<f4")[0])
 
 
 def _write_empty(dump: Path, path: Path) -> None:
     """A dump of no images, of the shape of another."""
-    head = bytearray(dump.open("rb").read(DUMP_HEAD))
+    head = bytearray(_head(dump))
     head[DUMP_COUNT] = bytes(4)
     with path.open("wb") as file:
         file.write(head)

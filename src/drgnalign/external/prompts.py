@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from drgnalign.errors import InputError
 from drgnalign.external.program import last_words, run, working_folder
-from drgnalign.external.settings import Ranges, formatted
+from drgnalign.external.settings import Ranges, filled
 
 
 class Prompt(NamedTuple):
@@ -190,9 +190,7 @@ def answers_to(prompts: Sequence[Prompt], values: Mapping[str, object], argument
     InputError
         The user's answer is of another kind than the question.
     """
-    return [
-        formatted(p.key, p.kind, values[p.key] if p.key in values else arguments.get(p.key, p.default)) for p in prompts
-    ]
+    return [filled(prompt, values, arguments) for prompt in prompts]
 
 
 def probe(path: Path, name: str, log: Path, seconds: float) -> None:

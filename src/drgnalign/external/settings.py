@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -100,6 +101,31 @@ def formatted(key: str, kind: str, value: object) -> str:
     except (ValueError, KeyError):
         named = {"whole": "a whole number", **dict.fromkeys(("yes", "flag", "switch"), "yes or no")}
         raise InputError(None, f"--frealign_args: {key} is {value!r}", f"give {named.get(kind, 'a number')}") from None
+
+
+class Place(Protocol):
+    """Where a program reads a setting: a question or a place on a card."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def default(self) -> object: ...
+
+
+def filled(place: Place, values: Mapping[str, object], arguments: Mapping[str, str]) -> str:
+    """What goes there, as text: what follows from the data, else the user's setting, else the default.
+
+    Raises
+    ------
+    InputError
+        It is of another kind.
+    """
+    value = values[place.key] if place.key in values else arguments.get(place.key, place.default)
+    return formatted(place.key, place.kind, value)
 
 
 def time_limit(arguments: Mapping[str, str], particles: int = 0, size: int = 0) -> float:
