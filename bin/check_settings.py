@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command, diameter_option, with_engine
+from drgnalign.commands import FILE, Command, diameter_option
+from drgnalign.commands.engine_options import with_engine
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, Engine

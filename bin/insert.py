@@ -7,16 +7,9 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import (
-    FILE,
-    OUTPUT,
-    Command,
-    diameter_option,
-    images_option,
-    noise_option,
-    open_particles,
-    with_engine,
-)
+from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option
+from drgnalign.commands.engine_options import with_engine
+from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """REFINE: the process step is the user's `drgnalign refine`."""
 
-from drgnalign.cli import refine
+from drgnalign.commands.refine import refine
 
 if __name__ == "__main__":
     refine()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.special
 from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
+from drgnalign.formats.star import read_star
 from drgnalign.particles import ANGLES, DEFOCUS, OPTICS_OPTIONS, ORIGINS, Particles
 
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
@@ -76,6 +76,17 @@ def import_particles(
     _complete_table(particles.table, random)
     _perturb(particles, random, perturb_rotation, perturb_shift)
     return particles
+
+
+def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
+    """Particles of a star file and the folder that their image names are relative to.
+
+    A file of the workflow's own is taken as it is; any other is checked and completed first.
+    """
+    particles = read_star(path)
+    if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
+        particles = import_particles(path, images)
+    return particles, images_root(path, images)
 
 
 def images_root(path: str | Path, images: str | Path | None) -> Path:
@@ -178,13 +189,15 @@ def detect_contrast(particles: Particles, root: Path) -> str:
 
 def _contrast_statistic(particles: Particles, root: Path) -> tuple[float, float, int]:
     """Student's t of `detect_contrast`, what it must exceed, and the number of images it is of."""
+    from scipy.special import stdtrit  # slow to import, and refinement imports this module
+
     rows = np.unique(np.linspace(0, len(particles) - 1, CONTRAST_SAMPLE).astype(np.int64))
     source = ImageSource(particles, root)
     batches = np.array_split(rows, -(-len(rows) * source.box**2 // CONTRAST_BATCH_PIXELS))
     differences = np.concatenate([_disc_minus_ring(source.read(batch)) for batch in batches])
     with np.errstate(invalid="ignore", divide="ignore"):
         t = differences.mean() / differences.std(ddof=1) * np.sqrt(len(rows))
-    return float(t), max(5.0, -scipy.special.stdtrit(len(rows) - 1, 0.5e-4)), len(rows)
+    return float(t), max(5.0, -stdtrit(len(rows) - 1, 0.5e-4)), len(rows)
 
 
 def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:

@@ -204,3 +204,17 @@ def test_a_full_disk_is_told_without_a_traceback() -> None:
     result = CliRunner().invoke(write)
     assert result.exit_code == 1
     assert result.output.startswith("ERROR: particles.star: No space left on device\n  What to do: make room")
+
+
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("drgnalign.cli", {"numpy", "numba", "pandas", "scipy"}),
+        ("drgnalign.commands.refine", {"scipy.ndimage", "scipy.special", "sklearn", "matplotlib", "umap"}),
+    ],
+)
+def test_slow_libraries_wait_until_they_are_needed(module: str, slow: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert module in loaded
+    assert not slow & set(loaded)

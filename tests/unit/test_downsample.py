@@ -90,6 +90,6 @@ def test_nan_pixels_leave_no_stack(particles_of: Callable[..., Particles], tmp_p
 def test_blank_images_are_refused(particles_of: Callable[..., Particles], tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((3, 24, 24)).astype(np.float32)
     images[1] = 5.0
-    with pytest.raises(InputError, match="row 2.*the image is blank"):
+    with pytest.raises(InputError, match=r"row 2.*the image is blank"):
         small_stack(particles_of(images), 16, tmp_path / "small.mrcs")
     assert not [path for path in tmp_path.iterdir() if "small" in path.name]

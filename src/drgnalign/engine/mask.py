@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError
@@ -47,6 +46,8 @@ def particle_mask(
     DrgnalignError
         Nothing in the map rises above the level.
     """
+    from scipy import ndimage  # slow to import, and refinement, which gets its mask, imports this module
+
     box = volume.shape[0]
     radius = radius_grid(box, 3)
     sphere_radius = min(0.5 * diameter / pixel_size, 0.5 * box - 1)
@@ -59,7 +60,7 @@ def particle_mask(
     else:
         voxels = min(int(mass_kda * 1e3 * ANGSTROM3_PER_DALTON / pixel_size**3), int(inside.sum()) - 1)
         level = float(np.sort(smooth[inside])[-voxels])
-    parts, count = scipy.ndimage.label((smooth > level) & inside)
+    parts, count = ndimage.label((smooth > level) & inside)
     if count == 0:
         raise DrgnalignError(
             None,
@@ -69,7 +70,7 @@ def particle_mask(
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     particle = np.isin(parts, np.flatnonzero(sizes >= 0.1 * sizes.max()))
-    distance = scipy.ndimage.distance_transform_edt(~particle)
+    distance = ndimage.distance_transform_edt(~particle)
     grown = raised_cosine(distance - max(GROW / pixel_size, FEWEST_VOXELS), edge)
     return grown * raised_cosine(radius - sphere_radius + edge, edge)
 

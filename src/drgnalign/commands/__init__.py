@@ -1,24 +1,19 @@
-"""What all commands share: how errors reach the user, and arguments that mean the same everywhere."""
+"""What all commands share: how errors reach the user, and arguments that mean the same everywhere.
+
+Each command is a module of this package. None is imported before it is called for.
+"""
 
 from __future__ import annotations
 
 import errno
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import fields
-from functools import wraps
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
-from drgnalign.engines import ENGINES
-from drgnalign.errors import DrgnalignError, InputWarning
-from drgnalign.formats.star import read_star
-from drgnalign.inputs import images_root, import_particles
-from drgnalign.interface import EngineSettings
-from drgnalign.particles import Particles
+from drgnalign.errors import DrgnalignError, InputError, InputWarning
 
 MAKE_ROOM = "make room on the disk, or in your quota, and run again; with -resume the workflow goes on where it was"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -73,29 +68,7 @@ class Group(_Reporting, click.Group):
     """A group of commands that reports our errors."""
 
 
-_ENGINE_OPTIONS = (
-    click.option("--engine", "engine_name", type=click.Choice(list(ENGINES)), default="native", show_default=True),
-    click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa. Frealign needs it."),
-    click.option("--joint-reference", is_flag=True, help="Align both half sets to one map."),
-    click.option("--frealign-dir", type=FOLDER, help="Folder of your Frealign programs. Default: the PATH."),
-    click.option("--frealign-args", default="", help="Further settings of these: key=value,…"),
-    click.option("--logs", type=OUTPUT, help="Folder for what they print. Default: frealign_logs."),
-)
-
-
-def with_engine(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that choose and set up an engine; the command gets it as the argument ``engine``."""
-
-    @wraps(command)
-    def wrapped(engine_name: str, **arguments: Any) -> None:
-        settings = EngineSettings(**{field.name: arguments.pop(field.name) for field in fields(EngineSettings)})
-        command(engine=ENGINES[engine_name](settings), **arguments)
-
-    for option in reversed(_ENGINE_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
-
-
+output_option = click.option("-o", "--output", type=OUTPUT, required=True)
 images_option = click.option(
     "--images", type=FOLDER, help="Folder that image names are relative to. Default: the particle file's."
 )
@@ -107,12 +80,8 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True)
 threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 
 
-def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
-    """Particles of a star file and the folder that their image names are relative to.
-
-    A file of the workflow's own is taken as it is; any other is checked and completed first.
-    """
-    particles = read_star(path)
-    if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
-        particles = import_particles(path, images)
-    return particles, images_root(path, images)
+def refuse_other_form(source: Path, output: Path) -> None:
+    """Refuse a name that asks for another form than the source's."""
+    if output.suffix != source.suffix:
+        problem = f"is not named {source.suffix}, as {source.name} is"
+        raise InputError(output, problem, "change the form with `drgnalign convert`")

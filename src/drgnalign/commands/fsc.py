@@ -1,0 +1,27 @@
+"""drgnalign fsc: Fourier shell correlation of two maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import FILE, Command, seed_option
+from drgnalign.formats.mrc import read_volume
+from drgnalign.maps import read_map
+from drgnalign.validation.fsc import half_map_fsc
+
+
+@click.command(cls=Command)
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@click.option("--mask", type=FILE, help="Soft mask; its own correlation is corrected by phase randomisation.")
+@seed_option
+def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
+    """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
+    volume, pixel_size = read_volume(first)
+    box = volume.shape[0]
+    volumes = [read_map(path, box, pixel_size) for path in (first, second, *([mask] if mask else []))]
+    result = half_map_fsc(volumes[0], volumes[1], pixel_size, volumes[2] if mask else None, seed)
+    click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
+    click.echo(f"{result.resolution:.2f} Å at FSC 0.143 ({mask.name if mask else 'no mask'})", err=True)

@@ -1,0 +1,42 @@
+"""drgnalign score: poses and labels against the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drgnalign.commands import FILE, Command
+from drgnalign.formats.star import read_star
+from drgnalign.validation.score import score_particles
+
+
+@click.command(cls=Command)
+@click.argument("truth", type=FILE)
+@click.argument("estimate", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def score(truth: Path, estimate: Path, as_json: bool) -> None:
+    """Errors of the poses and agreement of the labels in ESTIMATE against TRUTH."""
+    result = score_particles(read_star(truth), read_star(estimate))
+    click.echo(json.dumps(result, indent=2) if as_json else _score_text(result))
+
+
+def _score_text(result: dict[str, Any]) -> str:
+    lines = [
+        f"{name:<18} median {errors['median']:.3f}  p90 {errors['p90']:.3f}  mean {errors['mean']:.3f}"
+        for name, errors in (
+            ("rotation (degrees)", result["rotation_degrees"]),
+            ("shift (Å)", result["shift_angstrom"]),
+        )
+    ]
+    lines.append(f"global rotation removed: {result['global_rotation_degrees']:.3f} degrees")
+    ari = result["label_ari"]
+    lines.append("no labels" if ari is None else f"label ARI {ari:.3f} ({result['unassigned']} unassigned)")
+    lines += [
+        f"state {state}: {values['particles']} particles, rotation median {values['rotation_median_degrees']:.3f} "
+        f"degrees, shift median {values['shift_median_angstrom']:.3f} Å"
+        for state, values in result["states"].items()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""drgnalign select: some rows of a particle file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import FILE, Command, output_option, refuse_other_form
+from drgnalign.errors import InputError
+from drgnalign.formats.cryodrgn import read_indices
+from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
+from drgnalign.formats.star import copy_star_rows
+from drgnalign.subsets import chosen_rows
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@output_option
+@click.option("--cluster", "clusters", type=int, multiple=True, help="Class number; may be given several times.")
+@click.option("--half", type=click.IntRange(1, 2), help="Half set.")
+@click.option("--ind", type=FILE, help="cryoDRGN's index pickle: rows from 0.")
+@click.option("--passthrough", type=FILE, help="Passthrough file of a cryoSPARC job: its fields are written too.")
+@click.option("--rows", metavar="FIRST:LAST", help="Rows from 1, both included; either may be left out.")
+def select(
+    particles: Path,
+    output: Path,
+    clusters: tuple[int, ...],
+    half: int | None,
+    ind: Path | None,
+    passthrough: Path | None,
+    rows: str | None,
+) -> None:
+    """Write the PARTICLES that meet all conditions, in their own form, with all their columns and image names.
+
+    Star files keep their layout, their digits and their other blocks.
+    """
+    table = read_particle_file(particles, passthrough=passthrough)
+    first, last = _row_range(rows)
+    indices = None if ind is None else read_indices(ind)
+    keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, first=first, last=last)
+    refuse_other_form(particles, output)
+    if particles.suffix == ".star":
+        copy_star_rows(particles, keep, output)
+    else:
+        chosen = table.select(keep)
+        write_particle_file(chosen, output, target_of(output, None, chosen))
+    click.echo(f"{output}: {keep.sum():,} particles", err=True)
+
+
+def _row_range(rows: str | None) -> tuple[int, int | None]:
+    if rows is None:
+        return 1, None
+    first, colon, last = rows.partition(":")
+    if not colon or not all(word == "" or word.isdecimal() for word in (first, last)):
+        raise InputError(None, f"--rows is {rows!r}", "give FIRST:LAST, such as 1:1000 or 5001:")
+    return (int(first) if first else 1), (int(last) if last else None)
