@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.special
 from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
@@ -189,15 +190,13 @@ def detect_contrast(particles: Particles, root: Path) -> str:
 
 def _contrast_statistic(particles: Particles, root: Path) -> tuple[float, float, int]:
     """Student's t of `detect_contrast`, what it must exceed, and the number of images it is of."""
-    from scipy.special import stdtrit  # slow to import, and refinement imports this module
-
     rows = np.unique(np.linspace(0, len(particles) - 1, CONTRAST_SAMPLE).astype(np.int64))
     source = ImageSource(particles, root)
     batches = np.array_split(rows, -(-len(rows) * source.box**2 // CONTRAST_BATCH_PIXELS))
     differences = np.concatenate([_disc_minus_ring(source.read(batch)) for batch in batches])
     with np.errstate(invalid="ignore", divide="ignore"):
         t = differences.mean() / differences.std(ddof=1) * np.sqrt(len(rows))
-    return float(t), max(5.0, -stdtrit(len(rows) - 1, 0.5e-4)), len(rows)
+    return float(t), max(5.0, -scipy.special.stdtrit(len(rows) - 1, 0.5e-4)), len(rows)
 
 
 def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -210,7 +212,7 @@ def test_a_full_disk_is_told_without_a_traceback() -> None:
     ("module", "slow"),
     [
         ("drgnalign.cli", {"numpy", "numba", "pandas", "scipy"}),
-        ("drgnalign.commands.refine", {"scipy.ndimage", "scipy.special", "sklearn", "matplotlib", "umap"}),
+        ("drgnalign.commands.refine", {"scipy.ndimage", "sklearn", "matplotlib", "umap"}),
     ],
 )
 def test_slow_libraries_wait_until_they_are_needed(module: str, slow: set[str]) -> None:
