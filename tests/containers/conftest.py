@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from building import ALL, BASE, REPOSITORY, build
+from building import ALL, BASE, REPOSITORY, Program, build, compile_program
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,14 +30,24 @@ def base() -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Build drgnalign.sif into a folder of the name given; each folder is a build of its own."""
-    folder = tmp_path_factory.mktemp("images")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A program with a shared library of its own."""
+    return compile_program(tmp_path_factory.mktemp("program"))
 
-    def make(name: str) -> Path:
-        image = folder / name / "drgnalign.sif"
+
+@pytest.fixture(scope="session")
+def built(base: Path, program: Program, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Build an image into a folder of the name given; each folder is a build of its own."""
+    out = tmp_path_factory.mktemp("images")
+
+    def make(name: str, folder: str = "first") -> Path:
+        image = out / folder / f"{name}.sif"
         if not image.exists():
-            outcome = build("drgnalign", "--base", base, "--out", image.parent)
+            options = ["--base", base if name == "drgnalign" else make("drgnalign"), "--out", image.parent]
+            if name == "frealign":
+                options += ["--binaries", program.folder]
+            with program.library_found():
+                outcome = build(name, *options)
             assert outcome.returncode == 0, outcome.stdout + outcome.stderr
         return image
 
@@ -44,6 +55,13 @@ def built(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 
 
 @pytest.fixture(scope="session")
-def image(built: Callable[[str], Path]) -> Path:
+def image(built: Callable[..., Path]) -> Path:
     """drgnalign.sif of this checkout."""
-    return built("first")
+    return built("drgnalign")
+
+
+@pytest.fixture(scope="session")
+def images(built: Callable[..., Path]) -> Path:
+    """Folder with what a run with the native engine needs: one that was built before, or what is built now."""
+    given = os.environ.get("DRGNALIGN_IMAGES")
+    return Path(given) if given else built("cryodrgn").parent

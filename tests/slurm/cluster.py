@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,6 +41,17 @@ def start() -> None:
 
 def stop() -> None:
     subprocess.run([TOOLS / "slurm_down.sh"], check=True)
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """A cluster that is up; one that was started for this is stopped again."""
+    already = is_up()
+    if not already:
+        start()
+    yield
+    if not already:
+        stop()
 
 
 def slurm(*words: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import PYTHON, REPOSITORY, Run, contents, run_workflow
+from runs import REPOSITORY, Run, contents, run_workflow
 
 import cluster
 
@@ -24,29 +24,13 @@ pytestmark = pytest.mark.skipif(
 CLUSTER = {"gpu_options": "none", "max_memory": "3.GB", "max_jobs": 8}
 # Two passes of refinement without training: four chunks each, for as many nodes.
 TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75}
-DATA = REPOSITORY.parent / "shared" / "data"
-RIB50S = {"rounds": 3, "k": 4, "seed": 1, "consensus_limits": "30,28,27,27", "resolution_limits": "27"}
-RIB50S |= {
-    "references": "reconstruct",
-    "mask_diameter": 300,
-    "chunk_size": 800,
-    "train_box": 32,
-    "zdim": 4,
-    "nodes": 64,
-}
-RIB50S |= {"learning_rate": 0.001, "batch_size": 32, "beta": 0.25, "epochs_first": 6, "epochs_round": 2}
 REFINES = [f"REFINE_CLUSTERS:REFINE (pass {n} consensus_chunk_000{m})" for n in (1, 2) for m in (1, 2, 3, 4)]
 
 
 @pytest.fixture(scope="module")
 def on_slurm() -> Iterator[None]:
-    """A cluster that is up; one that was started here is stopped again."""
-    already = cluster.is_up()
-    if not already:
-        cluster.start()
-    yield
-    if not already:
-        cluster.stop()
+    with cluster.running():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +49,14 @@ def run(on_slurm: None, noisy_set: Any, tmp_path: Path) -> Callable[..., Run]:
 
     def start(parameters: dict[str, object] | None = None, **options: Any) -> Run:
         given = {**TWO_PASSES, **CLUSTER, **(parameters or {})}
-        return run_workflow(tmp_path, noisy_set.folder / "particles.star", given, profile="test,slurm", **options)
+        return run_workflow(
+            tmp_path,
+            noisy_set.folder / "particles.star",
+            given,
+            profile="test,slurm",
+            variables=DEFAULT_PARSER,
+            **options,
+        )
 
     return start
 
@@ -193,7 +184,9 @@ def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_pa
     particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
     here = run_workflow(tmp_path / "here", particles, parameters)
     assert here.status == 0, here.log
-    there = run_workflow(tmp_path / "there", particles, {**parameters, **CLUSTER}, profile="test,slurm")
+    there = run_workflow(
+        tmp_path / "there", particles, {**parameters, **CLUSTER}, profile="test,slurm", variables=DEFAULT_PARSER
+    )
     assert there.status == 0, there.log
     assert contents(there.results) == contents(here.results)
 
@@ -209,19 +202,3 @@ def test_scratch_folders_of_the_nodes(run: Callable[..., Run], tmp_path: Path, e
 
     assert_unharmed(run(parameters={"scratch": scratch}, meanwhile=watch), expected)
     assert used and not list(scratch.iterdir())
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the test data are not there: {DATA}")
-def test_three_rounds_of_50s_states(on_slurm: None, tmp_path: Path) -> None:
-    """rib50s-tiny: the same bytes from four nodes as from this machine."""
-    make_set = [PYTHON, REPOSITORY / "benchmarks" / "rib50s" / "make_set.py", "--size", "tiny", "--seed", "1"]
-    subprocess.run([*make_set, "--out", tmp_path / "set"], check=True)
-    here = run_workflow(tmp_path / "here", tmp_path / "set" / "particles.star", RIB50S, profile="standard")
-    assert here.status == 0, here.log
-    there = run_workflow(
-        tmp_path / "there", tmp_path / "set" / "particles.star", {**RIB50S, **CLUSTER}, profile="slurm"
-    )
-    assert there.status == 0, there.log
-    assert "final/all_particles.star" in contents(here.results)
-    assert contents(there.results) == contents(here.results)
