@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import PYTHON, REPOSITORY, contents, run_workflow
+from runs import DEFAULT_PARSER, PYTHON, REPOSITORY, contents, run_workflow
 
 import cluster
 
@@ -45,9 +45,8 @@ def test_a_round_in_images_is_a_round_without(images: Path, noisy_set: Any, tmp_
     without = run_workflow(tmp_path / "without", particles, parameters)
     assert without.status == 0, without.log
     parameters["container_dir"] = str(images)
-    inside = run_workflow(
-        tmp_path / "inside", particles, parameters, profile="test,apptainer", variables=DEFAULT_PARSER
-    )
+    options = {"profile": "test,apptainer", "variables": DEFAULT_PARSER}
+    inside = run_workflow(tmp_path / "inside", particles, parameters, **options)
     assert inside.status == 0, inside.log
     assert "WARN" not in inside.log
     assert_same(inside.results, without.results)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import REPOSITORY, Run, contents, run_workflow
+from runs import DEFAULT_PARSER, REPOSITORY, Run, contents, run_workflow
 
 import cluster
 
@@ -49,14 +49,8 @@ def run(on_slurm: None, noisy_set: Any, tmp_path: Path) -> Callable[..., Run]:
 
     def start(parameters: dict[str, object] | None = None, **options: Any) -> Run:
         given = {**TWO_PASSES, **CLUSTER, **(parameters or {})}
-        return run_workflow(
-            tmp_path,
-            noisy_set.folder / "particles.star",
-            given,
-            profile="test,slurm",
-            variables=DEFAULT_PARSER,
-            **options,
-        )
+        options = {"profile": "test,slurm", "variables": DEFAULT_PARSER, **options}
+        return run_workflow(tmp_path, noisy_set.folder / "particles.star", given, **options)
 
     return start
 
@@ -184,9 +178,8 @@ def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_pa
     particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
     here = run_workflow(tmp_path / "here", particles, parameters)
     assert here.status == 0, here.log
-    there = run_workflow(
-        tmp_path / "there", particles, {**parameters, **CLUSTER}, profile="test,slurm", variables=DEFAULT_PARSER
-    )
+    parameters |= CLUSTER
+    there = run_workflow(tmp_path / "there", particles, parameters, profile="test,slurm", variables=DEFAULT_PARSER)
     assert there.status == 0, there.log
     assert contents(there.results) == contents(here.results)
 

@@ -151,7 +151,7 @@ def run_workflow(
 
 
 def contents(results: Path) -> dict[str, bytes]:
-    """Tables, particles and maps of a run, by name; of an .npz file the arrays: its head depends on Python's version."""
+    """Tables, particles and maps of a run, by name; of an .npz file the arrays: its head depends on Python."""
     suffixes = (".star", ".csv", ".json", ".mrc", ".txt", ".npz")
     files = [path for path in results.rglob("*") if path.suffix in suffixes and path.parent.name != "pipeline_info"]
     return {str(path.relative_to(results)): _content(path) for path in files}
