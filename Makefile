@@ -11,13 +11,15 @@ BIN := .venv/bin
 
 setup: .venv/.done .tools/.done
 
-# The environment holds exactly what requirements.lock lists, hashes checked.
+# The environment holds exactly what requirements.lock lists, hashes checked. Everything that numba compiles is compiled
+# at once: code from a process that compiles it itself may round in another way than the same code from its cache.
 .venv/.done: requirements.lock pyproject.toml setup/uv.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement setup/uv.lock
 	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	PATH=$(CURDIR)/$(BIN):$$PATH sh containers/exercise.sh >/dev/null
 	touch $@
 
 # A launcher at .tools/nextflow: the Nextflow on the PATH if there is one, else one assembled by Maven.
@@ -39,6 +41,7 @@ test: lint
 
 # Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.
 test-hpc: setup
+	bash tests/containers/get_apptainer.sh
 	$(BIN)/python tests/slurm/cluster.py
 	DRGNALIGN_HPC=1 $(BIN)/python -m pytest -m "" tests/slurm tests/containers
 

@@ -15,6 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY.parent / "shared" / "tools"
 # The name that slurm_up.sh gives its cluster: nobody else's nodes are taken down.
 NAME = "mini"
+# The partition that goes before all others.
+URGENT = "urgent"
 SIZE = {"NODE_CPUS": "1", "NODE_MEM": "4000"}
 HOW_TO_GET_ONE = (
     "The tests on Slurm take nodes down, so they run on a cluster of their own: install slurmctld, slurmd, "
@@ -36,7 +38,15 @@ def can_start() -> bool:
 
 
 def start() -> None:
+    """Four nodes, and besides the usual partition one whose jobs pre-empt those of others."""
     subprocess.run([TOOLS / "slurm_up.sh", "4"], env={**os.environ, **SIZE}, check=True)
+    with Path("/etc/slurm/slurm.conf").open("a") as file:
+        file.write("PreemptType=preempt/partition_prio\nPreemptMode=CANCEL\n")
+        file.write(f"PartitionName={URGENT} Nodes=ALL PriorityTier=10 State=UP\n")
+    subprocess.run(["scontrol", "shutdown", "slurmctld"], check=True)
+    wait_for(lambda: subprocess.run(["pgrep", "-x", "slurmctld"], stdout=subprocess.DEVNULL).returncode)
+    subprocess.run(["slurmctld"], check=True)
+    wait_for(lambda: set(slurm("sinfo", "-h", "-o", "%T").split()) == {"idle"})
 
 
 def stop() -> None:

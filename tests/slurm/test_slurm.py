@@ -185,6 +185,32 @@ def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_pa
 
 
 @pytest.mark.long
+def test_a_task_that_is_preempted(run: Callable[..., Run], expected: dict[str, bytes]) -> None:
+    if cluster.URGENT not in cluster.slurm("sinfo", "-h", "-o", "%P").split():
+        pytest.skip(f"the cluster that is up has no partition {cluster.URGENT}, which pre-empts jobs of others")
+
+    def preempt(_nextflow: int) -> None:
+        nodes = cluster.wait_for(lambda: cluster.nodes_that_run("REFINE"))
+        urgent = ["-p", cluster.URGENT, "-w", nodes[-1], "--mem", "2000", "-o", "/dev/null", "--wrap", "sleep 3"]
+        cluster.slurm("sbatch", *urgent)
+
+    preempted = run(meanwhile=preempt)
+    assert_unharmed(preempted, expected)
+    assert_retried(preempted, "was pre-empted")
+
+
+@pytest.mark.long
+def test_too_little_time_is_doubled(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
+    slow = f"task.attempt == 1 && task.name == '{REFINES[0]}' ? 'sleep 600' : ''"
+    site = f"process {{\nwithName: REFINE {{\next.memory = 3.GB\next.time = 1.m\nbeforeScript = {{ {slow} }}\n}}\n}}"
+    late = run(options=site_config(tmp_path, site))
+    assert_unharmed(late, expected)
+    assert late.tasks[REFINES[0]].tolist() == ["FAILED", "COMPLETED"]
+    assert f"{REFINES[0]} ran out of time (attempt 1, 3 GB, 1m)" in late.log
+    assert "#SBATCH -t 00:02:00" in "".join(path.read_text() for path in (tmp_path / "work").rglob(".command.run"))
+
+
+@pytest.mark.long
 def test_scratch_folders_of_the_nodes(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
