@@ -58,7 +58,9 @@ def read_trace(results: Path) -> pd.DataFrame:
     return trace.assign(step=[re.sub(r".*:| \(.*", "", name) for name in trace["name"]])
 
 
-def run_stub(seconds: float, clusters: int, chunks: int, rounds: int, slots: int, more: str = "") -> pd.DataFrame:
+def run_stub(
+    seconds: float, clusters: int, chunks: int, rounds: int, slots: int, profile: str = "standard"
+) -> pd.DataFrame:
     """The trace of a run whose tasks only sleep."""
     folder = REPOSITORY / "benchmarks" / "out" / f"overhead_{os.getpid()}"
     data, scripts = folder / "data", folder / "sleepers"
@@ -67,11 +69,12 @@ def run_stub(seconds: float, clusters: int, chunks: int, rounds: int, slots: int
         for script in (REPOSITORY / "bin").glob("*.py"):
             shutil.copy(REPOSITORY / "benchmarks" / "sleeper.sh", scripts / script.name)
         stub = STUB.format(seconds=seconds, clusters=clusters, chunks=chunks)
-        copy_checkout(folder, scripts, SETTINGS.format(slots=slots) + stub + more)
+        copy_checkout(folder, scripts, SETTINGS.format(slots=slots) + stub)
         data.mkdir()
         (data / "particles.star").touch()
         parameters = {"rounds": rounds, "references": "previous", "resolution_limits": 10}
-        run_workflow(data, folder, folder / "results", "standard", parameters, folder)
+        parameters |= {"max_jobs": slots, "gpu_options": "none"}
+        run_workflow(data, folder, folder / "results", profile, parameters, folder)
         return read_trace(folder / "results")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,9 +100,9 @@ def by_round(trace: pd.DataFrame) -> list[dict[str, float]]:
     return rows
 
 
-def crowd(clusters: int, chunks: int, more: str) -> dict[str, float]:
+def crowd(clusters: int, chunks: int, profile: str) -> dict[str, float]:
     """Seconds from the submission of the first to the end of the last of very many REFINE tasks without work."""
-    seconds = stage_seconds(run_stub(0, clusters, chunks, 1, SLOTS, more), "REFINE")
+    seconds = stage_seconds(run_stub(0, clusters, chunks, 1, SLOTS, profile), "REFINE")
     tasks = clusters * chunks
     return {"tasks": tasks, "seconds": round(seconds, 1), "milliseconds_each": round(1000 * seconds / tasks, 1)}
 
@@ -109,21 +112,21 @@ def crowd(clusters: int, chunks: int, more: str) -> dict[str, float]:
 @click.option("--clusters", type=int, default=4, show_default=True)
 @click.option("--chunks", type=int, default=4, show_default=True, help="Of each cluster.")
 @click.option("--crowd-chunks", type=int, default=250, show_default=True, help="Of each cluster, for the many tasks.")
-@click.option("--slurm", is_flag=True, help="Tasks are Slurm's, not this machine's directly.")
+@click.option("--slurm", is_flag=True, help="Tasks are jobs; the cluster needs room for 32.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=REPOSITORY / "benchmarks" / "results" / "overhead.json"
 )
 def main(seconds: str, clusters: int, chunks: int, crowd_chunks: int, slurm: bool, output: Path) -> None:
     """Measure, print, write the results."""
     load = os.getloadavg()
-    more = "process.executor = 'slurm'" if slurm else ""
+    profile = "slurm" if slurm else "standard"
     curve = {}
     for length in seconds.split(","):
-        rounds = by_round(run_stub(float(length), clusters, chunks, 2, SLOTS, more))
+        rounds = by_round(run_stub(float(length), clusters, chunks, 2, SLOTS, profile))
         share = sum(row["share"] for row in rounds) / len(rounds)
         curve[length] = {"overhead_share": round(share, 4), "rounds": rounds}
         print(f"{length} s a task: {share:.1%} of a round", rounds, flush=True)
-    many = crowd(clusters, crowd_chunks, more)
+    many = crowd(clusters, crowd_chunks, profile)
     print(many)
     record = {
         "command": " ".join(["benchmarks/overhead.py", *sys.argv[1:]]),
