@@ -1,10 +1,10 @@
 // One task an image, before anything else: a library of another version would do other things, or fail late.
 process CHECK_IMAGE {
     tag "${name}"
-    // No label: labels choose an image.
+    // No label: labels choose an image, and resources.
     container { image }
-    cpus 1
     memory 1.GB
+    time 10.m
     publishDir "${params.outdir}/pipeline_info/images", mode: 'copy', pattern: '*.yml'
 
     input:
