@@ -164,15 +164,17 @@ def stage_programs(binaries: Path, base: str, staged: Path) -> None:
     (staged / "lib").mkdir(parents=True)
     shutil.copytree(binaries, staged / "bin")
     shutil.copy(HERE / "probe.sh", staged)
+    inside = ["apptainer", "exec", "--no-mount", "tmp,home,cwd", "--bind", f"{staged}:/mnt"]
+    inside += ["--env", "LD_LIBRARY_PATH=/mnt/lib", base, "ldd"]
     for program in sorted(path for path in binaries.iterdir() if path.is_file()):
         here = dict(re.findall(r"^\s*(\S+) => (/\S+)", ldd(["ldd", str(program.resolve())]), re.M))
-        inside = ["apptainer", "exec", "--no-mount", "tmp,home,cwd", "--bind", f"{staged}:/mnt", base]
-        inside += ["ldd", f"/mnt/bin/{program.name}"]
-        for library in re.findall(r"^\s*(\S+) => not found", ldd(inside), re.M):
-            if library not in here:
-                problem = f"its shared library {library} is neither in the base nor on this machine"
-                raise InputError(program, problem, f"install the package that has {library} here, and build again")
-            shutil.copy(here[library], staged / "lib" / library)
+        # What a library needs itself is not looked for before that is found.
+        while missing := re.findall(r"^\s*(\S+) => not found", ldd([*inside, f"/mnt/bin/{program.name}"]), re.M):
+            for library in missing:
+                if library not in here:
+                    problem = f"its shared library {library} is neither in the base nor on this machine"
+                    raise InputError(program, problem, f"install the package that has {library} here, and build again")
+                shutil.copy(here[library], staged / "lib" / library)
 
 
 def ldd(command: Sequence[str]) -> str:

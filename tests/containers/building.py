@@ -24,7 +24,7 @@ def build(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 class Program(NamedTuple):
-    """A program `hello` in a folder, which needs a shared library in another."""
+    """A program `hello` in a folder, which needs a shared library in another, which needs one more beside it."""
 
     folder: Path
     library: Path
@@ -39,19 +39,27 @@ class Program(NamedTuple):
 
 
 def compile_program(folder: Path) -> Program:
-    """A program that prints what a shared library of its own answers."""
+    """A program that prints what a shared library of its own answers, which has it from another one."""
     program = Program(folder / "programs", folder / "lib" / "libdrgnmissing.so")
     program.folder.mkdir()
     program.library.parent.mkdir()
-    (folder / "answer.c").write_text("int answer(void) { return 42; }\n")
+    (folder / "known.c").write_text("int known(void) { return 42; }\n")
+    (folder / "answer.c").write_text("int known(void);\nint answer(void) { return known(); }\n")
     (folder / "hello.c").write_text(
         '#include <stdio.h>\nint answer(void);\nint main(void) { printf("%d\\n", answer()); return 0; }\n'
     )
-    # With a name of its own the program looks for it by that, not by the path that it was linked from.
-    soname = f"-Wl,-soname,{program.library.name}"
-    subprocess.run(["gcc", "-shared", "-fPIC", soname, "-o", program.library, folder / "answer.c"], check=True)
+    known = program.library.with_name("libdrgnknown.so")
+    make_library(known, folder / "known.c")
+    make_library(program.library, folder / "answer.c", known)
     hello = program.folder / "hello"
-    subprocess.run(["gcc", "-o", hello, folder / "hello.c", program.library], check=True)
+    search = f"-Wl,-rpath-link,{known.parent}"
+    subprocess.run(["gcc", "-o", hello, folder / "hello.c", program.library, search], check=True)
     needed = subprocess.run(["readelf", "-d", hello], capture_output=True, text=True).stdout
     assert f"[{program.library.name}]" in needed
     return program
+
+
+def make_library(library: Path, *sources: Path) -> None:
+    # With a name of its own it is looked for by that, not by the path that it was linked from.
+    soname = f"-Wl,-soname,{library.name}"
+    subprocess.run(["gcc", "-shared", "-fPIC", soname, "-o", library, *sources], check=True)
