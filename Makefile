@@ -13,7 +13,7 @@ setup: .venv/.done .tools/.done
 
 # The environment holds exactly what requirements.lock lists, hashes checked. Everything that numba compiles is compiled
 # at once: code from a process that compiles it itself may round in another way than the same code from its cache.
-.venv/.done: requirements.lock pyproject.toml setup/uv.lock
+.venv/.done: requirements.lock pyproject.toml setup.py setup/uv.lock src/drgnalign/engine/kernels.c
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement setup/uv.lock

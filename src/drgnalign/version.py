@@ -17,7 +17,7 @@ __all__ = ["PACKAGE", "__version__", "check_image", "source_digest"]
 
 
 def source_digest(package: Path = PACKAGE) -> str:
-    """SHA-256 of the names and contents of all Python files of a copy of this package.
+    """SHA-256 of the names and contents of all Python and C files of a copy of this package.
 
     Parameters
     ----------
@@ -30,7 +30,8 @@ def source_digest(package: Path = PACKAGE) -> str:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py"), key=lambda file: file.relative_to(package).as_posix()):
+    sources = (file for file in package.rglob("*") if file.suffix in (".py", ".c"))
+    for file in sorted(sources, key=lambda file: file.relative_to(package).as_posix()):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{content}  {file.relative_to(package).as_posix()}\n".encode())
     return digest.hexdigest()

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from drgnalign.ctf import ctf, phase_coefficients
-from drgnalign.engine.kernels import (
-    N_SUMS,
-    Image,
-    Reference,
-    ctf_values,
-    insert_slice,
-    new_phases,
-    normal_equations,
-)
+from drgnalign.engine.kernels import LANES, Kernels, Reference, stacked_poses
 from drgnalign.engine.plan import CoefficientPlan, coefficient_plan
-from drgnalign.engine.pose_search import rotated
 from drgnalign.engine.reference import transform_reference
 
 PIXEL = 4.0
@@ -46,8 +38,8 @@ def reference_of(box: int, padding: float = 2.0) -> Reference:
 
 def used(plan: CoefficientPlan) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients that the reference holds: up to the last stage."""
-    count = plan.stages[-1][1]
-    return plan.kx[:count], plan.ky[:count]
+    held = plan.shell[: plan.stages[-1][1]] >= 0
+    return plan.kx[: len(held)][held], plan.ky[: len(held)][held]
 
 
 def projection(kx: np.ndarray, ky: np.ndarray, rotation: np.ndarray, box: int) -> np.ndarray:
@@ -58,14 +50,29 @@ def projection(kx: np.ndarray, ky: np.ndarray, rotation: np.ndarray, box: int) -
     return (phases @ HEIGHTS) * envelope
 
 
+def filled_up(values: np.ndarray) -> np.ndarray:
+    return np.pad(values, (0, -len(values) % LANES)).astype(np.float32)
+
+
+def kernels_of(box: int, kx: np.ndarray, ky: np.ndarray) -> Kernels:
+    kx, ky = filled_up(kx), filled_up(ky)
+    return Kernels(box, kx, ky, np.zeros(len(kx), np.int32))
+
+
+def coefficients_of(data: np.ndarray, weighted_ctf: np.ndarray) -> np.ndarray:
+    return np.stack([filled_up(values) for values in (data.real, data.imag, weighted_ctf)])[None]
+
+
+def pose_of(rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return stacked_poses(rotation[None], np.asarray(shift, float)[None])
+
+
 def sums_of(
     reference: Reference, box: int, kx: np.ndarray, ky: np.ndarray, data: np.ndarray, weighted_ctf: np.ndarray,
     rotation: np.ndarray, shift: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    sums = np.empty(N_SUMS)
-    image = Image(box, kx, ky, data.astype(np.complex64), weighted_ctf.astype(np.float32))
-    normal_equations(reference, image, len(kx), rotation, np.asarray(shift, float), new_phases(box), sums)
-    return sums
+    kernels = kernels_of(box, kx, ky)
+    return kernels.products(reference, coefficients_of(data, weighted_ctf), pose_of(rotation, shift), kernels.count)[0]
 
 
 def model(
@@ -120,53 +127,61 @@ def test_the_model_reads_through_the_ctf() -> None:
     assert_allclose(model(reference, box, kx, ky, weights, ROTATIONS[1]), weights * plain, atol=1e-3)
 
 
+def interpolated(reference: Reference, kx: np.ndarray, ky: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """The reference at the coefficients of a slice, in double precision."""
+    edge = len(reference.transform) // 2
+    points = reference.scale * rotation[:, :2] @ np.stack([kx, ky]).astype(float)
+    mirrored = points[0] < 0
+    x, y, z = np.where(mirrored, -points, points)
+    parts = (reference.transform.real.astype(float), reference.transform.imag.astype(float))
+    real, imaginary = (map_coordinates(part, [z + edge, y + edge, x], order=1) for part in parts)
+    return real + 1j * np.where(mirrored, -imaginary, imaginary)
+
+
 @boxes
 def test_derivatives_are_finite_differences(box: int) -> None:
     kx, ky = used(coefficient_plan(box, PIXEL, LIMIT))
     rng = np.random.default_rng(0)
     reference, weights, shift = reference_of(box), rng.uniform(-1, 1, len(kx)), np.array([1.3, -0.7])
     data = 50 * (rng.standard_normal(len(kx)) + 1j * rng.standard_normal(len(kx)))
-    # Rotations by which no coefficient comes to lie on the far side of a grid plane, where the slope jumps.
-    step = 1e-6
-    rotation = ROTATIONS[2]
+    rotation, step = ROTATIONS[2], 1e-6
 
-    def moved(parameter: int, amount: float) -> tuple[np.ndarray, np.ndarray]:
-        turned, omega = rotation.copy(), np.zeros(3)
-        if parameter < 3:
-            omega[parameter] = amount
-            rotated(rotation, omega, turned)
-            return turned, shift
-        return rotation, shift + amount * np.eye(2)[parameter - 3]
+    def model_at(omega: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+        """What an image at a pose close to the present one is like, brought back by the present shift."""
+        turned = rotation @ Rotation.from_rotvec(omega).as_matrix()
+        away = displacement - shift
+        phases = np.exp(-2j * np.pi / box * (kx * away[0] + ky * away[1]))
+        return weights * interpolated(reference, kx, ky, turned) * phases
 
-    sums = sums_of(reference, box, kx, ky, data, weights, rotation, shift)
     derivatives = []
-    for parameter in range(5):
-        plus, minus = (moved(parameter, sign * step) for sign in (1, -1))
-        after, before = (sums_of(reference, box, kx, ky, data, weights, *pose) for pose in (plus, minus))
-        difference = (after - before) / (2 * step)
-        scale = np.sqrt(sums[25])
-        assert_allclose(sums[20 + parameter] / scale, difference[26] / scale, rtol=1e-4, atol=0.02)
-        assert_allclose(sums[15 + parameter] / scale, difference[25] / 2 / scale, rtol=1e-4, atol=0.02)
-        if parameter < 3:
-            ends = (model(reference, box, kx, ky, weights, pose[0]) for pose in (plus, minus))
-            derivatives.append((next(ends) - next(ends)) / (2 * step))
-    centre = model(reference, box, kx, ky, weights, rotation)
-    derivatives += [-2j * np.pi / box * k * centre for k in (kx, ky)]
-    products = [(a.conj() * b).sum().real for i, a in enumerate(derivatives) for b in derivatives[i:]]
-    assert_allclose(sums[:15], products, rtol=1e-3, atol=1e-3 * max(products))
-    assert sums[25] == pytest.approx((np.abs(centre) ** 2).sum(), rel=1e-5)
-
-
-def test_rotations_turn_about_the_image_axes() -> None:
-    for omega in ([0.3, 0, 0], [0, -0.2, 0], [0, 0, 0.1], [1e-9, 0, 0], [0.2, -0.5, 0.4]):
-        result = np.empty((3, 3))
-        rotated(ROTATIONS[0], np.array(omega), result)
-        assert_allclose(result, ROTATIONS[0] @ Rotation.from_rotvec(omega).as_matrix(), atol=1e-12)
+    for change in step * np.eye(5):
+        after, before = (model_at(moved[:3], shift + moved[3:]) for moved in (change, -change))
+        derivatives.append((after - before) / (2 * step))
+    centre = model_at(np.zeros(3), shift)
+    returned = data * np.exp(2j * np.pi / box * (kx * shift[0] + ky * shift[1]))
+    pairs = [(a, b) for i, a in enumerate(derivatives) for b in derivatives[i:]]
+    pairs += [(a, centre) for a in derivatives] + [(a, returned) for a in derivatives]
+    pairs += [(centre, centre), (centre, returned)]
+    expected = np.array([(a.conj() * b).sum().real for a, b in pairs])
+    sizes = np.array([np.linalg.norm(a) * np.linalg.norm(b) for a, b in pairs])
+    found = sums_of(reference, box, kx, ky, data, weights, rotation, shift)
+    assert_allclose(found / sizes, expected / sizes, atol=1e-5)
 
 
 def whole_rows(shape: tuple[int, int, int]) -> np.ndarray:
     """Where the rows of an array of this shape begin."""
     return shape[2] * np.arange(shape[0] * shape[1]).reshape(shape[:2])
+
+
+def inserted(
+    shape: tuple[int, int, int], scale: float, box: int, kx: np.ndarray, ky: np.ndarray, data: np.ndarray,
+    weighted_ctf: np.ndarray, pose: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Numerator and denominator of one image."""
+    sums = np.zeros((*shape, 3))
+    coefficients = coefficients_of(data, weighted_ctf)
+    kernels_of(box, kx, ky).insert(sums.reshape(-1, 3), whole_rows(shape), scale, coefficients, pose)
+    return sums[..., 0] + 1j * sums[..., 1], sums[..., 2]
 
 
 @boxes
@@ -180,11 +195,7 @@ def test_insertion_is_the_adjoint_of_slicing(box: int) -> None:
     data = rng.standard_normal(len(kx)) + 1j * rng.standard_normal(len(kx))
     values, shift = rng.uniform(-1, 1, len(kx)), np.array([1.3, -0.7])
     for rotation in ROTATIONS:
-        numerator, denominator = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
-        flat, rows = (numerator.reshape(-1), denominator.reshape(-1)), whole_rows(shape)
-        image = Image(box, kx, ky, data.astype(np.complex64), values.astype(np.float32))
-        weight = np.ones(len(kx), np.float32)
-        insert_slice(*flat, rows, reference.scale, image, weight, rotation, shift, new_phases(box))
+        numerator, denominator = inserted(shape, reference.scale, box, kx, ky, data, values, pose_of(rotation, shift))
         sums = sums_of(Reference(volume, reference.scale), box, kx, ky, data, values, rotation, shift)
         assert (numerator.conj() * volume).sum().real == pytest.approx(sums[26], rel=1e-3)
         assert denominator.sum() == pytest.approx((values**2).sum(), rel=1e-5)
@@ -200,11 +211,8 @@ def test_a_coefficient_and_its_hermitian_mate_are_inserted_alike(box: int) -> No
     shape = (2 * edge + 1, 2 * edge + 1, edge + 1)
     written = []
     for values, turn in ((data, np.eye(3)), (data.conj(), np.diag([-1.0, -1.0, 1.0]))):
-        numerator, denominator = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
-        flat, rows = (numerator.reshape(-1), denominator.reshape(-1)), whole_rows(shape)
-        image = Image(box, kx, ky, values, np.ones(40, np.float32))
-        insert_slice(*flat, rows, 1.0, image, weight, ROTATIONS[4] @ turn, np.zeros(2), new_phases(box))
-        written.append((numerator, denominator))
+        pose = pose_of(ROTATIONS[4] @ turn, np.zeros(2))
+        written.append(inserted(shape, 1.0, box, kx, ky, values * weight, weight, pose))
     assert np.abs(written[0][0]).max() > 1
     assert_allclose(written[1][0], written[0][0], atol=1e-4)
     assert_allclose(written[1][1], written[0][1], atol=1e-5)
@@ -214,10 +222,15 @@ def test_a_coefficient_and_its_hermitian_mate_are_inserted_alike(box: int) -> No
 def test_ctf_of_the_plan_is_the_ctf(box: int) -> None:
     plan = coefficient_plan(box, PIXEL)
     u, v, angle, phase = 16_000.0, 14_500.0, 37.0, 20.0
-    terms = phase_coefficients(300.0, 2.7, 0.07, phase)
+    terms = np.array(phase_coefficients(300.0, 2.7, 0.07, phase))
     doubled = np.radians(2 * angle)
-    defocus = np.array([(u + v) / 2, (u - v) / 2, np.cos(doubled), np.sin(doubled)])
-    found = np.empty(len(plan.kx), np.float32)
-    ctf_values(plan.kx, plan.ky, 1 / (box * PIXEL), defocus, *(float(term) for term in terms), found)
+    defocus = np.array([[(u + v) / 2, (u - v) / 2, np.cos(doubled), np.sin(doubled)]])
+    phases = terms * (box * PIXEL) ** np.array([-2.0, -4.0, 0.0]) / (2 * np.pi)
+    kernels = Kernels(box, plan.kx, plan.ky, plan.flat)
+    image = np.random.default_rng(0).standard_normal((1, box, box // 2 + 1, 2)).astype(np.float32)
+    weights = np.full((1, len(plan.kx)), 2.0, np.float32)
+    transform = image.view(np.complex64)[..., 0].copy()
+    found = kernels.prepare(transform, weights, np.zeros(1, np.int32), defocus, phases[None])[0]
     expected = ctf(plan.kx / (box * PIXEL), plan.ky / (box * PIXEL), u, v, angle, 300.0, 2.7, 0.07, phase)
-    assert_allclose(found, expected, atol=1e-5)
+    assert_allclose(found[2], 2 * expected, atol=2e-5)
+    assert_array_equal(found[0] + 1j * found[1], 2 * transform[0].reshape(-1)[plan.flat])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from drgnalign.engine.kernels import LANES
 from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling, padded_box
 
 boxes = pytest.mark.parametrize("box", [32, 33])
@@ -14,9 +15,10 @@ boxes = pytest.mark.parametrize("box", [32, 33])
 @boxes
 def test_one_of_each_hermitian_pair_up_to_nyquist(box: int) -> None:
     plan = coefficient_plan(box, 4.0)
-    held = set(zip(plan.kx.astype(int).tolist(), plan.ky.astype(int).tolist(), strict=True))
+    real = plan.shell >= 0
+    held = set(zip(plan.kx[real].astype(int).tolist(), plan.ky[real].astype(int).tolist(), strict=True))
     mates = {(-x, -y) for x, y in held}
-    assert len(held) == len(plan.kx)
+    assert len(held) == real.sum() > len(plan.kx) - LANES
     assert not held & mates
     inside = range(-(box // 2), box // 2 + 1)
     wanted = {(x, y) for x in inside for y in inside if 0 < x * x + y * y <= box * box / 4}
@@ -30,7 +32,9 @@ def test_where_the_coefficients_stand_in_a_transform(box: int) -> None:
     plan = coefficient_plan(box, 4.0, 10.0)
     assert_array_equal(np.fft.fftfreq(box, 1 / box)[plan.flat // (box // 2 + 1)], plan.ky)
     assert_array_equal(plan.flat % (box // 2 + 1), plan.kx)
-    assert_array_equal(plan.shell, np.rint(np.hypot(plan.kx, plan.ky)))
+    real = plan.shell >= 0
+    assert_array_equal(plan.shell[real], np.rint(np.hypot(plan.kx, plan.ky))[real])
+    assert_array_equal(plan.weights(np.full((2, box // 2 + 1), 4.0)), np.where(real, 0.5, 0.0) * np.ones((2, 1)))
 
 
 @pytest.mark.parametrize(
@@ -46,10 +50,13 @@ def test_where_the_coefficients_stand_in_a_transform(box: int) -> None:
 def test_every_stage_is_a_prefix(box: int, limit: float, resolutions: list[float]) -> None:
     plan = coefficient_plan(box, 4.0, limit)
     assert [resolution for resolution, _ in plan.stages] == resolutions
-    radius = np.hypot(plan.kx, plan.ky)
+    radius, real = np.hypot(plan.kx, plan.ky), plan.shell >= 0
     for resolution, count in plan.stages:
-        assert (radius[:count] <= box * 4.0 / resolution).all()
-        assert (radius[count:] > box * 4.0 / resolution).all()
+        within = box * 4.0 / resolution
+        assert count % LANES == 0
+        assert (radius[count:] > within)[real[count:]].all()
+        # a stage is filled up with the next one's, but nothing goes beyond the limit
+        assert (radius[:count] > within).sum() < (LANES if resolution > limit else 1)
 
 
 def test_nyquist_is_the_end() -> None:

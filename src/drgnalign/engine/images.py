@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from drgnalign.ctf import phase_coefficients
-from drgnalign.engine.kernels import ctf_values
+from drgnalign.engine.kernels import Kernels
 from drgnalign.engine.plan import CoefficientPlan
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import rfft_images
 from drgnalign.particles import Particles
 
-BATCH = 64
+# A batch's coefficients stay in the processor's cache.
+BATCH, BATCH_BYTES = 64, 2**21
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,21 @@ class Batch:
     ----------
     rows : (n,) int64
         Rows of the particle table.
-    data : (n, m) complex64
-        F at the planned coefficients.
-    ctf : (n, m) float32
+    coefficients : (n, 3, m) float32
+        Real and imaginary part of F/σ, and CTF/σ, at the planned coefficients.
     """
 
     rows: NDArray[np.int64]
-    data: NDArray[np.complex64]
-    ctf: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
 
 
 def coefficient_batches(
-    particles: Particles, source: ImageSource, plan: CoefficientPlan, label: str
+    particles: Particles,
+    source: ImageSource,
+    plan: CoefficientPlan,
+    kernels: Kernels,
+    noise: NDArray[np.float64],
+    label: str,
 ) -> Iterator[Batch]:
     """Read all particles' images once, in order, a batch at a time.
 
@@ -47,6 +51,10 @@ def coefficient_batches(
     particles : Particles
     source : ImageSource
     plan : CoefficientPlan
+    kernels : Kernels
+        Of the plan.
+    noise : (groups, N//2 + 1) float64
+        See `drgnalign.engine.noise.estimate_noise`.
     label : str
         Of the progress bar, which is shown on a terminal only.
 
@@ -55,32 +63,38 @@ def coefficient_batches(
     Batch
         Of 64 particles or fewer: memory does not grow with their number.
     """
-    defocus, terms = _ctf_parameters(particles)
-    inverse_extent = 1.0 / (plan.box * plan.pixel_size)
+    defocus, phases = _ctf_parameters(particles)
+    weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
+    size = max(1, min(BATCH, BATCH_BYTES // (12 * len(plan.kx))))
     with tqdm(total=len(particles), desc=label, unit="particle", disable=None) as progress:
-        for start in range(0, len(particles), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(particles)))
-            transforms = rfft_images(source.read(rows)).reshape(len(rows), -1)
-            ctf = np.empty((len(rows), len(plan.kx)), dtype=np.float32)
-            for i, row in enumerate(rows):
-                ctf_values(
-                    plan.kx, plan.ky, inverse_extent, defocus[row], terms[row, 0], terms[row, 1], terms[row, 2], ctf[i]
-                )
-            yield Batch(rows, transforms[:, plan.flat], ctf)
+        for start in range(0, len(particles), size):
+            rows = np.arange(start, min(start + size, len(particles)))
+            transforms = rfft_images(source.read(rows))
+            yield Batch(rows, kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows]))
             progress.update(len(rows))
 
 
+def half_batches(batch: Batch, half_sets: NDArray[np.int64]) -> Iterator[tuple[int, Batch]]:
+    """The particles of each half set in a batch, where there are some; `half_sets` has all particles'."""
+    halves = half_sets[batch.rows]
+    for half in np.unique(halves):
+        of_half = halves == half
+        yield int(half), batch if of_half.all() else Batch(batch.rows[of_half], batch.coefficients[of_half])
+
+
 def _ctf_parameters(particles: Particles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per particle: (mean, half difference, cos 2·angle, sin 2·angle) of the defocus; the three phase terms."""
+    """What `Kernels.prepare` is told of each particle's CTF."""
     table = particles.table
     optics = particles.optics.iloc[particles.optics_rows()]
     u, v = table["rlnDefocusU"].to_numpy(float), table["rlnDefocusV"].to_numpy(float)
     angle = 2.0 * np.radians(table["rlnDefocusAngle"].to_numpy(float))
     defocus = np.stack([0.5 * (u + v), 0.5 * (u - v), np.cos(angle), np.sin(angle)], axis=1)
-    terms = phase_coefficients(
+    second, fourth, offset = phase_coefficients(
         optics["rlnVoltage"].to_numpy(float),
         optics["rlnSphericalAberration"].to_numpy(float),
         optics["rlnAmplitudeContrast"].to_numpy(float),
         table["rlnPhaseShift"].to_numpy(float),
     )
-    return defocus, np.stack(terms, axis=1)
+    per_pixel = 1.0 / (particles.box * particles.pixel_size)
+    phases = np.stack([second * per_pixel**2, fourth * per_pixel**4, offset], axis=1) / (2 * np.pi)
+    return defocus, phases

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.engine.kernels import LANES
+
 # Refinement proceeds through these resolutions (Å) down to its limit. Starting coarse matters: almost all wrong
 # poses are local minima of the shift, and at 40 Å there are none within reach.
 STAGES = (40.0, 20.0, 12.0)
@@ -19,6 +21,9 @@ FEWEST_STAGE_RADIUS = 4.0
 class CoefficientPlan:
     """The half-plane coefficients of a box up to Nyquist, so sorted that every resolution stage is a prefix.
 
+    The compiled loops take eight at a time, so that after those within the limit, and after the last, some may follow
+    that fill up: they have shell −1 and no weight. A stage before the limit takes in some of the next one's instead.
+
     Attributes
     ----------
     box : int
@@ -27,10 +32,10 @@ class CoefficientPlan:
         Å.
     kx, ky : (m,) float32
         Fourier pixels along columns (≥ 0) and rows.
-    flat : (m,) int64
+    flat : (m,) int32
         Position in the flattened (N, N//2+1) transform.
     shell : (m,) int64
-        Nearest integer radius, at most N//2.
+        Nearest integer radius, at most N//2; −1 of coefficients that fill up.
     stages : tuple of (resolution Å, count)
         The resolution stages of a refinement and how many leading coefficients each uses; the last one is the
         refinement's limit. Empty where nothing is refined.
@@ -40,9 +45,14 @@ class CoefficientPlan:
     pixel_size: float
     kx: NDArray[np.float32]
     ky: NDArray[np.float32]
-    flat: NDArray[np.int64]
+    flat: NDArray[np.int32]
     shell: NDArray[np.int64]
     stages: tuple[tuple[float, int], ...]
+
+    def weights(self, noise: NDArray[np.float64]) -> NDArray[np.float32]:
+        """1/σ at each coefficient, for each group of a noise spectrum (groups, N//2 + 1); 0 where it fills up."""
+        weights = np.where(self.shell < 0, 0.0, 1.0 / np.sqrt(noise)[:, self.shell])
+        return np.ascontiguousarray(weights, np.float32)
 
     def stage_near(self, resolution: float) -> tuple[float, int]:
         """The finest stage that is not finer than `resolution` Å, or the first one."""
@@ -79,15 +89,21 @@ def coefficient_plan(box: int, pixel_size: float, limit: float | None = None) ->
     stage = np.searchsorted(np.asarray(radii), distance, side="left")
     order = np.lexsort((kx, ky, stage))
     kx, ky, distance = kx[order], ky[order], distance[order]
-    counts = np.cumsum(np.bincount(stage, minlength=len(radii)))
+    counts = np.cumsum(np.bincount(stage, minlength=len(radii)))[: len(radii)]
+    within = int(counts[-1]) if len(counts) else 0
+
+    def filled_up(values: NDArray[np.generic], filling: int) -> NDArray[np.generic]:
+        parts = (values[:within], values[within:])
+        return np.concatenate([np.pad(part, (0, -len(part) % LANES), constant_values=filling) for part in parts])
+
     return CoefficientPlan(
         box=box,
         pixel_size=pixel_size,
-        kx=kx.astype(np.float32),
-        ky=ky.astype(np.float32),
-        flat=(ky % box) * (box // 2 + 1) + kx,
-        shell=np.minimum(np.rint(distance).astype(np.int64), box // 2),
-        stages=tuple((r, int(n)) for r, n in zip(resolutions, counts, strict=False)),
+        kx=filled_up(kx, 0).astype(np.float32),
+        ky=filled_up(ky, 0).astype(np.float32),
+        flat=filled_up((ky % box) * (box // 2 + 1) + kx, 0).astype(np.int32),
+        shell=filled_up(np.minimum(np.rint(distance).astype(np.int64), box // 2), -1).astype(np.int64),
+        stages=tuple((r, int(n) + -int(n) % LANES) for r, n in zip(resolutions, counts, strict=True)),
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import Batch, coefficient_batches
-from drgnalign.engine.kernels import Image, insert_slice, new_phases
-from drgnalign.engine.plan import CoefficientPlan, coefficient_plan, padded_box
+from drgnalign.engine.images import coefficient_batches, half_batches
+from drgnalign.engine.kernels import Kernels, stacked_poses
+from drgnalign.engine.plan import coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
@@ -99,49 +99,26 @@ class HalfMapSums:
         self._rows = sphere_rows(self.padded)
         # Double precision, so that the split into chunks leaves no trace in the maps: with single precision the poses
         # refined against them differed by up to 0.004 degrees.
-        self.numerator = np.zeros((2, self._rows.voxels), dtype=np.complex128)
-        self.denominator = np.zeros((2, self._rows.voxels), dtype=np.float64)
+        self.sums = np.zeros((2, self._rows.voxels, 3))
         self.counts = np.zeros(2, dtype=np.int64)
-        self._phases = new_phases(box)
+
+    @property
+    def numerator(self) -> NDArray[np.complex128]:
+        """Σ CTF·F/σ² (half set, voxel), a view."""
+        return self.sums[:, :, :2].view(np.complex128)[:, :, 0]
+
+    @property
+    def denominator(self) -> NDArray[np.float64]:
+        """Σ CTF²/σ² (half set, voxel), a view."""
+        return self.sums[:, :, 2]
 
     def insert(
-        self,
-        plan: CoefficientPlan,
-        batch: Batch,
-        rotations: NDArray[np.float64],
-        displacements: NDArray[np.float64],
-        weights: NDArray[np.float32],
-        half_sets: NDArray[np.int64],
+        self, half: int, kernels: Kernels, coefficients: NDArray[np.float32], poses: NDArray[np.float64]
     ) -> None:
-        """Add a batch of particles.
-
-        Parameters
-        ----------
-        plan : CoefficientPlan
-        batch : Batch
-        rotations : (n, 3, 3) float64
-        displacements : (n, 2) float64
-            Pixels.
-        weights : (n, m) float32
-            1/σ² at each coefficient.
-        half_sets : (n,) int
-            1 or 2.
-        """
+        """Add particles of a half set (1 or 2); coefficients and poses as of `drgnalign.engine.kernels.Kernels`."""
         scale = self.padded / self.box
-        for i, half in enumerate(half_sets - 1):
-            image = Image(self.box, plan.kx, plan.ky, batch.data[i], batch.ctf[i])
-            insert_slice(
-                self.numerator[half],
-                self.denominator[half],
-                self._rows.starts,
-                scale,
-                image,
-                weights[i],
-                rotations[i],
-                displacements[i],
-                self._phases,
-            )
-            self.counts[half] += 1
+        kernels.insert(self.sums[half - 1], self._rows.starts, scale, coefficients, poses)
+        self.counts[half - 1] += len(poses)
 
     def save(self, path: Path) -> None:
         """Write the sums to a file; `part_file` does so half by half."""
@@ -185,8 +162,7 @@ class HalfMapSums:
     def _add(self, archive: zipfile.ZipFile, halves: Sequence[int]) -> None:
         counts = {half: int(_read_small(archive, f"count_{half}")[0]) for half in halves if _holds(archive, half)}
         for half, count in counts.items():
-            for name, sums in (("numerator", self.numerator), ("denominator", self.denominator)):
-                _add_array(archive, f"{name}_{half}", sums[half - 1])
+            _add_array(archive, f"sums_{half}", self.sums[half - 1])
             self.counts[half - 1] += count
 
     def half_map(self, half: int) -> FloatVolume:
@@ -259,8 +235,7 @@ def part_file(path: Path) -> Iterator[Callable[[HalfMapSums], None]]:
                 write("geometry", np.array([sums.box, sums.pixel_size, sums.padding]))
             for half in HALVES:
                 if sums.counts[half - 1]:
-                    write(f"numerator_{half}", sums.numerator[half - 1])
-                    write(f"denominator_{half}", sums.denominator[half - 1])
+                    write(f"sums_{half}", sums.sums[half - 1])
                     write(f"count_{half}", sums.counts[half - 1 : half])
 
         yield add
@@ -282,9 +257,10 @@ def _add_array(archive: zipfile.ZipFile, name: str, total: NDArray[Any]) -> None
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         if shape != total.shape or dtype != total.dtype:
             raise ValueError(f"{name} is of another shape")
-        for start in range(0, len(total), PIECE // dtype.itemsize):
+        flat = total.reshape(-1)
+        for start in range(0, len(flat), PIECE // dtype.itemsize):
             piece = np.frombuffer(member.read(PIECE), dtype)
-            total[start : start + len(piece)] += piece
+            flat[start : start + len(piece)] += piece
 
 
 def insert_particles(
@@ -305,11 +281,10 @@ def insert_particles(
     HalfMapSums
     """
     plan = coefficient_plan(particles.box, particles.pixel_size)
+    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
     sums = HalfMapSums(particles.box, particles.pixel_size, padding)
-    rotations, displacements = particles.rotations(), particles.displacements()
-    half_sets, groups = particles.half_sets(), particles.optics_rows()
-    weights = (1.0 / noise)[:, plan.shell].astype(np.float32)
-    for batch in coefficient_batches(particles, source, plan, "reconstruct"):
-        rows = batch.rows
-        sums.insert(plan, batch, rotations[rows], displacements[rows], weights[groups[rows]], half_sets[rows])
+    poses, half_sets = stacked_poses(particles.rotations(), particles.displacements()), particles.half_sets()
+    for batch in coefficient_batches(particles, source, plan, kernels, noise, "reconstruct"):
+        for half, mine in half_batches(batch, half_sets):
+            sums.insert(half, kernels, mine.coefficients, poses[mine.rows])
     return sums

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Image, Reference, new_phases
+from drgnalign.engine.images import coefficient_batches, half_batches
+from drgnalign.engine.kernels import Kernels, Reference, Search, stacked_poses
 from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
-from drgnalign.engine.pose_search import refine_pose
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
@@ -121,64 +120,34 @@ def refine_particles(
     """
     check_limit(limit, particles)
     plan = coefficient_plan(particles.box, particles.pixel_size, limit)
-    search = _Search(plan)
+    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat, _search(plan))
     sums = HalfMapSums(particles.box, particles.pixel_size, padding)
-    start = particles.displacements()
-    rotations, displacements = particles.rotations(), start.copy()
-    before, after = np.zeros(len(particles)), np.zeros(len(particles))
-    half_sets, groups = particles.half_sets(), particles.optics_rows()
-    inverse_sigma = (1.0 / np.sqrt(noise))[:, plan.shell].astype(np.float32)
-    for batch in coefficient_batches(particles, source, plan, "refine"):
-        rows, weights = batch.rows, inverse_sigma[groups[batch.rows]]
-        used = slice(0, search.counts[-1])
-        data, weighted_ctf = batch.data[:, used] * weights[:, used], batch.ctf[:, used] * weights[:, used]
-        for i, row in enumerate(rows):
-            pose = rotations[row].copy(), displacements[row].copy()
-            reference = references[half_sets[row] - 1]
-            before[row], after[row] = search(reference, data[i], weighted_ctf[i], *pose)
-            if np.abs(pose[1]).max() <= FARTHEST * particles.box and np.isfinite(pose[0]).all():
-                rotations[row], displacements[row] = pose
-            else:
-                after[row] = before[row]
-        sums.insert(plan, batch, rotations[rows], displacements[rows], weights**2, half_sets[rows])
+    given = stacked_poses(particles.rotations(), particles.displacements())
+    poses, scores = given.copy(), np.zeros((len(particles), 2))
+    half_sets = particles.half_sets()
+    for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
+        for half, mine in half_batches(batch, half_sets):
+            found = poses[mine.rows]
+            reached = kernels.refine(references[half - 1], mine.coefficients, found)
+            lost = (np.abs(found[:, 9:]) > FARTHEST * particles.box).any(axis=1) | ~np.isfinite(found).all(axis=1)
+            found[lost], reached[lost, 1] = given[mine.rows[lost]], reached[lost, 0]
+            poses[mine.rows], scores[mine.rows] = found, reached
+            sums.insert(half, kernels, mine.coefficients, found)
+    before, after = scores.T
+    rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:]
     return Refinement(rotations, displacements, before, after, after > before), sums
 
 
-class _Search:
-    """The settings and scratch space of `refine_pose` for one plan; calling it refines one pose in place."""
-
-    def __init__(self, plan: CoefficientPlan) -> None:
-        box, pixel_size = plan.box, plan.pixel_size
-        resolutions = [resolution for resolution, _ in plan.stages]
-        self.box = box
-        self.counts = np.array([count for _, count in plan.stages])
-        self.kx, self.ky = plan.kx[: self.counts[-1]], plan.ky[: self.counts[-1]]
-        self.steps = np.array([FIRST_STEPS, *[STEPS] * len(plan.stages)][: len(plan.stages)])
-        self.steps[-1] = LAST_STEPS
+def _search(plan: CoefficientPlan) -> Search:
+    box, pixel_size = plan.box, plan.pixel_size
+    steps = np.array([FIRST_STEPS, *[STEPS] * len(plan.stages)][: len(plan.stages)], np.int32)
+    steps[-1] = LAST_STEPS
+    scan_resolution, scan_count = plan.stage_near(SCAN_RESOLUTION)
+    return Search(
+        counts=np.array([count for _, count in plan.stages], np.int32),
+        steps=steps,
         # A step longer than a quarter of a stage's wavelength would leave the maximum's basin.
-        self.largest_shifts = np.array([box / (4 * limit_radius(box, pixel_size, r)) for r in resolutions])
-        scan_resolution, self.scan_count = plan.stage_near(SCAN_RESOLUTION)
-        self.scan_spacing = box / (4 * limit_radius(box, pixel_size, scan_resolution))
-        self.phases = new_phases(box)
-
-    def __call__(
-        self,
-        reference: Reference,
-        data: NDArray[np.complex64],
-        weighted_ctf: NDArray[np.float32],
-        rotation: NDArray[np.float64],
-        displacement: NDArray[np.float64],
-    ) -> tuple[float, float]:
-        image = Image(self.box, self.kx, self.ky, data, weighted_ctf)
-        return refine_pose(
-            reference,
-            image,
-            self.counts,
-            self.steps,
-            self.largest_shifts,
-            self.scan_count,
-            self.scan_spacing,
-            rotation,
-            displacement,
-            self.phases,
-        )
+        largest_shifts=np.array([box / (4 * limit_radius(box, pixel_size, r)) for r, _ in plan.stages]),
+        scan_count=scan_count,
+        scan_spacing=box / (4 * limit_radius(box, pixel_size, scan_resolution)),
+    )

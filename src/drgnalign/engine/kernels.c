@@ -1,0 +1,421 @@
+/* The inner loops of the native engine: CTF, interpolation with the normal equations, the search for a pose, insertion.
+ *
+ * Coefficients come eight at a time. All arrays over coefficients are padded with zeros to a multiple of eight; a
+ * coefficient with no weight adds nothing. kernels.py says what each function is given and gives back.
+ */
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { LANES = 8, POSE = 5, SUMS = 27 };
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef float quad __attribute__((vector_size(16)));
+#define INLINE static inline __attribute__((always_inline))
+/* One binary for all processors of a kind; what is chosen when it is loaded is the same on all that have AVX2. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define FAST __attribute__((target_clones("arch=x86-64-v3", "default")))
+#else
+#define FAST
+#endif
+
+typedef struct {
+    const float *transform; /* (2K+1, 2K+1, K+1) complex: [z + K, y + K, x] */
+    int32_t edge;           /* K */
+    float scale;            /* padded box / box */
+} Reference;
+
+typedef struct {
+    int32_t box, count;            /* image size, number of coefficients */
+    const float *kx, *ky;          /* Fourier pixels, stage by stage */
+    const int32_t *flat;           /* where they are in a transform */
+    int32_t stages;                /* of resolution */
+    const int32_t *counts, *steps; /* of each stage: leading coefficients, most steps */
+    const double *largest_shift;   /* of each stage: px a step */
+    int32_t scan_count;            /* coefficients of the coarse grid */
+    double scan_spacing;           /* px */
+} Plan;
+
+/* Whitened coefficients F/sigma (re, im) and CTF/sigma of one image. */
+typedef struct {
+    const Plan *plan;
+    const float *re, *im, *ctf;
+} Image;
+
+typedef struct {
+    double rotation[9], shift[2];
+} Pose;
+
+INLINE vec load(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float *p, vec v) { memcpy(p, &v, sizeof v); }
+INLINE quad load_quad(const float *p) { quad v; memcpy(&v, p, sizeof v); return v; }
+INLINE vec to_float(ivec v) { return __builtin_convertvector(v, vec); }
+INLINE ivec truncated(vec v) { return __builtin_convertvector(v, ivec); }
+INLINE ivec floored(vec v) { ivec t = truncated(v); return t + (to_float(t) > v); }
+INLINE vec with_sign_of(ivec sign, vec v) { return (vec)((ivec)v ^ (sign & INT32_MIN)); }
+
+/* sin and cos of 2 pi t for any t: Taylor polynomials on an eighth of a turn, good to 1e-7. */
+INLINE void sin_cos_turns(vec t, vec *sine, vec *cosine)
+{
+    vec four = 4.0f * t;
+    ivec quarter = floored(four + 0.5f);
+    vec a = (four - to_float(quarter)) * 1.57079632679f, a2 = a * a;
+    vec s = a + a * a2 * (-1.6666666641e-1f + a2 * (8.3333293e-3f + a2 * -1.9839335e-4f + a2 * a2 * 2.7183114e-6f));
+    vec c = 1.0f + a2 * (-0.5f + a2 * (4.16666642e-2f + a2 * (-1.388888731e-3f + a2 * 2.4433157e-5f)));
+    ivec swap = -(quarter & 1);
+    vec first = (vec)(((ivec)c & swap) | ((ivec)s & ~swap)), second = (vec)(((ivec)s & swap) | ((ivec)c & ~swap));
+    *sine = with_sign_of(quarter << 30, first);
+    *cosine = with_sign_of((quarter + 1) << 30, second);
+}
+
+/* (x0 re, x0 im, x1 re, x1 im) of eight coefficients into four vectors. */
+INLINE void transpose(const quad *q, vec *out)
+{
+#define PAIR(i) __builtin_shufflevector(q[i], q[i + 4], 0, 1, 2, 3, 4, 5, 6, 7)
+    vec t0 = PAIR(0), t1 = PAIR(1), t2 = PAIR(2), t3 = PAIR(3);
+#undef PAIR
+    vec low01 = __builtin_shufflevector(t0, t1, 0, 8, 1, 9, 4, 12, 5, 13);
+    vec high01 = __builtin_shufflevector(t0, t1, 2, 10, 3, 11, 6, 14, 7, 15);
+    vec low23 = __builtin_shufflevector(t2, t3, 0, 8, 1, 9, 4, 12, 5, 13);
+    vec high23 = __builtin_shufflevector(t2, t3, 2, 10, 3, 11, 6, 14, 7, 15);
+    out[0] = __builtin_shufflevector(low01, low23, 0, 1, 8, 9, 4, 5, 12, 13);
+    out[1] = __builtin_shufflevector(low01, low23, 2, 3, 10, 11, 6, 7, 14, 15);
+    out[2] = __builtin_shufflevector(high01, high23, 0, 1, 8, 9, 4, 5, 12, 13);
+    out[3] = __builtin_shufflevector(high01, high23, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+
+/* Products of model, data and pose derivatives over the first `count` coefficients.
+ *
+ * Model m = c V(R k), trilinear; data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are
+ * k_y g2, -k_x g2, k_x g1 - k_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. sums: 15 derivative.derivative
+ * (upper triangle, row by row), 5 derivative.model, 5 derivative.data, model.model, data.model; real parts.
+ */
+static FAST void normal_equations(const Reference *reference, const Image *image, int count, const Pose *pose,
+                                  double *sums)
+{
+    const int row = 2 * (reference->edge + 1), plane = row * (2 * reference->edge + 1), edge = reference->edge;
+    const float scale = reference->scale;
+    float r[9];
+    for (int i = 0; i < 9; i++) r[i] = scale * (float)pose->rotation[i];
+    const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
+    vec part[SUMS];
+    memset(sums, 0, SUMS * sizeof *sums);
+    memset(part, 0, sizeof part);
+    for (int j = 0; j < count; j += LANES) {
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
+        vec vx = r[0] * x + r[1] * y, vy = r[3] * x + r[4] * y, vz = r[6] * x + r[7] * y;
+        /* Only x >= 0 is kept: V(-k) = conj V(k), and the gradient changes sign with k. */
+        const ivec mirrored = vx < 0.0f;
+        vx = with_sign_of(mirrored, vx), vy = with_sign_of(mirrored, vy), vz = with_sign_of(mirrored, vz);
+        const ivec ix = truncated(vx), iy = floored(vy), iz = floored(vz);
+        const vec fx = vx - to_float(ix), fy = vy - to_float(iy), fz = vz - to_float(iz);
+        const ivec corner = (iz + edge) * plane + (iy + edge) * row + 2 * ix;
+        quad values[LANES], slopes_y[LANES], slopes_z[LANES];
+        for (int l = 0; l < LANES; l++) {
+            const float *p = reference->transform + corner[l];
+            const quad v00 = load_quad(p), v01 = load_quad(p + row);
+            const quad v10 = load_quad(p + plane), v11 = load_quad(p + plane + row);
+            const quad y0 = v01 - v00, y1 = v11 - v10, w0 = v00 + fy[l] * y0, w1 = v10 + fy[l] * y1;
+            slopes_z[l] = w1 - w0;
+            slopes_y[l] = y0 + fz[l] * (y1 - y0);
+            values[l] = w0 + fz[l] * slopes_z[l];
+        }
+        vec v[4], vy4[4], vz4[4];
+        transpose(values, v), transpose(slopes_y, vy4), transpose(slopes_z, vz4);
+        const vec c = load(image->ctf + j), mirror_c = with_sign_of(mirrored, c);
+        const vec x_re = v[2] - v[0], x_im = v[3] - v[1];
+        const vec m_re = c * (v[0] + fx * x_re), m_im = mirror_c * (v[1] + fx * x_im);
+        const vec gx_re = mirror_c * x_re, gx_im = c * x_im;
+        const vec gy_re = mirror_c * (vy4[0] + fx * (vy4[2] - vy4[0])), gy_im = c * (vy4[1] + fx * (vy4[3] - vy4[1]));
+        const vec gz_re = mirror_c * (vz4[0] + fx * (vz4[2] - vz4[0])), gz_im = c * (vz4[1] + fx * (vz4[3] - vz4[1]));
+        vec g_re[3], g_im[3];
+        for (int i = 0; i < 3; i++) {
+            g_re[i] = r[i] * gx_re + r[3 + i] * gy_re + r[6 + i] * gz_re;
+            g_im[i] = r[i] * gx_im + r[3 + i] * gy_im + r[6 + i] * gz_im;
+        }
+        /* the factor -2 pi/N of the shifts' derivatives comes at the end */
+        const vec p_re[POSE] = {y * g_re[2], -x * g_re[2], x * g_re[1] - y * g_re[0], -x * m_im, -y * m_im};
+        const vec p_im[POSE] = {y * g_im[2], -x * g_im[2], x * g_im[1] - y * g_im[0], x * m_re, y * m_re};
+        vec sine, cosine;
+        sin_cos_turns(turn_x * x + turn_y * y, &sine, &cosine);
+        const vec re = load(image->re + j), im = load(image->im + j);
+        const vec d_re = re * cosine - im * sine, d_im = re * sine + im * cosine;
+        int n = 0;
+        for (int a = 0; a < POSE; a++)
+            for (int b = a; b < POSE; b++) part[n++] += p_re[a] * p_re[b] + p_im[a] * p_im[b];
+        for (int a = 0; a < POSE; a++) {
+            part[15 + a] += p_re[a] * m_re + p_im[a] * m_im;
+            part[20 + a] += p_re[a] * d_re + p_im[a] * d_im;
+        }
+        part[25] += m_re * m_re + m_im * m_im;
+        part[26] += d_re * m_re + d_im * m_im;
+        if (j % 1024 == 1024 - LANES || j + LANES >= count) {
+            for (int i = 0; i < SUMS; i++)
+                for (int l = 0; l < LANES; l++) sums[i] += part[i][l];
+            memset(part, 0, sizeof part);
+        }
+    }
+    const double to_shift = -2.0 * M_PI / image->plan->box;
+    static const int powers[25] = {0, 0, 0, 1, 1, 0, 0, 1, 1, 0, 1, 1, 2, 2, 2, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1};
+    for (int i = 0; i < 25; i++)
+        for (int k = 0; k < powers[i]; k++) sums[i] *= to_shift;
+}
+
+/* Settings of the search. Nats: steps that promise or bring less end a stage. */
+static const double FIRST_DAMPING = 1e-3, SUCCESS = 0.2, FAILURE = 20.0, SMALL_GAIN = 0.05;
+static const double LARGEST_ROTATION = 6.0 * M_PI / 180.0, SCAN_ROTATION = 7.0 * M_PI / 180.0;
+/* A match this much weaker than a good one (amplitude^2 against 1) hints at a wrong local optimum. */
+static const double WEAK = 0.6;
+
+/* <d,m>^2/<m,m>, negative where the match is: the log-likelihood gained over 'no signal', in nats. */
+INLINE double score(const double *sums)
+{
+    return sums[25] > 0.0 ? sums[26] * fabs(sums[26]) / sums[25] : 0.0;
+}
+
+/* Solve (H + damping diag H) step = -gradient of |d - a m|^2, the amplitude a = <d,m>/<m,m> eliminated:
+ * H = a^2 (A - b b^T/<m,m>). Gives the gain that the step promises, or -1 where H is singular. */
+static double damped_step(const double *sums, double damping, double *step)
+{
+    const double mm = sums[25], amplitude = sums[26] / mm, *with_model = sums + 15, *with_data = sums + 20;
+    double l[POSE][POSE], gradient[POSE], hessian[POSE][POSE];
+    int n = 0;
+    for (int p = 0; p < POSE; p++) {
+        gradient[p] = amplitude * (with_data[p] - amplitude * with_model[p]);
+        for (int q = p; q < POSE; q++)
+            hessian[q][p] = hessian[p][q] = amplitude * amplitude * (sums[n++] - with_model[p] * with_model[q] / mm);
+    }
+    for (int p = 0; p < POSE; p++) { /* Cholesky */
+        for (int q = 0; q <= p; q++) {
+            double rest = hessian[p][q] * (p == q ? 1.0 + damping : 1.0);
+            for (int k = 0; k < q; k++) rest -= l[p][k] * l[q][k];
+            if (p == q && !(rest > 0.0)) return -1.0;
+            l[p][q] = p == q ? sqrt(rest) : rest / l[q][q];
+        }
+        step[p] = gradient[p];
+        for (int k = 0; k < p; k++) step[p] -= l[p][k] * step[k];
+        step[p] /= l[p][p];
+    }
+    for (int p = POSE - 1; p >= 0; p--) {
+        for (int k = p + 1; k < POSE; k++) step[p] -= l[k][p] * step[k];
+        step[p] /= l[p][p];
+    }
+    double gain = 0.0;
+    for (int p = 0; p < POSE; p++) {
+        double curved = 0.0;
+        for (int q = 0; q < POSE; q++) curved += hessian[p][q] * step[q];
+        gain += step[p] * (2.0 * gradient[p] - curved);
+    }
+    return gain;
+}
+
+/* R exp(w), Rodrigues: turn by the rotation vector w (radians) about the image's axes. */
+static void rotated(const double *rotation, double x, double y, double z, double *result)
+{
+    const double angle = sqrt(x * x + y * y + z * z);
+    const double a = angle > 1e-12 ? sin(angle) / angle : 1.0;
+    const double b = angle > 1e-6 ? (1.0 - cos(angle)) / (angle * angle) : 0.5;
+    const double turn[9] = {
+        1.0 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y,
+        b * x * y + a * z, 1.0 - b * (x * x + z * z), b * y * z - a * x,
+        b * x * z - a * y, b * y * z + a * x, 1.0 - b * (x * x + y * y),
+    };
+    for (int i = 0; i < 9; i++) {
+        const double *row = rotation + i / 3 * 3, *column = turn + i % 3;
+        result[i] = row[0] * column[0] + row[1] * column[3] + row[2] * column[6];
+    }
+}
+
+/* Improve a pose at one resolution by Levenberg-Marquardt; gives the score reached. `sums` are those at the pose, and
+ * in the end those of the last pose that was looked at: a step that promises little is taken without a look. */
+static double climb(const Reference *reference, const Image *image, int count, int steps, double largest_shift,
+                    Pose *pose, double *sums)
+{
+    double step[POSE], trial_sums[SUMS], damping = FIRST_DAMPING, reached = score(sums);
+    Pose trial;
+    for (int i = 0; i <= steps; i++) {
+        double promised = sums[25] > 0.0 ? damped_step(sums, damping, step) : -1.0;
+        if (!(promised >= 0.0)) break;
+        const double turn = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
+        const double shorter = fmax(1.0, fmax(turn / LARGEST_ROTATION, hypot(step[3], step[4]) / largest_shift));
+        for (int p = 0; p < POSE; p++) step[p] /= shorter;
+        rotated(pose->rotation, step[0], step[1], step[2], trial.rotation);
+        trial.shift[0] = pose->shift[0] + step[3], trial.shift[1] = pose->shift[1] + step[4];
+        if (promised < SMALL_GAIN) {
+            *pose = trial;
+            return reached + promised;
+        }
+        if (i == steps) break;
+        normal_equations(reference, image, count, &trial, trial_sums);
+        const double gain = score(trial_sums) - reached;
+        if (gain <= 0.0) {
+            damping *= FAILURE;
+            continue;
+        }
+        reached += gain, damping *= SUCCESS;
+        *pose = trial;
+        memcpy(sums, trial_sums, sizeof trial_sums);
+    }
+    return reached;
+}
+
+/* From coarse to fine through all stages; the score at the limit, and the sums there. */
+static double coarse_to_fine(const Reference *reference, const Image *image, Pose *pose, double *sums)
+{
+    const Plan *plan = image->plan;
+    double reached = 0.0;
+    for (int s = 0; s < plan->stages; s++) {
+        normal_equations(reference, image, plan->counts[s], pose, sums);
+        reached = climb(reference, image, plan->counts[s], plan->steps[s], plan->largest_shift[s], pose, sums);
+    }
+    return reached;
+}
+
+/* Move a pose to the best of 7 rotations (none, 7 degrees either way about each axis) x 5x5 shifts. */
+static void scan(const Reference *reference, const Image *image, Pose *pose)
+{
+    const Plan *plan = image->plan;
+    Pose best = *pose, trial;
+    double most = -INFINITY, sums[SUMS];
+    for (int turn = 0; turn < 7; turn++) {
+        double w[3] = {0.0, 0.0, 0.0};
+        if (turn > 0) w[(turn - 1) / 2] = turn % 2 ? SCAN_ROTATION : -SCAN_ROTATION;
+        rotated(pose->rotation, w[0], w[1], w[2], trial.rotation);
+        for (int i = 0; i < 25; i++) {
+            trial.shift[0] = pose->shift[0] + (i / 5 - 2) * plan->scan_spacing;
+            trial.shift[1] = pose->shift[1] + (i % 5 - 2) * plan->scan_spacing;
+            normal_equations(reference, image, plan->scan_count, &trial, sums);
+            if (score(sums) > most) most = score(sums), best = trial;
+        }
+    }
+    *pose = best;
+}
+
+/* Refine one pose; it stays as it was where nothing better is found.
+ *
+ * Two ways lead up: from coarse to fine, which steps over the local maxima of wrong shifts, and straight at the limit,
+ * which does not lose a good pose where the reference fits badly at low resolution (a rare state against the
+ * consensus). The better end counts. A weak match is tried once more from the best of a coarse grid.
+ */
+static void refine_pose(const Reference *reference, const Image *image, Pose *pose, double *before, double *after)
+{
+    const Plan *plan = image->plan;
+    const int last = plan->stages - 1;
+    const Pose start = *pose;
+    double sums[SUMS], trial_sums[SUMS];
+    normal_equations(reference, image, plan->counts[last], pose, sums);
+    *before = score(sums);
+    *after = climb(reference, image, plan->counts[last], plan->steps[last], plan->largest_shift[last], pose, sums);
+    for (int way = 0; way < 2; way++) {
+        if (way == 1 && *after >= WEAK * sums[25]) break;
+        Pose trial = start;
+        if (way == 1) scan(reference, image, &trial);
+        const double reached = coarse_to_fine(reference, image, &trial, trial_sums);
+        if (reached > *after) *pose = trial, *after = reached, memcpy(sums, trial_sums, sizeof sums);
+    }
+}
+
+/* The CTF is sin 2 pi (phase[0] D k^2 + phase[1] k^4 + phase[2]) with k in Fourier pixels, phases in turns and
+ * D = defocus[0] + defocus[1] cos 2(angle - astigmatism); defocus[2], [3]: cos and sin of twice that angle.
+ */
+static FAST void prepare_one(const Plan *plan, const float *transform, const float *weight, const double *defocus,
+                             const double *phase, float *out)
+{
+    const float mean = phase[0] * defocus[0], fourth = phase[1], offset = phase[2];
+    const float along = phase[0] * defocus[1] * defocus[2], across = 2.0 * phase[0] * defocus[1] * defocus[3];
+    for (int j = 0; j < plan->count; j += LANES) {
+        const vec x = load(plan->kx + j), y = load(plan->ky + j), w = load(weight + j), s2 = x * x + y * y;
+        vec sine, cosine, re, im;
+        sin_cos_turns((mean + fourth * s2) * s2 + along * (x * x - y * y) + across * x * y + offset, &sine, &cosine);
+        for (int l = 0; l < LANES; l++) {
+            const float *f = transform + 2 * (int64_t)plan->flat[j + l];
+            re[l] = f[0], im[l] = f[1];
+        }
+        store(out + j, re * w), store(out + plan->count + j, im * w), store(out + 2 * plan->count + j, sine * w);
+    }
+}
+
+/* Add a coefficient to two neighbours in a row of (re, im, weight). */
+INLINE void add_pair(double *voxel, double first, double second, const double *amount)
+{
+    for (int i = 0; i < 3; i++) voxel[i] += first * amount[i];
+    for (int i = 0; i < 3; i++) voxel[3 + i] += second * amount[i];
+}
+
+/* Add one image to a reconstruction: CTF F/sigma^2 and CTF^2/sigma^2 of each coefficient, spread over the eight Fourier
+ * pixels around R k with trilinear weights. Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x. */
+static FAST void insert_one(double *sums, const int64_t *starts, int edge, float scale, const Image *image,
+                            const Pose *pose)
+{
+    const double *r = pose->rotation;
+    const float r00 = scale * r[0], r01 = scale * r[1], r10 = scale * r[3], r11 = scale * r[4];
+    const float r20 = scale * r[6], r21 = scale * r[7];
+    const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
+    const int side = 2 * edge + 1;
+    for (int j = 0; j < image->plan->count; j += LANES) {
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
+        vec vx = r00 * x + r01 * y, vy = r10 * x + r11 * y, vz = r20 * x + r21 * y, sine, cosine;
+        const ivec mirrored = vx < 0.0f;
+        vx = with_sign_of(mirrored, vx), vy = with_sign_of(mirrored, vy), vz = with_sign_of(mirrored, vz);
+        const ivec ix = truncated(vx), iy = floored(vy), iz = floored(vz);
+        const vec fx = vx - to_float(ix), fy = vy - to_float(iy), fz = vz - to_float(iz);
+        sin_cos_turns(turn_x * x + turn_y * y, &sine, &cosine);
+        const vec re = load(image->re + j), im = load(image->im + j), c = load(image->ctf + j);
+        const vec d_re = c * (re * cosine - im * sine), d_im = with_sign_of(mirrored, c * (re * sine + im * cosine));
+        const vec power = c * c;
+        const ivec row = (iz + edge) * side + iy + edge;
+        for (int l = 0; l < LANES; l++) {
+            const double amount[3] = {d_re[l], d_im[l], power[l]};
+            const double x1 = fx[l], x0 = 1.0 - x1, y1 = fy[l], y0 = 1.0 - y1, z1 = fz[l], z0 = 1.0 - z1;
+            const int64_t *start = starts + row[l];
+            add_pair(sums + 3 * (start[0] + ix[l]), z0 * y0 * x0, z0 * y0 * x1, amount);
+            add_pair(sums + 3 * (start[1] + ix[l]), z0 * y1 * x0, z0 * y1 * x1, amount);
+            add_pair(sums + 3 * (start[side] + ix[l]), z1 * y0 * x0, z1 * y0 * x1, amount);
+            add_pair(sums + 3 * (start[side + 1] + ix[l]), z1 * y1 * x0, z1 * y1 * x1, amount);
+        }
+    }
+}
+
+INLINE Image image_of(const Plan *plan, const float *coefficients, int number)
+{
+    const float *re = coefficients + 3 * (int64_t)number * plan->count;
+    return (Image){plan, re, re + plan->count, re + 2 * plan->count};
+}
+
+/* What follows is called from kernels.py, which describes the arguments. */
+
+void prepare(const Plan *plan, int images, const float *transforms, int64_t size, const float *weights,
+             const int32_t *groups, const double *defocus, const double *phases, float *coefficients)
+{
+    for (int i = 0; i < images; i++)
+        prepare_one(plan, transforms + i * size, weights + (int64_t)groups[i] * plan->count, defocus + 4 * i,
+                    phases + 3 * i, coefficients + 3 * (int64_t)i * plan->count);
+}
+
+void refine(const Plan *plan, const Reference *reference, int images, const float *coefficients, Pose *poses,
+            double *scores)
+{
+    for (int i = 0; i < images; i++) {
+        const Image image = image_of(plan, coefficients, i);
+        refine_pose(reference, &image, poses + i, scores + 2 * i, scores + 2 * i + 1);
+    }
+}
+
+void products(const Plan *plan, const Reference *reference, int count, int images, const float *coefficients,
+              const Pose *poses, double *sums)
+{
+    for (int i = 0; i < images; i++) {
+        const Image image = image_of(plan, coefficients, i);
+        normal_equations(reference, &image, count, poses + i, sums + SUMS * i);
+    }
+}
+
+void insert(const Plan *plan, double *sums, const int64_t *starts, int edge, float scale, int images,
+            const float *coefficients, const Pose *poses)
+{
+    for (int i = 0; i < images; i++) {
+        const Image image = image_of(plan, coefficients, i);
+        insert_one(sums, starts, edge, scale, &image, poses + i);
+    }
+}
