@@ -1,4 +1,4 @@
-# Two commands do it all on a fresh machine with Python >= 3.10, Java 17 and either Nextflow >= 25.04 or Maven:
+# Two commands do it all on a fresh machine with Python >= 3.10, a C compiler, Java 17 and Nextflow >= 25.04 or Maven:
 #   make demo    simulate a labelled particle set, run the workflow on it, print what came out
 #   make test    linters, unit tests, workflow tests
 # On a cluster, or with the tools to make one: make test-hpc
@@ -11,15 +11,14 @@ BIN := .venv/bin
 
 setup: .venv/.done .tools/.done
 
-# The environment holds exactly what requirements.lock lists, hashes checked. Everything that numba compiles is compiled
-# at once: code from a process that compiles it itself may round in another way than the same code from its cache.
+# The environment holds exactly what requirements.lock lists, hashes checked, and the package with its compiled kernels.
 .venv/.done: requirements.lock pyproject.toml setup.py setup/uv.lock src/drgnalign/engine/kernels.c
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
+	command -v cc >/dev/null || { echo "ERROR: a C compiler is needed: install gcc" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement setup/uv.lock
 	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	PATH=$(CURDIR)/$(BIN):$$PATH sh containers/exercise.sh >/dev/null
 	touch $@
 
 # A launcher at .tools/nextflow: the Nextflow on the PATH if there is one, else one assembled by Maven.

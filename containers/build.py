@@ -33,7 +33,7 @@ PYTHON_VERSION = "3.11"
 # A wheel's tag names the oldest glibc that it runs on; 2.28 is what the lock files are made for.
 PLATFORMS = ["any", *(f"manylinux{tag}_x86_64" for tag in (1, 2010, 2014))]
 PLATFORMS += [f"manylinux_2_{minor}_x86_64" for minor in range(5, 29)]
-INPUTS = ("src", "containers", "pyproject.toml")
+INPUTS = ("src", "containers", "pyproject.toml", "setup.py")
 PINNED = re.compile(r"docker://\S+@sha256:[0-9a-f]{64}")
 
 
@@ -149,9 +149,9 @@ def stage_packages(lock: Path, staged: Path, revision: Revision) -> None:
 def build_library(wheels: Path, revision: Revision) -> None:
     """Build from a copy: a folder `build` of earlier days would lend its files to the package."""
     with tempfile.TemporaryDirectory() as folder:
-        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
         shutil.copytree(REPOSITORY / "src", Path(folder) / "src", ignore=ignore)
-        for file in ("pyproject.toml", "README.md", "LICENSE"):
+        for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
             shutil.copy(REPOSITORY / file, folder)
         os.environ["SOURCE_DATE_EPOCH"] = str(revision.time)
         wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]

@@ -10,8 +10,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# Compiled functions round their sums in another order for each generation of processors. One level for all gives the
-# same poses on every node of a cluster, and lets an image bring its functions along. The host's own was no faster.
+# What numba compiles is for one generation of processors. One level for all lets an image bring its functions along.
 if platform.machine() == "x86_64":
     os.environ.setdefault("NUMBA_CPU_NAME", "x86-64-v3")
     os.environ.setdefault("NUMBA_CPU_FEATURES", "")

@@ -238,7 +238,8 @@ static double climb(const Reference *reference, const Image *image, int count, i
         double promised = sums[25] > 0.0 ? damped_step(sums, damping, step) : -1.0;
         if (!(promised >= 0.0)) break;
         const double turn = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
-        const double shorter = fmax(1.0, fmax(turn / LARGEST_ROTATION, hypot(step[3], step[4]) / largest_shift));
+        const double move = sqrt(step[3] * step[3] + step[4] * step[4]);
+        const double shorter = fmax(1.0, fmax(turn / LARGEST_ROTATION, move / largest_shift));
         for (int p = 0; p < POSE; p++) step[p] /= shorter;
         rotated(pose->rotation, step[0], step[1], step[2], trial.rotation);
         trial.shift[0] = pose->shift[0] + step[3], trial.shift[1] = pose->shift[1] + step[4];
