@@ -337,24 +337,23 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
     }
 }
 
-/* Add a coefficient to two neighbours in a row of (re, im, weight). */
-INLINE void add_pair(double *voxel, double first, double second, const double *amount)
-{
-    for (int i = 0; i < 3; i++) voxel[i] += first * amount[i];
-    for (int i = 0; i < 3; i++) voxel[3 + i] += second * amount[i];
-}
+/* What a block of coefficients adds to a reconstruction, and where: voxels and weights of four pairs of neighbours. */
+enum { BLOCK = 64 };
+typedef struct {
+    int64_t voxel[BLOCK][4];
+    float weight[BLOCK][4], x[BLOCK], amount[BLOCK][3];
+} Spread;
 
-/* Add one image to a reconstruction: CTF F/sigma^2 and CTF^2/sigma^2 of each coefficient, spread over the eight Fourier
- * pixels around R k with trilinear weights. Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x. */
-static FAST void insert_one(double *sums, const int64_t *starts, int edge, float scale, const Image *image,
-                            const Pose *pose)
+/* Spread coefficients over the eight Fourier pixels around R k with trilinear weights; their memory is asked for early. */
+INLINE void spread(const double *sums, const int64_t *starts, int edge, float scale, const Image *image,
+                   const Pose *pose, int first, int end, Spread *out)
 {
     const double *r = pose->rotation;
     const float r00 = scale * r[0], r01 = scale * r[1], r10 = scale * r[3], r11 = scale * r[4];
     const float r20 = scale * r[6], r21 = scale * r[7];
     const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
     const int side = 2 * edge + 1;
-    for (int j = 0; j < image->plan->count; j += LANES) {
+    for (int j = first; j < end; j += LANES) {
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
         vec vx = r00 * x + r01 * y, vy = r10 * x + r11 * y, vz = r20 * x + r21 * y, sine, cosine;
         const ivec mirrored = vx < 0.0f;
@@ -364,17 +363,40 @@ static FAST void insert_one(double *sums, const int64_t *starts, int edge, float
         sin_cos_turns(turn_x * x + turn_y * y, &sine, &cosine);
         const vec re = load(image->re + j), im = load(image->im + j), c = load(image->ctf + j);
         const vec d_re = c * (re * cosine - im * sine), d_im = with_sign_of(mirrored, c * (re * sine + im * cosine));
-        const vec power = c * c;
+        const vec power = c * c, low = 1.0f - fz, w00 = low * (1.0f - fy), w01 = low * fy;
+        const vec w10 = fz * (1.0f - fy), w11 = fz * fy;
         const ivec row = (iz + edge) * side + iy + edge;
         for (int l = 0; l < LANES; l++) {
-            const double amount[3] = {d_re[l], d_im[l], power[l]};
-            const double x1 = fx[l], x0 = 1.0 - x1, y1 = fy[l], y0 = 1.0 - y1, z1 = fz[l], z0 = 1.0 - z1;
+            const int n = j - first + l;
             const int64_t *start = starts + row[l];
-            add_pair(sums + 3 * (start[0] + ix[l]), z0 * y0 * x0, z0 * y0 * x1, amount);
-            add_pair(sums + 3 * (start[1] + ix[l]), z0 * y1 * x0, z0 * y1 * x1, amount);
-            add_pair(sums + 3 * (start[side] + ix[l]), z1 * y0 * x0, z1 * y0 * x1, amount);
-            add_pair(sums + 3 * (start[side + 1] + ix[l]), z1 * y1 * x0, z1 * y1 * x1, amount);
+            const int64_t at[4] = {start[0], start[1], start[side], start[side + 1]};
+            for (int i = 0; i < 4; i++) {
+                out->voxel[n][i] = 3 * (at[i] + ix[l]);
+                __builtin_prefetch(sums + out->voxel[n][i], 1);
+                __builtin_prefetch(sums + out->voxel[n][i] + 5, 1);
+            }
+            out->weight[n][0] = w00[l], out->weight[n][1] = w01[l], out->weight[n][2] = w10[l], out->weight[n][3] = w11[l];
+            out->x[n] = fx[l], out->amount[n][0] = d_re[l], out->amount[n][1] = d_im[l], out->amount[n][2] = power[l];
         }
+    }
+}
+
+/* Add one image to a reconstruction: CTF F/sigma^2 (re, im) and CTF^2/sigma^2 of each coefficient.
+ * Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x. */
+static FAST void insert_one(double *sums, const int64_t *starts, int edge, float scale, const Image *image,
+                            const Pose *pose)
+{
+    Spread block;
+    for (int first = 0; first < image->plan->count; first += BLOCK) {
+        const int end = first + BLOCK < image->plan->count ? first + BLOCK : image->plan->count;
+        spread(sums, starts, edge, scale, image, pose, first, end, &block);
+        for (int n = 0; n < end - first; n++)
+            for (int i = 0; i < 4; i++) {
+                double *voxel = sums + block.voxel[n][i];
+                const double right = (double)block.weight[n][i] * block.x[n], left = block.weight[n][i] - right;
+                for (int k = 0; k < 3; k++) voxel[k] += left * block.amount[n][k];
+                for (int k = 0; k < 3; k++) voxel[3 + k] += right * block.amount[n][k];
+            }
     }
 }
 
