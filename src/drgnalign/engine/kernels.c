@@ -344,7 +344,7 @@ typedef struct {
     float weight[BLOCK][4], x[BLOCK], amount[BLOCK][3];
 } Spread;
 
-/* Spread coefficients over the eight Fourier pixels around R k with trilinear weights; their memory is asked for early. */
+/* Spread coefficients over the eight Fourier pixels around R k, trilinear. Their memory is asked for early. */
 INLINE void spread(const double *sums, const int64_t *starts, int edge, float scale, const Image *image,
                    const Pose *pose, int first, int end, Spread *out)
 {
@@ -375,8 +375,9 @@ INLINE void spread(const double *sums, const int64_t *starts, int edge, float sc
                 __builtin_prefetch(sums + out->voxel[n][i], 1);
                 __builtin_prefetch(sums + out->voxel[n][i] + 5, 1);
             }
-            out->weight[n][0] = w00[l], out->weight[n][1] = w01[l], out->weight[n][2] = w10[l], out->weight[n][3] = w11[l];
-            out->x[n] = fx[l], out->amount[n][0] = d_re[l], out->amount[n][1] = d_im[l], out->amount[n][2] = power[l];
+            const float weights[4] = {w00[l], w01[l], w10[l], w11[l]}, amounts[3] = {d_re[l], d_im[l], power[l]};
+            memcpy(out->weight[n], weights, sizeof weights), memcpy(out->amount[n], amounts, sizeof amounts);
+            out->x[n] = fx[l];
         }
     }
 }
