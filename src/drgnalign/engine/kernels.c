@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 8, POSE = 5, SUMS = 27 };
+enum { LANES = 8, POSE = 5, SUMS = 27, GRID = 5 };
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef float quad __attribute__((vector_size(16)));
@@ -85,74 +85,102 @@ INLINE void transpose(const quad *q, vec *out)
     out[3] = __builtin_shufflevector(high01, high23, 2, 3, 10, 11, 6, 7, 14, 15);
 }
 
+typedef struct {
+    vec re, im;
+} Complex;
+
+INLINE Complex times(Complex a, Complex b)
+{
+    return (Complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+
+/* e^{2 pi i t} */
+INLINE Complex turned(vec t)
+{
+    Complex out;
+    sin_cos_turns(t, &out.im, &out.re);
+    return out;
+}
+
+/* V(R k) and its gradient, trilinear; r is the scaled rotation. Only x >= 0 is kept: V(-k) = conj V(k). */
+INLINE Complex interpolated(const Reference *reference, const float *r, vec x, vec y, Complex *gradient)
+{
+    const int edge = reference->edge, row = 2 * (edge + 1), plane = row * (2 * edge + 1);
+    vec vx = r[0] * x + r[1] * y, vy = r[3] * x + r[4] * y, vz = r[6] * x + r[7] * y;
+    const ivec mirrored = vx < 0.0f;
+    vx = with_sign_of(mirrored, vx), vy = with_sign_of(mirrored, vy), vz = with_sign_of(mirrored, vz);
+    const ivec ix = truncated(vx), iy = floored(vy), iz = floored(vz);
+    const vec fx = vx - to_float(ix), fy = vy - to_float(iy), fz = vz - to_float(iz);
+    const ivec corner = (iz + edge) * plane + (iy + edge) * row + 2 * ix;
+    quad values[LANES], slopes_y[LANES], slopes_z[LANES];
+    for (int l = 0; l < LANES; l++) {
+        const float *p = reference->transform + corner[l];
+        const quad v00 = load_quad(p), v01 = load_quad(p + row);
+        const quad v10 = load_quad(p + plane), v11 = load_quad(p + plane + row);
+        const quad y0 = v01 - v00, y1 = v11 - v10, w0 = v00 + fy[l] * y0, w1 = v10 + fy[l] * y1;
+        slopes_z[l] = w1 - w0;
+        slopes_y[l] = y0 + fz[l] * (y1 - y0);
+        values[l] = w0 + fz[l] * slopes_z[l];
+    }
+    vec v[4], sy[4], sz[4];
+    transpose(values, v), transpose(slopes_y, sy), transpose(slopes_z, sz);
+    gradient[0] = (Complex){with_sign_of(mirrored, v[2] - v[0]), v[3] - v[1]};
+    gradient[1] = (Complex){with_sign_of(mirrored, sy[0] + fx * (sy[2] - sy[0])), sy[1] + fx * (sy[3] - sy[1])};
+    gradient[2] = (Complex){with_sign_of(mirrored, sz[0] + fx * (sz[2] - sz[0])), sz[1] + fx * (sz[3] - sz[1])};
+    return (Complex){v[0] + fx * (v[2] - v[0]), with_sign_of(mirrored, v[1] + fx * (v[3] - v[1]))};
+}
+
+INLINE void scale_rotation(const Reference *reference, const double *rotation, float *r)
+{
+    for (int i = 0; i < 9; i++) r[i] = reference->scale * (float)rotation[i];
+}
+
+INLINE double total(vec v)
+{
+    double sum = 0.0;
+    for (int l = 0; l < LANES; l++) sum += v[l];
+    return sum;
+}
+
 /* Products of model, data and pose derivatives over the first `count` coefficients.
  *
- * Model m = c V(R k), trilinear; data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are
- * k_y g2, -k_x g2, k_x g1 - k_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. sums: 15 derivative.derivative
- * (upper triangle, row by row), 5 derivative.model, 5 derivative.data, model.model, data.model; real parts.
+ * Model m = c V(R k); data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are k_y g2, -k_x g2,
+ * k_x g1 - k_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. sums: 15 derivative.derivative (upper triangle,
+ * row by row), 5 derivative.model, 5 derivative.data, model.model, data.model; real parts.
  */
 static FAST void normal_equations(const Reference *reference, const Image *image, int count, const Pose *pose,
                                   double *sums)
 {
-    const int row = 2 * (reference->edge + 1), plane = row * (2 * reference->edge + 1), edge = reference->edge;
-    const float scale = reference->scale;
-    float r[9];
-    for (int i = 0; i < 9; i++) r[i] = scale * (float)pose->rotation[i];
     const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
+    float r[9];
     vec part[SUMS];
+    scale_rotation(reference, pose->rotation, r);
     memset(sums, 0, SUMS * sizeof *sums);
     memset(part, 0, sizeof part);
     for (int j = 0; j < count; j += LANES) {
-        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
-        vec vx = r[0] * x + r[1] * y, vy = r[3] * x + r[4] * y, vz = r[6] * x + r[7] * y;
-        /* Only x >= 0 is kept: V(-k) = conj V(k), and the gradient changes sign with k. */
-        const ivec mirrored = vx < 0.0f;
-        vx = with_sign_of(mirrored, vx), vy = with_sign_of(mirrored, vy), vz = with_sign_of(mirrored, vz);
-        const ivec ix = truncated(vx), iy = floored(vy), iz = floored(vz);
-        const vec fx = vx - to_float(ix), fy = vy - to_float(iy), fz = vz - to_float(iz);
-        const ivec corner = (iz + edge) * plane + (iy + edge) * row + 2 * ix;
-        quad values[LANES], slopes_y[LANES], slopes_z[LANES];
-        for (int l = 0; l < LANES; l++) {
-            const float *p = reference->transform + corner[l];
-            const quad v00 = load_quad(p), v01 = load_quad(p + row);
-            const quad v10 = load_quad(p + plane), v11 = load_quad(p + plane + row);
-            const quad y0 = v01 - v00, y1 = v11 - v10, w0 = v00 + fy[l] * y0, w1 = v10 + fy[l] * y1;
-            slopes_z[l] = w1 - w0;
-            slopes_y[l] = y0 + fz[l] * (y1 - y0);
-            values[l] = w0 + fz[l] * slopes_z[l];
-        }
-        vec v[4], vy4[4], vz4[4];
-        transpose(values, v), transpose(slopes_y, vy4), transpose(slopes_z, vz4);
-        const vec c = load(image->ctf + j), mirror_c = with_sign_of(mirrored, c);
-        const vec x_re = v[2] - v[0], x_im = v[3] - v[1];
-        const vec m_re = c * (v[0] + fx * x_re), m_im = mirror_c * (v[1] + fx * x_im);
-        const vec gx_re = mirror_c * x_re, gx_im = c * x_im;
-        const vec gy_re = mirror_c * (vy4[0] + fx * (vy4[2] - vy4[0])), gy_im = c * (vy4[1] + fx * (vy4[3] - vy4[1]));
-        const vec gz_re = mirror_c * (vz4[0] + fx * (vz4[2] - vz4[0])), gz_im = c * (vz4[1] + fx * (vz4[3] - vz4[1]));
-        vec g_re[3], g_im[3];
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
+        Complex gradient[3], g[3];
+        const Complex value = interpolated(reference, r, x, y, gradient);
+        const Complex m = {c * value.re, c * value.im};
         for (int i = 0; i < 3; i++) {
-            g_re[i] = r[i] * gx_re + r[3 + i] * gy_re + r[6 + i] * gz_re;
-            g_im[i] = r[i] * gx_im + r[3 + i] * gy_im + r[6 + i] * gz_im;
+            g[i].re = c * (r[i] * gradient[0].re + r[3 + i] * gradient[1].re + r[6 + i] * gradient[2].re);
+            g[i].im = c * (r[i] * gradient[0].im + r[3 + i] * gradient[1].im + r[6 + i] * gradient[2].im);
         }
         /* the factor -2 pi/N of the shifts' derivatives comes at the end */
-        const vec p_re[POSE] = {y * g_re[2], -x * g_re[2], x * g_re[1] - y * g_re[0], -x * m_im, -y * m_im};
-        const vec p_im[POSE] = {y * g_im[2], -x * g_im[2], x * g_im[1] - y * g_im[0], x * m_re, y * m_re};
-        vec sine, cosine;
-        sin_cos_turns(turn_x * x + turn_y * y, &sine, &cosine);
-        const vec re = load(image->re + j), im = load(image->im + j);
-        const vec d_re = re * cosine - im * sine, d_im = re * sine + im * cosine;
+        const vec p_re[POSE] = {y * g[2].re, -x * g[2].re, x * g[1].re - y * g[0].re, -x * m.im, -y * m.im};
+        const vec p_im[POSE] = {y * g[2].im, -x * g[2].im, x * g[1].im - y * g[0].im, x * m.re, y * m.re};
+        const Complex d = times((Complex){load(image->re + j), load(image->im + j)}, turned(turn_x * x + turn_y * y));
         int n = 0;
         for (int a = 0; a < POSE; a++)
             for (int b = a; b < POSE; b++) part[n++] += p_re[a] * p_re[b] + p_im[a] * p_im[b];
         for (int a = 0; a < POSE; a++) {
-            part[15 + a] += p_re[a] * m_re + p_im[a] * m_im;
-            part[20 + a] += p_re[a] * d_re + p_im[a] * d_im;
+            part[15 + a] += p_re[a] * m.re + p_im[a] * m.im;
+            part[20 + a] += p_re[a] * d.re + p_im[a] * d.im;
         }
-        part[25] += m_re * m_re + m_im * m_im;
-        part[26] += d_re * m_re + d_im * m_im;
+        part[25] += m.re * m.re + m.im * m.im;
+        part[26] += d.re * m.re + d.im * m.im;
         if (j % 1024 == 1024 - LANES || j + LANES >= count) {
-            for (int i = 0; i < SUMS; i++)
-                for (int l = 0; l < LANES; l++) sums[i] += part[i][l];
+            for (int i = 0; i < SUMS; i++) sums[i] += total(part[i]);
             memset(part, 0, sizeof part);
         }
     }
@@ -273,24 +301,54 @@ static double coarse_to_fine(const Reference *reference, const Image *image, Pos
     return reached;
 }
 
+/* <d,m> of one rotation at a grid of shifts around a pose's; and <m,m>, which is the same at all. */
+static FAST void shift_products(const Reference *reference, const Image *image, const Pose *pose, double *products,
+                                double *mm)
+{
+    const Plan *plan = image->plan;
+    const float turn_x = pose->shift[0] / plan->box, turn_y = pose->shift[1] / plan->box;
+    const float spacing = plan->scan_spacing / plan->box;
+    float r[9];
+    vec part[GRID * GRID], power = {0};
+    memset(part, 0, sizeof part);
+    scale_rotation(reference, pose->rotation, r);
+    for (int j = 0; j < plan->scan_count; j += LANES) {
+        const vec x = load(plan->kx + j), y = load(plan->ky + j), c = load(image->ctf + j);
+        Complex gradient[3], along_y[GRID];
+        const Complex value = interpolated(reference, r, x, y, gradient);
+        const Complex m = {c * value.re, c * value.im}, mirror = {m.re, -m.im};
+        power += m.re * m.re + m.im * m.im;
+        const Complex d = times((Complex){load(image->re + j), load(image->im + j)}, turned(turn_x * x + turn_y * y));
+        const Complex product = times(d, mirror);
+        for (int i = 0; i < GRID; i++) along_y[i] = turned((i - GRID / 2) * spacing * y);
+        for (int i = 0; i < GRID; i++) {
+            const Complex moved = times(product, turned((i - GRID / 2) * spacing * x));
+            for (int k = 0; k < GRID; k++) part[GRID * i + k] += moved.re * along_y[k].re - moved.im * along_y[k].im;
+        }
+    }
+    *mm = total(power);
+    for (int i = 0; i < GRID * GRID; i++) products[i] = total(part[i]);
+}
+
 /* Move a pose to the best of 7 rotations (none, 7 degrees either way about each axis) x 5x5 shifts. */
 static void scan(const Reference *reference, const Image *image, Pose *pose)
 {
-    const Plan *plan = image->plan;
-    Pose best = *pose, trial;
-    double most = -INFINITY, sums[SUMS];
+    const Pose start = *pose;
+    double most = -INFINITY;
     for (int turn = 0; turn < 7; turn++) {
-        double w[3] = {0.0, 0.0, 0.0};
+        double w[3] = {0.0, 0.0, 0.0}, products[GRID * GRID], mm;
         if (turn > 0) w[(turn - 1) / 2] = turn % 2 ? SCAN_ROTATION : -SCAN_ROTATION;
-        rotated(pose->rotation, w[0], w[1], w[2], trial.rotation);
-        for (int i = 0; i < 25; i++) {
-            trial.shift[0] = pose->shift[0] + (i / 5 - 2) * plan->scan_spacing;
-            trial.shift[1] = pose->shift[1] + (i % 5 - 2) * plan->scan_spacing;
-            normal_equations(reference, image, plan->scan_count, &trial, sums);
-            if (score(sums) > most) most = score(sums), best = trial;
+        Pose trial = start;
+        rotated(start.rotation, w[0], w[1], w[2], trial.rotation);
+        shift_products(reference, image, &trial, products, &mm);
+        for (int i = 0; i < GRID * GRID; i++) {
+            const double reached = mm > 0.0 ? products[i] * fabs(products[i]) / mm : 0.0;
+            if (reached <= most) continue;
+            most = reached, *pose = trial;
+            pose->shift[0] += (i / GRID - GRID / 2) * image->plan->scan_spacing;
+            pose->shift[1] += (i % GRID - GRID / 2) * image->plan->scan_spacing;
         }
     }
-    *pose = best;
 }
 
 /* Refine one pose; it stays as it was where nothing better is found.
