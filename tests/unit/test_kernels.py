@@ -12,6 +12,7 @@ from drgnalign.ctf import ctf, phase_coefficients
 from drgnalign.engine.kernels import LANES, Kernels, Reference, stacked_poses
 from drgnalign.engine.plan import CoefficientPlan, coefficient_plan
 from drgnalign.engine.reference import transform_reference
+from drgnalign.errors import DrgnalignError
 
 PIXEL = 4.0
 LIMIT = 10.0
@@ -166,6 +167,14 @@ def test_derivatives_are_finite_differences(box: int) -> None:
     sizes = np.array([np.linalg.norm(a) * np.linalg.norm(b) for a, b in pairs])
     found = sums_of(reference, box, kx, ky, data, weights, rotation, shift)
     assert_allclose(found / sizes, expected / sizes, atol=1e-5)
+
+
+def test_a_reference_beyond_counting_is_refused() -> None:
+    # an empty array takes no memory until it is written to
+    huge = Reference(np.empty((1301, 1301, 651), np.complex64), 1.0)
+    kernels = kernels_of(32, *used(coefficient_plan(32, PIXEL, LIMIT)))
+    with pytest.raises(DrgnalignError, match="larger than the kernels can count"):
+        kernels.products(huge, np.zeros((1, 3, kernels.count), np.float32), np.zeros((1, 11)), LANES)
 
 
 def whole_rows(shape: tuple[int, int, int]) -> np.ndarray:

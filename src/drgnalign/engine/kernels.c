@@ -4,7 +4,6 @@
  * coefficient with no weight adds nothing. kernels.py says what each function is given and gives back.
  */
 #include <math.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 

@@ -235,6 +235,9 @@ class Kernels:
 def _pointer(reference: Reference) -> _Reference:
     transform = reference.transform
     assert transform.dtype == np.complex64 and transform.flags.c_contiguous
+    if 2 * transform.size >= 2**31:
+        problem = f"a reference of {len(transform)} Fourier pixels a side is larger than the kernels can count"
+        raise DrgnalignError(None, problem, "use a coarser limit, a smaller box or a smaller --mask_diameter")
     return _Reference(transform.ctypes.data, len(transform) // 2, reference.scale)
 
 
