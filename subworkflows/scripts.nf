@@ -29,7 +29,7 @@ def logPath(meta, process, path) {
 }
 
 // A digest of what a step depends on besides its data: its script in bin/, every module of the library that this
-// imports, directly or not, and the parameters that its process names. Every step takes it as an input, so that -resume
+// imports, directly or not, with their compiled parts, and the parameters that its process names. Every step takes it as an input, so that -resume
 // runs the step again after one of them changed. (Nextflow's strict parser leaves what a script refers to, other than
 // inputs, out of a task's hash: its issues 6695 and 7156, mended in 26.04.)
 def versionOf(step) {
@@ -50,8 +50,10 @@ def importedFiles(path, known) {
     if (path in known || !file(path).exists()) {
         return known
     }
+    // a module's compiled part stands beside it
+    def compiled = ["${path}".replaceFirst(/\.py$/, '.c')].findAll { source -> file(source).exists() }
     def imported = (file(path).text =~ /(?m)^\s*from drgnalign\.?([\w.]*) import/).collect { match -> match[1] }
-    return imported.inject(known + path) { found, name -> importedFiles(modulePath(name), found) }
+    return imported.inject(known + path + compiled) { found, name -> importedFiles(modulePath(name), found) }
 }
 
 // src/drgnalign/a/b.py of 'a.b'; a package's file where it is a package

@@ -33,11 +33,12 @@ class Interrupted(NamedTuple):
 
 
 class Consensus(NamedTuple):
-    """Runs without rounds: one task at a time, other chunks, and the first again with changed code."""
+    """Runs without rounds: one task at a time, other chunks, and the first again with changed code, then kernels."""
 
     serial: Run
     other_chunks: Run
     changed_code: Run
+    changed_kernels: Run
 
 
 class Fault(NamedTuple):
@@ -106,7 +107,9 @@ class Scenarios:
         serial = run("serial", 150)
         other_chunks = run("other_chunks", 300, "-resume")
         append(code / "src" / "drgnalign" / "merge.py", "# changed\n")
-        return Consensus(serial, other_chunks, run("changed_code", 150, "-resume"))
+        changed_code = run("changed_code", 150, "-resume")
+        append(code / "src" / "drgnalign" / "engine" / "kernels.c", "/* changed */\n")
+        return Consensus(serial, other_chunks, changed_code, run("changed_kernels", 150, "-resume"))
 
     def frealignx_run(self) -> Run:
         return finished(run_workflow(self.folder / "frealignx", self.particles, FREALIGN | {"engine": "frealignx"}))

@@ -46,9 +46,16 @@ def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
 
 
 def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
-    serial, _, changed = consensus_runs
+    serial, _, changed, _ = consensus_runs
     cached = {"CHECK_INPUTS", "CHECK_SETTINGS", "DOWNSAMPLE (1)"}
     cached |= {f"REFINE_CLUSTERS:{name}" for name in ("SPLIT (pass 0)", "RECONSTRUCT (pass 0 consensus)")}
     cached |= {f"REFINE_CLUSTERS:INSERT (pass 0 consensus_chunk_000{number})" for number in (1, 2)}
     assert changed.named("CACHED") == cached
     assert changed.named("COMPLETED") == set(serial.tasks.index) - cached
+
+
+def test_changed_kernels_run_again(consensus_runs: Consensus) -> None:
+    again = consensus_runs.changed_kernels
+    assert "CHECK_INPUTS" in again.named("CACHED")
+    steps = {name.split(" (")[0] for name in again.named("COMPLETED")}
+    assert {f"REFINE_CLUSTERS:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
