@@ -22,16 +22,19 @@ BATCH, BATCH_BYTES = 64, 2**21
 
 @dataclass(frozen=True)
 class Batch:
-    """Some particles' coefficients.
+    """Coefficients of some particles of one half set.
 
     Attributes
     ----------
+    half : int
+        1 or 2.
     rows : (n,) int64
         Rows of the particle table.
     coefficients : (n, 3, m) float32
         Real and imaginary part of F/σ, and CTF/σ, at the planned coefficients.
     """
 
+    half: int
     rows: NDArray[np.int64]
     coefficients: NDArray[np.float32]
 
@@ -65,21 +68,17 @@ def coefficient_batches(
     """
     defocus, phases = _ctf_parameters(particles)
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
+    half_sets = particles.half_sets()
     size = max(1, min(BATCH, BATCH_BYTES // (12 * len(plan.kx))))
     with tqdm(total=len(particles), desc=label, unit="particle", disable=None) as progress:
         for start in range(0, len(particles), size):
             rows = np.arange(start, min(start + size, len(particles)))
             transforms = rfft_images(source.read(rows))
-            yield Batch(rows, kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows]))
+            coefficients = kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows])
+            for half in np.unique(half_sets[rows]):
+                mine = half_sets[rows] == half
+                yield Batch(int(half), rows[mine], coefficients if mine.all() else coefficients[mine])
             progress.update(len(rows))
-
-
-def half_batches(batch: Batch, half_sets: NDArray[np.int64]) -> Iterator[tuple[int, Batch]]:
-    """The particles of each half set in a batch, where there are some; `half_sets` has all particles'."""
-    halves = half_sets[batch.rows]
-    for half in np.unique(halves):
-        of_half = halves == half
-        yield int(half), batch if of_half.all() else Batch(batch.rows[of_half], batch.coefficients[of_half])
 
 
 def _ctf_parameters(particles: Particles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

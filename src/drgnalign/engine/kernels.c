@@ -101,16 +101,37 @@ INLINE Complex turned(vec t)
     return out;
 }
 
-/* V(R k) and its gradient, trilinear; r is the scaled rotation. Only x >= 0 is kept: V(-k) = conj V(k). */
+/* Where R k lies in a volume: the Fourier pixel below it, and how far behind that it is. Only x >= 0 is kept, so that
+ * some are mirrored: V(-k) = conj V(k). */
+typedef struct {
+    ivec mirrored, ix, iy, iz;
+    vec fx, fy, fz;
+} Place;
+
+/* r is the scaled rotation. */
+INLINE Place placed(const float *r, vec x, vec y)
+{
+    vec vx = r[0] * x + r[1] * y, vy = r[3] * x + r[4] * y, vz = r[6] * x + r[7] * y;
+    Place p = {.mirrored = vx < 0.0f};
+    vx = with_sign_of(p.mirrored, vx), vy = with_sign_of(p.mirrored, vy), vz = with_sign_of(p.mirrored, vz);
+    p.ix = truncated(vx), p.iy = floored(vy), p.iz = floored(vz);
+    p.fx = vx - to_float(p.ix), p.fy = vy - to_float(p.iy), p.fz = vz - to_float(p.iz);
+    return p;
+}
+
+/* Data brought back by a shift in box lengths: F/sigma e^{2 pi i k.s/N} */
+INLINE Complex brought_back(const Image *image, int j, vec x, vec y, float turn_x, float turn_y)
+{
+    return times((Complex){load(image->re + j), load(image->im + j)}, turned(turn_x * x + turn_y * y));
+}
+
+/* V(R k) and its gradient, trilinear. */
 INLINE Complex interpolated(const Reference *reference, const float *r, vec x, vec y, Complex *gradient)
 {
     const int edge = reference->edge, row = 2 * (edge + 1), plane = row * (2 * edge + 1);
-    vec vx = r[0] * x + r[1] * y, vy = r[3] * x + r[4] * y, vz = r[6] * x + r[7] * y;
-    const ivec mirrored = vx < 0.0f;
-    vx = with_sign_of(mirrored, vx), vy = with_sign_of(mirrored, vy), vz = with_sign_of(mirrored, vz);
-    const ivec ix = truncated(vx), iy = floored(vy), iz = floored(vz);
-    const vec fx = vx - to_float(ix), fy = vy - to_float(iy), fz = vz - to_float(iz);
-    const ivec corner = (iz + edge) * plane + (iy + edge) * row + 2 * ix;
+    const Place at = placed(r, x, y);
+    const vec fx = at.fx, fy = at.fy, fz = at.fz;
+    const ivec mirrored = at.mirrored, corner = (at.iz + edge) * plane + (at.iy + edge) * row + 2 * at.ix;
     quad values[LANES], slopes_y[LANES], slopes_z[LANES];
     for (int l = 0; l < LANES; l++) {
         const float *p = reference->transform + corner[l];
@@ -168,7 +189,7 @@ static FAST void normal_equations(const Reference *reference, const Image *image
         /* the factor -2 pi/N of the shifts' derivatives comes at the end */
         const vec p_re[POSE] = {y * g[2].re, -x * g[2].re, x * g[1].re - y * g[0].re, -x * m.im, -y * m.im};
         const vec p_im[POSE] = {y * g[2].im, -x * g[2].im, x * g[1].im - y * g[0].im, x * m.re, y * m.re};
-        const Complex d = times((Complex){load(image->re + j), load(image->im + j)}, turned(turn_x * x + turn_y * y));
+        const Complex d = brought_back(image, j, x, y, turn_x, turn_y);
         int n = 0;
         for (int a = 0; a < POSE; a++)
             for (int b = a; b < POSE; b++) part[n++] += p_re[a] * p_re[b] + p_im[a] * p_im[b];
@@ -317,7 +338,7 @@ static FAST void shift_products(const Reference *reference, const Image *image, 
         const Complex value = interpolated(reference, r, x, y, gradient);
         const Complex m = {c * value.re, c * value.im}, mirror = {m.re, -m.im};
         power += m.re * m.re + m.im * m.im;
-        const Complex d = times((Complex){load(image->re + j), load(image->im + j)}, turned(turn_x * x + turn_y * y));
+        const Complex d = brought_back(image, j, x, y, turn_x, turn_y);
         const Complex product = times(d, mirror);
         for (int i = 0; i < GRID; i++) along_y[i] = turned((i - GRID / 2) * spacing * y);
         for (int i = 0; i < GRID; i++) {
@@ -405,36 +426,30 @@ typedef struct {
 INLINE void spread(const double *sums, const int64_t *starts, int edge, float scale, const Image *image,
                    const Pose *pose, int first, int end, Spread *out)
 {
-    const double *r = pose->rotation;
-    const float r00 = scale * r[0], r01 = scale * r[1], r10 = scale * r[3], r11 = scale * r[4];
-    const float r20 = scale * r[6], r21 = scale * r[7];
     const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
     const int side = 2 * edge + 1;
+    float r[9];
+    for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
     for (int j = first; j < end; j += LANES) {
-        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
-        vec vx = r00 * x + r01 * y, vy = r10 * x + r11 * y, vz = r20 * x + r21 * y, sine, cosine;
-        const ivec mirrored = vx < 0.0f;
-        vx = with_sign_of(mirrored, vx), vy = with_sign_of(mirrored, vy), vz = with_sign_of(mirrored, vz);
-        const ivec ix = truncated(vx), iy = floored(vy), iz = floored(vz);
-        const vec fx = vx - to_float(ix), fy = vy - to_float(iy), fz = vz - to_float(iz);
-        sin_cos_turns(turn_x * x + turn_y * y, &sine, &cosine);
-        const vec re = load(image->re + j), im = load(image->im + j), c = load(image->ctf + j);
-        const vec d_re = c * (re * cosine - im * sine), d_im = with_sign_of(mirrored, c * (re * sine + im * cosine));
-        const vec power = c * c, low = 1.0f - fz, w00 = low * (1.0f - fy), w01 = low * fy;
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
+        const Place at = placed(r, x, y);
+        const Complex d = brought_back(image, j, x, y, turn_x, turn_y);
+        const vec d_re = c * d.re, d_im = with_sign_of(at.mirrored, c * d.im), power = c * c;
+        const vec fy = at.fy, fz = at.fz, low = 1.0f - fz, w00 = low * (1.0f - fy), w01 = low * fy;
         const vec w10 = fz * (1.0f - fy), w11 = fz * fy;
-        const ivec row = (iz + edge) * side + iy + edge;
+        const ivec row = (at.iz + edge) * side + at.iy + edge;
         for (int l = 0; l < LANES; l++) {
             const int n = j - first + l;
             const int64_t *start = starts + row[l];
-            const int64_t at[4] = {start[0], start[1], start[side], start[side + 1]};
+            const int64_t rows[4] = {start[0], start[1], start[side], start[side + 1]};
             for (int i = 0; i < 4; i++) {
-                out->voxel[n][i] = 3 * (at[i] + ix[l]);
+                out->voxel[n][i] = 3 * (rows[i] + at.ix[l]);
                 __builtin_prefetch(sums + out->voxel[n][i], 1);
                 __builtin_prefetch(sums + out->voxel[n][i] + 5, 1);
             }
             const float weights[4] = {w00[l], w01[l], w10[l], w11[l]}, amounts[3] = {d_re[l], d_im[l], power[l]};
             memcpy(out->weight[n], weights, sizeof weights), memcpy(out->amount[n], amounts, sizeof amounts);
-            out->x[n] = fx[l];
+            out->x[n] = at.fx[l];
         }
     }
 }

@@ -22,8 +22,6 @@ LANES = 8
 # Layout of the sums of `products`: 15 products of the five derivatives (upper triangle, row by row), five products
 # derivative·model, five derivative·data, then model·model and data·model.
 N_SUMS = 27
-# A pose as the loops have it: the rotation matrix, row by row, and the displacement in px.
-POSE = 11
 
 
 def _library() -> ctypes.CDLL:
@@ -242,5 +240,5 @@ def _pointer(reference: Reference) -> _Reference:
 
 
 def stacked_poses(rotations: NDArray[np.float64], displacements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Poses as the loops have them: (n, 11) of (n, 3, 3) and (n, 2)."""
+    """Poses as the loops have them, (n, 11): rotation matrix (n, 3, 3), row by row, and displacement (n, 2) in px."""
     return np.concatenate([rotations.reshape(-1, 9), displacements], axis=1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches, half_batches
+from drgnalign.engine.images import coefficient_batches
 from drgnalign.engine.kernels import Kernels, stacked_poses
 from drgnalign.engine.plan import coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
@@ -283,8 +283,7 @@ def insert_particles(
     plan = coefficient_plan(particles.box, particles.pixel_size)
     kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
     sums = HalfMapSums(particles.box, particles.pixel_size, padding)
-    poses, half_sets = stacked_poses(particles.rotations(), particles.displacements()), particles.half_sets()
+    poses = stacked_poses(particles.rotations(), particles.displacements())
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "reconstruct"):
-        for half, mine in half_batches(batch, half_sets):
-            sums.insert(half, kernels, mine.coefficients, poses[mine.rows])
+        sums.insert(batch.half, kernels, batch.coefficients, poses[batch.rows])
     return sums

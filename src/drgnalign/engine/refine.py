@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches, half_batches
+from drgnalign.engine.images import coefficient_batches
 from drgnalign.engine.kernels import Kernels, Reference, Search, stacked_poses
 from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HalfMapSums
@@ -124,15 +124,13 @@ def refine_particles(
     sums = HalfMapSums(particles.box, particles.pixel_size, padding)
     given = stacked_poses(particles.rotations(), particles.displacements())
     poses, scores = given.copy(), np.zeros((len(particles), 2))
-    half_sets = particles.half_sets()
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
-        for half, mine in half_batches(batch, half_sets):
-            found = poses[mine.rows]
-            reached = kernels.refine(references[half - 1], mine.coefficients, found)
-            lost = (np.abs(found[:, 9:]) > FARTHEST * particles.box).any(axis=1) | ~np.isfinite(found).all(axis=1)
-            found[lost], reached[lost, 1] = given[mine.rows[lost]], reached[lost, 0]
-            poses[mine.rows], scores[mine.rows] = found, reached
-            sums.insert(half, kernels, mine.coefficients, found)
+        found = poses[batch.rows]
+        reached = kernels.refine(references[batch.half - 1], batch.coefficients, found)
+        lost = (np.abs(found[:, 9:]) > FARTHEST * particles.box).any(axis=1) | ~np.isfinite(found).all(axis=1)
+        found[lost], reached[lost, 1] = given[batch.rows[lost]], reached[lost, 0]
+        poses[batch.rows], scores[batch.rows] = found, reached
+        sums.insert(batch.half, kernels, batch.coefficients, found)
     before, after = scores.T
     rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:]
     return Refinement(rotations, displacements, before, after, after > before), sums
