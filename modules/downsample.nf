@@ -1,3 +1,5 @@
+include { option } from '../subworkflows/scripts.nf'
+
 process DOWNSAMPLE {
     label 'cpu_small'
 
@@ -15,6 +17,6 @@ process DOWNSAMPLE {
     # version ${version}
     mkdir references latent
     downsample.py ${particles} --images images --box ${params.train_box} \\
-        --stack down_sampled.mrcs --noise references/noise.csv
+        ${option('mask-diameter', params.mask_diameter)} --stack down_sampled.mrcs --noise references/noise.csv
     """
 }

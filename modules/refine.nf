@@ -8,7 +8,7 @@ process REFINE {
     }
 
     input:
-    tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(reference, stageAs: 'reference/*'),
+    tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(pilot), path(reference, stageAs: 'reference/*'),
         path(references, stageAs: 'references'), path(images, stageAs: 'images')
     val version
 
@@ -21,7 +21,7 @@ process REFINE {
     """
     # version ${version}
     refine.py ${chunk} --half1 reference/*_half1.mrc --half2 reference/*_half2.mrc --limit ${meta.limit} \\
-        --mask references/mask.mrc --noise references/noise.csv --images images \\
+        --pilot ${pilot} --mask references/mask.mrc --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
         --part ${chunk.baseName}.part --output ${chunk.baseName}.star

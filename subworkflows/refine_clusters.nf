@@ -7,7 +7,7 @@ include { RECONSTRUCT ; RECONSTRUCT as RECONSTRUCT_REFERENCE } from '../modules/
 include { MERGE } from '../modules/merge.nf'
 include { versionOf } from './scripts.nf'
 
-// Chunks of a plan: [cluster meta, chunk.star]; meta says how many chunks make the cluster, and the pass.
+// Chunks of a plan: [cluster meta, [chunk.star, pilot.star]]; meta says how many chunks make the cluster, and the pass.
 def chunksOf(meta, plan, files) {
     def rows = plan.splitCsv(header: true)
     def in_cluster = rows.countBy { row -> row.cluster }
@@ -15,7 +15,7 @@ def chunksOf(meta, plan, files) {
     return rows.collect { row ->
         def cluster = [cluster: row.cluster, limit: row.limit, reference: row.reference]
         def sizes = [chunks: in_cluster[row.cluster], pass_chunks: rows.size(), pass_clusters: in_cluster.size()]
-        [meta + cluster + sizes, by_name[row.chunk]]
+        [meta + cluster + sizes, [by_name[row.chunk], by_name[row.pilot]]]
     }
 }
 
@@ -38,7 +38,7 @@ workflow REFINE_CLUSTERS {
         passes.map { meta, labelled, references, _latent, _clusters, _decoded -> [meta, labelled, references] },
         versionOf('split'),
     )
-    // [pass, meta, chunk.star, references, decoded]
+    // [pass, meta, [chunk.star, pilot.star], references, decoded]
     chunks = SPLIT.out.plan
         .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
         .map { meta, chunk -> [meta.pass, meta, chunk] }
@@ -47,7 +47,7 @@ workflow REFINE_CLUSTERS {
     // Reconstructions at the present poses: the result of a pass without refinement, else the first references.
     INSERT(
         chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.reference == 'reconstruct' }
-            .map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
+            .map { _pass, meta, chunk, references, _decoded -> [meta, chunk[0], references] }
             .combine(images),
         versionOf('insert'),
     )
@@ -60,7 +60,7 @@ workflow REFINE_CLUSTERS {
         }
     RECONSTRUCT_REFERENCE(inserted.reference, versionOf('reconstruct'))
 
-    // [meta, chunk.star, half maps and what the engine keeps beside them, references]
+    // [meta, [chunk.star, pilot.star], half maps and what the engine keeps beside them, references]
     refinable = chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.limit != 'none' }
         .branch { _pass, meta, _chunk, _references, _decoded ->
             anew: meta.reference == 'reconstruct'
@@ -73,7 +73,12 @@ workflow REFINE_CLUSTERS {
         def folder = meta.reference.startsWith('decoder_') ? decoded : references
         [meta, chunk, referenceFiles(folder.listFiles(), meta.reference), references]
     }
-    REFINE(anew.mix(given).combine(images), versionOf('refine'))
+    REFINE(
+        anew.mix(given)
+            .map { meta, chunk, maps, references -> [meta, chunk[0], chunk[1], maps, references] }
+            .combine(images),
+        versionOf('refine'),
+    )
 
     refined = byCluster(REFINE.out.part).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)

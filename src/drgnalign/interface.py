@@ -34,12 +34,16 @@ class Chunk:
         Noise spectrum; without it, it is estimated from the chunk's images.
     mask_diameter : float or None
         Å; 85 % of the box without it.
+    pilot : Path or None
+        Star file of some particles of the whole cluster, from which the native engine learns what to expect of all;
+        without it, from the chunk's own.
     """
 
     particles: Particles
     images: Path
     noise: Path | None = None
     mask_diameter: float | None = None
+    pilot: Path | None = None
 
     @property
     def diameter(self) -> float:

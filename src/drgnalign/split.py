@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.engine.prior import evenly_spread
 from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.errors import DrgnalignError
 from drgnalign.files import atomic_path
@@ -88,12 +89,12 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
         Folder of the last pass's maps and ``fsc.csv``; may lack both before the first reconstruction.
     settings : PassSettings
     outdir : Path
-        Gets ``NAME_chunk_NNNN.star`` files and ``plan.csv``.
+        Gets ``NAME_chunk_NNNN.star`` and ``NAME_pilot.star`` files and ``plan.csv``.
 
     Returns
     -------
     DataFrame
-        One row a chunk: cluster, chunk (file name), limit (Å or ``none``), reference (file name stem, or
+        One row a chunk: cluster, chunk and pilot (file names), limit (Å or ``none``), reference (file name stem, or
         ``reconstruct``).
 
     Raises
@@ -114,10 +115,12 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
             continue
         plan = {"cluster": name, "limit": _limit(name, particles, references, settings.limit)}
         plan["reference"] = "reconstruct" if plan["limit"] == "none" else _reference(name, references, settings)
+        pilot = f"{name}_pilot.star"
+        write_star(particles.select(_pilot(particles, members)), outdir / pilot)
         for number, start in enumerate(range(0, len(members), settings.chunk_size), start=1):
             chunk = f"{name}_chunk_{number:04d}.star"
             write_star(particles.select(members[start : start + settings.chunk_size]), outdir / chunk)
-            rows.append({**plan, "chunk": chunk})
+            rows.append({**plan, "chunk": chunk, "pilot": pilot})
     if not rows:
         raise DrgnalignError(
             particles.path,
@@ -136,6 +139,13 @@ def _clusters(particles: Particles, consensus: bool) -> dict[str, NDArray[np.int
         return {CONSENSUS: np.arange(len(particles))}
     labels = particles.cluster_labels()
     return {cluster_name(label): np.flatnonzero(labels == label) for label in sorted(set(labels) - {0})}
+
+
+def _pilot(particles: Particles, members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of a cluster, evenly spread in each half set, from which all its chunks learn the same."""
+    halves = particles.half_sets()[members]
+    mine = [members[halves == half] for half in (1, 2)]
+    return np.sort(np.concatenate([rows[evenly_spread(len(rows))] for rows in mine]))
 
 
 def _reference(name: str, references: Path, settings: PassSettings) -> str:

@@ -382,8 +382,8 @@ def refine(given: SimpleNamespace) -> None:
     weights = np.ones(given.box // 2 + 1)
     reference = transform_reference(volume, np.ones_like(volume), weights, given.pixel_size, given.rmax, padding)
     source = ImageSource(particles, ".")
-    noise = estimate_noise(particles, source)
-    refinement, _ = refine_particles(particles, source, (reference, reference), noise, given.rmax, padding)
+    noise = estimate_noise(particles, source, 2 * abs(given.outer))
+    refinement = refine_particles(particles, source, {1: reference, 2: reference}, noise, given.rmax)
     poses = particles.with_poses(refinement.rotations, refinement.displacements).table
     for row, (_, pose), after in zip(given.rows, poses.iterrows(), refinement.score_after, strict=True):
         new = {"PSI": pose["rlnAnglePsi"], "THETA": pose["rlnAngleTilt"], "PHI": pose["rlnAngleRot"]}

@@ -492,8 +492,8 @@ def refine3d(given: SimpleNamespace, rows: list[Row]) -> None:
     mask = outer_mask(given, box, given.pixel_size)
     reference = transform_reference(volume, mask, reliable_part(correlation), given.pixel_size, limit, padding)
     source = ImageSource(particles, ".")
-    noise = estimate_noise(particles, source)
-    refinement, _ = refine_particles(particles, source, (reference, reference), noise, limit, padding)
+    noise = estimate_noise(particles, source, 2 * given.outer)
+    refinement = refine_particles(particles, source, {1: reference, 2: reference}, noise, limit)
     answered = refined_rows(asked, particles.with_poses(refinement.rotations, refinement.displacements), refinement)
     write_answer(given, asked, answered)
 

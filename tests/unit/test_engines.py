@@ -14,6 +14,7 @@ from drgnalign.engine.noise import write_noise
 from drgnalign.engines import ENGINES
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import write_volume
+from drgnalign.formats.star import write_star
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, References
 
@@ -106,14 +107,15 @@ def test_the_noise_of_the_file_is_used(noisy_set, references: References, tmp_pa
 
 
 def test_chunks_give_the_poses_of_the_whole(noisy_set, references: References, tmp_path: Path) -> None:
-    """With the mask and the noise of the whole set, as in the workflow."""
+    """With the mask, the noise and the pilot of the whole set, as in the workflow."""
     write_noise(tmp_path / "noise.csv", noisy_set.given, noisy_set.white_noise)
 
     def refine(rows: np.ndarray, part: str):
         particles = noisy_set.given.select(rows)
-        chunk = Chunk(particles, noisy_set.folder, tmp_path / "noise.csv", DIAMETER)
+        chunk = Chunk(particles, noisy_set.folder, tmp_path / "noise.csv", DIAMETER, tmp_path / "pilot.star")
         return NATIVE.refine(chunk, references, 20.0, tmp_path / part).table
 
+    write_star(noisy_set.given.select(np.arange(0, 300, 3)), tmp_path / "pilot.star")
     whole = refine(np.arange(300), "whole.npz")
     pieces = [refine(np.arange(130), "a.npz"), refine(np.arange(130, 300), "b.npz")]
     columns = [c for c in whole if c.startswith(("rlnAngle", "rlnOrigin", "drgn"))]

@@ -64,8 +64,9 @@ def coefficients_of(data: np.ndarray, weighted_ctf: np.ndarray) -> np.ndarray:
     return np.stack([filled_up(values) for values in (data.real, data.imag, weighted_ctf)])[None]
 
 
-def pose_of(rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    return stacked_poses(rotation[None], np.asarray(shift, float)[None])
+def pose_of(box: int, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Of data whose origin is the centre: the loops take transforms as they come, with the origin in the corner."""
+    return stacked_poses(rotation[None], np.asarray(shift, float)[None] - box // 2)
 
 
 def sums_of(
@@ -73,7 +74,9 @@ def sums_of(
     rotation: np.ndarray, shift: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     kernels = kernels_of(box, kx, ky)
-    return kernels.products(reference, coefficients_of(data, weighted_ctf), pose_of(rotation, shift), kernels.count)[0]
+    return kernels.products(
+        reference, coefficients_of(data, weighted_ctf), pose_of(box, rotation, shift), kernels.count
+    )[0]
 
 
 def model(
@@ -187,9 +190,9 @@ def inserted(
     weighted_ctf: np.ndarray, pose: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Numerator and denominator of one image."""
-    sums = np.zeros((*shape, 3))
+    sums = np.zeros((*shape, 4), np.float32)
     coefficients = coefficients_of(data, weighted_ctf)
-    kernels_of(box, kx, ky).insert(sums.reshape(-1, 3), whole_rows(shape), scale, coefficients, pose)
+    kernels_of(box, kx, ky).insert(sums.reshape(-1, 4), whole_rows(shape), scale, coefficients, pose)
     return sums[..., 0] + 1j * sums[..., 1], sums[..., 2]
 
 
@@ -204,7 +207,9 @@ def test_insertion_is_the_adjoint_of_slicing(box: int) -> None:
     data = rng.standard_normal(len(kx)) + 1j * rng.standard_normal(len(kx))
     values, shift = rng.uniform(-1, 1, len(kx)), np.array([1.3, -0.7])
     for rotation in ROTATIONS:
-        numerator, denominator = inserted(shape, reference.scale, box, kx, ky, data, values, pose_of(rotation, shift))
+        numerator, denominator = inserted(
+            shape, reference.scale, box, kx, ky, data, values, pose_of(box, rotation, shift)
+        )
         sums = sums_of(Reference(volume, reference.scale), box, kx, ky, data, values, rotation, shift)
         assert (numerator.conj() * volume).sum().real == pytest.approx(sums[26], rel=1e-3)
         assert denominator.sum() == pytest.approx((values**2).sum(), rel=1e-5)
@@ -220,7 +225,7 @@ def test_a_coefficient_and_its_hermitian_mate_are_inserted_alike(box: int) -> No
     shape = (2 * edge + 1, 2 * edge + 1, edge + 1)
     written = []
     for values, turn in ((data, np.eye(3)), (data.conj(), np.diag([-1.0, -1.0, 1.0]))):
-        pose = pose_of(ROTATIONS[4] @ turn, np.zeros(2))
+        pose = pose_of(box, ROTATIONS[4] @ turn, np.zeros(2))
         written.append(inserted(shape, 1.0, box, kx, ky, values * weight, weight, pose))
     assert np.abs(written[0][0]).max() > 1
     assert_allclose(written[1][0], written[0][0], atol=1e-4)

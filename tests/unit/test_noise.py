@@ -17,7 +17,9 @@ from drgnalign.simulate import Spectrum, coloured_noise
 
 
 def spectrum_of(particles: Particles) -> np.ndarray:
-    return estimate_noise(particles, ImageSource(particles, particles.path.parent))
+    return estimate_noise(
+        particles, ImageSource(particles, particles.path.parent), 0.7 * particles.box * particles.pixel_size
+    )
 
 
 @pytest.mark.parametrize("box", [32, 33])

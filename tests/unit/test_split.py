@@ -95,7 +95,7 @@ def test_unassigned_particles_and_tiny_clusters_are_in_no_chunk(
     message = capsys.readouterr().err
     assert "cluster_07: skipped in this pass: 12 particles, 6 in the smaller half set" in message
     assert "cluster_01" not in message
-    assert len(list((tmp_path / "out").iterdir())) == len(plan) + 1
+    assert len(list((tmp_path / "out").iterdir())) == len(plan) + len(set(plan["pilot"])) + 1
 
 
 def test_one_half_set_alone_is_too_small(labelled: Particles, references: Path, tmp_path: Path) -> None:
@@ -155,3 +155,19 @@ def test_an_automatic_limit_is_never_beyond_nyquist(
     plan = split(labelled, references, tmp_path / "out", limit="auto")
     assert (plan["limit"].astype(float) >= 2 * pixel_size).all()
     assert (plan["limit"].astype(float) < 2 * pixel_size + 0.02).all()
+
+
+def test_all_chunks_of_a_cluster_learn_from_the_same_particles(
+    labelled: Particles, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drgnalign.engine.prior.PILOT", 5)
+    plan = split(labelled, references, tmp_path / "out")
+    for cluster, rows in plan.groupby("cluster"):
+        pilot = read_star(tmp_path / "out" / f"{cluster}_pilot.star")
+        assert set(rows["pilot"]) == {f"{cluster}_pilot.star"}
+        members = [read_star(tmp_path / "out" / name).table["drgnRow"] for name in rows["chunk"]]
+        in_order = np.concatenate(members).tolist()
+        places = [in_order.index(row) for row in pilot.table["drgnRow"]]
+        assert places == sorted(places)
+        assert max(places) - min(places) > 0.9 * (len(in_order) - 1)
+        assert np.bincount(pilot.half_sets()).tolist() == [0, 5, 5]

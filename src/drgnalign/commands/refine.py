@@ -21,6 +21,9 @@ from drgnalign.interface import Chunk, Engine, References
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the refined poses.")
 @click.option("--mask", type=FILE, help="Soft mask around the particle. Default: made from the half maps.")
 @click.option("--part", type=OUTPUT, help="Also write a part of a reconstruction at the refined poses.")
+@click.option(
+    "--pilot", type=FILE, help="Star file of some particles to learn from what to expect. Default: PARTICLES."
+)
 @images_option
 @noise_option
 @diameter_option
@@ -33,6 +36,7 @@ def refine(
     output: Path,
     mask: Path | None,
     part: Path | None,
+    pilot: Path | None,
     images: Path | None,
     noise: Path | None,
     mask_diameter: float | None,
@@ -43,6 +47,6 @@ def refine(
     The references must have the grey values that `drgnalign reconstruct` gives to maps of these images.
     """
     table, root = open_particles(particles, images)
-    chunk = Chunk(table, root, noise, mask_diameter)
+    chunk = Chunk(table, root, noise, mask_diameter, pilot)
     refined = engine.refine(chunk, References(half1, half2, mask), limit, part)
     write_star(refined, output)

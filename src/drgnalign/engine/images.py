@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -13,7 +14,6 @@ from drgnalign.ctf import phase_coefficients
 from drgnalign.engine.kernels import Kernels
 from drgnalign.engine.plan import CoefficientPlan
 from drgnalign.formats.mrc import ImageSource
-from drgnalign.fourier import rfft_images
 from drgnalign.particles import Particles
 
 # A batch's coefficients stay in the processor's cache.
@@ -70,10 +70,11 @@ def coefficient_batches(
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
     half_sets = particles.half_sets()
     size = max(1, min(BATCH, BATCH_BYTES // (12 * len(plan.kx))))
+    images = np.empty((size, particles.box, particles.box), np.float32)
     with tqdm(total=len(particles), desc=label, unit="particle", disable=None) as progress:
         for start in range(0, len(particles), size):
             rows = np.arange(start, min(start + size, len(particles)))
-            transforms = rfft_images(source.read(rows))
+            transforms = scipy.fft.rfft2(source.read(rows, images), overwrite_x=True)
             coefficients = kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows])
             for half in np.unique(half_sets[rows]):
                 mine = half_sets[rows] == half

@@ -8,6 +8,8 @@
 #include <string.h>
 
 enum { LANES = 8, POSE = 5, SUMS = 27, GRID = 5 };
+/* A reference with an edge K beyond this is not in the fast caches: memory is asked for so many coefficients ahead. */
+enum { FAR = 40, AHEAD = 64 };
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef float quad __attribute__((vector_size(16)));
@@ -45,6 +47,18 @@ typedef struct {
 typedef struct {
     double rotation[9], shift[2];
 } Pose;
+
+/* What is expected of all images: 1/variance of each component of its change (rotation vector in
+ * radians, shift in px); and amplitude^2 below which a match is so weak that it hints at a wrong local optimum. */
+typedef struct {
+    double precision[2], weak;
+} Expected;
+
+/* Where a pose is expected: around the one given. */
+typedef struct {
+    Pose start;
+    const double *precision;
+} Prior;
 
 INLINE vec load(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, vec v) { memcpy(p, &v, sizeof v); }
@@ -119,10 +133,16 @@ INLINE Place placed(const float *r, vec x, vec y)
     return p;
 }
 
-/* Data brought back by a shift in box lengths: F/sigma e^{2 pi i k.s/N} */
-INLINE Complex brought_back(const Image *image, int j, vec x, vec y, float turn_x, float turn_y)
+/* Shift in box lengths of a particle from the corner, where transforms have their origin; the box's centre is N/2. */
+INLINE void turns(const Plan *plan, const Pose *pose, float *turn)
 {
-    return times((Complex){load(image->re + j), load(image->im + j)}, turned(turn_x * x + turn_y * y));
+    for (int i = 0; i < 2; i++) turn[i] = (pose->shift[i] + plan->box / 2) / plan->box;
+}
+
+/* Data brought back to the origin: F/sigma e^{2 pi i k.s/N} */
+INLINE Complex brought_back(const Image *image, int j, vec x, vec y, const float *turn)
+{
+    return times((Complex){load(image->re + j), load(image->im + j)}, turned(turn[0] * x + turn[1] * y));
 }
 
 /* V(R k) and its gradient, trilinear. */
@@ -162,6 +182,21 @@ INLINE double total(vec v)
     return sum;
 }
 
+/* Ask early for the memory that `interpolated` will want for some coefficients. */
+INLINE void prefetch(const Reference *reference, const Plan *plan, const float *r, int first, int end)
+{
+    const int edge = reference->edge, row = 2 * (edge + 1), plane = row * (2 * edge + 1);
+    for (int j = first; j < end; j += LANES) {
+        const Place at = placed(r, load(plan->kx + j), load(plan->ky + j));
+        const ivec corner = (at.iz + edge) * plane + (at.iy + edge) * row + 2 * at.ix;
+        for (int l = 0; l < LANES; l++) {
+            const float *p = reference->transform + corner[l];
+            __builtin_prefetch(p), __builtin_prefetch(p + row);
+            __builtin_prefetch(p + plane), __builtin_prefetch(p + plane + row);
+        }
+    }
+}
+
 /* Products of model, data and pose derivatives over the first `count` coefficients.
  *
  * Model m = c V(R k); data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are k_y g2, -k_x g2,
@@ -171,13 +206,18 @@ INLINE double total(vec v)
 static FAST void normal_equations(const Reference *reference, const Image *image, int count, const Pose *pose,
                                   double *sums)
 {
-    const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
-    float r[9];
+    const int far = reference->edge > FAR;
+    float turn[2], r[9];
     vec part[SUMS];
+    turns(image->plan, pose, turn);
     scale_rotation(reference, pose->rotation, r);
     memset(sums, 0, SUMS * sizeof *sums);
     memset(part, 0, sizeof part);
     for (int j = 0; j < count; j += LANES) {
+        if (far && j % AHEAD == 0) {
+            const int end = j + 2 * AHEAD < count ? j + 2 * AHEAD : count;
+            prefetch(reference, image->plan, r, j == 0 ? 0 : j + AHEAD, end);
+        }
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
         Complex gradient[3], g[3];
         const Complex value = interpolated(reference, r, x, y, gradient);
@@ -189,7 +229,7 @@ static FAST void normal_equations(const Reference *reference, const Image *image
         /* the factor -2 pi/N of the shifts' derivatives comes at the end */
         const vec p_re[POSE] = {y * g[2].re, -x * g[2].re, x * g[1].re - y * g[0].re, -x * m.im, -y * m.im};
         const vec p_im[POSE] = {y * g[2].im, -x * g[2].im, x * g[1].im - y * g[0].im, x * m.re, y * m.re};
-        const Complex d = brought_back(image, j, x, y, turn_x, turn_y);
+        const Complex d = brought_back(image, j, x, y, turn);
         int n = 0;
         for (int a = 0; a < POSE; a++)
             for (int b = a; b < POSE; b++) part[n++] += p_re[a] * p_re[b] + p_im[a] * p_im[b];
@@ -210,11 +250,9 @@ static FAST void normal_equations(const Reference *reference, const Image *image
         for (int k = 0; k < powers[i]; k++) sums[i] *= to_shift;
 }
 
-/* Settings of the search. Nats: steps that promise or bring less end a stage. */
-static const double FIRST_DAMPING = 1e-3, SUCCESS = 0.2, FAILURE = 20.0, SMALL_GAIN = 0.05;
+/* Settings of the search. Nats: a step that promises less ends a stage. */
+static const double FIRST_DAMPING = 1e-3, SUCCESS = 0.2, FAILURE = 20.0, SMALL_GAIN = 0.2;
 static const double LARGEST_ROTATION = 6.0 * M_PI / 180.0, SCAN_ROTATION = 7.0 * M_PI / 180.0;
-/* A match this much weaker than a good one (amplitude^2 against 1) hints at a wrong local optimum. */
-static const double WEAK = 0.6;
 
 /* <d,m>^2/<m,m>, negative where the match is: the log-likelihood gained over 'no signal', in nats. */
 INLINE double score(const double *sums)
@@ -222,17 +260,38 @@ INLINE double score(const double *sums)
     return sums[25] > 0.0 ? sums[26] * fabs(sums[26]) / sums[25] : 0.0;
 }
 
-/* Solve (H + damping diag H) step = -gradient of |d - a m|^2, the amplitude a = <d,m>/<m,m> eliminated:
- * H = a^2 (A - b b^T/<m,m>). Gives the gain that the step promises, or -1 where H is singular. */
-static double damped_step(const double *sums, double damping, double *step)
+/* How far a pose has moved: the rotation vector, as the sine of its angle, and the shift. */
+static void change_of(const Prior *prior, const Pose *pose, double *change)
+{
+    const double *a = prior->start.rotation, *b = pose->rotation;
+    double turn[9];
+    for (int i = 0; i < 9; i++) turn[i] = a[i / 3] * b[i % 3] + a[3 + i / 3] * b[3 + i % 3] + a[6 + i / 3] * b[6 + i % 3];
+    change[0] = 0.5 * (turn[7] - turn[5]), change[1] = 0.5 * (turn[2] - turn[6]), change[2] = 0.5 * (turn[3] - turn[1]);
+    change[3] = pose->shift[0] - prior->start.shift[0], change[4] = pose->shift[1] - prior->start.shift[1];
+}
+
+/* Minus the logarithm of the prior of a change of pose, in nats. */
+static double penalty(const Prior *prior, const double *change)
+{
+    double sum = 0.0;
+    for (int p = 0; p < POSE; p++) sum += 0.5 * prior->precision[p >= 3] * change[p] * change[p];
+    return sum;
+}
+
+/* Solve (H + damping diag H) step = -gradient of |d - a m|^2 + penalty, the amplitude a = <d,m>/<m,m> eliminated:
+ * H = a^2 (A - b b^T/<m,m>) and the prior's half precision. Gives the gain that the step promises, or -1 where H is
+ * singular. */
+static double damped_step(const double *sums, const Prior *prior, const double *change, double damping, double *step)
 {
     const double mm = sums[25], amplitude = sums[26] / mm, *with_model = sums + 15, *with_data = sums + 20;
     double l[POSE][POSE], gradient[POSE], hessian[POSE][POSE];
     int n = 0;
     for (int p = 0; p < POSE; p++) {
-        gradient[p] = amplitude * (with_data[p] - amplitude * with_model[p]);
+        const double half = 0.5 * prior->precision[p >= 3];
+        gradient[p] = amplitude * (with_data[p] - amplitude * with_model[p]) - half * change[p];
         for (int q = p; q < POSE; q++)
             hessian[q][p] = hessian[p][q] = amplitude * amplitude * (sums[n++] - with_model[p] * with_model[q] / mm);
+        hessian[p][p] += half;
     }
     for (int p = 0; p < POSE; p++) { /* Cholesky */
         for (int q = 0; q <= p; q++) {
@@ -275,15 +334,18 @@ static void rotated(const double *rotation, double x, double y, double z, double
     }
 }
 
-/* Improve a pose at one resolution by Levenberg-Marquardt; gives the score reached. `sums` are those at the pose, and
- * in the end those of the last pose that was looked at: a step that promises little is taken without a look. */
+/* Improve a pose at one resolution by Levenberg-Marquardt; gives what is reached, score less penalty. `sums` are those
+ * at the pose, and in the end those of the last pose that was looked at: a step that promises little is taken without
+ * a look. */
 static double climb(const Reference *reference, const Image *image, int count, int steps, double largest_shift,
-                    Pose *pose, double *sums)
+                    const Prior *prior, Pose *pose, double *sums)
 {
-    double step[POSE], trial_sums[SUMS], damping = FIRST_DAMPING, reached = score(sums);
+    double step[POSE], change[POSE], trial_sums[SUMS], trial_change[POSE], damping = FIRST_DAMPING;
     Pose trial;
+    change_of(prior, pose, change);
+    double reached = score(sums) - penalty(prior, change);
     for (int i = 0; i <= steps; i++) {
-        double promised = sums[25] > 0.0 ? damped_step(sums, damping, step) : -1.0;
+        double promised = sums[25] > 0.0 ? damped_step(sums, prior, change, damping, step) : -1.0;
         if (!(promised >= 0.0)) break;
         const double turn = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
         const double move = sqrt(step[3] * step[3] + step[4] * step[4]);
@@ -297,26 +359,29 @@ static double climb(const Reference *reference, const Image *image, int count, i
         }
         if (i == steps) break;
         normal_equations(reference, image, count, &trial, trial_sums);
-        const double gain = score(trial_sums) - reached;
+        change_of(prior, &trial, trial_change);
+        const double gain = score(trial_sums) - penalty(prior, trial_change) - reached;
         if (gain <= 0.0) {
             damping *= FAILURE;
             continue;
         }
         reached += gain, damping *= SUCCESS;
         *pose = trial;
-        memcpy(sums, trial_sums, sizeof trial_sums);
+        memcpy(sums, trial_sums, sizeof trial_sums), memcpy(change, trial_change, sizeof change);
     }
     return reached;
 }
 
-/* From coarse to fine through all stages; the score at the limit, and the sums there. */
-static double coarse_to_fine(const Reference *reference, const Image *image, Pose *pose, double *sums)
+/* From coarse to fine through all stages, which steps over the local maxima of wrong shifts; what is reached at the
+ * limit, and the sums there. */
+static double coarse_to_fine(const Reference *reference, const Image *image, const Prior *prior, Pose *pose,
+                             double *sums)
 {
     const Plan *plan = image->plan;
     double reached = 0.0;
     for (int s = 0; s < plan->stages; s++) {
         normal_equations(reference, image, plan->counts[s], pose, sums);
-        reached = climb(reference, image, plan->counts[s], plan->steps[s], plan->largest_shift[s], pose, sums);
+        reached = climb(reference, image, plan->counts[s], plan->steps[s], plan->largest_shift[s], prior, pose, sums);
     }
     return reached;
 }
@@ -326,11 +391,11 @@ static FAST void shift_products(const Reference *reference, const Image *image, 
                                 double *mm)
 {
     const Plan *plan = image->plan;
-    const float turn_x = pose->shift[0] / plan->box, turn_y = pose->shift[1] / plan->box;
     const float spacing = plan->scan_spacing / plan->box;
-    float r[9];
+    float turn[2], r[9];
     vec part[GRID * GRID], power = {0};
     memset(part, 0, sizeof part);
+    turns(plan, pose, turn);
     scale_rotation(reference, pose->rotation, r);
     for (int j = 0; j < plan->scan_count; j += LANES) {
         const vec x = load(plan->kx + j), y = load(plan->ky + j), c = load(image->ctf + j);
@@ -338,7 +403,7 @@ static FAST void shift_products(const Reference *reference, const Image *image, 
         const Complex value = interpolated(reference, r, x, y, gradient);
         const Complex m = {c * value.re, c * value.im}, mirror = {m.re, -m.im};
         power += m.re * m.re + m.im * m.im;
-        const Complex d = brought_back(image, j, x, y, turn_x, turn_y);
+        const Complex d = brought_back(image, j, x, y, turn);
         const Complex product = times(d, mirror);
         for (int i = 0; i < GRID; i++) along_y[i] = turned((i - GRID / 2) * spacing * y);
         for (int i = 0; i < GRID; i++) {
@@ -371,28 +436,25 @@ static void scan(const Reference *reference, const Image *image, Pose *pose)
     }
 }
 
-/* Refine one pose; it stays as it was where nothing better is found.
- *
- * Two ways lead up: from coarse to fine, which steps over the local maxima of wrong shifts, and straight at the limit,
- * which does not lose a good pose where the reference fits badly at low resolution (a rare state against the
- * consensus). The better end counts. A weak match is tried once more from the best of a coarse grid.
- */
-static void refine_pose(const Reference *reference, const Image *image, Pose *pose, double *before, double *after)
+/* Refine one pose; it stays as it was where nothing better is found. A weak match is tried once more from the best of a
+ * coarse grid. */
+static void refine_pose(const Reference *reference, const Image *image, const Expected *expected, Pose *pose,
+                        double *before, double *after)
 {
     const Plan *plan = image->plan;
-    const int last = plan->stages - 1;
-    const Pose start = *pose;
-    double sums[SUMS], trial_sums[SUMS];
-    normal_equations(reference, image, plan->counts[last], pose, sums);
-    *before = score(sums);
-    *after = climb(reference, image, plan->counts[last], plan->steps[last], plan->largest_shift[last], pose, sums);
+    const Prior prior = {*pose, expected->precision};
+    double sums[SUMS], change[POSE];
+    normal_equations(reference, image, plan->counts[plan->stages - 1], pose, sums);
+    double best = *before = score(sums);
     for (int way = 0; way < 2; way++) {
-        if (way == 1 && *after >= WEAK * sums[25]) break;
-        Pose trial = start;
+        if (way == 1 && best >= expected->weak * sums[25]) break;
+        Pose trial = prior.start;
         if (way == 1) scan(reference, image, &trial);
-        const double reached = coarse_to_fine(reference, image, &trial, trial_sums);
-        if (reached > *after) *pose = trial, *after = reached, memcpy(sums, trial_sums, sizeof sums);
+        const double reached = coarse_to_fine(reference, image, &prior, &trial, sums);
+        if (reached > best) *pose = trial, best = reached;
     }
+    change_of(&prior, pose, change);
+    *after = best + penalty(&prior, change);
 }
 
 /* The CTF is sin 2 pi (phase[0] D k^2 + phase[1] k^4 + phase[2]) with k in Fourier pixels, phases in turns and
@@ -416,24 +478,25 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
 }
 
 /* What a block of coefficients adds to a reconstruction, and where: voxels and weights of four pairs of neighbours. */
-enum { BLOCK = 64 };
+enum { BLOCK = 64, VOXEL = 4 };
 typedef struct {
     int64_t voxel[BLOCK][4];
-    float weight[BLOCK][4], x[BLOCK], amount[BLOCK][3];
+    float weight[BLOCK][4], x[BLOCK];
+    quad amount[BLOCK];
 } Spread;
 
 /* Spread coefficients over the eight Fourier pixels around R k, trilinear. Their memory is asked for early. */
-INLINE void spread(const double *sums, const int64_t *starts, int edge, float scale, const Image *image,
+INLINE void spread(const float *sums, const int64_t *starts, int edge, float scale, const Image *image,
                    const Pose *pose, int first, int end, Spread *out)
 {
-    const float turn_x = pose->shift[0] / image->plan->box, turn_y = pose->shift[1] / image->plan->box;
     const int side = 2 * edge + 1;
-    float r[9];
+    float turn[2], r[9];
+    turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
     for (int j = first; j < end; j += LANES) {
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
         const Place at = placed(r, x, y);
-        const Complex d = brought_back(image, j, x, y, turn_x, turn_y);
+        const Complex d = brought_back(image, j, x, y, turn);
         const vec d_re = c * d.re, d_im = with_sign_of(at.mirrored, c * d.im), power = c * c;
         const vec fy = at.fy, fz = at.fz, low = 1.0f - fz, w00 = low * (1.0f - fy), w01 = low * fy;
         const vec w10 = fz * (1.0f - fy), w11 = fz * fy;
@@ -443,33 +506,35 @@ INLINE void spread(const double *sums, const int64_t *starts, int edge, float sc
             const int64_t *start = starts + row[l];
             const int64_t rows[4] = {start[0], start[1], start[side], start[side + 1]};
             for (int i = 0; i < 4; i++) {
-                out->voxel[n][i] = 3 * (rows[i] + at.ix[l]);
+                out->voxel[n][i] = VOXEL * (rows[i] + at.ix[l]);
                 __builtin_prefetch(sums + out->voxel[n][i], 1);
-                __builtin_prefetch(sums + out->voxel[n][i] + 5, 1);
+                __builtin_prefetch(sums + out->voxel[n][i] + 2 * VOXEL - 1, 1);
             }
-            const float weights[4] = {w00[l], w01[l], w10[l], w11[l]}, amounts[3] = {d_re[l], d_im[l], power[l]};
-            memcpy(out->weight[n], weights, sizeof weights), memcpy(out->amount[n], amounts, sizeof amounts);
-            out->x[n] = at.fx[l];
+            const float weights[4] = {w00[l], w01[l], w10[l], w11[l]};
+            memcpy(out->weight[n], weights, sizeof weights);
+            out->amount[n] = (quad){d_re[l], d_im[l], power[l], 0.0f}, out->x[n] = at.fx[l];
         }
     }
 }
 
 /* Add one image to a reconstruction: CTF F/sigma^2 (re, im) and CTF^2/sigma^2 of each coefficient.
- * Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x. */
-static FAST void insert_one(double *sums, const int64_t *starts, int edge, float scale, const Image *image,
+ * Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x: four numbers, the last of which fills up. */
+static FAST void insert_one(float *sums, const int64_t *starts, int edge, float scale, const Image *image,
                             const Pose *pose)
 {
     Spread block;
     for (int first = 0; first < image->plan->count; first += BLOCK) {
         const int end = first + BLOCK < image->plan->count ? first + BLOCK : image->plan->count;
         spread(sums, starts, edge, scale, image, pose, first, end, &block);
-        for (int n = 0; n < end - first; n++)
+        for (int n = 0; n < end - first; n++) {
+            const quad right = block.x[n] * block.amount[n], left = block.amount[n] - right;
             for (int i = 0; i < 4; i++) {
-                double *voxel = sums + block.voxel[n][i];
-                const double right = (double)block.weight[n][i] * block.x[n], left = block.weight[n][i] - right;
-                for (int k = 0; k < 3; k++) voxel[k] += left * block.amount[n][k];
-                for (int k = 0; k < 3; k++) voxel[3 + k] += right * block.amount[n][k];
+                float *voxel = sums + block.voxel[n][i];
+                const quad here = load_quad(voxel) + block.weight[n][i] * left;
+                const quad next = load_quad(voxel + VOXEL) + block.weight[n][i] * right;
+                memcpy(voxel, &here, sizeof here), memcpy(voxel + VOXEL, &next, sizeof next);
             }
+        }
     }
 }
 
@@ -489,12 +554,12 @@ void prepare(const Plan *plan, int images, const float *transforms, int64_t size
                     phases + 3 * i, coefficients + 3 * (int64_t)i * plan->count);
 }
 
-void refine(const Plan *plan, const Reference *reference, int images, const float *coefficients, Pose *poses,
-            double *scores)
+void refine(const Plan *plan, const Reference *reference, int images, const float *coefficients,
+            const Expected *expected, Pose *poses, double *scores)
 {
     for (int i = 0; i < images; i++) {
         const Image image = image_of(plan, coefficients, i);
-        refine_pose(reference, &image, poses + i, scores + 2 * i, scores + 2 * i + 1);
+        refine_pose(reference, &image, expected, poses + i, scores + 2 * i, scores + 2 * i + 1);
     }
 }
 
@@ -507,7 +572,7 @@ void products(const Plan *plan, const Reference *reference, int count, int image
     }
 }
 
-void insert(const Plan *plan, double *sums, const int64_t *starts, int edge, float scale, int images,
+void insert(const Plan *plan, float *sums, const int64_t *starts, int edge, float scale, int images,
             const float *coefficients, const Pose *poses)
 {
     for (int i = 0; i < images; i++) {

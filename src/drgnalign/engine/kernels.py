@@ -8,6 +8,7 @@ Only the half x ≥ 0 of a volume's transform is kept; values at x < 0 follow fr
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,8 @@ LANES = 8
 # Layout of the sums of `products`: 15 products of the five derivatives (upper triangle, row by row), five products
 # derivative·model, five derivative·data, then model·model and data·model.
 N_SUMS = 27
+# A match this much weaker than expected (in amplitude²) hints at a wrong local optimum.
+WEAK = 0.6
 
 
 def _library() -> ctypes.CDLL:
@@ -48,6 +51,23 @@ class Reference(NamedTuple):
 
     transform: NDArray[np.complex64]
     scale: float
+
+
+class Prior(NamedTuple):
+    """What is expected of particles before their images are looked at.
+
+    Attributes
+    ----------
+    rotation, shift : float
+        Standard deviation of each component of a change of pose: of the rotation vector in radians, of the shift in
+        px. Infinite where nothing is known.
+    amplitude : float
+        How strong the reference is in the images.
+    """
+
+    rotation: float = math.inf
+    shift: float = math.inf
+    amplitude: float = 1.0
 
 
 class _Reference(ctypes.Structure):
@@ -78,9 +98,9 @@ _PLAN, _REFERENCE, _INT = ctypes.POINTER(_Plan), ctypes.POINTER(_Reference), cty
 _FLOATS, _DOUBLES = _array(np.float32), _array(np.float64)
 _ARGUMENTS = {
     "prepare": [_PLAN, _INT, _array(np.complex64), ctypes.c_int64, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
-    "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+    "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "insert": [_PLAN, _DOUBLES, _array(np.int64), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
+    "insert": [_PLAN, _FLOATS, _array(np.int64), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
 }
 _LIBRARY = _library()
 
@@ -185,9 +205,11 @@ class Kernels:
         return coefficients
 
     def refine(
-        self, reference: Reference, coefficients: NDArray[np.float32], poses: NDArray[np.float64]
+        self, reference: Reference, coefficients: NDArray[np.float32], poses: NDArray[np.float64], prior: Prior
     ) -> NDArray[np.float64]:
         """Refine the poses (n, 11) of images in place; each stays as it was where nothing better is found.
+
+        What is maximised is the likelihood times the prior of the change.
 
         Returns
         -------
@@ -195,7 +217,8 @@ class Kernels:
             Log-likelihood gained over 'no signal' at the given and the refined pose, in nats.
         """
         scores = np.empty((len(poses), 2))
-        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, poses, scores)
+        expected = np.array([prior.rotation**-2, prior.shift**-2, WEAK * prior.amplitude**2])
+        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, expected, poses, scores)
         return scores
 
     def products(
@@ -208,7 +231,7 @@ class Kernels:
 
     def insert(
         self,
-        sums: NDArray[np.float64],
+        sums: NDArray[np.float32],
         starts: NDArray[np.int64],
         scale: float,
         coefficients: NDArray[np.float32],
@@ -218,8 +241,8 @@ class Kernels:
 
         Parameters
         ----------
-        sums : (voxels, 3) float64
-            Real and imaginary part of Σ CTF·F/σ², and Σ CTF²/σ²: rows x ≥ 0, one behind the other.
+        sums : (voxels, 4) float32
+            Real and imaginary part of Σ CTF·F/σ², Σ CTF²/σ², and nothing: rows x ≥ 0, one behind the other.
         starts : (2K+1, 2K+1) int64
             Voxel (z, y, x) is ``starts[z + K, y + K] + x``.
         scale : float

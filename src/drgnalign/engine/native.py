@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise, read_noise
 from drgnalign.engine.plan import oversampling
+from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums, insert_particles, part_file
 from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.maps import read_map
 from drgnalign.particles import Particles
@@ -48,11 +50,13 @@ class NativeEngine:
             for half, rows in _half_sets(particles):
                 mine = particles.select(rows)
                 reference = transform_reference(volumes[half - 1], mask, weights, particles.pixel_size, limit, padding)
-                refinement, sums = refine_particles(
-                    mine, ImageSource(mine, chunk.images), (reference, reference), noise, limit, padding
-                )
+                source, references_of = ImageSource(mine, chunk.images), {half: reference}
+                few = _pilot(chunk, half)
+                prior = estimate_prior(few, ImageSource(few, chunk.images), references_of, noise, limit)
+                sums = None if add is None else HalfMapSums(mine.box, mine.pixel_size, padding)
+                refinement = refine_particles(mine, source, references_of, noise, limit, prior=prior, sums=sums)
                 tables.append(refinement.apply_to(mine).table.set_index(rows))
-                if add is not None:
+                if add is not None and sums is not None:
                     add(sums)
                 # Before the next half's are made: at large boxes there is no room for both.
                 del reference, sums
@@ -87,11 +91,17 @@ def _half_map(parts: Sequence[Path], half: int) -> tuple[FloatVolume, float]:
     return sums.half_map(half), sums.pixel_size
 
 
+def _pilot(chunk: Chunk, half: int) -> Particles:
+    """Particles of a half set to learn from."""
+    particles = chunk.particles if chunk.pilot is None else read_star(chunk.pilot)
+    return particles.select(particles.half_sets() == half)
+
+
 def _padding(chunk: Chunk) -> float:
     return oversampling(chunk.particles.box, chunk.particles.pixel_size, chunk.diameter)
 
 
 def _noise(chunk: Chunk) -> NDArray[np.float64]:
     if chunk.noise is None:
-        return estimate_noise(chunk.particles, ImageSource(chunk.particles, chunk.images))
+        return estimate_noise(chunk.particles, ImageSource(chunk.particles, chunk.images), chunk.diameter)
     return read_noise(chunk.noise, chunk.particles)

@@ -11,24 +11,28 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
-from drgnalign.fourier import half_plane_multiplicity, rfft_images, shell_numbers
+from drgnalign.fourier import half_plane_multiplicity, radius_grid, raised_cosine, rfft_images, shell_numbers
 from drgnalign.particles import Particles
 
 SAMPLE = 5000
 BATCH = 256
+# Of the disc around the particle, as a share of the box.
+EDGE = 0.05
 
 
-def estimate_noise(particles: Particles, source: ImageSource) -> NDArray[np.float64]:
-    """Mean |F|² of each Fourier ring, from up to 5,000 evenly spread images per optics group.
+def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -> NDArray[np.float64]:
+    """Mean |F|² of each Fourier ring outside the particle, from up to 5,000 evenly spread images per optics group.
 
-    The signal of a single cryo-EM image is a small part of its power, so that the images' own power serves as the
-    noise's; where the signal is not small (the lowest rings) this gives it a little less weight than it deserves.
+    The particle is where the box's central disc is; what is around it shows the noise without the signal. Where that
+    holds more power than the whole image (neighbours that were cut), the whole image counts.
 
     Parameters
     ----------
     particles : Particles
     source : ImageSource
         Reads the images.
+    diameter : float
+        Of the particle, Å; the disc is no larger than the box.
 
     Returns
     -------
@@ -40,17 +44,23 @@ def estimate_noise(particles: Particles, source: ImageSource) -> NDArray[np.floa
     inside = rings <= box // 2
     multiplicity = np.broadcast_to(half_plane_multiplicity(box), rings.shape)[inside]
     weights = np.bincount(rings[inside], weights=multiplicity)
-    power = np.zeros((len(particles.optics), box // 2 + 1))
-    for group in range(len(power)):
+    around = 1 - raised_cosine(radius_grid(box, 2) - 0.5 * min(diameter / particles.pixel_size, box), EDGE * box)
+    whole = np.ones_like(around)
+    power = np.zeros((2, len(particles.optics), box // 2 + 1))
+    for group in range(len(particles.optics)):
         rows = np.flatnonzero(particles.optics_rows() == group)
         rows = rows[:: max(1, len(rows) // SAMPLE)]
         for start in range(0, len(rows), BATCH):
-            transforms = rfft_images(source.read(rows[start : start + BATCH]))
-            summed = np.sum(np.abs(transforms) ** 2, axis=0)[inside] * multiplicity
-            power[group] += np.bincount(rings[inside], weights=summed)
+            images = source.read(rows[start : start + BATCH])
+            for region, total in zip((around, whole), power[:, group], strict=True):
+                background = np.average(images, axis=(1, 2), weights=np.broadcast_to(region, images.shape))
+                transforms = rfft_images((images - background[:, None, None]) * region)
+                summed = np.sum(np.abs(transforms) ** 2, axis=0)[inside] * multiplicity
+                total += np.bincount(rings[inside], weights=summed) / (region**2).mean()
         if len(rows):
-            power[group] /= weights * len(rows)
-    # A uniform background is no noise: the mean of the image counts like the first ring.
+            power[:, group] /= weights * len(rows)
+    power = power.min(axis=0)
+    # A uniform background is no noise: the mean of an image counts like the first ring.
     power[:, 0] = power[:, 1]
     return power
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,12 @@ class CoefficientPlan:
         """1/σ at each coefficient, for each group of a noise spectrum (groups, N//2 + 1); 0 where it fills up."""
         weights = np.where(self.shell < 0, 0.0, 1.0 / np.sqrt(noise)[:, self.shell])
         return np.ascontiguousarray(weights, np.float32)
+
+    def within_limit(self) -> CoefficientPlan:
+        """The coefficients that refinement uses, without those beyond its limit."""
+        count = self.stages[-1][1]
+        parts = {name: getattr(self, name)[:count] for name in ("kx", "ky", "flat", "shell")}
+        return replace(self, **parts)
 
     def stage_near(self, resolution: float) -> tuple[float, int]:
         """The finest stage that is not finer than `resolution` Å, or the first one."""

@@ -1,14 +1,15 @@
-"""Local refinement of particle poses against a pair of references."""
+"""Local refinement of particle poses, each half set against its own reference."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, Reference, Search, stacked_poses
+from drgnalign.engine.kernels import Kernels, Prior, Reference, Search, stacked_poses
 from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.errors import InputError
@@ -23,6 +24,7 @@ FIRST_STEPS, STEPS, LAST_STEPS = 3, 2, 8
 SCAN_RESOLUTION = 20.0
 # A particle that ends up further from the box centre than this share of the box is taken back.
 FARTHEST = 0.5
+NO_PRIOR = Prior()
 
 
 @dataclass(frozen=True)
@@ -86,32 +88,35 @@ def check_limit(limit: float, particles: Particles) -> None:
 def refine_particles(
     particles: Particles,
     source: ImageSource,
-    references: tuple[Reference, Reference],
+    references: Mapping[int, Reference],
     noise: NDArray[np.float64],
     limit: float,
-    padding: float,
-) -> tuple[Refinement, HalfMapSums]:
-    """Refine every particle against its half set's reference and add it, at its new pose, to a reconstruction.
+    *,
+    prior: Prior = NO_PRIOR,
+    sums: HalfMapSums | None = None,
+) -> Refinement:
+    """Refine every particle against its half set's reference.
 
-    Each image is read once; memory is one batch, the two references and the sums, whatever the number of
-    particles.
+    Each image is read once; memory is one batch and the references, whatever the number of particles.
 
     Parameters
     ----------
     particles : Particles
     source : ImageSource
-    references : pair of Reference
-        For half sets 1 and 2, made for the same limit.
+    references : mapping of int to Reference
+        For each half set that has particles, made for the same limit.
     noise : (groups, N//2 + 1) float64
         See `drgnalign.engine.noise.estimate_noise`.
     limit : float
         Å.
-    padding : float
-        Of the reconstruction.
+    prior : Prior, optional
+        See `drgnalign.engine.prior.estimate_prior`.
+    sums : HalfMapSums, optional
+        Gets the particles added at their new poses.
 
     Returns
     -------
-    Refinement, HalfMapSums
+    Refinement
 
     Raises
     ------
@@ -120,20 +125,21 @@ def refine_particles(
     """
     check_limit(limit, particles)
     plan = coefficient_plan(particles.box, particles.pixel_size, limit)
+    plan = plan.within_limit() if sums is None else plan
     kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat, _search(plan))
-    sums = HalfMapSums(particles.box, particles.pixel_size, padding)
     given = stacked_poses(particles.rotations(), particles.displacements())
     poses, scores = given.copy(), np.zeros((len(particles), 2))
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
         found = poses[batch.rows]
-        reached = kernels.refine(references[batch.half - 1], batch.coefficients, found)
+        reached = kernels.refine(references[batch.half], batch.coefficients, found, prior)
         lost = (np.abs(found[:, 9:]) > FARTHEST * particles.box).any(axis=1) | ~np.isfinite(found).all(axis=1)
         found[lost], reached[lost, 1] = given[batch.rows[lost]], reached[lost, 0]
         poses[batch.rows], scores[batch.rows] = found, reached
-        sums.insert(batch.half, kernels, batch.coefficients, found)
+        if sums is not None:
+            sums.insert(batch.half, kernels, batch.coefficients, found)
     before, after = scores.T
     rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:]
-    return Refinement(rotations, displacements, before, after, after > before), sums
+    return Refinement(rotations, displacements, before, after, after > before)
 
 
 def _search(plan: CoefficientPlan) -> Search:

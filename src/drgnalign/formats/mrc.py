@@ -1,6 +1,6 @@
 """MRC image stacks and volumes (MRC2014, and the older headers that programs still write).
 
-Cheng et al. (2015), J. Struct. Biol. 192, 146. Stacks are memory-mapped and read image by image.
+Cheng et al. (2015), J. Struct. Biol. 192, 146. Stacks are read image by image.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -139,30 +140,32 @@ class ImageSource:
     """
 
     def __init__(self, particles: Particles, root: str | Path) -> None:
-        self.box = particles.box
+        self.box, self.root = particles.box, Path(root)
         numbers, names = particles.image_locations()
         self._slices = numbers - 1
         self._stack_of, stacks = pd.factorize(names)
-        self._paths = [find_stack(name, Path(root)) for name in stacks]
+        self._paths = [find_stack(name, self.root) for name in stacks]
         self._signs = _signs(particles)
-        # Ten thousand stacks cannot all be open; each map holds a file descriptor.
+        # Ten thousand stacks cannot all be open; each holds a file descriptor.
         self._stack = lru_cache(maxsize=OPEN_STACKS)(self._open)
 
     def __len__(self) -> int:
         return len(self._slices)
 
-    def read(self, rows: ArrayLike) -> ImageArray:
+    def read(self, rows: ArrayLike, out: ImageArray | None = None) -> ImageArray:
         """Read the images of some particles, white protein.
 
         Parameters
         ----------
         rows : (n,) array_like of int
             Rows of the particle table, in any order.
+        out : (m, box, box) float32, optional
+            Memory for the images, m ≥ n: who reads batch after batch need not ask for it anew.
 
         Returns
         -------
         (n, box, box) float32
-            In the order of `rows`; the only memory used is this array.
+            In the order of `rows`.
 
         Raises
         ------
@@ -170,30 +173,52 @@ class ImageSource:
             A stack is missing, truncated, too short, of another box, or holds NaN or infinite pixels.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        images = np.empty((len(rows), self.box, self.box), np.float32)
-        for k in np.lexsort((self._slices[rows], self._stack_of[rows])):
-            row = rows[k]
-            stack, index = int(self._stack_of[row]), int(self._slices[row])
-            images[k] = self._stored_image(stack, index)
-            if not np.isfinite(images[k]).all():
-                problem = f"image {index + 1} holds NaN or infinite pixels"
-                raise InputError(self._paths[stack], problem, "remove the particle")
-            images[k] *= self._signs[row]
+        images = np.empty((len(rows), self.box, self.box), np.float32) if out is None else out[: len(rows)]
+        stacks, slices = self._stack_of[rows], self._slices[rows]
+        order = np.lexsort((slices, stacks))
+        # images that follow each other in a stack are read at one go
+        follows = (np.diff(stacks[order]) == 0) & (np.diff(slices[order]) == 1)
+        for run in np.split(order, np.flatnonzero(~follows) + 1) if len(rows) else []:
+            stack, first = int(stacks[run[0]]), int(slices[run[0]])
+            if (np.diff(run) == 1).all() and self._dtype(stack) == np.float32:
+                self._read_stored(stack, first, images[run[0] : run[-1] + 1])
+            else:
+                stored = np.empty((len(run), self.box, self.box), self._dtype(stack))
+                self._read_stored(stack, first, stored)
+                images[run] = stored
+        if not np.isfinite(images).all():
+            bad = rows[~np.isfinite(images).all(axis=(1, 2))][0]
+            problem = f"image {self._slices[bad] + 1} holds NaN or infinite pixels"
+            raise InputError(self._paths[self._stack_of[bad]], problem, "remove the particle")
+        signs = self._signs[rows]
+        if (signs < 0).any():
+            images *= signs[:, None, None]
         return images
 
-    def _stored_image(self, stack: int, index: int) -> NDArray:
-        stored = self._stack(stack)
-        if index >= len(stored):
-            problem = f"has no image {index + 1}: it holds {len(stored)}"
-            raise InputError(self._paths[stack], problem, "give the stack that the particles come from")
-        return stored[index]
+    def _dtype(self, stack: int) -> np.dtype:
+        return self._stack(stack)[0].dtype
 
-    def _open(self, stack: int) -> np.memmap:
+    def _read_stored(self, stack: int, first: int, images: NDArray) -> None:
+        """Fill `images` with those of a stack from the number `first` on."""
+        header, file = self._stack(stack)
+        if first + len(images) > header.shape[0]:
+            problem = f"has no image {max(first, header.shape[0]) + 1}: it holds {header.shape[0]}"
+            raise InputError(header.path, problem, "give the stack that the particles come from")
+        rest = images.reshape(-1).view(np.uint8).data
+        file.seek(header.offset + first * images[0].nbytes)
+        while rest:
+            read = file.readinto(rest)
+            if not read:
+                raise InputError(header.path, "became shorter while it was read", "keep stacks as they are")
+            rest = rest[read:]
+
+    def _open(self, stack: int) -> tuple[StackHeader, FileIO]:
         header = read_header(self._paths[stack])
         if header.shape[1:] != (self.box, self.box):
             problem = f"images are {header.shape[2]} × {header.shape[1]} px, not {self.box} × {self.box}"
             raise InputError(header.path, problem, "give stacks of one box size")
-        return header.map()
+        # plain reads: on network disks, and for pages that are read once, they are faster than a memory map
+        return header, FileIO(header.path)
 
 
 def _signs(particles: Particles) -> ImageArray:
