@@ -36,7 +36,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 OUT = REPOSITORY / "benchmarks" / "out" / "engine"
 RESULT = REPOSITORY / "benchmarks" / "results" / "engine.json"
 # Numbers of particles (rows of the set, over and over) whose difference in time counts.
-COUNTS = {"native": (1.0, 8.0), "frealignx": (0.02, 0.1), "frealign9": (0.02, 0.1)}
+COUNTS = {
+    "refine": {"native": (1.0, 8.0), "frealignx": (0.02, 0.1), "frealign9": (0.02, 0.1)},
+    "insert": {"native": (1.0, 8.0), "frealignx": (0.2, 1.0), "frealign9": (0.2, 1.0)},
+}
 BOUND_PARTICLES = 400
 OWN_LIMITS, OWN_CASE = (12.0, 9.0, 7.0), Case(64, 3.0, 7.0, 2000, 0.05, 96.0 / 170.0)
 # The reference method's hole in the middle of the mask is for larger particles.
@@ -63,7 +66,18 @@ def repeated(particles: Particles, count: int) -> Particles:
 def refine_command(folder: Path, case: Case, maps: Path | None = None) -> list[str]:
     """Of a refinement against the true map, or against own maps with this prefix."""
     halves = [folder / "state_01.mrc"] * 2 if maps is None else [f"{maps}_half{half}.mrc" for half in (1, 2)]
-    words = ["--half1", halves[0], "--half2", halves[1], "--mask", folder / "mask.mrc", "--images", folder]
+    words = [
+        "--half1",
+        halves[0],
+        "--half2",
+        halves[1],
+        "--mask",
+        folder / "mask.mrc",
+        "--images",
+        folder,
+        "--noise",
+        folder / "noise.csv",
+    ]
     return [str(word) for word in [*words, "--mask-diameter", case.diameter]]
 
 
@@ -92,18 +106,16 @@ def run_case(case: Case, options: Mapping[str, list[str]]) -> dict[str, Any]:
         refined = OUT / f"{name}.star"
         command = [*refine_command(folder, case), "--limit", str(case.limit), *words]
         run_step("refine", [str(folder / "particles.star"), *command, "--output", str(refined)])
-        counts = [max(2, int(share * case.particles)) for share in COUNTS[name]]
-        stars = [OUT / f"some_{count}.star" for count in counts]
-        for star, count in zip(stars, counts, strict=True):
-            write_star(repeated(given, count), star)
-        insertion = ["--images", str(folder), "--mask-diameter", str(case.diameter), *words]
-        refinement = cost_per_particle("refine", stars, counts, [*command, "--output", "timed.star"])
-        insertion_cost = cost_per_particle("insert", stars, counts, [*insertion, "--part", "timed.part"])
-        record[name] = {
-            "refine": refinement._asdict(),
-            "insert": insertion_cost._asdict(),
-            **errors(truth, read_star(refined)),
-        }
+        common = ["--images", str(folder), "--noise", str(folder / "noise.csv")]
+        common += ["--mask-diameter", str(case.diameter), *words]
+        arguments = {"refine": [*command, "--output", "timed.star"], "insert": [*common, "--part", "timed.part"]}
+        record[name] = errors(truth, read_star(refined))
+        for step, shares in COUNTS.items():
+            counts = [max(2, int(share * case.particles)) for share in shares[name]]
+            stars = [OUT / f"some_{count}.star" for count in counts]
+            for star, count in zip(stars, counts, strict=True):
+                write_star(repeated(given, count), star)
+            record[name][step] = cost_per_particle(step, stars, counts, arguments[step])._asdict()
         print(json.dumps({"case": case.name, name: record[name]}), flush=True)
     return record
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drgnalign.engine.mask import particle_mask
-from drgnalign.formats.mrc import read_volume, write_volume
+from drgnalign.engine.noise import estimate_noise, write_noise
+from drgnalign.formats.mrc import ImageSource, read_volume, write_volume
+from drgnalign.formats.star import read_star
 from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 # Errors of the poses given: length of the mean rotation vector in degrees and of the mean shift in px of 1.5 Å or
@@ -66,7 +68,7 @@ CASES = (
 
 
 def make(case: Case, folder: Path) -> Path:
-    """Simulate a case's set if it is not there; its folder, with ``mask.mrc`` beside what `simulate_set` writes."""
+    """Simulate a case's set if it is not there; its folder, with ``noise.csv`` and ``mask.mrc`` besides."""
     out = folder / f"{case.box}_{100 * case.fill:.0f}"
     if (out / "mask.mrc").exists():
         return out
@@ -76,7 +78,7 @@ def make(case: Case, folder: Path) -> Path:
         snr=case.snr, sigma=SIGMA, seed=1, **errors,
     )  # fmt: skip
     volume, pixel_size = read_volume(out / "state_01.mrc")
+    particles = read_star(out / "particles.star")
+    write_noise(out / "noise.csv", particles, estimate_noise(particles, ImageSource(particles, out), case.diameter))
     write_volume(out / "mask.mrc", particle_mask(volume, pixel_size, case.diameter), pixel_size)
     return out
-
-

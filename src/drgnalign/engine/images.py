@@ -64,18 +64,21 @@ def coefficient_batches(
     Yields
     ------
     Batch
-        Of 64 particles or fewer: memory does not grow with their number.
+        Of 64 particles or fewer: memory does not grow with their number. A batch is good until the next one is
+        asked for.
     """
     defocus, phases = _ctf_parameters(particles)
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
     half_sets = particles.half_sets()
     size = max(1, min(BATCH, BATCH_BYTES // (12 * len(plan.kx))))
+    # The same memory for every batch: to ask for it anew costs more than to fill it.
     images = np.empty((size, particles.box, particles.box), np.float32)
+    memory = np.empty((size, 3, len(plan.kx)), np.float32)
     with tqdm(total=len(particles), desc=label, unit="particle", disable=None) as progress:
         for start in range(0, len(particles), size):
             rows = np.arange(start, min(start + size, len(particles)))
             transforms = scipy.fft.rfft2(source.read(rows, images), overwrite_x=True)
-            coefficients = kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows])
+            coefficients = kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows], memory)
             for half in np.unique(half_sets[rows]):
                 mine = half_sets[rows] == half
                 yield Batch(int(half), rows[mine], coefficients if mine.all() else coefficients[mine])

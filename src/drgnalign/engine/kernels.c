@@ -98,6 +98,25 @@ INLINE void transpose(const quad *q, vec *out)
     out[3] = __builtin_shufflevector(high01, high23, 2, 3, 10, 11, 6, 7, 14, 15);
 }
 
+/* The other way round: four vectors into (a, b, c, d) of eight coefficients. */
+INLINE void quads(vec a, vec b, vec c, vec d, quad *out)
+{
+    const vec ab0 = __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+    const vec ab2 = __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    const vec cd0 = __builtin_shufflevector(c, d, 0, 8, 1, 9, 4, 12, 5, 13);
+    const vec cd2 = __builtin_shufflevector(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
+    const vec pairs[4] = {
+        __builtin_shufflevector(ab0, cd0, 0, 1, 8, 9, 4, 5, 12, 13),
+        __builtin_shufflevector(ab0, cd0, 2, 3, 10, 11, 6, 7, 14, 15),
+        __builtin_shufflevector(ab2, cd2, 0, 1, 8, 9, 4, 5, 12, 13),
+        __builtin_shufflevector(ab2, cd2, 2, 3, 10, 11, 6, 7, 14, 15),
+    };
+    for (int i = 0; i < 4; i++) {
+        out[i] = __builtin_shufflevector(pairs[i], pairs[i], 0, 1, 2, 3);
+        out[4 + i] = __builtin_shufflevector(pairs[i], pairs[i], 4, 5, 6, 7);
+    }
+}
+
 typedef struct {
     vec re, im;
 } Complex;
@@ -481,8 +500,8 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
 enum { BLOCK = 64, VOXEL = 4 };
 typedef struct {
     int64_t voxel[BLOCK][4];
-    float weight[BLOCK][4], x[BLOCK];
-    quad amount[BLOCK];
+    quad weight[BLOCK], amount[BLOCK];
+    float x[BLOCK];
 } Spread;
 
 /* Spread coefficients over the eight Fourier pixels around R k, trilinear. Their memory is asked for early. */
@@ -510,10 +529,10 @@ INLINE void spread(const float *sums, const int64_t *starts, int edge, float sca
                 __builtin_prefetch(sums + out->voxel[n][i], 1);
                 __builtin_prefetch(sums + out->voxel[n][i] + 2 * VOXEL - 1, 1);
             }
-            const float weights[4] = {w00[l], w01[l], w10[l], w11[l]};
-            memcpy(out->weight[n], weights, sizeof weights);
-            out->amount[n] = (quad){d_re[l], d_im[l], power[l], 0.0f}, out->x[n] = at.fx[l];
         }
+        quads(w00, w01, w10, w11, out->weight + j - first);
+        quads(d_re, d_im, power, (vec){0}, out->amount + j - first);
+        store(out->x + j - first, at.fx);
     }
 }
 

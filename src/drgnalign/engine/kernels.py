@@ -178,6 +178,7 @@ class Kernels:
         groups: NDArray[np.int32],
         defocus: NDArray[np.float64],
         phases: NDArray[np.float64],
+        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Whitened coefficients of images and of their CTF.
 
@@ -192,6 +193,8 @@ class Kernels:
             Mean and half difference in Å, cos and sin of twice the angle.
         phases : (n, 3) float64
             The CTF is sin 2π(p₀ D k² + p₁ k⁴ + p₂), k in Fourier pixels.
+        out : (k, 3, m) float32, optional
+            Memory for what is returned, k ≥ n.
 
         Returns
         -------
@@ -199,7 +202,7 @@ class Kernels:
             Real and imaginary part of F/σ, and CTF/σ.
         """
         images = len(transforms)
-        coefficients = np.empty((images, 3, self.count), np.float32)
+        coefficients = np.empty((images, 3, self.count), np.float32) if out is None else out[:images]
         size = transforms[0].size * 2
         _LIBRARY.prepare(self._plan, images, transforms, size, weights, groups, defocus, phases, coefficients)
         return coefficients

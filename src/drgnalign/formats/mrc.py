@@ -5,6 +5,7 @@ Cheng et al. (2015), J. Struct. Biol. 192, 146. Stacks are read image by image.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -174,18 +175,15 @@ class ImageSource:
         """
         rows = np.asarray(rows, dtype=np.int64)
         images = np.empty((len(rows), self.box, self.box), np.float32) if out is None else out[: len(rows)]
-        stacks, slices = self._stack_of[rows], self._slices[rows]
-        order = np.lexsort((slices, stacks))
-        # images that follow each other in a stack are read at one go
-        follows = (np.diff(stacks[order]) == 0) & (np.diff(slices[order]) == 1)
-        for run in np.split(order, np.flatnonzero(~follows) + 1) if len(rows) else []:
-            stack, first = int(stacks[run[0]]), int(slices[run[0]])
-            if (np.diff(run) == 1).all() and self._dtype(stack) == np.float32:
-                self._read_stored(stack, first, images[run[0] : run[-1] + 1])
-            else:
-                stored = np.empty((len(run), self.box, self.box), self._dtype(stack))
-                self._read_stored(stack, first, stored)
-                images[run] = stored
+        order = np.lexsort((self._slices[rows], self._stack_of[rows]))
+        stacks = self._stack_of[rows[order]]
+        for mine in np.split(order, np.flatnonzero(np.diff(stacks)) + 1) if len(rows) else []:
+            stack = int(self._stack_of[rows[mine[0]]])
+            as_stored = len(mine) == len(rows) and (np.diff(mine) == 1).all() and self._stack(stack)[0].dtype == "f4"
+            stored = images if as_stored else np.empty((len(mine), *images.shape[1:]), self._stack(stack)[0].dtype)
+            self._read_stored(stack, self._slices[rows[mine]], stored)
+            if not as_stored:
+                images[mine] = stored
         if not np.isfinite(images).all():
             bad = rows[~np.isfinite(images).all(axis=(1, 2))][0]
             problem = f"image {self._slices[bad] + 1} holds NaN or infinite pixels"
@@ -195,22 +193,22 @@ class ImageSource:
             images *= signs[:, None, None]
         return images
 
-    def _dtype(self, stack: int) -> np.dtype:
-        return self._stack(stack)[0].dtype
-
-    def _read_stored(self, stack: int, first: int, images: NDArray) -> None:
-        """Fill `images` with those of a stack from the number `first` on."""
+    def _read_stored(self, stack: int, slices: NDArray[np.int64], images: NDArray) -> None:
+        """Fill `images` with those of a stack; those that follow each other there are read at one go."""
         header, file = self._stack(stack)
-        if first + len(images) > header.shape[0]:
-            problem = f"has no image {max(first, header.shape[0]) + 1}: it holds {header.shape[0]}"
+        if slices[-1] >= header.shape[0]:
+            missing = slices[slices >= header.shape[0]][0] + 1
+            problem = f"has no image {missing}: it holds {header.shape[0]}"
             raise InputError(header.path, problem, "give the stack that the particles come from")
-        rest = images.reshape(-1).view(np.uint8).data
-        file.seek(header.offset + first * images[0].nbytes)
-        while rest:
-            read = file.readinto(rest)
-            if not read:
-                raise InputError(header.path, "became shorter while it was read", "keep stacks as they are")
-            rest = rest[read:]
+        starts = np.flatnonzero(np.diff(slices, prepend=-2) != 1)
+        memory, size, descriptor = images.reshape(-1).view(np.uint8).data, images[0].nbytes, file.fileno()
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(slices)], strict=True):
+            place, rest = header.offset + int(slices[start]) * size, memory[start * size : end * size]
+            while rest:
+                read = os.preadv(descriptor, [rest], place)
+                if not read:
+                    raise InputError(header.path, "became shorter while it was read", "keep stacks as they are")
+                place, rest = place + read, rest[read:]
 
     def _open(self, stack: int) -> tuple[StackHeader, FileIO]:
         header = read_header(self._paths[stack])
