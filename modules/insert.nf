@@ -20,7 +20,7 @@ process INSERT {
     # version ${version}
     insert.py ${chunk} --images images --noise references/noise.csv \\
         ${option('mask-diameter', params.mask_diameter)} \\
-        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         --part ${chunk.baseName}.part
     """
 }

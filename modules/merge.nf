@@ -32,6 +32,7 @@ process MERGE {
         --particles particles.star --references references --metrics metrics.json)
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
+    rm -f clusters/*_reference_half?.mrc
     cp ${meta.round ? "${latent}/embedding.csv" : ''} particles.star metrics.json fsc.csv pass_${meta.pass}/
     """
 }

@@ -18,11 +18,13 @@ process RECONSTRUCT {
     script:
     // The consensus makes the mask that all clusters share.
     def mask = meta.cluster == 'consensus' ? null : 'references/mask.mrc'
+    def prior = mask && params.engine == 'native'
+        ? "--consensus references/consensus --reference-prior ${params.reference_prior}" : ''
     """
     # version ${version}
     mkdir maps
-    reconstruct.py parts/* ${option('mask', mask)} ${option('mask-diameter', params.mask_diameter)} \\
-        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
+    reconstruct.py parts/* ${option('mask', mask)} ${prior} ${option('mask-diameter', params.mask_diameter)} \\
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         --output maps/${meta.cluster}
     """
 }

@@ -18,12 +18,13 @@ process REFINE {
     path 'logs/*', optional: true
 
     script:
+    def weighted = reference.any { path -> path.name.contains('_reference_half') } ? '--weighted' : ''
     """
     # version ${version}
-    refine.py ${chunk} --half1 reference/*_half1.mrc --half2 reference/*_half2.mrc --limit ${meta.limit} \\
+    refine.py ${chunk} --half1 reference/*_half1.mrc --half2 reference/*_half2.mrc --limit ${meta.limit} ${weighted} \\
         --pilot ${pilot} --mask references/mask.mrc --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
-        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args)} \\
+        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         --part ${chunk.baseName}.part --output ${chunk.baseName}.star
     """
 }

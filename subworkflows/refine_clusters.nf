@@ -115,7 +115,8 @@ workflow REFINE_CLUSTERS {
 }
 
 def referenceFiles(files, name) {
+    def ready = files.findAll { path -> path.name.startsWith("${name}_reference_half") }
     def beginnings = ["${name}_half1.mrc", "${name}_half2.mrc", "${name}_statistics"]
-    return files.findAll { path -> beginnings.any { beginning -> path.name.startsWith(beginning) } }
-        .sort { path -> path.name }
+    def found = ready ?: files.findAll { path -> beginnings.any { beginning -> path.name.startsWith(beginning) } }
+    return found.sort { path -> path.name }
 }

@@ -6,13 +6,14 @@ def option(name, value) {
 }
 
 // The options that choose and set up an engine
-def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args) {
+def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args, symmetry) {
     def words = [
         option('engine', engine),
         option('mass-kda', mass_kda),
         joint_reference ? '--joint-reference' : '',
         option('frealign-dir', frealign_dir ? file(frealign_dir).toAbsolutePath() : null),
         option('frealign-args', frealign_args),
+        option('symmetry', symmetry),
         engine == 'native' ? '' : '--logs logs',
     ]
     return words.findAll { word -> word }.join(' ')

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +58,17 @@ class References:
     Attributes
     ----------
     half1, half2 : Path
-        Unfiltered maps for half sets 1 and 2.
+        Maps for half sets 1 and 2, unfiltered unless `weighted`.
     mask : Path or None
         Soft mask; made from the maps without it.
+    weighted : bool
+        They are what images are compared with; otherwise each is weighted first with what its FSC says it is worth.
     """
 
     half1: Path
     half2: Path
     mask: Path | None = None
+    weighted: bool = False
 
     @property
     def prefix(self) -> Path:
@@ -89,6 +92,8 @@ class EngineSettings:
         Further settings of these, ``key=value,…``.
     logs : Path or None
         Folder that gets what they print; ``frealign_logs`` without it.
+    symmetry : str
+        Point group of the particle.
     """
 
     joint_reference: bool = False
@@ -96,6 +101,26 @@ class EngineSettings:
     frealign_dir: Path | None = None
     frealign_args: str = ""
     logs: Path | None = None
+    symmetry: str = "C1"
+
+
+class Reconstruction(NamedTuple):
+    """What an engine makes of the parts of a cluster.
+
+    Attributes
+    ----------
+    half1, half2 : (N, N, N) float32
+        Unfiltered half maps.
+    pixel_size : float
+        Å.
+    weights : pair of (N, N, N//2 + 1) float32, or None
+        Σ CTF²/σ² of each Fourier pixel and half set, where the engine tells.
+    """
+
+    half1: FloatVolume
+    half2: FloatVolume
+    pixel_size: float
+    weights: tuple[FloatVolume, FloatVolume] | None = None
 
 
 class Engine(Protocol):
@@ -113,8 +138,8 @@ class Engine(Protocol):
     def insert(self, chunk: Chunk, part: Path) -> None:
         """Write the chunk's part of a reconstruction at the present poses."""
 
-    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
-        """Unfiltered half maps (N, N, N) of all parts of a cluster, and their pixel size in Å.
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction:
+        """Half maps of all parts of a cluster.
 
         What the engine needs besides the half maps ``PREFIX_half1.mrc`` and ``PREFIX_half2.mrc`` to refine against
         them later goes into files ``PREFIX_statistics…`` beside them.

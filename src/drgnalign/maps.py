@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ def write_maps(
     mask_name: str,
     diameter: float,
     mass_kda: float | None,
+    figures: Mapping[str, float | None] | None = None,
 ) -> FscResult:
     """Write half maps, filtered map, mask and FSC.
 
@@ -78,6 +80,8 @@ def write_maps(
     diameter : float
         Å, of the particle.
     mass_kda : float, optional
+    figures : mapping, optional
+        Further figures for PREFIX_resolution.json.
 
     Returns
     -------
@@ -99,6 +103,7 @@ def write_maps(
         "reaches_nyquist": fsc.reaches_nyquist,
         "mean_fsc": float(fsc.corrected[1:].mean()),
         "mask": mask_name,
+        **(figures or {}),
     }
     with atomic_path(prefix.with_name(f"{prefix.name}_resolution.json")) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")

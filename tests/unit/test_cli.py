@@ -89,6 +89,61 @@ def test_simulate_reconstruct_refine_score_fsc(folder: Path) -> None:
     assert second["resolution_angstrom"].tolist() == pytest.approx([256 / shell for shell in range(1, 17)], abs=1e-4)
 
 
+def test_scores_are_a_table(folder: Path, tmp_path: Path) -> None:
+    particles, truth = folder / "set" / "particles.star", folder / "set" / "truth.star"
+    other = 0.1 * read_volume(folder / "given_half1.mrc")[0]
+    for half in (1, 2):
+        write_volume(tmp_path / f"faint_half{half}.mrc", other, 8.0)
+    pairs = []
+    for prefix in (folder / "given", tmp_path / "faint"):
+        pairs += ["--half1", f"{prefix}_half1.mrc", "--half2", f"{prefix}_half2.mrc"]
+    options = ["--mask", folder / "given_mask.mrc", "--limit", 20, "--mask-diameter", 220]
+    for name, star in (("given", particles), ("true", truth)):
+        succeed("refine", star, "--score-only", *pairs, *options, "-o", tmp_path / f"{name}.csv")
+    given, true = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("given", "true"))
+    assert given.columns.tolist() == ["image", "given", "faint"]
+    assert given["image"].tolist() == read_star(particles).table["rlnImageName"].tolist()
+    assert true["given"].mean() > given["given"].mean() > given["faint"].mean()
+    twice = run("refine", particles, *pairs, *options, "-o", tmp_path / "no.star")
+    assert twice.exit_code == 2
+    assert "give one pair, or --score-only" in twice.output
+    lonely = run("refine", particles, *pairs[:-2], *options, "-o", tmp_path / "no.star")
+    assert "2 --half1 and 1 --half2" in lonely.output
+    assert not (tmp_path / "no.star").exists()
+
+
+def test_references_shrunk_towards_the_consensus(folder: Path, tmp_path: Path) -> None:
+    """Half of the particles differ in nothing but noise from all."""
+    some = read_star(folder / "set" / "particles.star").select(np.arange(0, 300, 2))
+    write_star(some, tmp_path / "some.star")
+    options = ["--images", folder / "set", "--mask-diameter", 220, "-o", tmp_path / "some"]
+    consensus = ["--consensus", folder / "given", "--reference-prior", "consensus"]
+    lacking = run("reconstruct", tmp_path / "some.star", *options, *consensus)
+    assert lacking.exit_code == 2
+    assert "give --mask" in lacking.output
+    alone = run("reconstruct", tmp_path / "some.star", *options, "--reference-prior", "consensus")
+    assert "give --consensus" in alone.output
+    succeed("reconstruct", tmp_path / "some.star", *options, *consensus, "--mask", folder / "given_mask.mrc")
+    record = json.loads((tmp_path / "some_resolution.json").read_text())
+    assert abs(record["difference_fsc_40"]) < 0.5
+    assert record["difference_fsc_25"] is not None
+    references = []
+    for half in (1, 2):
+        reference, own, common = (
+            read_volume(path)[0]
+            for path in (
+                tmp_path / f"some_reference_half{half}.mrc",
+                tmp_path / f"some_half{half}.mrc",
+                folder / f"given_half{half}.mrc",
+            )
+        )
+        assert np.corrcoef(reference.ravel(), common.ravel())[0, 1] > np.corrcoef(own.ravel(), common.ravel())[0, 1]
+        references += [f"--half{half}", tmp_path / f"some_reference_half{half}.mrc"]
+    options = ["--weighted", "--limit", 20, "--mask-diameter", 220, "--images", folder / "set"]
+    succeed("refine", tmp_path / "some.star", *references, *options, "-o", tmp_path / "refined.star")
+    assert read_star(tmp_path / "refined.star").table["drgnAccepted"].mean() > 0.9
+
+
 def test_the_stack_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:
     particles = read_star(folder / "set" / "particles.star")
     write_star(particles, tmp_path / "particles.star")

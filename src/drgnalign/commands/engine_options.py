@@ -17,6 +17,7 @@ _ENGINE_OPTIONS = (
     click.option("--engine", "engine_name", type=click.Choice(list(ENGINES)), default="native", show_default=True),
     click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa. Frealign needs it."),
     click.option("--joint-reference", is_flag=True, help="Align both half sets to one map."),
+    click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle."),
     click.option("--frealign-dir", type=FOLDER, help="Folder of your Frealign programs. Default: the PATH."),
     click.option("--frealign-args", default="", help="Further settings of these: key=value,…"),
     click.option("--logs", type=OUTPUT, help="Folder for what they print. Default: frealign_logs."),

@@ -9,17 +9,34 @@ import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option
 from drgnalign.commands.engine_options import with_engine
+from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.files import require_folder
+from drgnalign.formats.mrc import write_volume
 from drgnalign.inputs import open_particles
-from drgnalign.interface import USUAL_FILL, Chunk, Engine
+from drgnalign.interface import USUAL_FILL, Chunk, Engine, FloatVolume, Reconstruction
 from drgnalign.maps import read_map, write_maps
+
+# Å: the difference from the consensus is told at these resolutions.
+DIFFERENCE_AT = (40, 25)
 
 
 @click.command(cls=Command)
 @click.argument("inputs", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", "prefix", type=OUTPUT, required=True, help="Prefix of the files written.")
 @click.option("--mask", type=FILE, help="Soft mask of the FSC. Default: made from the maps.")
+@click.option(
+    "--consensus",
+    type=click.Path(path_type=Path),
+    help="Prefix of the consensus's half maps: how much differs from it is told (native engine). Needs --mask.",
+)
+@click.option(
+    "--reference-prior",
+    type=click.Choice(["consensus", "none"]),
+    default="none",
+    show_default=True,
+    help="Also write references for refinement, shrunk towards the consensus where they do not differ from it.",
+)
 @images_option
 @noise_option
 @diameter_option
@@ -28,6 +45,8 @@ def reconstruct(
     inputs: tuple[Path, ...],
     prefix: Path,
     mask: Path | None,
+    consensus: Path | None,
+    reference_prior: str,
     images: Path | None,
     noise: Path | None,
     mask_diameter: float | None,
@@ -38,6 +57,10 @@ def reconstruct(
     INPUTS is one star file, whose particles are reconstructed at their poses, or the parts of a reconstruction
     that refinement wrote.
     """
+    if reference_prior == "consensus" and consensus is None:
+        raise InputError(None, "--reference-prior consensus lacks the consensus", "give --consensus")
+    if consensus is not None and mask is None:
+        raise InputError(None, "--consensus lacks the mask that all clusters share", "give --mask")
     star = [path for path in inputs if path.suffix == ".star"]
     if star and len(inputs) > 1:
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
@@ -47,17 +70,50 @@ def reconstruct(
         with TemporaryDirectory(prefix=f".{prefix.name}_", dir=prefix.parent) as folder:
             part = Path(folder, "all.part")
             engine.insert(Chunk(table, root, noise, mask_diameter), part)
-            half1, half2, pixel_size = engine.reconstruct([part], prefix)
+            made = engine.reconstruct([part], prefix)
     else:
-        half1, half2, pixel_size = engine.reconstruct(inputs, prefix)
+        made = engine.reconstruct(inputs, prefix)
+    box, pixel_size = made.half1.shape[0], made.pixel_size
+    soft = None if mask is None else read_map(mask, box, pixel_size)
+    figures: dict[str, float | None] = {}
+    if consensus is not None and soft is not None:
+        figures = _compare(made, _half_maps(consensus, box, pixel_size), soft, prefix, reference_prior)
     fsc = write_maps(
-        half1,
-        half2,
+        made.half1,
+        made.half2,
         pixel_size,
         prefix,
-        mask=None if mask is None else read_map(mask, half1.shape[0], pixel_size),
+        mask=soft,
         mask_name="" if mask is None else mask.name,
-        diameter=mask_diameter or USUAL_FILL * half1.shape[0] * pixel_size,
+        diameter=mask_diameter or USUAL_FILL * box * pixel_size,
         mass_kda=engine.settings.mass_kda,
+        figures=figures,
     )
     click.echo(f"{prefix.name}: {fsc.resolution:.2f} Å at FSC 0.143{' (Nyquist)' if fsc.reaches_nyquist else ''}")
+
+
+def _half_maps(prefix: Path, box: int, pixel_size: float) -> tuple[FloatVolume, FloatVolume]:
+    first, second = (read_map(prefix.with_name(f"{prefix.name}_half{half}.mrc"), box, pixel_size) for half in (1, 2))
+    return first, second
+
+
+def _compare(
+    made: Reconstruction,
+    consensus: tuple[FloatVolume, FloatVolume],
+    mask: FloatVolume,
+    prefix: Path,
+    reference_prior: str,
+) -> dict[str, float | None]:
+    """Write references shrunk towards the consensus, if they are wanted; how much is real of what differs from it."""
+    if made.weights is None:
+        raise InputError(None, "this engine does not tell what its maps rest on", "leave out --consensus")
+    halves = (made.half1, made.half2)
+    if reference_prior == "consensus":
+        for half, volume in enumerate(shrunk_references(halves, made.weights, consensus, mask), start=1):
+            write_volume(prefix.with_name(f"{prefix.name}_reference_half{half}.mrc"), volume, made.pixel_size)
+    correlation = difference_fsc(halves, consensus, mask)
+    shells = {angstrom: round(len(mask) * made.pixel_size / angstrom) for angstrom in DIFFERENCE_AT}
+    return {
+        f"difference_fsc_{angstrom}": float(correlation[shell]) if shell < len(correlation) else None
+        for angstrom, shell in shells.items()
+    }

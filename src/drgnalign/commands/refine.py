@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from drgnalign.commands import FILE, OUTPUT, POSITIVE, Command, diameter_option, images_option, noise_option
 from drgnalign.commands.engine_options import with_engine
+from drgnalign.engine.native import NativeEngine
+from drgnalign.errors import InputError
+from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, References
@@ -15,10 +20,24 @@ from drgnalign.interface import Chunk, Engine, References
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
-@click.option("--half1", type=FILE, required=True, help="Reference of half set 1 (unfiltered half map).")
-@click.option("--half2", type=FILE, required=True, help="Reference of half set 2.")
+@click.option(
+    "--half1",
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="Reference of half set 1 (unfiltered half map, unless --weighted).",
+)
+@click.option("--half2", type=FILE, required=True, multiple=True, help="Reference of half set 2.")
+@click.option(
+    "--score-only",
+    is_flag=True,
+    help="Refine nothing: write log-likelihoods at the given poses as a table, a column for each pair of references.",
+)
+@click.option("--weighted", is_flag=True, help="The references are filtered already: use them as they are.")
 @click.option("--limit", type=POSITIVE, required=True, help="Finest resolution used, Å.")
-@click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the refined poses.")
+@click.option(
+    "-o", "--output", type=OUTPUT, required=True, help="Star file with the refined poses, or the table of --score-only."
+)
 @click.option("--mask", type=FILE, help="Soft mask around the particle. Default: made from the half maps.")
 @click.option("--part", type=OUTPUT, help="Also write a part of a reconstruction at the refined poses.")
 @click.option(
@@ -30,8 +49,10 @@ from drgnalign.interface import Chunk, Engine, References
 @with_engine
 def refine(
     particles: Path,
-    half1: Path,
-    half2: Path,
+    half1: tuple[Path, ...],
+    half2: tuple[Path, ...],
+    score_only: bool,
+    weighted: bool,
     limit: float,
     output: Path,
     mask: Path | None,
@@ -48,5 +69,23 @@ def refine(
     """
     table, root = open_particles(particles, images)
     chunk = Chunk(table, root, noise, mask_diameter, pilot)
-    refined = engine.refine(chunk, References(half1, half2, mask), limit, part)
-    write_star(refined, output)
+    if len(half1) != len(half2):
+        raise InputError(None, f"{len(half1)} --half1 and {len(half2)} --half2", "give both of every reference")
+    references = [References(first, second, mask, weighted) for first, second in zip(half1, half2, strict=True)]
+    if score_only:
+        _write_scores(engine, chunk, references, limit, output)
+    elif len(references) > 1:
+        raise InputError(None, f"{len(references)} pairs of references", "give one pair, or --score-only")
+    else:
+        write_star(engine.refine(chunk, references[0], limit, part), output)
+
+
+def _write_scores(engine: Engine, chunk: Chunk, references: Sequence[References], limit: float, output: Path) -> None:
+    if not isinstance(engine, NativeEngine):
+        raise InputError(None, "--score-only is not for this engine", "give --engine native")
+    scores = engine.score(chunk, references, limit)
+    names = [pair.prefix.name.removesuffix("_reference") for pair in references]
+    table = pd.DataFrame(scores, columns=names)
+    table.insert(0, "image", chunk.particles.table["rlnImageName"])
+    with atomic_path(output) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f")

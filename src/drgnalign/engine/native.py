@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.engine.likelihood import log_likelihoods
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise, read_noise
 from drgnalign.engine.plan import oversampling
@@ -20,9 +21,10 @@ from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
-from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.interface import Chunk, EngineSettings, FloatVolume, Reconstruction, References
 from drgnalign.maps import read_map
 from drgnalign.particles import Particles
+from drgnalign.symmetry import point_group
 
 
 class NativeEngine:
@@ -30,6 +32,7 @@ class NativeEngine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
+        self._symmetry = point_group(settings.symmetry)
 
     def check(self, chunk: Chunk, limits: Sequence[float]) -> None:
         for limit in limits:
@@ -38,12 +41,7 @@ class NativeEngine:
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         particles = chunk.particles
         check_limit(limit, particles)
-        volumes = [read_map(path, particles.box, particles.pixel_size) for path in (references.half1, references.half2)]
-        if references.mask is None:
-            mask = particle_mask(0.5 * (volumes[0] + volumes[1]), particles.pixel_size, chunk.diameter)
-        else:
-            mask = read_map(references.mask, particles.box, particles.pixel_size)
-        *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, self.settings.joint_reference)
+        volumes, mask, weights = self._volumes(chunk, references)
         noise, padding = _noise(chunk), _padding(chunk)
         tables = []
         with nullcontext() if part is None else part_file(part) as add:
@@ -53,7 +51,7 @@ class NativeEngine:
                 source, references_of = ImageSource(mine, chunk.images), {half: reference}
                 few = _pilot(chunk, half)
                 prior = estimate_prior(few, ImageSource(few, chunk.images), references_of, noise, limit)
-                sums = None if add is None else HalfMapSums(mine.box, mine.pixel_size, padding)
+                sums = None if add is None else HalfMapSums(mine.box, mine.pixel_size, padding, self._symmetry)
                 refinement = refine_particles(mine, source, references_of, noise, limit, prior=prior, sums=sums)
                 tables.append(refinement.apply_to(mine).table.set_index(rows))
                 if add is not None and sums is not None:
@@ -62,17 +60,49 @@ class NativeEngine:
                 del reference, sums
         return replace(particles, table=pd.concat(tables).sort_index())
 
+    def score(self, chunk: Chunk, references: Sequence[References], limit: float) -> NDArray[np.float64]:
+        """Log-likelihoods (n, K) of particles at their poses given K maps, each of the particle's half set; see
+        `drgnalign.engine.likelihood.log_likelihoods`."""
+        particles = chunk.particles
+        check_limit(limit, particles)
+        noise, padding, pixel_size = _noise(chunk), _padding(chunk), particles.pixel_size
+        by_half = []
+        for pair in references:
+            volumes, mask, weights = self._volumes(chunk, pair)
+            by_half.append(
+                {
+                    half: transform_reference(volume, mask, weights, pixel_size, limit, padding)
+                    for half, volume in zip(HALVES, volumes, strict=True)
+                }
+            )
+        return log_likelihoods(particles, ImageSource(particles, chunk.images), by_half, noise, limit)
+
+    def _volumes(
+        self, chunk: Chunk, references: References
+    ) -> tuple[list[FloatVolume], FloatVolume, NDArray[np.float64]]:
+        """Maps of the half sets, the mask, and the factor of each Fourier shell."""
+        box, pixel_size, joint = chunk.particles.box, chunk.particles.pixel_size, self.settings.joint_reference
+        volumes = [read_map(path, box, pixel_size) for path in (references.half1, references.half2)]
+        if references.mask is None:
+            mask = particle_mask(0.5 * (volumes[0] + volumes[1]), pixel_size, chunk.diameter)
+        else:
+            mask = read_map(references.mask, box, pixel_size)
+        if not references.weighted:
+            *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, joint)
+            return volumes, mask, weights
+        return [0.5 * (volumes[0] + volumes[1])] * 2 if joint else volumes, mask, np.ones(box // 2 + 1)
+
     def insert(self, chunk: Chunk, part: Path) -> None:
         noise, padding = _noise(chunk), _padding(chunk)
         with part_file(part) as add:
             for _, rows in _half_sets(chunk.particles):
                 mine = chunk.particles.select(rows)
-                add(insert_particles(mine, ImageSource(mine, chunk.images), noise, padding))
+                add(insert_particles(mine, ImageSource(mine, chunk.images), noise, padding, self._symmetry))
 
-    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
-        half1, pixel_size = _half_map(parts, 1)
-        half2, _ = _half_map(parts, 2)
-        return half1, half2, pixel_size
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction:
+        half1, weights1, pixel_size = _half_map(parts, 1)
+        half2, weights2, _ = _half_map(parts, 2)
+        return Reconstruction(half1, half2, pixel_size, (weights1, weights2))
 
 
 def _half_sets(particles: Particles) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -86,9 +116,9 @@ def _half_sets(particles: Particles) -> Iterator[tuple[int, NDArray[np.int64]]]:
             yield half, rows
 
 
-def _half_map(parts: Sequence[Path], half: int) -> tuple[FloatVolume, float]:
+def _half_map(parts: Sequence[Path], half: int) -> tuple[FloatVolume, FloatVolume, float]:
     sums = HalfMapSums.load_sum(parts, [half])
-    return sums.half_map(half), sums.pixel_size
+    return sums.half_map(half), sums.weights(half), sums.pixel_size
 
 
 def _pilot(chunk: Chunk, half: int) -> Particles:

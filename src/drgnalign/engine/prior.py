@@ -19,7 +19,7 @@ from drgnalign.particles import Particles
 PILOT, FEWEST = 256, 16
 # The prior is at least this much wider than the images' own error. Poses that were refined before hardly move, and
 # would be held where they are by a prior as narrow as that.
-LEAST_WIDTH = 2.0
+LEAST_WIDTH = 4.0
 # Standard deviation of a normal distribution by its median absolute value.
 PER_MEDIAN = 1.4826
 

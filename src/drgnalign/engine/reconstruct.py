@@ -91,9 +91,14 @@ class HalfMapSums:
         Å.
     padding : float
         See `drgnalign.engine.plan.oversampling`.
+    symmetry : (n, 3, 3) float64, optional
+        Rotations of a point group (`drgnalign.symmetry.point_group`); particles are added at all their n poses.
     """
 
-    def __init__(self, box: int, pixel_size: float, padding: float) -> None:
+    def __init__(
+        self, box: int, pixel_size: float, padding: float, symmetry: NDArray[np.float64] | None = None
+    ) -> None:
+        self._symmetry = np.eye(3)[None] if symmetry is None else symmetry
         self.box, self.pixel_size, self.padding = box, pixel_size, padding
         self.padded = padded_box(box, padding)
         self._rows = sphere_rows(self.padded)
@@ -116,7 +121,9 @@ class HalfMapSums:
     ) -> None:
         """Add particles of a half set (1 or 2); coefficients and poses as of `drgnalign.engine.kernels.Kernels`."""
         scale = self.padded / self.box
-        kernels.insert(self.sums[half - 1], self._rows.starts, scale, coefficients, poses)
+        for element in self._symmetry:
+            alike = np.concatenate([(element @ poses[:, :9].reshape(-1, 3, 3)).reshape(-1, 9), poses[:, 9:]], axis=1)
+            kernels.insert(self.sums[half - 1], self._rows.starts, scale, coefficients, alike)
         self.counts[half - 1] += len(poses)
 
     def save(self, path: Path) -> None:
@@ -178,6 +185,27 @@ class HalfMapSums:
             transform[z + held] = plane[central, : held + 1]
         real = central_box(transform, self.padded, self.box)
         return real / interpolation_envelope(self.box, self.padded)
+
+    def weights(self, half: int) -> FloatVolume:
+        """Σ CTF²/σ² of one half set at the images' own Fourier pixels.
+
+        Returns
+        -------
+        (N, N, N//2 + 1) float32
+            Order of a transform; 0 well beyond Nyquist.
+        """
+        edge, scale = self._rows.edge, self.padded / self.box
+        result = np.zeros((self.box, self.box, self.box // 2 + 1), np.float32)
+        radius = (self.box - 1) // 2
+        rows = np.arange(-radius, radius + 1)
+        places = np.rint(scale * rows).astype(np.int64) + edge
+        columns = np.rint(scale * np.arange(radius + 1)).astype(np.int64)
+        for z, place in zip(rows, places, strict=True):
+            _, weights, held, _ = self._plane(half, int(place) - edge)
+            plane = np.zeros(held.shape, np.float32)
+            plane[held] = weights
+            result[z, rows[:, None], np.arange(radius + 1)] = plane[places[:, None], columns]
+        return result
 
     def _plane(
         self, half: int, z: int
@@ -263,7 +291,11 @@ def _add_array(archive: zipfile.ZipFile, name: str, total: NDArray[Any]) -> None
 
 
 def insert_particles(
-    particles: Particles, source: ImageSource, noise: NDArray[np.float64], padding: float
+    particles: Particles,
+    source: ImageSource,
+    noise: NDArray[np.float64],
+    padding: float,
+    symmetry: NDArray[np.float64] | None = None,
 ) -> HalfMapSums:
     """Sums of a reconstruction of particles at their present poses.
 
@@ -274,6 +306,8 @@ def insert_particles(
     noise : (groups, N//2 + 1) float64
         See `drgnalign.engine.noise.estimate_noise`.
     padding : float
+    symmetry : (n, 3, 3) float64, optional
+        Of the particle, see `HalfMapSums`.
 
     Returns
     -------
@@ -281,7 +315,7 @@ def insert_particles(
     """
     plan = coefficient_plan(particles.box, particles.pixel_size)
     kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
-    sums = HalfMapSums(particles.box, particles.pixel_size, padding)
+    sums = HalfMapSums(particles.box, particles.pixel_size, padding, symmetry)
     poses = stacked_poses(particles.rotations(), particles.displacements())
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "reconstruct"):
         sums.insert(batch.half, kernels, batch.coefficients, poses[batch.rows])

@@ -25,7 +25,7 @@ from drgnalign.external.images import STACK, stack_for
 from drgnalign.external.program import find_program, require_success, run, working_folder
 from drgnalign.external.settings import TIME_LIMITS, Ranges, check_arguments, parse_arguments, time_limit
 from drgnalign.formats.par import read_par
-from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.interface import Chunk, EngineSettings, Reconstruction, References
 from drgnalign.particles import Particles
 
 # Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
@@ -75,6 +75,9 @@ class FrealignDriver(ABC):
     def __init__(self, settings: EngineSettings) -> None:
         ranges = {**self.ranges, "time_limit": TIME_LIMITS}
         self.arguments = parse_arguments(settings.frealign_args, sorted(ranges))
+        if settings.symmetry != self.arguments.setdefault("symmetry", settings.symmetry):
+            problem = f"the symmetry is {settings.symmetry} and, in --frealign_args, {self.arguments['symmetry']}"
+            raise InputError(None, problem, "give --symmetry alone")
         check_arguments(self.arguments, self.kinds, ranges)
         self.settings = settings
         self.mass_kda = mass_of(settings)
@@ -134,7 +137,7 @@ class FrealignDriver(ABC):
             self._dump(chunk, named, self._facts(chunk, dark), folder, part)
 
     @abstractmethod
-    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]: ...
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction: ...
 
     @abstractmethod
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:

@@ -35,7 +35,7 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import EDGES9
 from drgnalign.formats.mrc import read_header, write_volume
 from drgnalign.formats.par import extra_label, write_par
-from drgnalign.interface import Chunk, FloatVolume, References
+from drgnalign.interface import Chunk, Reconstruction, References
 from drgnalign.particles import Particles
 
 PROGRAM, MERGER = VERSIONS
@@ -75,7 +75,7 @@ class Frealign9(FrealignDriver):
         _warn_of_shifts(chunk.particles)
         super().insert(chunk, part)
 
-    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction:
         joint = self.settings.joint_reference
         with working_folder() as folder:
             dumps = link_dumps(parts, folder, ".mrc")
@@ -93,7 +93,7 @@ class Frealign9(FrealignDriver):
                 raise DrgnalignError(log, f"{MERGER} wrote a map without a pixel size", "look at the log")
             if joint:
                 write_volume(joint_map_beside(prefix), written_map(MERGER, folder / "map0.mrc", log), pixel_size)
-        return half1, half2, pixel_size
+        return Reconstruction(half1, half2, pixel_size)
 
     def _merge(self, dumps: Sequence[Path], half: int, folder: Path, prefix: Path) -> Path:
         """Add up the dumps of a half set; its statistics go beside the maps to be. Returns the log."""

@@ -29,7 +29,7 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.par import write_par
-from drgnalign.interface import Chunk, FloatVolume, References
+from drgnalign.interface import Chunk, Reconstruction, References
 
 # A dump's head: seven whole numbers, the first three of which are the box of its arrays, the fourth the images' and the
 # seventh their count; the pixel sizes of both, and more. Behind it, for half of the arrays' box, a complex number and
@@ -49,7 +49,7 @@ class FrealignX(FrealignDriver):
     kinds, defaults, ranges = KINDS, DEFAULTS, ADJUSTABLE
     _probe = staticmethod(probe)
 
-    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> tuple[FloatVolume, FloatVolume, float]:
+    def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction:
         with working_folder() as folder:
             dumps = link_dumps(parts, folder, ".dat")
             files = [*dumps[1], *dumps[2]]
@@ -82,7 +82,7 @@ class FrealignX(FrealignDriver):
             temporary.write_bytes(statistics)
         if self.settings.joint_reference:
             write_volume(joint_map_beside(prefix), joint, pixel_size)
-        return half1, half2, pixel_size
+        return Reconstruction(half1, half2, pixel_size)
 
     def _facts(self, chunk: Chunk, dark: bool) -> dict[str, object]:
         particles = chunk.particles

@@ -18,6 +18,8 @@ CLUSTER_COLUMNS = [
     "resolution_angstrom",
     "reaches_nyquist",
     "mean_fsc",
+    "difference_fsc_40",
+    "difference_fsc_25",
 ]
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
 NOT_INDEPENDENT = "not independent"
@@ -65,7 +67,8 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
     DataFrame
         ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``skipped``, ``reference`` that poses were
         refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined),
-        ``resolution_angstrom`` (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``, ``halves``
+        ``resolution_angstrom`` (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``,
+        ``difference_fsc_40`` and ``_25`` (of the cluster's difference from the consensus, at 40 and 25 Å), ``halves``
         (``independent`` or ``not independent``), ``ari_with_last_round`` (of the whole round), ``accepted_share``
         and medians of the change of pose in degrees and Å. Unassigned particles have no row. A cell is empty where
         there is no such figure: all that comes of maps where a cluster was skipped, for example.

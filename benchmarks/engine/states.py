@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Refinement of the states of a labelled 50S set: does a cluster's own reference help, and can it hurt?
+
+Consensus refinement, then one refinement of each cluster, its labels true or random, its references shrunk towards the
+consensus or not. Needs the test data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rib50s"))
+
+from make_set import DATA
+from make_set import main as make_set
+
+from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.engine.plan import oversampling
+from drgnalign.engine.prior import estimate_prior
+from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
+from drgnalign.engine.reference import transform_reference, weighted_halves
+from drgnalign.engine.refine import refine_particles
+from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
+from drgnalign.formats.mrc import ImageSource, read_volume
+from drgnalign.formats.star import read_star
+from drgnalign.particles import Particles
+from drgnalign.validation.fsc import fourier_shell_correlation
+from drgnalign.validation.score import score_particles
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DIAMETER, HALVES = 300.0, (1, 2)
+CONSENSUS = {"small": (20.0, 16.0, 14.0, 13.2), "medium": (20.0, 14.0, 10.0, 8.0, 7.0)}
+Volumes = Sequence[NDArray[np.float32]]
+
+
+class Experiment:
+    """A set and what all refinements of it share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.truth, self.given = read_star(folder / "truth.star"), read_star(folder / "particles.star")
+        self.noise = estimate_noise(self.given, ImageSource(self.given, folder), DIAMETER)
+        self.padding = oversampling(self.given.box, self.given.pixel_size, DIAMETER)
+        self.states = self.truth.cluster_labels()
+        self.true_maps = {
+            int(state): read_volume(folder / f"state_{state:02d}.mrc")[0] for state in np.unique(self.states)
+        }
+
+    def reconstruct(self, particles: Particles) -> HalfMapSums:
+        return insert_particles(particles, ImageSource(particles, self.folder), self.noise, self.padding)
+
+    def refine(
+        self, particles: Particles, volumes: Volumes, mask: NDArray[np.float32], limit: float, weighted: bool
+    ) -> tuple[Particles, HalfMapSums]:
+        weights = np.ones(particles.box // 2 + 1)
+        if not weighted:
+            *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, joint=False)
+        references = {
+            half: transform_reference(volume, mask, weights, particles.pixel_size, limit, self.padding)
+            for half, volume in zip(HALVES, volumes, strict=True)
+        }
+        source = ImageSource(particles, self.folder)
+        sums = HalfMapSums(particles.box, particles.pixel_size, self.padding)
+        prior = estimate_prior(particles, source, references, self.noise, limit)
+        refinement = refine_particles(particles, source, references, self.noise, limit, prior=prior, sums=sums)
+        return refinement.apply_to(particles), sums
+
+    def consensus(self, limits: Sequence[float]) -> tuple[Particles, Volumes, NDArray[np.float32]]:
+        """Poses, unfiltered half maps and mask."""
+        particles, sums = self.given, self.reconstruct(self.given)
+        for limit in limits:
+            volumes = [sums.half_map(half) for half in HALVES]
+            mask = particle_mask(0.5 * (volumes[0] + volumes[1]), particles.pixel_size, DIAMETER)
+            particles, sums = self.refine(particles, volumes, mask, limit, weighted=False)
+        volumes = [sums.half_map(half) for half in HALVES]
+        return particles, volumes, particle_mask(0.5 * (volumes[0] + volumes[1]), particles.pixel_size, DIAMETER)
+
+    def clusters(
+        self, start: Particles, labels: NDArray[np.int64], common: Volumes, mask: NDArray[np.float32], limit: float,
+        prior: bool,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Refine each cluster once; poses against the truth, and maps before and after against their states'."""
+        rotations, displacements = start.rotations(), start.displacements()
+        area: dict[str, list[float]] = {"before": [], "after": []}
+        differences = []
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            mine = start.select(rows)
+            sums = self.reconstruct(mine)
+            volumes = [sums.half_map(half) for half in HALVES]
+            differences.append(self._at(difference_fsc(volumes, common, mask), (40.0, 25.0)))
+            area["before"].append(self._area(volumes, label, mask))
+            if prior:
+                weights = [sums.weights(half) for half in HALVES]
+                volumes = shrunk_references(volumes, weights, common, mask)
+            refined, sums = self.refine(mine, volumes, mask, limit, weighted=prior)
+            area["after"].append(self._area([sums.half_map(half) for half in HALVES], label, mask))
+            rotations[rows], displacements[rows] = refined.rotations(), refined.displacements()
+        return {
+            **self.score(start.with_poses(rotations, displacements)),
+            "mean_area_before": float(np.mean(area["before"])),
+            "mean_area_after": float(np.mean(area["after"])),
+            "difference_fsc_40_25": differences,
+        }
+
+    def score(self, particles: Particles) -> dict[str, Any]:
+        scores = score_particles(self.truth, particles)
+        rarest = int(np.bincount(self.states)[1:].argmin()) + 1
+        return {
+            "degrees": {name: round(value, 4) for name, value in scores["rotation_degrees"].items()},
+            "rarest": round(scores["states"][rarest]["rotation_median_degrees"], 4),
+            "states": {
+                state: round(values["rotation_median_degrees"], 4) for state, values in scores["states"].items()
+            },
+            "angstrom": {name: round(value, 4) for name, value in scores["shift_angstrom"].items()},
+        }
+
+    def _at(self, correlation: NDArray[np.float64], resolutions: Sequence[float]) -> list[float]:
+        width = self.given.box * self.given.pixel_size
+        return [round(float(correlation[round(width / resolution)]), 3) for resolution in resolutions]
+
+    def _area(self, volumes: Volumes, label: int, mask: NDArray[np.float32]) -> float:
+        """Mean FSC of a cluster's map against the true map of its label."""
+        truth = self.true_maps[int(label)]
+        return float(fourier_shell_correlation((volumes[0] + volumes[1]) * mask, truth * mask)[1:].mean())
+
+
+@click.command()
+@click.option("--size", type=click.Choice(list(CONSENSUS)), default="small", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), default=DATA)
+def main(size: str, seed: int, data: Path) -> None:
+    """Run all arms and print them."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    folder = REPOSITORY / "benchmarks" / "out" / f"rib50s_{size}_{seed}" / "set"
+    if not (folder / "truth.star").exists():
+        make_set(
+            ["--size", size, "--seed", str(seed), "--data", str(data), "--out", str(folder)], standalone_mode=False
+        )
+    experiment = Experiment(folder)
+    limits = CONSENSUS[size]
+    particles, common, mask = experiment.consensus(limits)
+    record: dict[str, Any] = {"command": f"benchmarks/engine/states.py --size {size} --seed {seed}", "limits": limits}
+    record["consensus"] = experiment.score(particles)
+    print(json.dumps({"consensus": record["consensus"]}), flush=True)
+    random = np.random.default_rng(seed).permutation(experiment.states)
+    for name, labels in (("true", experiment.states), ("random", random)):
+        for prior in (True, False):
+            arm = f"{name} labels, reference prior {'consensus' if prior else 'none'}"
+            record[arm] = experiment.clusters(particles, labels, common, mask, limits[-1], prior)
+            print(json.dumps({arm: record[arm]}), flush=True)
+    output = REPOSITORY / "benchmarks" / "results" / f"states_{size}_{seed}.json"
+    output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The likelihood of images given maps and poses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.engine.images import coefficient_batches
+from drgnalign.engine.kernels import Kernels, Reference, stacked_poses
+from drgnalign.engine.plan import coefficient_plan
+from drgnalign.engine.refine import check_limit
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.particles import Particles
+
+
+def log_likelihoods(
+    particles: Particles,
+    source: ImageSource,
+    references: Sequence[Mapping[int, Reference]],
+    noise: NDArray[np.float64],
+    limit: float,
+) -> NDArray[np.float64]:
+    """Log-likelihood of every particle at its pose given each of K maps, over that of 'no signal', in nats.
+
+    The amplitude is 1: maps are in the images' grey values. With D = F/σ and m = CTF/σ times a slice, the noise of
+    each Fourier coefficient of a half plane is complex normal of variance 1, so that ln p = −|D − m|² + constant and
+    the figure is 2 Re⟨D, m⟩ − ⟨m, m⟩. Differences of it are logarithms of likelihood ratios, without further factors.
+
+    Parameters
+    ----------
+    particles : Particles
+    source : ImageSource
+    references : sequence of K mappings of int to Reference
+        One for each half set that has particles, for the same limit.
+    noise : (groups, N//2 + 1) float64
+        See `drgnalign.engine.noise.estimate_noise`.
+    limit : float
+        Å.
+
+    Returns
+    -------
+    (n, K) float64
+
+    Raises
+    ------
+    InputError
+        The limit is beyond Nyquist.
+    """
+    check_limit(limit, particles)
+    plan = coefficient_plan(particles.box, particles.pixel_size, limit).within_limit()
+    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
+    poses = stacked_poses(particles.rotations(), particles.displacements())
+    result = np.empty((len(particles), len(references)))
+    for batch in coefficient_batches(particles, source, plan, kernels, noise, "score"):
+        for number, by_half in enumerate(references):
+            sums = kernels.products(by_half[batch.half], batch.coefficients, poses[batch.rows], len(plan.kx))
+            result[batch.rows, number] = 2 * sums[:, 26] - sums[:, 25]
+    return result

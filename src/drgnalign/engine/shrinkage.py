@@ -1,0 +1,91 @@
+"""References that cannot hurt: a cluster's half maps, shrunk towards the consensus where they are no better.
+
+A small cluster's own map is noisier than the consensus. Where the two do not differ by more than noise, refinement
+against the cluster's map costs poses; where they do, refinement against the consensus does. The Fourier shell
+correlation of the two halves of the difference says how much of it is real.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from drgnalign.engine.reference import reliable_part
+from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers
+from drgnalign.validation.fsc import fourier_shell_correlation
+
+FloatVolume = NDArray[np.float32]
+# The difference's correlation is averaged over so many shells, and never quite trusted.
+SMOOTHED, LEAST, MOST = 3, 0.001, 0.999
+
+
+def difference_fsc(
+    halves: tuple[FloatVolume, FloatVolume], consensus: tuple[FloatVolume, FloatVolume], mask: FloatVolume
+) -> NDArray[np.float64]:
+    """How much of the difference between a cluster and the consensus is real: its FSC between half sets, averaged
+    over three shells.
+
+    Near 0 for a random part of the particles, near 1 where a state differs; no truth is needed to know it.
+
+    Parameters
+    ----------
+    halves, consensus : pair of (N, N, N) float32
+        Unfiltered half maps 1 and 2, in the same grey values.
+    mask : (N, N, N) float32
+        Soft mask common to all clusters.
+
+    Returns
+    -------
+    (N//2 + 1,) float64
+    """
+    first, second = ((mine - common) * mask for mine, common in zip(halves, consensus, strict=True))
+    correlation = fourier_shell_correlation(first, second)
+    correlation[0] = correlation[1]  # one Fourier pixel, whose value is the maps' mean, tells nothing
+    return uniform_filter1d(correlation, SMOOTHED, mode="nearest")
+
+
+def shrunk_references(
+    halves: tuple[FloatVolume, FloatVolume],
+    weights: tuple[FloatVolume, FloatVolume],
+    consensus: tuple[FloatVolume, FloatVolume],
+    mask: FloatVolume,
+) -> tuple[FloatVolume, FloatVolume]:
+    """References for half sets 1 and 2: (A + τM₀)/(W + τ) in Fourier space, each of its own half set alone.
+
+    A and W are numerator and denominator of the cluster's half map, M₀ is the same half set's consensus with its
+    Wiener weight, and τ is the mean W of the shell times (1 − d)/d, d the `difference_fsc`. So a Fourier pixel that
+    many of the cluster's views reached keeps its own value, and others get the consensus's.
+
+    Parameters
+    ----------
+    halves, consensus : pair of (N, N, N) float32
+        Unfiltered half maps.
+    weights : pair of (N, N, N//2 + 1) float32
+        W at each Fourier pixel, see `drgnalign.engine.reconstruct.HalfMapSums.weights`.
+    mask : (N, N, N) float32
+
+    Returns
+    -------
+    pair of (N, N, N) float32
+        They are weighted already: nothing is left to be filtered.
+    """
+    box = mask.shape[0]
+    shells = shell_numbers(box, 3)
+    inside = shells <= box // 2
+    index = np.minimum(shells, box // 2)
+    real = np.clip(difference_fsc(halves, consensus, mask), LEAST, MOST)
+    wiener = reliable_part(fourier_shell_correlation(consensus[0] * mask, consensus[1] * mask)).astype(np.float32)
+    multiplicity = np.broadcast_to(half_plane_multiplicity(box), shells.shape)
+    pixels = np.bincount(index[inside], multiplicity[inside], box // 2 + 1)
+
+    def shrunk(half: FloatVolume, weight: FloatVolume, common: FloatVolume) -> FloatVolume:
+        means = np.bincount(index[inside], (weight * multiplicity)[inside], box // 2 + 1) / pixels
+        pull = (means * (1 - real) / real).astype(np.float32)[index]
+        numerator = rfft_volume(half) * weight + pull * wiener[index] * rfft_volume(common)
+        denominator = weight + pull
+        transform = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=inside & (denominator > 0))
+        return irfft_volume(transform, box).astype(np.float32)
+
+    first, second = (shrunk(*one) for one in zip(halves, weights, consensus, strict=True))
+    return first, second

@@ -1,0 +1,114 @@
+"""References shrunk towards the consensus: what is real of a cluster's difference stays, the rest goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from drgnalign.engine.reconstruct import insert_particles
+from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
+from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, soft_sphere
+from drgnalign.validation.fsc import fourier_shell_correlation
+
+BOX = 32
+
+
+def smooth(rng: np.random.Generator, last: int = 8) -> np.ndarray:
+    """A random map without Fourier shells beyond `last`."""
+    transform = rfft_volume(rng.standard_normal((BOX,) * 3).astype(np.float32))
+    return irfft_volume(transform * (shell_numbers(BOX, 3) <= last), BOX).astype(np.float32)
+
+
+@pytest.fixture
+def scene():
+    """Consensus halves, a state that differs from the consensus in the low shells, mask and noise."""
+    rng = np.random.default_rng(0)
+    common, difference = smooth(rng), smooth(rng, 4)
+
+    def noisy(volume: np.ndarray, level: float) -> np.ndarray:
+        return (volume + level * rng.standard_normal(volume.shape)).astype(np.float32)
+
+    return common, difference, soft_sphere(BOX, 9.0, 4.0), noisy
+
+
+def evenly(weight: float) -> np.ndarray:
+    return np.full((BOX, BOX, BOX // 2 + 1), weight, np.float32)
+
+
+def test_a_difference_that_is_real_is_told_from_noise(scene) -> None:
+    common, difference, mask, noisy = scene
+    consensus = (noisy(common, 0.05), noisy(common, 0.05))
+    state = common + difference
+    real = difference_fsc((noisy(state, 0.1), noisy(state, 0.1)), consensus, mask)
+    none = difference_fsc((noisy(common, 0.1), noisy(common, 0.1)), consensus, mask)
+    assert real[1:4].min() > 0.8
+    assert np.abs(none[4:12]).max() < 0.25
+    assert real[7:].mean() < 0.2
+
+
+def test_a_cluster_without_a_difference_gets_the_consensus(scene) -> None:
+    common, _, mask, noisy = scene
+    consensus = (noisy(common, 0.05), noisy(common, 0.05))
+    halves = (noisy(common, 1.0), noisy(common, 1.0))
+    references = shrunk_references(halves, (evenly(1), evenly(1)), consensus, mask)
+    for reference, own in zip(references, halves, strict=True):
+        near = fourier_shell_correlation(reference * mask, common * mask)[1:7]
+        noisy_own = fourier_shell_correlation(own * mask, common * mask)[1:7]
+        assert near.mean() > 0.97
+        assert near.mean() > noisy_own.mean() + 0.02
+
+
+def test_a_cluster_that_differs_keeps_its_own(scene) -> None:
+    common, difference, mask, noisy = scene
+    consensus = (noisy(common, 0.05), noisy(common, 0.05))
+    state = common + 3 * difference
+    halves = (noisy(state, 0.05), noisy(state, 0.05))
+    references = shrunk_references(halves, (evenly(1), evenly(1)), consensus, mask)
+    for reference in references:
+        assert fourier_shell_correlation(reference * mask, state * mask)[1:4].min() > 0.98
+
+
+def test_the_formula(scene) -> None:
+    """(A + τM₀)/(W + τ), τ = mean W of the shell (1 − d)/d, written out for one Fourier pixel."""
+    common, difference, mask, noisy = scene
+    consensus = (noisy(common, 0.3), noisy(common, 0.3))
+    halves = (noisy(common + difference, 0.3), noisy(common + difference, 0.3))
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, (BOX, BOX, BOX // 2 + 1)).astype(np.float32)
+    first, _ = shrunk_references(halves, (weight, weight), consensus, mask)
+    z, y, x = 3, 2, 4
+    shell = round(np.sqrt(z**2 + y**2 + x**2))
+    d = np.clip(difference_fsc(halves, consensus, mask)[shell], 0.001, 0.999)
+    f = fourier_shell_correlation(consensus[0] * mask, consensus[1] * mask)[shell]
+    kz, ky, kx = np.meshgrid(*[np.fft.fftfreq(BOX, 1 / BOX)] * 3, indexing="ij")
+    in_shell = np.rint(np.sqrt(kx**2 + ky**2 + kz**2)) == shell
+    whole = np.concatenate([weight, np.roll(weight[::-1, ::-1, 1:-1][..., ::-1], (1, 1), (0, 1))], axis=2)
+    tau = whole[in_shell].mean() * (1 - d) / d
+    own, shared = rfft_volume(halves[0])[z, y, x], rfft_volume(consensus[0])[z, y, x]
+    expected = (own * weight[z, y, x] + tau * f * shared) / (weight[z, y, x] + tau)
+    assert_allclose(rfft_volume(first)[z, y, x], expected, rtol=2e-3)
+
+
+def test_halves_stay_apart(scene) -> None:
+    """What is in the other half's maps changes only how strongly all are shrunk."""
+    common, difference, mask, noisy = scene
+    consensus = (noisy(common, 0.1), noisy(common, 0.1))
+    one, two = noisy(common + difference, 0.1), noisy(common + difference, 0.1)
+    weights = (evenly(1), evenly(1))
+    plain, _ = shrunk_references((one, two), weights, consensus, mask)
+    mirrored, _ = shrunk_references((one, 2 * two - consensus[1]), weights, consensus, mask)
+    assert_allclose(mirrored, plain, atol=1e-4 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("padding", [1.0, 1.5, 2.0])
+def test_weights_are_those_of_the_sums(noisy_set, padding: float) -> None:
+    """Σ CTF²/σ² of a shell is the same on the images' grid as on the padded one, up to the padding's finer pixels."""
+    sums = insert_particles(noisy_set.given, noisy_set.source, noisy_set.white_noise, padding)
+    weights = sums.weights(1)
+    shells = shell_numbers(BOX, 3)
+    means = [weights[shells == shell].mean() for shell in (4, 8, 12)]
+    finer = [sums._shell_means(1)[round(padding * shell)] for shell in (4, 8, 12)]
+    assert_allclose(means, finer, rtol=0.2)
+    assert (weights[shells > BOX // 2 + 1] == 0).all()
+    # mates are alike
+    assert_allclose(weights[3, 5, 0], weights[-3, -5, 0], rtol=1e-5)
