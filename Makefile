@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hpc lint lock images rib50s clean
+.PHONY: setup demo test test-hpc lint lock images rib50s bench-engine clean
 
 setup: .venv/.done .tools/.done
 
@@ -47,6 +47,10 @@ test-hpc: setup
 # Labelled 50S sets (needs the test data): both arms, against the figures that the workflow must reach.
 rib50s: setup
 	$(BIN)/python benchmarks/rib50s/run.py --size small
+
+# The native engine beside the Frealigns in FREALIGNX_DIR and FREALIGN9_DIR: time, errors, resolution (half an hour).
+bench-engine: setup
+	$(BIN)/python benchmarks/engine/run.py
 
 docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py

@@ -2,7 +2,7 @@ include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process INSERT {
     tag "pass ${meta.pass} ${chunk.baseName}"
-    label 'cpu_refine'
+    label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path.startsWith('logs/') ? logPath(meta, task.process, path) : null
     }
@@ -21,6 +21,7 @@ process INSERT {
     insert.py ${chunk} --images images --noise references/noise.csv \\
         ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
+        ${option('device', params.device)} \\
         --part ${chunk.baseName}.part
     """
 }

@@ -25,6 +25,6 @@ process RECONSTRUCT {
     mkdir maps
     reconstruct.py parts/* ${option('mask', mask)} ${prior} ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
-        --output maps/${meta.cluster}
+        ${params.local_resolution ? '--local-resolution' : ''} --output maps/${meta.cluster}
     """
 }

@@ -2,7 +2,7 @@ include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process REFINE {
     tag "pass ${meta.pass} ${chunk.baseName}"
-    label 'cpu_refine'
+    label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path.startsWith('logs/') ? logPath(meta, task.process, path) : null
     }
@@ -25,6 +25,7 @@ process REFINE {
         --pilot ${pilot} --mask references/mask.mrc --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
+        ${option('device', params.device)} \\
         --part ${chunk.baseName}.part --output ${chunk.baseName}.star
     """
 }

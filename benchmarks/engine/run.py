@@ -10,7 +10,9 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bound import pose_errors
 from sets import CASES, SIGMA, Case, make
-from timing import cost_per_particle, processor, run_step
+from timing import Used, cost_per_particle, processor, run_step
 
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
@@ -128,7 +130,7 @@ def own_maps(options: Mapping[str, list[str]]) -> dict[str, Any]:
     volume, _ = read_volume(folder / "state_01.mrc")
     mask, _ = read_volume(folder / "mask.mrc")
     width = case.box * case.pixel_size
-    record: dict[str, Any] = {"bound_of_poses_at_true_map": None, **case._asdict()}
+    record: dict[str, Any] = {"limits": OWN_LIMITS, **case._asdict()}
     for name, words in options.items():
         with TemporaryDirectory(dir=OUT) as temporary:
             work = Path(temporary)
@@ -150,6 +152,34 @@ def own_maps(options: Mapping[str, list[str]]) -> dict[str, Any]:
             record[name] = {"claimed": claimed, "true": true, **errors(truth, read_star(star))}
             print(json.dumps({"own maps": name, **record[name]}), flush=True)
     return record
+
+
+def scaling() -> dict[str, Any]:
+    """The native engine alone: wall time on one and two cores, time and memory against particles, limit and box."""
+    case = CASES[1]
+
+    def refine(case: Case, count: int, limit: float, name: str = "scaling") -> Used:
+        folder = make(case, OUT)
+        star = OUT / f"{name}.star"
+        write_star(repeated(read_star(folder / "particles.star"), count), star)
+        command = [*refine_command(folder, case), "--engine", "native", "--limit", str(limit)]
+        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")])
+
+    cores = {}
+    for count in (1, 2):
+        start = time.perf_counter()
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(lambda number: refine(case, 8000, case.limit, f"core{number}"), range(2)))
+        cores[count] = time.perf_counter() - start
+    counts, limits = (1000, 2000, 4000, 8000), (12.0, 8.0, 5.0, 3.2)
+    return {
+        "case": case.name,
+        "particles": {count: refine(case, count, case.limit)._asdict() for count in counts},
+        "limits_4000_particles": {limit: refine(case, 4000, limit)._asdict() for limit in limits},
+        "boxes_500_particles": {case.box: refine(case, 500, case.limit)._asdict() for case in CASES[:3]},
+        "wall_s_of_two_tasks_of_8000_on_cores": cores,
+        "fixed_cost_at_box_128": refine(case, 20, case.limit)._asdict(),
+    }
 
 
 def table(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -197,6 +227,7 @@ def main(only: tuple[int, ...]) -> None:
         "versions": {"drgnalign": __version__, "python": platform.python_version(), "numpy": np.__version__},
         "cases": records,
         "own_maps": own_maps(options),
+        "scaling": scaling(),
     }
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The fastest of so many runs counts: what a run takes longer, others on the machine took.
-REPEATS = 3
+REPEATS = 2
 
 
 class Used(NamedTuple):

@@ -94,6 +94,8 @@ class EngineSettings:
         Folder that gets what they print; ``frealign_logs`` without it.
     symmetry : str
         Point group of the particle.
+    device : str
+        Of the native engine: ``cpu`` or ``cuda``.
     """
 
     joint_reference: bool = False
@@ -102,6 +104,7 @@ class EngineSettings:
     frealign_args: str = ""
     logs: Path | None = None
     symmetry: str = "C1"
+    device: str = "cpu"
 
 
 class Reconstruction(NamedTuple):

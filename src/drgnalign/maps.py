@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
 from drgnalign.validation.fsc import FscResult, half_map_fsc
+from drgnalign.validation.local_resolution import local_resolution
 
 FloatVolume = NDArray[np.float32]
+# Å: amplitudes of proteins follow Guinier's law beyond this; fewer shells than this do not give a slope.
+GUINIER_FROM, FEWEST_SHELLS = 10.0, 5
 
 
 def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
@@ -61,6 +65,7 @@ def write_maps(
     diameter: float,
     mass_kda: float | None,
     figures: Mapping[str, float | None] | None = None,
+    local: bool = False,
 ) -> FscResult:
     """Write half maps, filtered map, mask and FSC.
 
@@ -72,7 +77,8 @@ def write_maps(
         Å.
     prefix : Path
         Files are PREFIX_half1.mrc, PREFIX_half2.mrc, PREFIX.mrc (filtered, for people to look at),
-        PREFIX_fsc.csv, PREFIX_resolution.json and, where no mask was given, PREFIX_mask.mrc.
+        PREFIX_fsc.csv, PREFIX_resolution.json, where no mask was given, PREFIX_mask.mrc, and where the resolution
+        allows it PREFIX_sharp.mrc.
     mask : (N, N, N) float32, optional
         Soft mask of the FSC; without it one is made from the maps.
     mask_name : str
@@ -82,6 +88,8 @@ def write_maps(
     mass_kda : float, optional
     figures : mapping, optional
         Further figures for PREFIX_resolution.json.
+    local : bool
+        Also write PREFIX_local_resolution.mrc, in Å; it takes a few seconds at 128 px, minutes at 320.
 
     Returns
     -------
@@ -94,7 +102,16 @@ def write_maps(
     fsc = half_map_fsc(half1, half2, pixel_size, mask)
     write_volume(prefix.with_name(f"{prefix.name}_half1.mrc"), half1, pixel_size)
     write_volume(prefix.with_name(f"{prefix.name}_half2.mrc"), half2, pixel_size)
-    write_volume(prefix.with_name(f"{prefix.name}.mrc"), wiener_filtered(half1, half2, fsc.corrected), pixel_size)
+    filtered = wiener_filtered(half1, half2, fsc.corrected)
+    write_volume(prefix.with_name(f"{prefix.name}.mrc"), filtered, pixel_size)
+    b_factor = guinier_b_factor(filtered * mask, pixel_size, fsc.resolution)
+    if b_factor is not None:
+        write_volume(
+            prefix.with_name(f"{prefix.name}_sharp.mrc"), sharpened(filtered, pixel_size, b_factor), pixel_size
+        )
+    if local:
+        volume = local_resolution(half1, half2, pixel_size, mask)
+        write_volume(prefix.with_name(f"{prefix.name}_local_resolution.mrc"), volume, pixel_size)
     table = fsc.table().assign(resolution_0143_angstrom=fsc.resolution, mask=mask_name)
     with atomic_path(prefix.with_name(f"{prefix.name}_fsc.csv")) as temporary:
         table.to_csv(temporary, index=False)
@@ -103,6 +120,7 @@ def write_maps(
         "reaches_nyquist": fsc.reaches_nyquist,
         "mean_fsc": float(fsc.corrected[1:].mean()),
         "mask": mask_name,
+        "b_factor_angstrom2": b_factor,
         **(figures or {}),
     }
     with atomic_path(prefix.with_name(f"{prefix.name}_resolution.json")) as temporary:
@@ -120,3 +138,40 @@ def wiener_filtered(half1: FloatVolume, half2: FloatVolume, correlation: NDArray
     weights = (2 * reliable / (1 + reliable)).astype(np.float32)
     shells = np.minimum(shell_numbers(box, 3), box // 2)
     return irfft_volume(rfft_volume(0.5 * (half1 + half2)) * weights[shells], box).astype(np.float32)
+
+
+def guinier_b_factor(volume: FloatVolume, pixel_size: float, resolution: float) -> float | None:
+    """B-factor of a map: slope of the logarithm of its amplitude against the squared frequency, from 10 Å on.
+
+    Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721.
+
+    Parameters
+    ----------
+    volume : (N, N, N) float32
+        Filtered by its FSC, under a mask.
+    pixel_size, resolution : float
+        Å; the resolution is where the fit ends.
+
+    Returns
+    -------
+    float or None
+        Å², negative where amplitudes fall; None where the map does not reach well beyond 10 Å, so that there is no
+        slope to be seen.
+    """
+    box = volume.shape[0]
+    shells = shell_numbers(box, 3)
+    first, last = math.ceil(box * pixel_size / GUINIER_FROM), math.floor(box * pixel_size / resolution)
+    if last - first + 1 < FEWEST_SHELLS:
+        return None
+    power = np.bincount(shells.ravel(), (np.abs(rfft_volume(volume)) ** 2).ravel())[first : last + 1]
+    count = np.bincount(shells.ravel())[first : last + 1]
+    frequency = np.arange(first, last + 1) / (box * pixel_size)
+    return float(4 * np.polyfit(frequency**2, 0.5 * np.log(power / count), 1)[0])
+
+
+def sharpened(volume: FloatVolume, pixel_size: float, b_factor: float) -> FloatVolume:
+    """A map whose fall of amplitudes with frequency is undone: times exp(−B s²/4)."""
+    box = volume.shape[0]
+    frequency = shell_numbers(box, 3) / (box * pixel_size)
+    transform = rfft_volume(volume) * np.exp(-b_factor * frequency**2 / 4).astype(np.float32)
+    return irfft_volume(transform, box).astype(np.float32)

@@ -155,7 +155,11 @@ def read_used_labels(references: Path) -> set[int]:
 
 def _map_files(folder: Path, name: str) -> list[str]:
     """The maps of a cluster, and what some engines keep beside them: references ready to use, or statistics."""
-    beside = sorted(path.name for kind in ("reference_half", "statistics") for path in folder.glob(f"{name}_{kind}*"))
+    beside = sorted(
+        path.name
+        for kind in ("reference_half", "statistics", "sharp", "local_resolution")
+        for path in folder.glob(f"{name}_{kind}*")
+    )
     return [f"{name}_half1.mrc", f"{name}_half2.mrc", f"{name}.mrc", *beside]
 
 

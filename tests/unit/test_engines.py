@@ -38,7 +38,7 @@ def chunk(noisy_set) -> Chunk:
 def references(noisy_set, chunk: Chunk, tmp_path: Path) -> References:
     """Half maps of the set at its given poses."""
     NATIVE.insert(chunk, tmp_path / "given.npz")
-    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "given.npz"], tmp_path / "map")
+    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "given.npz"], tmp_path / "map")[:3]
     for number, volume in ((1, half1), (2, half2)):
         write_volume(tmp_path / f"half{number}.mrc", volume, pixel_size)
     return References(tmp_path / "half1.mrc", tmp_path / "half2.mrc")
@@ -51,7 +51,7 @@ def median_error(noisy_set, particles) -> float:
 def test_refinement_against_own_maps_and_its_part(noisy_set, chunk: Chunk, references: References, tmp_path: Path):
     refined = NATIVE.refine(chunk, references, 20.0, tmp_path / "refined.npz")
     assert median_error(noisy_set, refined) < 0.75 * median_error(noisy_set, noisy_set.given)
-    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "refined.npz"], tmp_path / "map")
+    half1, half2, pixel_size = NATIVE.reconstruct([tmp_path / "refined.npz"], tmp_path / "map")[:3]
     assert pixel_size == 8.0
     # The part written on the way is the reconstruction at the refined poses.
     again = Chunk(refined, noisy_set.folder, mask_diameter=DIAMETER)

@@ -58,7 +58,7 @@ def maps(few, tmp_path_factory: pytest.TempPathFactory) -> References:
     folder = tmp_path_factory.mktemp("maps")
     native = NativeEngine(EngineSettings())
     native.insert(Chunk(few.given, few.folder, mask_diameter=DIAMETER), folder / "part")
-    half1, half2, pixel_size = native.reconstruct([folder / "part"], folder / "map")
+    half1, half2, pixel_size = native.reconstruct([folder / "part"], folder / "map")[:3]
     for half, volume in ((1, half1), (2, half2)):
         write_volume(folder / f"map_half{half}.mrc", volume, pixel_size)
     return References(folder / "map_half1.mrc", folder / "map_half2.mrc")
@@ -72,7 +72,7 @@ def own(few, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         engine().insert(Chunk(few.given, few.folder, mask_diameter=DIAMETER), Path("given.part"))
-        half1, half2, pixel_size = engine().reconstruct([Path("given.part")], Path("rec"))
+        half1, half2, pixel_size = engine().reconstruct([Path("given.part")], Path("rec"))[:3]
         for half, volume in ((1, half1), (2, half2)):
             write_volume(f"rec_half{half}.mrc", volume, pixel_size)
     return folder
@@ -195,7 +195,7 @@ def test_refinement_and_reconstruction(few, chunk: Chunk, own: Path) -> None:
     assert len(refined) == len(few.given)
     assert (refined.table["rlnImageName"] == few.given.table["rlnImageName"]).all()
     assert {"drgnScore", "drgnRotationChange", "drgnFrealignLogp"} <= set(refined.table)
-    half1, half2, pixel_size = nine.reconstruct([Path("b.part")], Path("better"))
+    half1, half2, pixel_size = nine.reconstruct([Path("b.part")], Path("better"))[:3]
     assert pixel_size == pytest.approx(8.0)
     before = sum(read_volume(own / f"rec_half{half}.mrc")[0] for half in (1, 2))
     correlations = [np.corrcoef(few.volume.ravel(), volume.ravel())[0, 1] for volume in (before, half1 + half2)]
@@ -246,7 +246,7 @@ def test_joint_reference(few, chunk: Chunk, maps: References, own: Path) -> None
         refined = nine.refine(chunk, maps, LIMIT, Path("joint.part"))
     assert error_of(few, refined) < 0.7 * error_of(few, few.given)
     assert len(re.search(r"Particle numbers: (.*)", log("refine"))[1].split()) == len(few.given)
-    half1, half2, _ = nine.reconstruct([Path("joint.part")], Path("joint"))
+    half1, half2, _ = nine.reconstruct([Path("joint.part")], Path("joint"))[:3]
     assert 0.3 < np.corrcoef(half1.ravel(), half2.ravel())[0, 1] < 0.999
     assert Path("joint_statistics_joint.txt").is_file()
     # the program's map of both is the next reference

@@ -18,6 +18,9 @@ _ENGINE_OPTIONS = (
     click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa. Frealign needs it."),
     click.option("--joint-reference", is_flag=True, help="Align both half sets to one map."),
     click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle."),
+    click.option(
+        "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of the native engine."
+    ),
     click.option("--frealign-dir", type=FOLDER, help="Folder of your Frealign programs. Default: the PATH."),
     click.option("--frealign-args", default="", help="Further settings of these: key=value,…"),
     click.option("--logs", type=OUTPUT, help="Folder for what they print. Default: frealign_logs."),

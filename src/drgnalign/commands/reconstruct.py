@@ -37,6 +37,7 @@ DIFFERENCE_AT = (40, 25)
     show_default=True,
     help="Also write references for refinement, shrunk towards the consensus where they do not differ from it.",
 )
+@click.option("--local-resolution", is_flag=True, help="Also write a map of the local resolution.")
 @images_option
 @noise_option
 @diameter_option
@@ -47,6 +48,7 @@ def reconstruct(
     mask: Path | None,
     consensus: Path | None,
     reference_prior: str,
+    local_resolution: bool,
     images: Path | None,
     noise: Path | None,
     mask_diameter: float | None,
@@ -88,6 +90,7 @@ def reconstruct(
         diameter=mask_diameter or USUAL_FILL * box * pixel_size,
         mass_kda=engine.settings.mass_kda,
         figures=figures,
+        local=local_resolution,
     )
     click.echo(f"{prefix.name}: {fsc.resolution:.2f} Å at FSC 0.143{' (Nyquist)' if fsc.reaches_nyquist else ''}")
 

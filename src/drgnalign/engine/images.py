@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -16,8 +17,8 @@ from drgnalign.engine.plan import CoefficientPlan
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.particles import Particles
 
-# A batch's coefficients stay in the processor's cache.
-BATCH, BATCH_BYTES = 64, 2**21
+if TYPE_CHECKING:
+    from drgnalign.engine.torch_kernels import TorchKernels
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,19 @@ class Batch:
     rows : (n,) int64
         Rows of the particle table.
     coefficients : (n, 3, m) float32
-        Real and imaginary part of F/σ, and CTF/σ, at the planned coefficients.
+        Real and imaginary part of F/σ, and CTF/σ, at the planned coefficients: an array, or a tensor on the GPU.
     """
 
     half: int
     rows: NDArray[np.int64]
-    coefficients: NDArray[np.float32]
+    coefficients: Any
 
 
 def coefficient_batches(
     particles: Particles,
     source: ImageSource,
     plan: CoefficientPlan,
-    kernels: Kernels,
+    kernels: Kernels | TorchKernels,
     noise: NDArray[np.float64],
     label: str,
 ) -> Iterator[Batch]:
@@ -54,7 +55,7 @@ def coefficient_batches(
     particles : Particles
     source : ImageSource
     plan : CoefficientPlan
-    kernels : Kernels
+    kernels : Kernels or TorchKernels
         Of the plan.
     noise : (groups, N//2 + 1) float64
         See `drgnalign.engine.noise.estimate_noise`.
@@ -64,21 +65,26 @@ def coefficient_batches(
     Yields
     ------
     Batch
-        Of 64 particles or fewer: memory does not grow with their number. A batch is good until the next one is
-        asked for.
+        Of `kernels.batch_size` particles or fewer: memory does not grow with their number. A batch is good until
+        the next one is asked for.
     """
     defocus, phases = _ctf_parameters(particles)
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
     half_sets = particles.half_sets()
-    size = max(1, min(BATCH, BATCH_BYTES // (12 * len(plan.kx))))
-    # The same memory for every batch: to ask for it anew costs more than to fill it.
-    images = np.empty((size, particles.box, particles.box), np.float32)
-    memory = np.empty((size, 3, len(plan.kx)), np.float32)
-    with tqdm(total=len(particles), desc=label, unit="particle", disable=None) as progress:
-        for start in range(0, len(particles), size):
-            rows = np.arange(start, min(start + size, len(particles)))
-            transforms = scipy.fft.rfft2(source.read(rows, images), overwrite_x=True)
-            coefficients = kernels.prepare(transforms, weights, groups[rows], defocus[rows], phases[rows], memory)
+    # One batch is read while the one before it is worked on; each goes where the last but one was.
+    size = kernels.batch_size
+    memory = np.empty((2, size, particles.box, particles.box), np.float32)
+    batches = np.split(np.arange(len(particles)), np.arange(size, len(particles), size))
+    with (
+        ThreadPoolExecutor(1) as reader,
+        tqdm(total=len(particles), desc=label, unit="particle", disable=None) as progress,
+    ):
+        coming = reader.submit(source.read, batches[0], memory[0])
+        for number, rows in enumerate(batches):
+            images = coming.result()
+            if number + 1 < len(batches):
+                coming = reader.submit(source.read, batches[number + 1], memory[(number + 1) % 2])
+            coefficients = kernels.prepare(images, weights, groups[rows], defocus[rows], phases[rows])
             for half in np.unique(half_sets[rows]):
                 mine = half_sets[rows] == half
                 yield Batch(int(half), rows[mine], coefficients if mine.all() else coefficients[mine])

@@ -48,16 +48,16 @@ typedef struct {
     double rotation[9], shift[2];
 } Pose;
 
-/* What is expected of all images: 1/variance of each component of its change (rotation vector in
- * radians, shift in px); and amplitude^2 below which a match is so weak that it hints at a wrong local optimum. */
+/* Of a search: 1/variance of each component of a change of pose (rotation vector in radians, shift in px); amplitude^2
+ * below which a match is so weak that it hints at a wrong local optimum; and what kernels.py says of the others. */
 typedef struct {
-    double precision[2], weak;
-} Expected;
+    double precision[2], weak, first_damping, success, failure, small_gain, largest_rotation, scan_rotation;
+} Settings;
 
 /* Where a pose is expected: around the one given. */
 typedef struct {
     Pose start;
-    const double *precision;
+    const Settings *settings;
 } Prior;
 
 INLINE vec load(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
@@ -269,10 +269,6 @@ static FAST void normal_equations(const Reference *reference, const Image *image
         for (int k = 0; k < powers[i]; k++) sums[i] *= to_shift;
 }
 
-/* Settings of the search. Nats: a step that promises less ends a stage. */
-static const double FIRST_DAMPING = 1e-3, SUCCESS = 0.2, FAILURE = 20.0, SMALL_GAIN = 0.2;
-static const double LARGEST_ROTATION = 6.0 * M_PI / 180.0, SCAN_ROTATION = 7.0 * M_PI / 180.0;
-
 /* <d,m>^2/<m,m>, negative where the match is: the log-likelihood gained over 'no signal', in nats. */
 INLINE double score(const double *sums)
 {
@@ -293,7 +289,7 @@ static void change_of(const Prior *prior, const Pose *pose, double *change)
 static double penalty(const Prior *prior, const double *change)
 {
     double sum = 0.0;
-    for (int p = 0; p < POSE; p++) sum += 0.5 * prior->precision[p >= 3] * change[p] * change[p];
+    for (int p = 0; p < POSE; p++) sum += 0.5 * prior->settings->precision[p >= 3] * change[p] * change[p];
     return sum;
 }
 
@@ -306,7 +302,7 @@ static double damped_step(const double *sums, const Prior *prior, const double *
     double l[POSE][POSE], gradient[POSE], hessian[POSE][POSE];
     int n = 0;
     for (int p = 0; p < POSE; p++) {
-        const double half = 0.5 * prior->precision[p >= 3];
+        const double half = 0.5 * prior->settings->precision[p >= 3];
         gradient[p] = amplitude * (with_data[p] - amplitude * with_model[p]) - half * change[p];
         for (int q = p; q < POSE; q++)
             hessian[q][p] = hessian[p][q] = amplitude * amplitude * (sums[n++] - with_model[p] * with_model[q] / mm);
@@ -359,7 +355,8 @@ static void rotated(const double *rotation, double x, double y, double z, double
 static double climb(const Reference *reference, const Image *image, int count, int steps, double largest_shift,
                     const Prior *prior, Pose *pose, double *sums)
 {
-    double step[POSE], change[POSE], trial_sums[SUMS], trial_change[POSE], damping = FIRST_DAMPING;
+    const Settings *settings = prior->settings;
+    double step[POSE], change[POSE], trial_sums[SUMS], trial_change[POSE], damping = settings->first_damping;
     Pose trial;
     change_of(prior, pose, change);
     double reached = score(sums) - penalty(prior, change);
@@ -368,11 +365,11 @@ static double climb(const Reference *reference, const Image *image, int count, i
         if (!(promised >= 0.0)) break;
         const double turn = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
         const double move = sqrt(step[3] * step[3] + step[4] * step[4]);
-        const double shorter = fmax(1.0, fmax(turn / LARGEST_ROTATION, move / largest_shift));
+        const double shorter = fmax(1.0, fmax(turn / settings->largest_rotation, move / largest_shift));
         for (int p = 0; p < POSE; p++) step[p] /= shorter;
         rotated(pose->rotation, step[0], step[1], step[2], trial.rotation);
         trial.shift[0] = pose->shift[0] + step[3], trial.shift[1] = pose->shift[1] + step[4];
-        if (promised < SMALL_GAIN) {
+        if (promised < settings->small_gain) {
             *pose = trial;
             return reached + promised;
         }
@@ -381,10 +378,10 @@ static double climb(const Reference *reference, const Image *image, int count, i
         change_of(prior, &trial, trial_change);
         const double gain = score(trial_sums) - penalty(prior, trial_change) - reached;
         if (gain <= 0.0) {
-            damping *= FAILURE;
+            damping *= settings->failure;
             continue;
         }
-        reached += gain, damping *= SUCCESS;
+        reached += gain, damping *= settings->success;
         *pose = trial;
         memcpy(sums, trial_sums, sizeof trial_sums), memcpy(change, trial_change, sizeof change);
     }
@@ -434,14 +431,14 @@ static FAST void shift_products(const Reference *reference, const Image *image, 
     for (int i = 0; i < GRID * GRID; i++) products[i] = total(part[i]);
 }
 
-/* Move a pose to the best of 7 rotations (none, 7 degrees either way about each axis) x 5x5 shifts. */
-static void scan(const Reference *reference, const Image *image, Pose *pose)
+/* Move a pose to the best of 7 rotations (none, and both ways about each axis) x 5x5 shifts. */
+static void scan(const Reference *reference, const Image *image, double rotation, Pose *pose)
 {
     const Pose start = *pose;
     double most = -INFINITY;
     for (int turn = 0; turn < 7; turn++) {
         double w[3] = {0.0, 0.0, 0.0}, products[GRID * GRID], mm;
-        if (turn > 0) w[(turn - 1) / 2] = turn % 2 ? SCAN_ROTATION : -SCAN_ROTATION;
+        if (turn > 0) w[(turn - 1) / 2] = turn % 2 ? rotation : -rotation;
         Pose trial = start;
         rotated(start.rotation, w[0], w[1], w[2], trial.rotation);
         shift_products(reference, image, &trial, products, &mm);
@@ -457,18 +454,18 @@ static void scan(const Reference *reference, const Image *image, Pose *pose)
 
 /* Refine one pose; it stays as it was where nothing better is found. A weak match is tried once more from the best of a
  * coarse grid. */
-static void refine_pose(const Reference *reference, const Image *image, const Expected *expected, Pose *pose,
+static void refine_pose(const Reference *reference, const Image *image, const Settings *settings, Pose *pose,
                         double *before, double *after)
 {
     const Plan *plan = image->plan;
-    const Prior prior = {*pose, expected->precision};
+    const Prior prior = {*pose, settings};
     double sums[SUMS], change[POSE];
     normal_equations(reference, image, plan->counts[plan->stages - 1], pose, sums);
     double best = *before = score(sums);
     for (int way = 0; way < 2; way++) {
-        if (way == 1 && best >= expected->weak * sums[25]) break;
+        if (way == 1 && best >= settings->weak * sums[25]) break;
         Pose trial = prior.start;
-        if (way == 1) scan(reference, image, &trial);
+        if (way == 1) scan(reference, image, settings->scan_rotation, &trial);
         const double reached = coarse_to_fine(reference, image, &prior, &trial, sums);
         if (reached > best) *pose = trial, best = reached;
     }
@@ -574,11 +571,11 @@ void prepare(const Plan *plan, int images, const float *transforms, int64_t size
 }
 
 void refine(const Plan *plan, const Reference *reference, int images, const float *coefficients,
-            const Expected *expected, Pose *poses, double *scores)
+            const Settings *settings, Pose *poses, double *scores)
 {
     for (int i = 0; i < images; i++) {
         const Image image = image_of(plan, coefficients, i);
-        refine_pose(reference, &image, expected, poses + i, scores + 2 * i, scores + 2 * i + 1);
+        refine_pose(reference, &image, settings, poses + i, scores + 2 * i, scores + 2 * i + 1);
     }
 }
 

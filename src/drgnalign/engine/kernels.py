@@ -11,20 +11,32 @@ import ctypes
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError
+
+if TYPE_CHECKING:
+    from drgnalign.engine.plan import CoefficientPlan
+    from drgnalign.engine.torch_kernels import TorchKernels
 
 # Coefficients are worked on so many at a time.
 LANES = 8
 # Layout of the sums of `products`: 15 products of the five derivatives (upper triangle, row by row), five products
 # derivative·model, five derivative·data, then model·model and data·model.
 N_SUMS = 27
-# A match this much weaker than expected (in amplitude²) hints at a wrong local optimum.
-WEAK = 0.6
+# Settings of the search for a pose. A match this much weaker than expected (in amplitude²) hints at a wrong local
+# optimum. Damping of a first step, and its factors after a step up and a step down.
+WEAK, FIRST_DAMPING, SUCCESS, FAILURE = 0.6, 1e-3, 0.2, 20.0
+# Nats: a step that promises less ends a stage. Radians: the longest step, and the rotations of the scan.
+SMALL_GAIN, LARGEST_ROTATION, SCAN_ROTATION = 0.2, math.radians(6.0), math.radians(7.0)
+# Shifts of the scan in each direction.
+GRID = 5
+# Images of a batch, and bytes of its coefficients, which stay in the processor's cache.
+BATCH, BATCH_BYTES = 64, 2**21
 
 
 def _library() -> ctypes.CDLL:
@@ -129,7 +141,9 @@ class Search:
 
 
 class Kernels:
-    """The compiled loops for one layout of coefficients.
+    """The loops for one layout of coefficients: compiled, for the processor.
+
+    `drgnalign.engine.torch_kernels.TorchKernels` has the same for a GPU; `kernels_for` chooses.
 
     Parameters
     ----------
@@ -151,6 +165,9 @@ class Kernels:
         search: Search | None = None,
     ) -> None:
         self.box, self.count = box, len(kx)
+        self.batch_size = max(1, min(BATCH, BATCH_BYTES // (12 * len(kx))))
+        # The same for every batch: to ask for memory anew costs more than to fill it.
+        self._memory = np.empty((self.batch_size, 3, self.count), np.float32)
         none = np.zeros(0)
         search = search or Search(none.astype(np.int32), none.astype(np.int32), none, 0, 0.0)
         # C sees addresses only: the arrays have to stay.
@@ -173,18 +190,18 @@ class Kernels:
 
     def prepare(
         self,
-        transforms: NDArray[np.complex64],
+        images: NDArray[np.float32],
         weights: NDArray[np.float32],
         groups: NDArray[np.int32],
         defocus: NDArray[np.float64],
         phases: NDArray[np.float64],
-        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Whitened coefficients of images and of their CTF.
 
         Parameters
         ----------
-        transforms : (n, N, N//2+1) complex64
+        images : (n, N, N) float32
+            At most `batch_size`; they are overwritten.
         weights : (groups, m) float32
             1/σ at each coefficient; 0 at those that fill up the layout.
         groups : (n,) int32
@@ -193,18 +210,16 @@ class Kernels:
             Mean and half difference in Å, cos and sin of twice the angle.
         phases : (n, 3) float64
             The CTF is sin 2π(p₀ D k² + p₁ k⁴ + p₂), k in Fourier pixels.
-        out : (k, 3, m) float32, optional
-            Memory for what is returned, k ≥ n.
 
         Returns
         -------
         (n, 3, m) float32
-            Real and imaginary part of F/σ, and CTF/σ.
+            Real and imaginary part of F/σ, and CTF/σ; good until the next call.
         """
-        images = len(transforms)
-        coefficients = np.empty((images, 3, self.count), np.float32) if out is None else out[:images]
+        transforms = scipy.fft.rfft2(images, overwrite_x=True)
+        coefficients = self._memory[: len(images)]
         size = transforms[0].size * 2
-        _LIBRARY.prepare(self._plan, images, transforms, size, weights, groups, defocus, phases, coefficients)
+        _LIBRARY.prepare(self._plan, len(images), transforms, size, weights, groups, defocus, phases, coefficients)
         return coefficients
 
     def refine(
@@ -220,8 +235,10 @@ class Kernels:
             Log-likelihood gained over 'no signal' at the given and the refined pose, in nats.
         """
         scores = np.empty((len(poses), 2))
-        expected = np.array([prior.rotation**-2, prior.shift**-2, WEAK * prior.amplitude**2])
-        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, expected, poses, scores)
+        expected = [prior.rotation**-2, prior.shift**-2, WEAK * prior.amplitude**2]
+        settings = [FIRST_DAMPING, SUCCESS, FAILURE, SMALL_GAIN, LARGEST_ROTATION, SCAN_ROTATION]
+        given = np.array([*expected, *settings])
+        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, given, poses, scores)
         return scores
 
     def products(
@@ -255,6 +272,9 @@ class Kernels:
         """
         _LIBRARY.insert(self._plan, sums, starts, len(starts) // 2, scale, len(poses), coefficients, poses)
 
+    def finish(self) -> None:
+        """What was inserted is in the sums: nothing is left to do (a GPU has to bring it there)."""
+
 
 def _pointer(reference: Reference) -> _Reference:
     transform = reference.transform
@@ -268,3 +288,15 @@ def _pointer(reference: Reference) -> _Reference:
 def stacked_poses(rotations: NDArray[np.float64], displacements: NDArray[np.float64]) -> NDArray[np.float64]:
     """Poses as the loops have them, (n, 11): rotation matrix (n, 3, 3), row by row, and displacement (n, 2) in px."""
     return np.concatenate([rotations.reshape(-1, 9), displacements], axis=1)
+
+
+def kernels_for(plan: CoefficientPlan, device: str, search: Search | None = None) -> Kernels | TorchKernels:
+    """The loops for a device: ``cpu`` or ``cuda``."""
+    layout = (plan.box, plan.kx, plan.ky, plan.flat, search)
+    if device == "cpu":
+        return Kernels(*layout)
+    try:
+        from drgnalign.engine.torch_kernels import TorchKernels
+    except ImportError as error:
+        raise DrgnalignError(None, "a GPU needs PyTorch, which is not here", "install drgnalign[cryodrgn]") from error
+    return TorchKernels(*layout, device=device)

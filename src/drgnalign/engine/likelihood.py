@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, Reference, stacked_poses
+from drgnalign.engine.kernels import Reference, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.refine import check_limit
 from drgnalign.formats.mrc import ImageSource
@@ -21,6 +21,7 @@ def log_likelihoods(
     references: Sequence[Mapping[int, Reference]],
     noise: NDArray[np.float64],
     limit: float,
+    device: str = "cpu",
 ) -> NDArray[np.float64]:
     """Log-likelihood of every particle at its pose given each of K maps, over that of 'no signal', in nats.
 
@@ -38,6 +39,8 @@ def log_likelihoods(
         See `drgnalign.engine.noise.estimate_noise`.
     limit : float
         Å.
+    device : str
+        ``cpu`` or ``cuda``.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def log_likelihoods(
     """
     check_limit(limit, particles)
     plan = coefficient_plan(particles.box, particles.pixel_size, limit).within_limit()
-    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
+    kernels = kernels_for(plan, device)
     poses = stacked_poses(particles.rotations(), particles.displacements())
     result = np.empty((len(particles), len(references)))
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "score"):

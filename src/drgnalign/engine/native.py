@@ -42,7 +42,7 @@ class NativeEngine:
         particles = chunk.particles
         check_limit(limit, particles)
         volumes, mask, weights = self._volumes(chunk, references)
-        noise, padding = _noise(chunk), _padding(chunk)
+        noise, padding, device = _noise(chunk), _padding(chunk), self.settings.device
         tables = []
         with nullcontext() if part is None else part_file(part) as add:
             for half, rows in _half_sets(particles):
@@ -50,9 +50,11 @@ class NativeEngine:
                 reference = transform_reference(volumes[half - 1], mask, weights, particles.pixel_size, limit, padding)
                 source, references_of = ImageSource(mine, chunk.images), {half: reference}
                 few = _pilot(chunk, half)
-                prior = estimate_prior(few, ImageSource(few, chunk.images), references_of, noise, limit)
+                prior = estimate_prior(few, ImageSource(few, chunk.images), references_of, noise, limit, device)
                 sums = None if add is None else HalfMapSums(mine.box, mine.pixel_size, padding, self._symmetry)
-                refinement = refine_particles(mine, source, references_of, noise, limit, prior=prior, sums=sums)
+                refinement = refine_particles(
+                    mine, source, references_of, noise, limit, prior=prior, sums=sums, device=device
+                )
                 tables.append(refinement.apply_to(mine).table.set_index(rows))
                 if add is not None and sums is not None:
                     add(sums)
@@ -75,7 +77,9 @@ class NativeEngine:
                     for half, volume in zip(HALVES, volumes, strict=True)
                 }
             )
-        return log_likelihoods(particles, ImageSource(particles, chunk.images), by_half, noise, limit)
+        return log_likelihoods(
+            particles, ImageSource(particles, chunk.images), by_half, noise, limit, self.settings.device
+        )
 
     def _volumes(
         self, chunk: Chunk, references: References
@@ -93,11 +97,11 @@ class NativeEngine:
         return [0.5 * (volumes[0] + volumes[1])] * 2 if joint else volumes, mask, np.ones(box // 2 + 1)
 
     def insert(self, chunk: Chunk, part: Path) -> None:
-        noise, padding = _noise(chunk), _padding(chunk)
+        noise, padding, device = _noise(chunk), _padding(chunk), self.settings.device
         with part_file(part) as add:
             for _, rows in _half_sets(chunk.particles):
                 mine = chunk.particles.select(rows)
-                add(insert_particles(mine, ImageSource(mine, chunk.images), noise, padding, self._symmetry))
+                add(insert_particles(mine, ImageSource(mine, chunk.images), noise, padding, self._symmetry, device))
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction:
         half1, weights1, pixel_size = _half_map(parts, 1)

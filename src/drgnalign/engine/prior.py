@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, Prior, Reference, stacked_poses
+from drgnalign.engine.kernels import Prior, Reference, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.refine import NO_PRIOR, Refinement, refine_particles
 from drgnalign.formats.mrc import ImageSource
@@ -35,6 +35,7 @@ def estimate_prior(
     references: Mapping[int, Reference],
     noise: NDArray[np.float64],
     limit: float,
+    device: str = "cpu",
 ) -> Prior:
     """Refine a few evenly spread particles without a prior, and see how far they go.
 
@@ -43,7 +44,7 @@ def estimate_prior(
 
     Parameters
     ----------
-    particles, source, references, noise, limit
+    particles, source, references, noise, limit, device
         As of `drgnalign.engine.refine.refine_particles`.
 
     Returns
@@ -56,8 +57,8 @@ def estimate_prior(
         return NO_PRIOR
     pilot = particles.select(rows)
     images = ImageSource(pilot, source.root)
-    refinement = refine_particles(pilot, images, references, noise, limit)
-    amplitudes, variances = _precision(pilot, images, references, noise, limit, refinement)
+    refinement = refine_particles(pilot, images, references, noise, limit, device=device)
+    amplitudes, variances = _precision(pilot, images, references, noise, limit, refinement, device)
     good = amplitudes > 0
     if good.sum() < FEWEST:
         return NO_PRIOR
@@ -77,11 +78,12 @@ def _precision(
     noise: NDArray[np.float64],
     limit: float,
     refinement: Refinement,
+    device: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Amplitudes (n,), and mean variances (n, 2) of the components of rotation (radians²) and shift (px²), by the
     curvature of the likelihood at the refined poses."""
     plan = coefficient_plan(particles.box, particles.pixel_size, limit).within_limit()
-    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
+    kernels = kernels_for(plan, device)
     poses = stacked_poses(refinement.rotations, refinement.displacements)
     amplitudes, variances = np.zeros(len(particles)), np.full((len(particles), 2), np.inf)
     upper = np.triu_indices(5)

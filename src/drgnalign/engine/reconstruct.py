@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, stacked_poses
+from drgnalign.engine.kernels import Kernels, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
 from drgnalign.errors import InputError
@@ -22,6 +22,9 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import central_box
 from drgnalign.particles import Particles
+
+if TYPE_CHECKING:
+    from drgnalign.engine.torch_kernels import TorchKernels
 
 FloatVolume = NDArray[np.float32]
 HALVES = (1, 2)
@@ -116,9 +119,7 @@ class HalfMapSums:
         """Σ CTF²/σ² (half set, voxel), a view."""
         return self.sums[:, :, 2]
 
-    def insert(
-        self, half: int, kernels: Kernels, coefficients: NDArray[np.float32], poses: NDArray[np.float64]
-    ) -> None:
+    def insert(self, half: int, kernels: Kernels | TorchKernels, coefficients: Any, poses: NDArray[np.float64]) -> None:
         """Add particles of a half set (1 or 2); coefficients and poses as of `drgnalign.engine.kernels.Kernels`."""
         scale = self.padded / self.box
         for element in self._symmetry:
@@ -296,6 +297,7 @@ def insert_particles(
     noise: NDArray[np.float64],
     padding: float,
     symmetry: NDArray[np.float64] | None = None,
+    device: str = "cpu",
 ) -> HalfMapSums:
     """Sums of a reconstruction of particles at their present poses.
 
@@ -308,15 +310,18 @@ def insert_particles(
     padding : float
     symmetry : (n, 3, 3) float64, optional
         Of the particle, see `HalfMapSums`.
+    device : str
+        ``cpu`` or ``cuda``.
 
     Returns
     -------
     HalfMapSums
     """
     plan = coefficient_plan(particles.box, particles.pixel_size)
-    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat)
+    kernels = kernels_for(plan, device)
     sums = HalfMapSums(particles.box, particles.pixel_size, padding, symmetry)
     poses = stacked_poses(particles.rotations(), particles.displacements())
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "reconstruct"):
         sums.insert(batch.half, kernels, batch.coefficients, poses[batch.rows])
+    kernels.finish()
     return sums

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, Prior, Reference, Search, stacked_poses
+from drgnalign.engine.kernels import Prior, Reference, Search, kernels_for, stacked_poses
 from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.errors import InputError
@@ -94,6 +94,7 @@ def refine_particles(
     *,
     prior: Prior = NO_PRIOR,
     sums: HalfMapSums | None = None,
+    device: str = "cpu",
 ) -> Refinement:
     """Refine every particle against its half set's reference.
 
@@ -113,6 +114,8 @@ def refine_particles(
         See `drgnalign.engine.prior.estimate_prior`.
     sums : HalfMapSums, optional
         Gets the particles added at their new poses.
+    device : str
+        ``cpu`` or ``cuda``.
 
     Returns
     -------
@@ -126,7 +129,7 @@ def refine_particles(
     check_limit(limit, particles)
     plan = coefficient_plan(particles.box, particles.pixel_size, limit)
     plan = plan.within_limit() if sums is None else plan
-    kernels = Kernels(plan.box, plan.kx, plan.ky, plan.flat, _search(plan))
+    kernels = kernels_for(plan, device, _search(plan))
     given = stacked_poses(particles.rotations(), particles.displacements())
     poses, scores = given.copy(), np.zeros((len(particles), 2))
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
@@ -137,6 +140,7 @@ def refine_particles(
         poses[batch.rows], scores[batch.rows] = found, reached
         if sums is not None:
             sums.insert(batch.half, kernels, batch.coefficients, found)
+    kernels.finish()
     before, after = scores.T
     rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:]
     return Refinement(rotations, displacements, before, after, after > before)

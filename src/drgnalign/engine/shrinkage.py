@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from drgnalign.engine.reference import reliable_part
 from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers
@@ -39,6 +38,8 @@ def difference_fsc(
     -------
     (N//2 + 1,) float64
     """
+    from scipy.ndimage import uniform_filter1d  # slow to import
+
     first, second = ((mine - common) * mask for mine, common in zip(halves, consensus, strict=True))
     correlation = fourier_shell_correlation(first, second)
     correlation[0] = correlation[1]  # one Fourier pixel, whose value is the maps' mean, tells nothing

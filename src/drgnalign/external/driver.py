@@ -75,10 +75,11 @@ class FrealignDriver(ABC):
     def __init__(self, settings: EngineSettings) -> None:
         ranges = {**self.ranges, "time_limit": TIME_LIMITS}
         self.arguments = parse_arguments(settings.frealign_args, sorted(ranges))
-        if settings.symmetry != self.arguments.setdefault("symmetry", settings.symmetry):
+        self.arguments.setdefault("symmetry", settings.symmetry)
+        check_arguments(self.arguments, self.kinds, ranges)
+        if settings.symmetry not in ("C1", self.arguments["symmetry"]):
             problem = f"the symmetry is {settings.symmetry} and, in --frealign_args, {self.arguments['symmetry']}"
             raise InputError(None, problem, "give --symmetry alone")
-        check_arguments(self.arguments, self.kinds, ranges)
         self.settings = settings
         self.mass_kda = mass_of(settings)
         self.logs = log_folder(settings)

@@ -1,0 +1,390 @@
+"""The inner loops of the engine for a GPU: those of kernels.c, many images at a time, as PyTorch operations.
+
+Formulas and settings are the same, so that poses are too, up to rounding. Shapes: n images, m coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drgnalign.engine.kernels import (
+    FAILURE,
+    FIRST_DAMPING,
+    GRID,
+    LARGEST_ROTATION,
+    N_SUMS,
+    SCAN_ROTATION,
+    SMALL_GAIN,
+    SUCCESS,
+    WEAK,
+    Prior,
+    Reference,
+    Search,
+)
+from drgnalign.errors import DrgnalignError
+
+Tensor = torch.Tensor
+# Images of a batch, and bytes of its coefficients.
+BATCH, BATCH_BYTES = 2048, 2**27
+_UPPER = np.triu_indices(5)
+
+
+class Poses(NamedTuple):
+    """Rotations (n, 3, 3) and displacements (n, 2) in px, float64."""
+
+    rotation: Tensor
+    shift: Tensor
+
+    def of(self, rows: Tensor) -> Poses:
+        return Poses(self.rotation[rows], self.shift[rows])
+
+    def put(self, rows: Tensor, others: Poses) -> None:
+        self.rotation[rows], self.shift[rows] = others.rotation, others.shift
+
+
+class _Equations(NamedTuple):
+    """Products of model, data and pose derivatives, float64, see `drgnalign.engine.kernels.N_SUMS`.
+
+    ``curvature`` (n, 5, 5), ``with_model`` and ``with_data`` (n, 5), ``power`` and ``match`` (n,).
+    """
+
+    curvature: Tensor
+    with_model: Tensor
+    with_data: Tensor
+    power: Tensor
+    match: Tensor
+
+    @property
+    def score(self) -> Tensor:
+        """⟨d,m⟩²/⟨m,m⟩, negative where the match is."""
+        good = self.power > 0
+        return torch.where(good, self.match * self.match.abs() / torch.where(good, self.power, 1.0), 0.0)
+
+    def of(self, rows: Tensor) -> _Equations:
+        return _Equations(*(values[rows] for values in self))
+
+    def put(self, rows: Tensor, others: _Equations) -> None:
+        for mine, values in zip(self, others, strict=True):
+            mine[rows] = values
+
+
+class TorchKernels:
+    """`drgnalign.engine.kernels.Kernels` on a device of PyTorch.
+
+    Parameters
+    ----------
+    box, kx, ky, flat, search
+        As of `drgnalign.engine.kernels.Kernels`.
+    device : str
+        ``cuda``; ``cpu`` for tests.
+
+    Raises
+    ------
+    DrgnalignError
+        There is no such device.
+    """
+
+    def __init__(
+        self,
+        box: int,
+        kx: NDArray[np.float32],
+        ky: NDArray[np.float32],
+        flat: NDArray[np.int32],
+        search: Search | None = None,
+        *,
+        device: str = "cuda",
+    ) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DrgnalignError(None, "there is no GPU that PyTorch can use", "run on a GPU, or give --device cpu")
+        self.box, self.count, self._device, self._search = box, len(kx), torch.device(device), search
+        self._kx, self._ky, self._flat = self._on(kx), self._on(ky), self._on(flat.astype(np.int64))
+        self.batch_size = max(1, min(BATCH, BATCH_BYTES // (12 * len(kx))))
+        self._references: dict[int, tuple[Reference, Tensor]] = {}
+        self._sums: dict[int, tuple[NDArray[np.float32], Tensor]] = {}
+
+    def _on(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def prepare(
+        self,
+        images: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        groups: NDArray[np.int32],
+        defocus: NDArray[np.float64],
+        phases: NDArray[np.float64],
+    ) -> Tensor:
+        """See `drgnalign.engine.kernels.Kernels.prepare`; (n, 3, m) on the device."""
+        transforms = torch.fft.rfft2(self._on(images)).reshape(len(images), -1)[:, self._flat]
+        d, p, kx, ky = self._on(defocus)[:, :, None], self._on(phases)[:, :, None], self._kx.double(), self._ky.double()
+        along = d[:, 2] * (kx**2 - ky**2) + d[:, 3] * 2 * kx * ky
+        radius2 = kx**2 + ky**2
+        turns = p[:, 0] * (d[:, 0] * radius2 + d[:, 1] * along) + p[:, 1] * radius2**2 + p[:, 2]
+        ctf = torch.sin(2 * math.pi * (turns - turns.round())).float()
+        weight = self._on(weights)[self._on(groups.astype(np.int64))]
+        return torch.stack([transforms.real * weight, transforms.imag * weight, ctf * weight], dim=1)
+
+    def refine(
+        self, reference: Reference, coefficients: Tensor, poses: NDArray[np.float64], prior: Prior
+    ) -> NDArray[np.float64]:
+        """See `drgnalign.engine.kernels.Kernels.refine`."""
+        assert self._search is not None
+        given = self._poses(poses)
+        solver = _Solver(self, reference, coefficients, given, prior, self._search)
+        found, scores = solver.refine()
+        poses[:, :9], poses[:, 9:] = found.rotation.reshape(-1, 9).cpu().numpy(), found.shift.cpu().numpy()
+        return scores.cpu().numpy()
+
+    def products(
+        self, reference: Reference, coefficients: Tensor, poses: NDArray[np.float64], count: int
+    ) -> NDArray[np.float64]:
+        """See `drgnalign.engine.kernels.Kernels.products`."""
+        equations = self.equations(reference, coefficients, self._poses(poses), count)
+        upper = equations.curvature[:, _UPPER[0], _UPPER[1]]
+        both = torch.stack([equations.power, equations.match], dim=1)
+        sums = torch.cat([upper, equations.with_model, equations.with_data, both], dim=1).cpu().numpy()
+        assert sums.shape[1] == N_SUMS
+        return sums
+
+    def insert(
+        self,
+        sums: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        scale: float,
+        coefficients: Tensor,
+        poses: NDArray[np.float64],
+    ) -> None:
+        """See `drgnalign.engine.kernels.Kernels.insert`; what is added reaches `sums` with `finish`."""
+        address = sums.ctypes.data
+        if address not in self._sums:
+            self._sums[address] = (sums, self._on(sums))
+        target = self._sums[address][1]
+        at = self._poses(poses)
+        corner, fraction, mirrored = _placed(scale * at.rotation.float(), self._kx, self._ky)
+        data, ctf = self.brought_back(coefficients, at.shift, self.count), coefficients[:, 2]
+        data = torch.where(mirrored, data.conj(), data) * ctf
+        amounts = torch.stack([data.real, data.imag, ctf * ctf, torch.zeros_like(ctf)], dim=-1).reshape(-1, 4)
+        begin, edge = self._on(starts), len(starts) // 2
+        (fx, fy, fz), (ix, iy, iz) = fraction.unbind(1), corner.unbind(1)
+        for dz in (0, 1):
+            for dy in (0, 1):
+                rows = begin[iz + edge + dz, iy + edge + dy]
+                across = (fz if dz else 1 - fz) * (fy if dy else 1 - fy)
+                for dx in (0, 1):
+                    share = (across * (fx if dx else 1 - fx)).reshape(-1, 1)
+                    target.index_add_(0, (rows + ix + dx).reshape(-1), share * amounts)
+
+    def finish(self) -> None:
+        """Bring what was inserted to the arrays that `insert` was given."""
+        for host, on_device in self._sums.values():
+            host[...] = on_device.cpu().numpy()
+        self._sums.clear()
+
+    def _poses(self, poses: NDArray[np.float64]) -> Poses:
+        return Poses(self._on(poses[:, :9].copy()).reshape(-1, 3, 3), self._on(poses[:, 9:].copy()))
+
+    def _volume(self, reference: Reference) -> Tensor:
+        """The reference on the device; it is sent there once."""
+        key = id(reference.transform)
+        if key not in self._references:
+            self._references[key] = (reference, self._on(reference.transform).reshape(-1))
+        return self._references[key][1]
+
+    def brought_back(self, coefficients: Tensor, shift: Tensor, count: int) -> Tensor:
+        """Data (n, count), brought back from the box's corner to the particle's centre: F/σ e^{2πi k·s/N}."""
+        turns = ((shift + self.box // 2) / self.box).float()
+        turn = turns[:, :1] * self._kx[:count] + turns[:, 1:] * self._ky[:count]
+        angle = 2 * math.pi * (turn - turn.round())
+        phase = torch.complex(torch.cos(angle), torch.sin(angle))
+        return torch.complex(coefficients[:, 0, :count], coefficients[:, 1, :count]) * phase
+
+    def interpolated(self, reference: Reference, rotation: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """V(R k) (n, count) and its gradient (n, 3, count), trilinear; rotation float32."""
+        volume, edge = self._volume(reference), len(reference.transform) // 2
+        row = edge + 1
+        plane = row * (2 * edge + 1)
+        corner, fraction, mirrored = _placed(reference.scale * rotation, self._kx[:count], self._ky[:count])
+        first = (corner[:, 2] + edge) * plane + (corner[:, 1] + edge) * row + corner[:, 0]
+        fx, fy, fz = fraction.unbind(1)
+        lines, slopes = [], []
+        for offset in (0, row, plane, plane + row):
+            left, right = volume[first + offset], volume[first + offset + 1]
+            slopes.append(right - left)
+            lines.append(left + fx * slopes[-1])
+        low, high = lines[0] + fy * (lines[1] - lines[0]), lines[2] + fy * (lines[3] - lines[2])
+        along_y = (lines[1] - lines[0]) + fz * ((lines[3] - lines[2]) - (lines[1] - lines[0]))
+        low_x, high_x = slopes[0] + fy * (slopes[1] - slopes[0]), slopes[2] + fy * (slopes[3] - slopes[2])
+        gradient = torch.stack([low_x + fz * (high_x - low_x), along_y, high - low], dim=1)
+        value = low + fz * (high - low)
+        # V(-k) = conj V(k)
+        return torch.where(mirrored, value.conj(), value), torch.where(mirrored[:, None], -gradient.conj(), gradient)
+
+    def equations(self, reference: Reference, coefficients: Tensor, poses: Poses, count: int) -> _Equations:
+        """Products over the first `count` coefficients; the derivatives are those of kernels.c."""
+        rotation = poses.rotation.float()
+        value, gradient = self.interpolated(reference, rotation, count)
+        ctf, kx, ky = coefficients[:, 2, :count], self._kx[:count], self._ky[:count]
+        model = ctf * value
+        turned = reference.scale * torch.einsum("nij,nim->njm", rotation.to(gradient.dtype), gradient) * ctf[:, None]
+        moved = torch.complex(-model.imag, model.real)
+        derivatives = torch.stack(
+            [ky * turned[:, 2], -kx * turned[:, 2], kx * turned[:, 1] - ky * turned[:, 0], kx * moved, ky * moved],
+            dim=1,
+        )
+        data = self.brought_back(coefficients, poses.shift, count)
+        p, m, d = (torch.view_as_real(values).flatten(-2) for values in (derivatives, model, data))
+        factors = torch.ones(5, dtype=torch.float64, device=self._device)
+        factors[3:] = -2 * math.pi / self.box
+        return _Equations(
+            torch.bmm(p, p.transpose(1, 2)).double() * factors[:, None] * factors,
+            torch.einsum("npm,nm->np", p, m).double() * factors,
+            torch.einsum("npm,nm->np", p, d).double() * factors,
+            (m * m).sum(1).double(),
+            (d * m).sum(1).double(),
+        )
+
+
+def _placed(rotation: Tensor, kx: Tensor, ky: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fourier pixels (n, 3, m) as (x, y, z) below R k, fractions behind them, and which k were mirrored to x ≥ 0."""
+    place = rotation[:, :, :1] * kx + rotation[:, :, 1:2] * ky
+    mirrored = place[:, 0] < 0
+    place = torch.where(mirrored[:, None], -place, place)
+    below = place.floor()
+    return below.long(), place - below, mirrored
+
+
+class _Solver:
+    """The search for the poses of a batch; see kernels.c, whose functions have the same names."""
+
+    def __init__(
+        self,
+        kernels: TorchKernels,
+        reference: Reference,
+        coefficients: Tensor,
+        start: Poses,
+        prior: Prior,
+        search: Search,
+    ) -> None:
+        self._kernels, self._reference, self._coefficients = kernels, reference, coefficients
+        self._start, self._search = start, search
+        self._precision = torch.tensor([prior.rotation**-2] * 3 + [prior.shift**-2] * 2).to(start.shift)
+        self._weak = WEAK * prior.amplitude**2
+
+    def _look(self, rows: Tensor, poses: Poses, count: int) -> _Equations:
+        return self._kernels.equations(self._reference, self._coefficients[rows], poses, count)
+
+    def refine(self) -> tuple[Poses, Tensor]:
+        """Refined poses, and scores (n, 2) before and after."""
+        found = Poses(self._start.rotation.clone(), self._start.shift.clone())
+        rows = torch.arange(len(found.shift), device=found.shift.device)
+        before = self._look(rows, found, int(self._search.counts[-1])).score
+        best = before.clone()
+        power = self._climb_all(rows, self._start, found, best)
+        weak = rows[best < self._weak * power]
+        if len(weak):
+            self._climb_all(weak, self._scan(weak), found, best)
+        change = self._change(rows, found)
+        return found, torch.stack([before, best + self._penalty(change)], dim=1)
+
+    def _climb_all(self, rows: Tensor, start: Poses, found: Poses, best: Tensor) -> Tensor:
+        """Go from coarse to fine; what is better than `best` is put there, and its pose into `found`. Gives ⟨m,m⟩."""
+        poses = Poses(start.rotation.clone(), start.shift.clone())
+        for count, steps, largest in zip(
+            self._search.counts.tolist(), self._search.steps.tolist(), self._search.largest_shifts.tolist(), strict=True
+        ):
+            equations = self._look(rows, poses, count)
+            reached = self._climb(rows, poses, equations, count, steps, largest)
+        better = reached > best[rows]
+        found.put(rows[better], poses.of(better))
+        best[rows[better]] = reached[better]
+        return equations.power
+
+    def _change(self, rows: Tensor, poses: Poses) -> Tensor:
+        turn = self._start.rotation[rows].transpose(1, 2) @ poses.rotation
+        vector = torch.stack(
+            [turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]], dim=1
+        )
+        return torch.cat([0.5 * vector, poses.shift - self._start.shift[rows]], dim=1)
+
+    def _penalty(self, change: Tensor) -> Tensor:
+        return 0.5 * (self._precision * change**2).sum(1)
+
+    def _damped_step(self, equations: _Equations, change: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+        power = torch.where(equations.power > 0, equations.power, 1.0)
+        amplitude = (equations.match / power)[:, None]
+        half = 0.5 * self._precision
+        gradient = amplitude * (equations.with_data - amplitude * equations.with_model) - half * change
+        outer = equations.with_model[:, :, None] * equations.with_model[:, None]
+        hessian = amplitude[:, :, None] ** 2 * (equations.curvature - outer / power[:, None, None]) + torch.diag(half)
+        damped = hessian + torch.diag_embed(damping[:, None] * torch.diagonal(hessian, dim1=1, dim2=2))
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        good = (failed == 0) & (equations.power > 0)
+        factor = torch.where(good[:, None, None], factor, torch.eye(5).to(factor))
+        step = torch.cholesky_solve(gradient[:, :, None], factor)[:, :, 0]
+        promised = (step * (2 * gradient - torch.einsum("npq,nq->np", hessian, step))).sum(1)
+        return step, torch.where(good & (promised >= 0), promised, -1.0)
+
+    def _climb(
+        self, rows: Tensor, poses: Poses, equations: _Equations, count: int, steps: int, largest_shift: float
+    ) -> Tensor:
+        change = self._change(rows, poses)
+        damping = torch.full_like(equations.power, FIRST_DAMPING)
+        reached = equations.score - self._penalty(change)
+        active = torch.arange(len(rows), device=rows.device)
+        for number in range(steps + 1):
+            step, promised = self._damped_step(equations.of(active), change[active], damping[active])
+            going = promised >= 0
+            active, step, promised = active[going], step[going], promised[going]
+            longest = torch.maximum(step[:, :3].norm(dim=1) / LARGEST_ROTATION, step[:, 3:].norm(dim=1) / largest_shift)
+            step = step / longest.clamp(min=1.0)[:, None]
+            now = poses.of(active)
+            trial = Poses(now.rotation @ _turn(step[:, :3]), now.shift + step[:, 3:])
+            small = promised < SMALL_GAIN
+            poses.put(active[small], trial.of(small))
+            reached[active[small]] += promised[small]
+            active, trial = active[~small], trial.of(~small)
+            if number == steps or not len(active):
+                break
+            looked, moved = self._look(rows[active], trial, count), self._change(rows[active], trial)
+            gain = looked.score - self._penalty(moved) - reached[active]
+            better = gain > 0
+            damping[active] *= torch.where(better, SUCCESS, FAILURE)
+            good = active[better]
+            poses.put(good, trial.of(better))
+            equations.put(good, looked.of(better))
+            reached[good] += gain[better]
+            change[good] = moved[better]
+        return reached
+
+    def _scan(self, rows: Tensor) -> Poses:
+        kernels, count, spacing = self._kernels, self._search.scan_count, self._search.scan_spacing
+        start = self._start.of(rows)
+        coefficients = self._coefficients[rows]
+        axis = (torch.arange(GRID, device=rows.device) - GRID // 2) * spacing
+        grid = torch.cartesian_prod(axis, axis)
+        turn = (grid[:, :1] * kernels._kx[:count] + grid[:, 1:] * kernels._ky[:count]) * (2 * math.pi / kernels.box)
+        waves = torch.complex(torch.cos(turn), torch.sin(turn))
+        data = kernels.brought_back(coefficients, start.shift, count)
+        turns = torch.cat([torch.zeros(1, 3), *(sign * torch.eye(3)[i : i + 1] for i in range(3) for sign in (1, -1))])
+        turns = _turn((SCAN_ROTATION * turns.double()).to(start.shift))
+        scores = []
+        for turn_matrix in turns:
+            value, _ = kernels.interpolated(self._reference, (start.rotation @ turn_matrix).float(), count)
+            model = coefficients[:, 2, :count] * value
+            power = (model.abs() ** 2).sum(1, keepdim=True).double()
+            match = torch.einsum("nm,gm->ng", data * model.conj(), waves).real.double()
+            scores.append(torch.where(power > 0, match * match.abs() / torch.where(power > 0, power, 1.0), 0.0))
+        most = torch.stack(scores, dim=1).flatten(1).argmax(1)
+        return Poses(start.rotation @ turns[most // len(grid)], start.shift + grid[most % len(grid)].double())
+
+
+def _turn(vectors: Tensor) -> Tensor:
+    """Rotation matrices (n, 3, 3) of rotation vectors (n, 3)."""
+    zero = torch.zeros_like(vectors[:, 0])
+    x, y, z = vectors.unbind(1)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
+    return torch.linalg.matrix_exp(cross)
