@@ -27,7 +27,7 @@ from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.par import read_par, read_par_table, write_par
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance
-from drgnalign.interface import Chunk, Engine, EngineSettings, References
+from drgnalign.interface import Chunk, EngineSettings, References
 from drgnalign.particles import Particles
 
 DOUBLES = Path(__file__).parents[1] / "doubles"
@@ -133,7 +133,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def engine(**settings: Any) -> Engine:
+def engine(**settings: Any) -> Any:
     given: dict[str, Any] = {"mass_kda": 200.0, "frealign_dir": DOUBLES, "logs": Path("logs")}
     return ENGINES["frealignx"](EngineSettings(**(given | settings)))
 
@@ -285,6 +285,21 @@ def test_a_hole_wider_than_the_particle_is_refused(few: Any) -> None:
 def test_limits_beyond_nyquist_are_said(few: Any) -> None:
     with pytest.warns(InputWarning, match=r"search_limit of 8 Å is beyond Nyquist \(16 Å\)"):
         engine(frealign_args="search_limit=8").check(chunk_of(few), [LIMIT])
+
+
+def test_symmetry_is_one_setting() -> None:
+    assert engine(symmetry="D7").arguments["symmetry"] == "D7"
+    assert engine(frealign_args="symmetry=D7").arguments["symmetry"] == "D7"
+    assert engine(frealign_args="symmetry=D7", symmetry="D7").arguments["symmetry"] == "D7"
+    with pytest.raises(InputError, match="the symmetry is C4 and, in --frealign_args, D7"):
+        engine(frealign_args="symmetry=D7", symmetry="C4")
+    with pytest.raises(InputError, match="symmetry is 'X'"):
+        engine(symmetry="X")
+
+
+def test_frealign_has_no_gpu() -> None:
+    with pytest.raises(InputError, match="--device cuda is not for Frealign"):
+        engine(device="cuda")
 
 
 def test_mass_must_be_known() -> None:

@@ -75,6 +75,8 @@ class FrealignDriver(ABC):
     def __init__(self, settings: EngineSettings) -> None:
         ranges = {**self.ranges, "time_limit": TIME_LIMITS}
         self.arguments = parse_arguments(settings.frealign_args, sorted(ranges))
+        if settings.device != "cpu":
+            raise InputError(None, f"--device {settings.device} is not for Frealign", "give --device cpu")
         self.arguments.setdefault("symmetry", settings.symmetry)
         check_arguments(self.arguments, self.kinds, ranges)
         if settings.symmetry not in ("C1", self.arguments["symmetry"]):
