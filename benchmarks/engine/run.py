@@ -211,7 +211,12 @@ def table(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 @click.command()
-@click.option("--only", type=int, multiple=True, help="Numbers of cases, from 0; nothing is recorded then.")
+@click.option(
+    "--only",
+    type=int,
+    multiple=True,
+    help="Numbers of cases, from 0: only these are run again and replaced in the record.",
+)
 def main(only: tuple[int, ...]) -> None:
     """Run everything and print the table."""
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
@@ -220,6 +225,10 @@ def main(only: tuple[int, ...]) -> None:
     records = [run_case(case, options) for number, case in enumerate(CASES) if not only or number in only]
     print(table(records).to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     if only:
+        result = json.loads(RESULT.read_text())
+        for number, record in zip(sorted(only), records, strict=True):
+            result["cases"][number] = record
+        RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         return
     result = {
         "command": "make bench-engine",
