@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The fastest of so many runs counts: what a run takes longer, others on the machine took.
 REPEATS = 2
+# Seconds between looks at a step's memory.
+POLL = 0.01
 
 
 class Used(NamedTuple):
@@ -36,14 +38,28 @@ def run_step(step: str, arguments: Sequence[str], folder: Path = REPOSITORY) -> 
     """Run a script of ``bin/`` in a folder; leave with its message if it fails."""
     start = time.perf_counter()
     command = [sys.executable, str(REPOSITORY / "bin" / f"{step}.py"), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder)
-    assert process.stderr is not None
-    message = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
-        sys.exit(f"{' '.join(command)}\n{message}")
-    return Used(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, usage.ru_maxrss / 1024)
+    with TemporaryFile() as message:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=message, cwd=folder)
+        memory, ended = 0.0, 0
+        while not ended:
+            # what the kernel reports at the end has the size of this process, from before the program was loaded
+            memory = max(memory, _peak_memory(process.pid))
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            time.sleep(0 if ended else POLL)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            message.seek(0)
+            sys.exit(f"{' '.join(command)}\n{message.read().decode()}")
+    return Used(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, memory)
+
+
+def _peak_memory(process: int) -> float:
+    """So far, in MB; 0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def cost_per_particle(step: str, stars: Sequence[Path], counts: Sequence[int], arguments: Sequence[str]) -> Cost:
