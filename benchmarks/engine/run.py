@@ -213,31 +213,28 @@ def table(records: list[dict[str, Any]]) -> pd.DataFrame:
 @click.command()
 @click.option(
     "--only",
-    type=int,
+    type=click.Choice([*map(str, range(len(CASES))), "own_maps", "scaling"]),
     multiple=True,
-    help="Numbers of cases, from 0: only these are run again and replaced in the record.",
+    help="Numbers of cases, from 0, or a part: only these are run again and replaced in the record.",
 )
-def main(only: tuple[int, ...]) -> None:
+def main(only: tuple[str, ...]) -> None:
     """Run everything and print the table."""
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
     OUT.mkdir(parents=True, exist_ok=True)
     options = engines()
-    records = [run_case(case, options) for number, case in enumerate(CASES) if not only or number in only]
-    print(table(records).to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-    if only:
-        result = json.loads(RESULT.read_text())
-        for number, record in zip(sorted(only), records, strict=True):
-            result["cases"][number] = record
-        RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        return
-    result = {
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if only else {"cases": [None] * len(CASES)}
+    result |= {
         "command": "make bench-engine",
         "machine": {"architecture": platform.machine(), "processor": processor()},
         "versions": {"drgnalign": __version__, "python": platform.python_version(), "numpy": np.__version__},
-        "cases": records,
-        "own_maps": own_maps(options),
-        "scaling": scaling(),
     }
+    for number, case in enumerate(CASES):
+        if not only or str(number) in only:
+            result["cases"][number] = run_case(case, options)
+    print(table(result["cases"]).to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+    for part, run in (("own_maps", lambda: own_maps(options)), ("scaling", scaling)):
+        if not only or part in only:
+            result[part] = run()
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
