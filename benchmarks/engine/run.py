@@ -158,18 +158,18 @@ def scaling() -> dict[str, Any]:
     """The native engine alone: wall time on one and two cores, time and memory against particles, limit and box."""
     case = CASES[1]
 
-    def refine(case: Case, count: int, limit: float, name: str = "scaling") -> Used:
+    def refine(case: Case, count: int, limit: float, name: str = "scaling", core: int = 0) -> Used:
         folder = make(case, OUT)
         star = OUT / f"{name}.star"
         write_star(repeated(read_star(folder / "particles.star"), count), star)
         command = [*refine_command(folder, case), "--engine", "native", "--limit", str(limit)]
-        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")])
+        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")], core=core)
 
     cores = {}
     for count in (1, 2):
         start = time.perf_counter()
         with ThreadPoolExecutor(count) as pool:
-            list(pool.map(lambda number: refine(case, 8000, case.limit, f"core{number}"), range(2)))
+            list(pool.map(lambda number: refine(case, 8000, case.limit, f"core{number}", number), range(2)))
         cores[count] = time.perf_counter() - start
     counts, limits = (1000, 2000, 4000, 8000), (12.0, 8.0, 5.0, 3.2)
     return {
