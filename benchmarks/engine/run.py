@@ -40,7 +40,7 @@ RESULT = REPOSITORY / "benchmarks" / "results" / "engine.json"
 # Numbers of particles (rows of the set, over and over) whose difference in time counts.
 COUNTS = {
     "refine": {"native": (1.0, 8.0), "frealignx": (0.02, 0.1), "frealign9": (0.02, 0.1)},
-    "insert": {"native": (1.0, 8.0), "frealignx": (0.2, 1.0), "frealign9": (0.2, 1.0)},
+    "insert": {"native": (1.0, 16.0), "frealignx": (0.2, 2.0), "frealign9": (0.2, 2.0)},
 }
 BOUND_PARTICLES = 400
 OWN_LIMITS, OWN_CASE = (12.0, 9.0, 7.0), Case(64, 3.0, 7.0, 2000, 0.05, 96.0 / 170.0)
@@ -107,7 +107,7 @@ def run_case(case: Case, options: Mapping[str, list[str]]) -> dict[str, Any]:
     for name, words in options.items():
         refined = OUT / f"{name}.star"
         command = [*refine_command(folder, case), "--limit", str(case.limit), *words]
-        run_step("refine", [str(folder / "particles.star"), *command, "--output", str(refined)])
+        run_step("refine", [str(folder / "particles.star"), *command, "--output", str(refined)], OUT)
         common = ["--images", str(folder), "--noise", str(folder / "noise.csv")]
         common += ["--mask-diameter", str(case.diameter), *words]
         arguments = {"refine": [*command, "--output", "timed.star"], "insert": [*common, "--part", "timed.part"]}
@@ -136,16 +136,16 @@ def own_maps(options: Mapping[str, list[str]]) -> dict[str, Any]:
             work = Path(temporary)
             common = ["--images", str(folder), "--mask-diameter", str(case.diameter), *words]
             star, part = folder / "particles.star", work / "all.part"
-            run_step("insert", [str(star), *common, "--part", str(part)])
+            run_step("insert", [str(star), *common, "--part", str(part)], work)
             for number, limit in enumerate(OWN_LIMITS):
                 maps = work / f"map{number}"
                 rebuilt = ["--mask", str(folder / "mask.mrc"), "--mask-diameter", str(case.diameter), *words]
-                run_step("reconstruct", [str(part), *rebuilt, "--output", str(maps)])
+                run_step("reconstruct", [str(part), *rebuilt, "--output", str(maps)], work)
                 refined, part = work / f"refined{number}.star", work / f"{number}.part"
                 command = [*refine_command(folder, case, maps), "--limit", str(limit), *words]
-                run_step("refine", [str(star), *command, "--part", str(part), "--output", str(refined)])
+                run_step("refine", [str(star), *command, "--part", str(part), "--output", str(refined)], work)
                 star = refined
-            run_step("reconstruct", [str(part), *rebuilt, "--output", str(work / "final")])
+            run_step("reconstruct", [str(part), *rebuilt, "--output", str(work / "final")], work)
             halves = [read_volume(work / f"final_half{half}.mrc")[0] * mask for half in (1, 2)]
             claimed = resolution_at(fourier_shell_correlation(*halves), width, 0.143)
             true = resolution_at(fourier_shell_correlation(halves[0] + halves[1], volume * mask), width, 0.5)
@@ -163,7 +163,7 @@ def scaling() -> dict[str, Any]:
         star = OUT / f"{name}.star"
         write_star(repeated(read_star(folder / "particles.star"), count), star)
         command = [*refine_command(folder, case), "--engine", "native", "--limit", str(limit)]
-        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")], core=core)
+        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")], OUT, core)
 
     cores = {}
     for count in (1, 2):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The fastest of so many runs counts: what a run takes longer, others on the machine took.
-REPEATS = 2
+REPEATS = 3
 # Seconds between looks at a step's memory.
 POLL = 0.01
 
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
     memory_mb: float
 
 
-def run_step(step: str, arguments: Sequence[str], folder: Path = REPOSITORY, core: int = 0) -> Used:
+def run_step(step: str, arguments: Sequence[str], folder: Path, core: int = 0) -> Used:
     """Run a script of ``bin/`` in a folder, on one core; leave with its message if it fails."""
     start = time.perf_counter()
     command = [sys.executable, str(REPOSITORY / "bin" / f"{step}.py"), *arguments]

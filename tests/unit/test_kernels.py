@@ -183,7 +183,7 @@ def test_a_reference_beyond_counting_is_refused() -> None:
 
 def whole_rows(shape: tuple[int, int, int]) -> np.ndarray:
     """Where the rows of an array of this shape begin."""
-    return shape[2] * np.arange(shape[0] * shape[1]).reshape(shape[:2])
+    return shape[2] * np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape[:2])
 
 
 def inserted(

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
 from drgnalign.engine.mask import particle_mask
-from drgnalign.engine.reconstruct import HalfMapSums, insert_particles, part_bytes, part_file
+from drgnalign.engine.reconstruct import HalfMapSums, insert_particles, part_bytes, part_file, sphere_rows
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.particles import Particles
@@ -216,3 +216,8 @@ def test_parts_of_different_reconstructions_are_refused(tmp_path: Path) -> None:
         HalfMapSums(*geometry).save(tmp_path / f"b{number}.npz")
         with pytest.raises(DrgnalignError, match="another reconstruction"):
             HalfMapSums.load_sum([tmp_path / "a.npz", tmp_path / f"b{number}.npz"])
+
+
+def test_a_map_too_large_to_be_counted_is_refused() -> None:
+    with pytest.raises(DrgnalignError, match="larger than the kernels can count"):
+        sphere_rows(2100)

@@ -13,6 +13,8 @@ enum { FAR = 40, AHEAD = 64 };
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef float quad __attribute__((vector_size(16)));
+typedef int32_t places __attribute__((vector_size(16)));
+typedef int64_t pair __attribute__((vector_size(16)));
 #define INLINE static inline __attribute__((always_inline))
 /* One binary for all processors of a kind; what is chosen when it is loaded is the same on all that have AVX2. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -485,70 +487,84 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
         const vec x = load(plan->kx + j), y = load(plan->ky + j), w = load(weight + j), s2 = x * x + y * y;
         vec sine, cosine, re, im;
         sin_cos_turns((mean + fourth * s2) * s2 + along * (x * x - y * y) + across * x * y + offset, &sine, &cosine);
-        for (int l = 0; l < LANES; l++) {
-            const float *f = transform + 2 * (int64_t)plan->flat[j + l];
-            re[l] = f[0], im[l] = f[1];
+        if (plan->flat[j + LANES - 1] - plan->flat[j] == LANES - 1) { /* within a row */
+            const float *f = transform + 2 * (int64_t)plan->flat[j];
+            const vec low = load(f), high = load(f + LANES);
+            re = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+            im = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+        } else {
+            for (int l = 0; l < LANES; l++) {
+                const float *one = transform + 2 * (int64_t)plan->flat[j + l];
+                re[l] = one[0], im[l] = one[1];
+            }
         }
         store(out + j, re * w), store(out + plan->count + j, im * w), store(out + 2 * plan->count + j, sine * w);
     }
 }
 
-/* What a block of coefficients adds to a reconstruction, and where: voxels and weights of four pairs of neighbours. */
+/* What a block of coefficients adds to a reconstruction, and where: to four pairs of neighbours in x. */
 enum { BLOCK = 64, VOXEL = 4 };
 typedef struct {
-    int64_t voxel[BLOCK][4];
-    quad weight[BLOCK], amount[BLOCK];
-    float x[BLOCK];
+    places place[BLOCK];
+    float weight[4][BLOCK], x[BLOCK];
+    quad amount[BLOCK];
 } Spread;
 
-/* Spread coefficients over the eight Fourier pixels around R k, trilinear. Their memory is asked for early. */
-INLINE void spread(const float *sums, const int64_t *starts, int edge, float scale, const Image *image,
-                   const Pose *pose, int first, int end, Spread *out)
+/* Spread coefficients over the eight Fourier pixels around R k, trilinear. */
+INLINE void spread(const int32_t *starts, int edge, float scale, const Image *image, const Pose *pose, int first,
+                   int end, Spread *out)
 {
     const int side = 2 * edge + 1;
     float turn[2], r[9];
     turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
     for (int j = first; j < end; j += LANES) {
+        const int n = j - first;
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
         const Place at = placed(r, x, y);
         const Complex d = brought_back(image, j, x, y, turn);
-        const vec d_re = c * d.re, d_im = with_sign_of(at.mirrored, c * d.im), power = c * c;
-        const vec fy = at.fy, fz = at.fz, low = 1.0f - fz, w00 = low * (1.0f - fy), w01 = low * fy;
-        const vec w10 = fz * (1.0f - fy), w11 = fz * fy;
+        const vec fy = at.fy, fz = at.fz, low = 1.0f - fz;
         const ivec row = (at.iz + edge) * side + at.iy + edge;
         for (int l = 0; l < LANES; l++) {
-            const int n = j - first + l;
-            const int64_t *start = starts + row[l];
-            const int64_t rows[4] = {start[0], start[1], start[side], start[side + 1]};
-            for (int i = 0; i < 4; i++) {
-                out->voxel[n][i] = VOXEL * (rows[i] + at.ix[l]);
-                __builtin_prefetch(sums + out->voxel[n][i], 1);
-                __builtin_prefetch(sums + out->voxel[n][i] + 2 * VOXEL - 1, 1);
-            }
+            pair rows; /* each with the one at y + 1 */
+            memcpy(&rows[0], starts + row[l], 8), memcpy(&rows[1], starts + row[l] + side, 8);
+            out->place[n + l] = (places)rows + at.ix[l];
         }
-        quads(w00, w01, w10, w11, out->weight + j - first);
-        quads(d_re, d_im, power, (vec){0}, out->amount + j - first);
-        store(out->x + j - first, at.fx);
+        store(out->weight[0] + n, low * (1.0f - fy)), store(out->weight[1] + n, low * fy);
+        store(out->weight[2] + n, fz * (1.0f - fy)), store(out->weight[3] + n, fz * fy);
+        store(out->x + n, at.fx);
+        quads(c * d.re, with_sign_of(at.mirrored, c * d.im), c * c, (vec){0}, out->amount + n);
     }
 }
 
 /* Add one image to a reconstruction: CTF F/sigma^2 (re, im) and CTF^2/sigma^2 of each coefficient.
- * Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x: four numbers, the last of which fills up. */
-static FAST void insert_one(float *sums, const int64_t *starts, int edge, float scale, const Image *image,
+ * Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x: four numbers, the last of which fills up.
+ * While a block is added, memory is asked for what the next one needs. Neighbours of an image share voxels: a block is
+ * taken in steps of eight, so that no sum is loaded that was stored just before and is still under way. */
+static FAST void insert_one(float *sums, const int32_t *starts, int edge, float scale, const Image *image,
                             const Pose *pose)
 {
-    Spread block;
-    for (int first = 0; first < image->plan->count; first += BLOCK) {
-        const int end = first + BLOCK < image->plan->count ? first + BLOCK : image->plan->count;
-        spread(sums, starts, edge, scale, image, pose, first, end, &block);
-        for (int n = 0; n < end - first; n++) {
-            const quad right = block.x[n] * block.amount[n], left = block.amount[n] - right;
+    const int count = image->plan->count, far = edge > FAR;
+    Spread blocks[2];
+    int coming = count < BLOCK ? count : BLOCK;
+    spread(starts, edge, scale, image, pose, 0, coming, blocks);
+    for (int first = 0, k = 0; first < count; first += BLOCK, k = !k) {
+        const Spread *block = blocks + k, *next = blocks + !k;
+        const int held = coming, rest = count - first - held;
+        coming = rest < BLOCK ? rest : BLOCK;
+        spread(starts, edge, scale, image, pose, first + held, first + held + coming, blocks + !k);
+        for (int m = 0; m < BLOCK; m++) {
+            const int n = m % (BLOCK / LANES) * LANES + m / (BLOCK / LANES);
+            for (int i = 0; far && n < coming && i < 4; i++) {
+                const float *voxels = sums + VOXEL * (int64_t)next->place[n][i];
+                __builtin_prefetch(voxels, 1), __builtin_prefetch(voxels + 2 * VOXEL - 1, 1);
+            }
+            if (n >= held) continue;
+            const quad right = block->x[n] * block->amount[n], left = block->amount[n] - right;
+            const vec both = __builtin_shufflevector(left, right, 0, 1, 2, 3, 4, 5, 6, 7);
             for (int i = 0; i < 4; i++) {
-                float *voxel = sums + block.voxel[n][i];
-                const quad here = load_quad(voxel) + block.weight[n][i] * left;
-                const quad next = load_quad(voxel + VOXEL) + block.weight[n][i] * right;
-                memcpy(voxel, &here, sizeof here), memcpy(voxel + VOXEL, &next, sizeof next);
+                float *voxels = sums + VOXEL * (int64_t)block->place[n][i];
+                store(voxels, load(voxels) + block->weight[i][n] * both);
             }
         }
     }
@@ -588,7 +604,7 @@ void products(const Plan *plan, const Reference *reference, int count, int image
     }
 }
 
-void insert(const Plan *plan, float *sums, const int64_t *starts, int edge, float scale, int images,
+void insert(const Plan *plan, float *sums, const int32_t *starts, int edge, float scale, int images,
             const float *coefficients, const Pose *poses)
 {
     for (int i = 0; i < images; i++) {

@@ -112,7 +112,7 @@ _ARGUMENTS = {
     "prepare": [_PLAN, _INT, _array(np.complex64), ctypes.c_int64, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "insert": [_PLAN, _FLOATS, _array(np.int64), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
+    "insert": [_PLAN, _FLOATS, _array(np.int32), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
 }
 _LIBRARY = _library()
 
@@ -252,7 +252,7 @@ class Kernels:
     def insert(
         self,
         sums: NDArray[np.float32],
-        starts: NDArray[np.int64],
+        starts: NDArray[np.int32],
         scale: float,
         coefficients: NDArray[np.float32],
         poses: NDArray[np.float64],
@@ -263,7 +263,7 @@ class Kernels:
         ----------
         sums : (voxels, 4) float32
             Real and imaginary part of Σ CTF·F/σ², Σ CTF²/σ², and nothing: rows x ≥ 0, one behind the other.
-        starts : (2K+1, 2K+1) int64
+        starts : (2K+1, 2K+1) int32
             Voxel (z, y, x) is ``starts[z + K, y + K] + x``.
         scale : float
             Padded box / box.

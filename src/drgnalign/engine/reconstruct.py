@@ -17,7 +17,7 @@ from drgnalign.engine.images import coefficient_batches
 from drgnalign.engine.kernels import Kernels, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
-from drgnalign.errors import InputError
+from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import central_box
@@ -44,13 +44,13 @@ class Rows(NamedTuple):
 
     Attributes
     ----------
-    starts : (2K+1, 2K+1) int64
+    starts : (2K+1, 2K+1) int32
         Where the row (z + K, y + K) begins.
     lengths : (2K+1, 2K+1) int64
         Number of its voxels; 0 outside the sphere.
     """
 
-    starts: NDArray[np.int64]
+    starts: NDArray[np.int32]
     lengths: NDArray[np.int64]
 
     @property
@@ -72,7 +72,10 @@ def sphere_rows(padded: int) -> Rows:
     room = (padded / 2 + REACH) ** 2 - axis[:, None] ** 2 - axis**2
     lengths = np.where(room >= 0, np.minimum(np.floor(np.sqrt(np.maximum(room, 0))), edge) + 1, 0).astype(np.int64)
     starts = np.cumsum(lengths).reshape(lengths.shape) - lengths
-    return Rows(starts, lengths)
+    if lengths.sum() >= 2**31:
+        problem = f"a map of {padded} Fourier pixels a side is larger than the kernels can count"
+        raise DrgnalignError(None, problem, "use a smaller box or a smaller --mask_diameter")
+    return Rows(starts.astype(np.int32), lengths)
 
 
 def part_bytes(box: int, padding: float) -> int:

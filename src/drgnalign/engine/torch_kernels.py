@@ -153,7 +153,7 @@ class TorchKernels:
     def insert(
         self,
         sums: NDArray[np.float32],
-        starts: NDArray[np.int64],
+        starts: NDArray[np.int32],
         scale: float,
         coefficients: Tensor,
         poses: NDArray[np.float64],
