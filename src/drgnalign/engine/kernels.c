@@ -10,6 +10,8 @@
 enum { LANES = 8, POSE = 5, SUMS = 27, GRID = 5 };
 /* A reference with an edge K beyond this is not in the fast caches: memory is asked for so many coefficients ahead. */
 enum { FAR = 40, AHEAD = 64 };
+/* Coefficients that are worked on together where something has to be kept of each; floats of a voxel. */
+enum { BLOCK = 64, VOXEL = 4 };
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef float quad __attribute__((vector_size(16)));
@@ -351,6 +353,48 @@ static void rotated(const double *rotation, double x, double y, double z, double
     }
 }
 
+/* Eight references side by side: of voxel (z, y, x) of the volume that each is in, eight real and eight imaginary parts.
+ * One look at memory serves all eight. */
+enum { PACK = 2 * LANES };
+
+/* 2 Re<d,m> - <m,m> of one image at one pose and the references of one pack. */
+static FAST void likelihoods(const float *pack, int edge, float scale, const Image *image, const Pose *pose, double *scores)
+{
+    const int row = edge + 1, plane = row * (2 * edge + 1);
+    float turn[2], r[9];
+    turns(image->plan, pose, turn);
+    for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
+    for (int l = 0; l < LANES; l++) scores[l] = 0.0;
+    for (int j = 0; j < image->plan->count; j += LANES) {
+        const int ahead = j + PACK < image->plan->count ? j + PACK : j;
+        const Place later = placed(r, load(image->plan->kx + ahead), load(image->plan->ky + ahead));
+        const ivec wanted = (later.iz + edge) * plane + (later.iy + edge) * row + later.ix;
+        for (int n = 0; n < LANES; n++)
+            for (int i = 0; i < 4; i++) {
+                const float *p = pack + PACK * ((int64_t)wanted[n] + (i & 1 ? row : 0) + (i & 2 ? plane : 0));
+                __builtin_prefetch(p), __builtin_prefetch(p + PACK);
+            }
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
+        const Place at = placed(r, x, y);
+        const Complex d = brought_back(image, j, x, y, turn);
+        const vec d_re = 2.0f * c * d.re, d_im = with_sign_of(at.mirrored, 2.0f * c * d.im), power = c * c;
+        const ivec corner = (at.iz + edge) * plane + (at.iy + edge) * row + at.ix;
+        vec sum = {0};
+        for (int n = 0; n < LANES; n++) {
+            Complex m = {{0}, {0}};
+            for (int i = 0; i < 4; i++) {
+                const float *p = pack + PACK * ((int64_t)corner[n] + (i & 1 ? row : 0) + (i & 2 ? plane : 0));
+                const float w = (i & 1 ? at.fy[n] : 1.0f - at.fy[n]) * (i & 2 ? at.fz[n] : 1.0f - at.fz[n]);
+                const float right = w * at.fx[n], left = w - right;
+                m.re += left * load(p) + right * load(p + PACK);
+                m.im += left * load(p + LANES) + right * load(p + PACK + LANES);
+            }
+            sum += d_re[n] * m.re + d_im[n] * m.im - power[n] * (m.re * m.re + m.im * m.im);
+        }
+        for (int l = 0; l < LANES; l++) scores[l] += sum[l];
+    }
+}
+
 /* Improve a pose at one resolution by Levenberg-Marquardt; gives what is reached, score less penalty. `sums` are those
  * at the pose, and in the end those of the last pose that was looked at: a step that promises little is taken without
  * a look. */
@@ -503,7 +547,6 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
 }
 
 /* What a block of coefficients adds to a reconstruction, and where: to four pairs of neighbours in x. */
-enum { BLOCK = 64, VOXEL = 4 };
 typedef struct {
     places place[BLOCK];
     float weight[4][BLOCK], x[BLOCK];
@@ -601,6 +644,17 @@ void products(const Plan *plan, const Reference *reference, int count, int image
     for (int i = 0; i < images; i++) {
         const Image image = image_of(plan, coefficients, i);
         normal_equations(reference, &image, count, poses + i, sums + SUMS * i);
+    }
+}
+
+void scores(const Plan *plan, const float *packs, int number, int edge, float scale, int images,
+            const float *coefficients, const Pose *poses, double *result)
+{
+    const int64_t size = (int64_t)PACK * (2 * edge + 1) * (2 * edge + 1) * (edge + 1);
+    for (int i = 0; i < images; i++) {
+        const Image image = image_of(plan, coefficients, i);
+        for (int k = 0; k < number; k++)
+            likelihoods(packs + size * k, edge, scale, &image, poses + i, result + LANES * ((int64_t)number * i + k));
     }
 }
 

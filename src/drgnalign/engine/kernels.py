@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,6 +66,27 @@ class Reference(NamedTuple):
     scale: float
 
 
+@dataclass(frozen=True)
+class ReferenceSet:
+    """References that images are compared with at once: at least one, all of one size."""
+
+    members: tuple[Reference, ...]
+
+    @cached_property
+    def packs(self) -> NDArray[np.float32]:
+        """Side by side, eight at a time: (packs, 2K+1, 2K+1, K+1, 2, 8), filled up with zeros."""
+        shape, number = self.members[0].transform.shape, -(-len(self.members) // LANES)
+        size = number * math.prod(shape) * 2 * LANES
+        # a voxel is one line of the processor's cache: 64 bytes
+        memory = np.zeros(size + 16, np.float32)
+        packs = memory[-memory.ctypes.data % 64 // 4 :][:size].reshape(number, *shape, 2, LANES)
+        for index, member in enumerate(self.members):
+            assert member.transform.shape == shape and member.scale == self.members[0].scale
+            packs[index // LANES, ..., 0, index % LANES] = member.transform.real
+            packs[index // LANES, ..., 1, index % LANES] = member.transform.imag
+        return packs
+
+
 class Prior(NamedTuple):
     """What is expected of particles before their images are looked at.
 
@@ -112,6 +134,7 @@ _ARGUMENTS = {
     "prepare": [_PLAN, _INT, _array(np.complex64), ctypes.c_int64, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+    "scores": [_PLAN, _FLOATS, _INT, _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES, _DOUBLES],
     "insert": [_PLAN, _FLOATS, _array(np.int32), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
 }
 _LIBRARY = _library()
@@ -248,6 +271,16 @@ class Kernels:
         sums = np.empty((len(poses), N_SUMS))
         _LIBRARY.products(self._plan, _pointer(reference), count, len(poses), coefficients, poses, sums)
         return sums
+
+    def scores(
+        self, references: ReferenceSet, coefficients: NDArray[np.float32], poses: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Log-likelihoods 2 Re⟨D, m⟩ − ⟨m, m⟩ of images at their poses given each of K references: (n, K), nats."""
+        packs, first = references.packs, references.members[0]
+        result = np.empty((len(poses), len(packs) * LANES))
+        layout = (len(packs), len(first.transform) // 2, first.scale)
+        _LIBRARY.scores(self._plan, packs, *layout, len(poses), coefficients, poses, result)
+        return result[:, : len(references.members)]
 
     def insert(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Reference, kernels_for, stacked_poses
+from drgnalign.engine.kernels import Reference, ReferenceSet, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.refine import check_limit
 from drgnalign.formats.mrc import ImageSource
@@ -56,8 +56,9 @@ def log_likelihoods(
     kernels = kernels_for(plan, device)
     poses = stacked_poses(particles.rotations(), particles.displacements())
     result = np.empty((len(particles), len(references)))
+    sets: dict[int, ReferenceSet] = {}
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "score"):
-        for number, by_half in enumerate(references):
-            sums = kernels.products(by_half[batch.half], batch.coefficients, poses[batch.rows], len(plan.kx))
-            result[batch.rows, number] = 2 * sums[:, 26] - sums[:, 25]
+        if batch.half not in sets:
+            sets[batch.half] = ReferenceSet(tuple(by_half[batch.half] for by_half in references))
+        result[batch.rows] = kernels.scores(sets[batch.half], batch.coefficients, poses[batch.rows])
     return result

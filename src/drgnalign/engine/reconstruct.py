@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -174,6 +174,18 @@ class HalfMapSums:
         for half, count in counts.items():
             _add_array(archive, f"sums_{half}", self.sums[half - 1])
             self.counts[half - 1] += count
+
+    @classmethod
+    def total(cls, parts: Iterable[HalfMapSums]) -> HalfMapSums:
+        """The sum of parts of one reconstruction, at least one; a single part itself."""
+        first, *others = parts
+        if not others:
+            return first
+        total = cls(first.box, first.pixel_size, first.padding)
+        for part in (first, *others):
+            total.sums += part.sums
+            total.counts += part.counts
+        return total
 
     def half_map(self, half: int) -> FloatVolume:
         """The unfiltered map of one half set (1 or 2), as large as the images."""

@@ -24,6 +24,7 @@ from drgnalign.engine.kernels import (
     WEAK,
     Prior,
     Reference,
+    ReferenceSet,
     Search,
 )
 from drgnalign.errors import DrgnalignError
@@ -149,6 +150,16 @@ class TorchKernels:
         sums = torch.cat([upper, equations.with_model, equations.with_data, both], dim=1).cpu().numpy()
         assert sums.shape[1] == N_SUMS
         return sums
+
+    def scores(
+        self, references: ReferenceSet, coefficients: Tensor, poses: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """See `drgnalign.engine.kernels.Kernels.scores`."""
+        columns = []
+        for reference in references.members:
+            sums = self.products(reference, coefficients, poses, self.count)
+            columns.append(2 * sums[:, 26] - sums[:, 25])
+        return np.stack(columns, axis=1)
 
     def insert(
         self,

@@ -1,0 +1,366 @@
+"""Likelihood assignment: the latent space proposes clusters, the images decide.
+
+Each cluster's half maps are made of its particles and shrunk towards the consensus where the cluster does not differ
+from it; every particle is scored at its pose against all of them and goes to the most probable; and so on until few
+change. A particle is never scored against a map that contains it: such a map shows the particle its own noise, and no
+label would ever change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
+
+from drgnalign.engine.images import Batch, coefficient_batches
+from drgnalign.engine.kernels import Kernels, Reference, ReferenceSet, stacked_poses
+from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.plan import coefficient_plan, oversampling
+from drgnalign.engine.reconstruct import HALVES, HalfMapSums
+from drgnalign.engine.reference import transform_reference
+from drgnalign.engine.refine import check_limit
+from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.particles import Particles
+
+FloatArray = NDArray[np.float64]
+FloatVolume = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+Halves = tuple[FloatVolume, FloatVolume]
+# Sums of each label, fold by fold; maps to compare with, by half set and by the fold that they lack.
+Sums = Mapping[int, Sequence[HalfMapSums]]
+References = Mapping[tuple[int, int], ReferenceSet]
+
+# Assignment is at rest when fewer particles than this share change their label; it is stopped after so many passes.
+REST, MOST_PASSES = 0.005, 30
+# A cluster with fewer particles in a half set has no map to speak of.
+FEWEST_IN_HALF = 10
+# Parts that a half set is cut into where its own maps judge it.
+FOLDS = 4
+AGAINST = ("other_half", "own_half_folds")
+# A posterior below this adds nothing to a map worth the time.
+LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class AssignmentSettings:
+    """How particles are assigned.
+
+    Attributes
+    ----------
+    limit : float
+        Å, of the comparison.
+    diameter : float
+        Of the particle, Å.
+    against : {'other_half', 'own_half_folds'}
+        Maps of the other half set; or of the particle's own half set without the fold that it is in, which keeps the
+        half sets independent.
+    soft : bool
+        Add particles to all clusters with their posteriors, not to the most probable one alone.
+    threads : int
+        Clusters whose maps are made at the same time.
+    """
+
+    limit: float
+    diameter: float
+    against: str = "other_half"
+    soft: bool = False
+    threads: int = 1
+
+
+class Pass(NamedTuple):
+    """One pass over the images.
+
+    Attributes
+    ----------
+    clusters : int
+        That particles could go to.
+    changed : float
+        Share of particles that got another label.
+    log_likelihood : float
+        Mean over particles of ln Σ π exp(q), nats; see `Assigner.run`.
+    """
+
+    clusters: int
+    changed: float
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Labels that the images chose.
+
+    Attributes
+    ----------
+    labels : (N,) int64
+        Each that of one of the clusters left.
+    clusters : list of int
+        The labels of the K clusters left, ascending.
+    posteriors : (N, K) float64
+        Probability of each of them.
+    difference_fsc : (K, N//2 + 1) float64
+        Of each, against the consensus; see `drgnalign.engine.shrinkage.difference_fsc`.
+    passes : tuple of Pass
+    """
+
+    labels: IntArray
+    clusters: list[int]
+    posteriors: FloatArray
+    difference_fsc: FloatArray
+    passes: tuple[Pass, ...]
+
+    @property
+    def at_rest(self) -> bool:
+        """False where particles still changed their labels when it was stopped."""
+        return self.passes[-1].changed < REST
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the last pass."""
+        return self.passes[-1].log_likelihood
+
+
+class Model(NamedTuple):
+    """What particles are compared with in a pass: clusters, their sizes and maps, and all sums that they rest on."""
+
+    clusters: list[int]
+    counts: IntArray
+    references: References
+    consensus: Halves
+    sums: Sums
+
+
+class Assigner:
+    """Assignment of one set of particles at their poses; its images are read anew in each pass.
+
+    Memory is that of the clusters' sums and maps and of one batch of images: but for the table it does not grow with
+    the number of particles.
+
+    Parameters
+    ----------
+    particles : Particles
+    source : ImageSource
+    noise : (groups, N//2 + 1) float64
+        See `drgnalign.engine.noise.estimate_noise`.
+    settings : AssignmentSettings
+
+    Raises
+    ------
+    InputError
+        The limit is beyond Nyquist.
+    """
+
+    def __init__(
+        self, particles: Particles, source: ImageSource, noise: FloatArray, settings: AssignmentSettings
+    ) -> None:
+        check_limit(settings.limit, particles)
+        self.particles, self.settings = particles, settings
+        self._source, self._noise = source, noise
+        self._plan = coefficient_plan(particles.box, particles.pixel_size, settings.limit).within_limit()
+        self._kernels = Kernels(self._plan.box, self._plan.kx, self._plan.ky, self._plan.flat)
+        self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
+        self._poses = stacked_poses(particles.rotations(), particles.displacements())
+        self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
+        self._mask: FloatVolume | None = None
+
+    def run(self, labels: IntArray) -> Assignment:
+        """Assign particles until they stay where they are.
+
+        With coefficients of a half plane whitened to complex noise of variance 1, q = 2 Re⟨D, m⟩ − ⟨m, m⟩ is the
+        log-likelihood itself (`drgnalign.engine.likelihood`), and the probability of cluster c is π_c exp(q_c) over
+        the sum of it, π_c the share of particles that it has. Clusters that fall below ten particles in a half set
+        are dropped.
+
+        Parameters
+        ----------
+        labels : (N,) int64
+            To start from; 0 = unassigned: such particles belong to the consensus alone until they are assigned.
+
+        Returns
+        -------
+        Assignment
+
+        Raises
+        ------
+        InputError
+            No cluster is large enough to start from.
+        """
+        passes: list[Pass] = []
+        sums = self._insert(labels)
+        while True:
+            model = self._model(sums, labels)
+            found, sums, log_likelihood = self._pass(model)
+            now = np.array(model.clusters)[found.argmax(axis=1)]
+            passes.append(Pass(len(model.clusters), float((now != labels).mean()), log_likelihood))
+            labels = now
+            if passes[-1].changed < REST or len(passes) == MOST_PASSES:
+                return self._ended(model, labels, found, passes)
+
+    def separations(self, labels: IntArray) -> dict[tuple[int, int], float]:
+        """What each pair of clusters gains by not being one, in nats a particle of the two.
+
+        The mean over their particles of ln (n_a exp q_a + n_b exp q_b)/(n_a + n_b) less the q of the two's common
+        map. None of these maps contains the particle, so that a division that is not in the images loses: its maps
+        are noisier than the common one.
+
+        Parameters
+        ----------
+        labels : (N,) int64
+            Each of at least ten particles in each half set.
+        """
+        model = self._model(self._insert(labels), labels)
+        pairs = list(combinations(range(len(model.clusters)), 2))
+        if not pairs:
+            return {}
+        names = [(model.clusters[first], model.clusters[second]) for first, second in pairs]
+        together = self._references(
+            {pair: [HalfMapSums.total(both) for both in zip(*map(model.sums.__getitem__, pair), strict=True)]
+             for pair in names},
+            model.sums,
+        )  # fmt: skip
+        gains, members = np.zeros(len(pairs)), np.zeros(len(pairs))
+        weights = np.log(model.counts)
+        for batch in self._batches():
+            apart, one = self._scores(batch, model.references), self._scores(batch, together)
+            for number, (first, second) in enumerate(pairs):
+                mine = np.isin(labels[batch.rows], names[number])
+                both = logsumexp(apart[mine][:, [first, second]] + weights[[first, second]], axis=1)
+                gains[number] += (both - one[mine, number]).sum()
+                members[number] += mine.sum()
+        sizes = np.array([model.counts[list(pair)].sum() for pair in pairs])
+        means = gains / np.maximum(members, 1) - np.log(sizes)
+        return dict(zip(names, means.tolist(), strict=True))
+
+    def _ended(self, model: Model, labels: IntArray, found: FloatArray, passes: list[Pass]) -> Assignment:
+        """Without the clusters that the last pass emptied."""
+        left = [number for number, label in enumerate(model.clusters) if (labels == label).any()]
+        kept = found[:, left]
+        clusters = [model.clusters[number] for number in left]
+        mask = self._common_mask(model.consensus)
+        differences = [
+            difference_fsc(_half_maps(HalfMapSums.total(model.sums[label])), model.consensus, mask)
+            for label in clusters
+        ]
+        shares = kept / kept.sum(axis=1, keepdims=True)
+        return Assignment(labels, clusters, shares, np.array(differences), tuple(passes))
+
+    def _insert(self, labels: IntArray) -> Sums:
+        """Sums of the particles as they are labelled."""
+        sums = self._no_sums(np.unique(labels).tolist())
+        for batch in self._batches():
+            for label, mine in sums.items():
+                self._add(batch, (labels[batch.rows] == label).astype(np.float64), mine)
+        return sums
+
+    def _pass(self, model: Model) -> tuple[FloatArray, Sums, float]:
+        """Posteriors of all particles (N, K), the sums that follow from them, and the mean log-likelihood."""
+        found = np.empty((len(self.particles), len(model.clusters)))
+        sums, total = self._no_sums(model.clusters), 0.0
+        weights = np.log(model.counts / model.counts.sum())
+        for batch in self._batches():
+            exponents = self._scores(batch, model.references) + weights
+            total += float(logsumexp(exponents, axis=1).sum())
+            mine = found[batch.rows] = softmax(exponents, axis=1)
+            shares = mine if self.settings.soft else np.eye(mine.shape[1])[mine.argmax(axis=1)]
+            for number, label in enumerate(model.clusters):
+                self._add(batch, shares[:, number], sums[label])
+        return found, sums, total / len(self.particles)
+
+    def _scores(self, batch: Batch, references: References) -> FloatArray:
+        """Log-likelihoods (n, K) of a batch, each particle's given maps that do not contain it."""
+        poses, folds = self._poses[batch.rows], self._folds[batch.rows]
+        half = batch.half if self.settings.against == "own_half_folds" else 3 - batch.half
+        numbers = np.unique(folds).tolist()
+        if len(numbers) == 1:
+            return self._kernels.scores(references[half, numbers[0]], batch.coefficients, poses)
+        scores = np.empty((len(batch.rows), len(references[half, 0].members)))
+        for fold in numbers:
+            mine = folds == fold
+            scores[mine] = self._kernels.scores(references[half, fold], batch.coefficients[mine], poses[mine])
+        return scores
+
+    def _add(self, batch: Batch, shares: FloatArray, sums: Sequence[HalfMapSums]) -> None:
+        """Add a batch to the sums of a cluster with the particles' shares of it (n,)."""
+        poses, folds = self._poses[batch.rows], self._folds[batch.rows]
+        for fold, target in enumerate(sums):
+            mine = (folds == fold) & (shares >= LEAST_SHARE)
+            if mine.any():
+                # both sums are of second order in the coefficients
+                roots = np.sqrt(shares[mine]).astype(np.float32)
+                target.insert(batch.half, self._kernels, batch.coefficients[mine] * roots[:, None, None], poses[mine])
+
+    def _no_sums(self, labels: Sequence[int]) -> Sums:
+        geometry = (self.particles.box, self.particles.pixel_size, self._padding)
+        return {label: [HalfMapSums(*geometry) for _ in range(self._fold_count)] for label in labels}
+
+    @property
+    def _fold_count(self) -> int:
+        return int(self._folds.max()) + 1
+
+    def _model(self, sums: Sums, labels: IntArray) -> Model:
+        """What particles are compared with next; clusters too small for a map are left out."""
+        halves = self.particles.half_sets()
+        sizes = {label: [int(((labels == label) & (halves == half)).sum()) for half in HALVES] for label in sums}
+        clusters = [label for label in sorted(sums) if label and min(sizes[label]) >= FEWEST_IN_HALF]
+        if not clusters:
+            problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set"
+            raise InputError(self.particles.path, problem, "use fewer clusters (--k_start), or more particles")
+        references = self._references({label: sums[label] for label in clusters}, sums)
+        counts = np.array([sum(sizes[label]) for label in clusters])
+        consensus = _half_maps(HalfMapSums.total(part for mine in sums.values() for part in mine))
+        return Model(clusters, counts, references, consensus, sums)
+
+    def _references(self, candidates: Mapping[object, Sequence[HalfMapSums]], everything: Sums) -> References:
+        """Maps of candidates, each half set's without one of the folds, where there are several."""
+        folds, references = range(self._fold_count), {}
+        for fold in folds:
+            others = [other for other in folds if other != fold] or [fold]
+            consensus = _half_maps(HalfMapSums.total(mine[o] for mine in everything.values() for o in others))
+            left = [HalfMapSums.total(mine[other] for other in others) for mine in candidates.values()]
+            with ThreadPoolExecutor(self.settings.threads) as pool:
+                pairs = list(pool.map(lambda mine, common=consensus: self._pair(mine, common), left))
+            for half in HALVES:
+                references[half, fold] = ReferenceSet(tuple(pair[half - 1] for pair in pairs))
+        return references
+
+    def _pair(self, sums: HalfMapSums, consensus: Halves) -> tuple[Reference, Reference]:
+        """What half sets 1 and 2 make of a cluster."""
+        mask = self._common_mask(consensus)
+        weights = sums.weights(1), sums.weights(2)
+        shrunk = shrunk_references(_half_maps(sums), weights, consensus, mask)
+        limit, pixel_size = self.settings.limit, self.particles.pixel_size
+        every_shell = np.ones(self.particles.box // 2 + 1)
+        first, second = (
+            transform_reference(volume, mask, every_shell, pixel_size, limit, self._padding) for volume in shrunk
+        )
+        return first, second
+
+    def _common_mask(self, consensus: Halves) -> FloatVolume:
+        """One soft mask for all clusters and passes."""
+        if self._mask is None:
+            mean = 0.5 * (consensus[0] + consensus[1])
+            self._mask = particle_mask(mean, self.particles.pixel_size, self.settings.diameter)
+        return self._mask
+
+    def _batches(self) -> Iterator[Batch]:
+        return coefficient_batches(self.particles, self._source, self._plan, self._kernels, self._noise, "assign")
+
+
+def _half_maps(sums: HalfMapSums) -> Halves:
+    return sums.half_map(1), sums.half_map(2)
+
+
+def _folds(halves: IntArray, count: int) -> IntArray:
+    """Fold of each particle, 0…count − 1: each half set is dealt out evenly."""
+    folds = np.empty(len(halves), np.int64)
+    for half in HALVES:
+        rows = np.flatnonzero(halves == half)
+        folds[rows] = np.arange(len(rows)) % count
+    return folds
