@@ -130,6 +130,8 @@ INLINE Complex times(Complex a, Complex b)
     return (Complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
 
+#include "fft.c"
+
 /* e^{2 pi i t} */
 INLINE Complex turned(vec t)
 {
@@ -621,12 +623,17 @@ INLINE Image image_of(const Plan *plan, const float *coefficients, int number)
 
 /* What follows is called from kernels.py, which describes the arguments. */
 
-void prepare(const Plan *plan, int images, const float *transforms, int64_t size, const float *weights,
+/* One image after the other, so that its transform is used before it leaves the cache. */
+void prepare(const Plan *plan, const Fft *fft, int images, const float *data, const float *weights,
              const int32_t *groups, const double *defocus, const double *phases, float *coefficients)
 {
-    for (int i = 0; i < images; i++)
-        prepare_one(plan, transforms + i * size, weights + (int64_t)groups[i] * plan->count, defocus + 4 * i,
+    const int64_t size = plan->box, numbers = fft ? size * size : 2 * size * (size / 2 + 1);
+    for (int i = 0; i < images; i++) {
+        const float *one = data + i * numbers;
+        if (fft) transform_image(fft, one);
+        prepare_one(plan, fft ? fft->out : one, weights + (int64_t)groups[i] * plan->count, defocus + 4 * i,
                     phases + 3 * i, coefficients + 3 * (int64_t)i * plan->count);
+    }
 }
 
 void refine(const Plan *plan, const Reference *reference, int images, const float *coefficients,

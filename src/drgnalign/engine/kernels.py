@@ -18,6 +18,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from drgnalign.engine.fft import Fft, radices_of
 from drgnalign.errors import DrgnalignError
 
 if TYPE_CHECKING:
@@ -128,10 +129,11 @@ def _array(dtype: type[np.generic]) -> type:
     return np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
 
 
-_PLAN, _REFERENCE, _INT = ctypes.POINTER(_Plan), ctypes.POINTER(_Reference), ctypes.c_int
+_PLAN, _REFERENCE, _FFT = (ctypes.POINTER(structure) for structure in (_Plan, _Reference, Fft))
+_INT = ctypes.c_int
 _FLOATS, _DOUBLES = _array(np.float32), _array(np.float64)
 _ARGUMENTS = {
-    "prepare": [_PLAN, _INT, _array(np.complex64), ctypes.c_int64, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
+    "prepare": [_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
     "scores": [_PLAN, _FLOATS, _INT, _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES, _DOUBLES],
@@ -210,6 +212,7 @@ class Kernels:
         self._plan = _Plan(
             box, len(kx), x, y, places, stages, counts, steps, shifts, search.scan_count, search.scan_spacing
         )
+        self._fft = Fft(box) if radices_of(box) else None
 
     def prepare(
         self,
@@ -220,6 +223,8 @@ class Kernels:
         phases: NDArray[np.float64],
     ) -> NDArray[np.float32]:
         """Whitened coefficients of images and of their CTF.
+
+        SciPy transforms images whose size is odd, less than 16 or has prime factors other than 2, 3 and 5.
 
         Parameters
         ----------
@@ -239,10 +244,9 @@ class Kernels:
         (n, 3, m) float32
             Real and imaginary part of F/σ, and CTF/σ; good until the next call.
         """
-        transforms = scipy.fft.rfft2(images, overwrite_x=True)
+        data = images if self._fft else scipy.fft.rfft2(images, overwrite_x=True).view(np.float32)
         coefficients = self._memory[: len(images)]
-        size = transforms[0].size * 2
-        _LIBRARY.prepare(self._plan, len(images), transforms, size, weights, groups, defocus, phases, coefficients)
+        _LIBRARY.prepare(self._plan, self._fft, len(images), data, weights, groups, defocus, phases, coefficients)
         return coefficients
 
     def refine(
