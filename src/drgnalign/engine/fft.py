@@ -35,9 +35,9 @@ class Fft(ctypes.Structure):
             np.array(radices, np.int32),
             places.astype(np.int32),
             roots.astype(np.complex64),
-            _aligned(PAIR * size),
-            _aligned(PAIR * size * -(-size // PAIR)),
-            _aligned(size * (size + 2)),
+            aligned(PAIR * size),
+            aligned(PAIR * size * -(-size // PAIR)),
+            aligned(size * (size + 2)),
         ]
         super().__init__(size, len(radices), *(array.ctypes.data for array in self._arrays))
 
@@ -53,7 +53,7 @@ def radices_of(size: int) -> list[int]:
     return radices[::-1] if rest == 1 and size % 2 == 0 and size >= PAIR else []
 
 
-def _aligned(count: int) -> np.ndarray:
+def aligned(count: int) -> np.ndarray:
     """Floats that begin with a line of the processor's cache."""
     line = 64
     memory = np.empty(4 * count + line, np.uint8)

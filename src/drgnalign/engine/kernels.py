@@ -18,7 +18,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from drgnalign.engine.fft import Fft, radices_of
+from drgnalign.engine.fft import Fft, aligned, radices_of
 from drgnalign.errors import DrgnalignError
 
 if TYPE_CHECKING:
@@ -77,10 +77,9 @@ class ReferenceSet:
     def packs(self) -> NDArray[np.float32]:
         """Side by side, eight at a time: (packs, 2K+1, 2K+1, K+1, 2, 8), filled up with zeros."""
         shape, number = self.members[0].transform.shape, -(-len(self.members) // LANES)
-        size = number * math.prod(shape) * 2 * LANES
-        # a voxel is one line of the processor's cache: 64 bytes
-        memory = np.zeros(size + 16, np.float32)
-        packs = memory[-memory.ctypes.data % 64 // 4 :][:size].reshape(number, *shape, 2, LANES)
+        # a voxel is one line of the processor's cache
+        packs = aligned(number * math.prod(shape) * 2 * LANES).reshape(number, *shape, 2, LANES)
+        packs[...] = 0.0
         for index, member in enumerate(self.members):
             assert member.transform.shape == shape and member.scale == self.members[0].scale
             packs[index // LANES, ..., 0, index % LANES] = member.transform.real

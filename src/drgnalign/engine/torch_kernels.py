@@ -151,9 +151,7 @@ class TorchKernels:
         assert sums.shape[1] == N_SUMS
         return sums
 
-    def scores(
-        self, references: ReferenceSet, coefficients: Tensor, poses: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def scores(self, references: ReferenceSet, coefficients: Tensor, poses: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `drgnalign.engine.kernels.Kernels.scores`."""
         columns = []
         for reference in references.members:

@@ -104,10 +104,10 @@ def evidence(states: States, angstrom: float) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready: ``verdict``, ``states``, ``agreement`` with other starts, ``at_rest``, the ``passes``, and by
-        label, in ``clusters``: ``particles``; ``difference_fsc_40`` and ``_25``, of the difference from the consensus
-        between half sets (None beyond Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle from the cluster that is
-        most like it (None where there is no other).
+        JSON-ready: ``verdict``, ``states``, ``agreement`` with other starts, ``at_rest``, the ``passes``, and in
+        ``clusters``, by label: ``particles``; ``difference_fsc_40`` and ``_25``, of the difference from the consensus
+        between half sets (None beyond Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle
+        from the cluster that is most like it (None where there is no other).
     """
     found = states.assignment
     clusters = {}
