@@ -12,8 +12,9 @@ import numpy as np
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.cluster import METHODS, cluster_record, label_particles
+from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles
 from drgnalign.heterogeneity.embed import read_points
+from drgnalign.heterogeneity.states import START
 from drgnalign.merge import read_used_labels
 
 
@@ -24,6 +25,9 @@ from drgnalign.merge import read_used_labels
 @click.option("--method", type=click.Choice([*METHODS, "fixed"]), required=True, help="fixed keeps the labels.")
 @click.option("--space", type=click.Choice(["z", "umap2", "umap3"]), required=True)
 @click.option("--k", type=int, required=True)
+@click.option(
+    "--starts", type=click.IntRange(1), default=1, show_default=True, help="Further labels are of k-means: drgnStartN."
+)
 @seed_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the new labels.")
 @click.option("--record", type=OUTPUT, required=True, help="Method, agreement and overlap with the last round, JSON.")
@@ -34,6 +38,8 @@ def main(
     method: str,
     space: str,
     k: int,
+    hdbscan_k: int | None,
+    starts: int,
     seed: int,
     output: Path,
     record: Path,
@@ -41,13 +47,16 @@ def main(
     """Label PARTICLES with the clusters of their latent variables."""
     table = read_star(particles)
     points = read_points(latent / "embedding.csv", space)
-    matching, settings = label_particles(
-        points, table.cluster_labels(), method, k, seed, read_used_labels(last_references)
-    )
+    last, used = table.cluster_labels(), read_used_labels(last_references)
+    matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k)
     labelled = table.select(np.arange(len(table)))
     labelled.table["rlnClassNumber"] = matching.labels
+    if found.membership is not None:
+        labelled.table["drgnMembership"] = found.membership
+    for number in range(2, starts + 1):
+        labelled.table[f"{START}{number}"] = cluster(points, "kmeans", k, seed + number).labels
     write_star(labelled, output)
-    facts = cluster_record(points, matching, method, space, k, settings, seed)
+    facts = cluster_record(points, matching, method, space, k, found.settings, seed)
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -64,6 +64,9 @@ def main(
     write_star(after, particles)
     with atomic_path(metrics) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    for cluster in figures["clusters"]:
+        for warning in cluster["warnings"]:
+            click.echo(f"WARNING: {cluster['cluster']} {warning}", err=True)
     click.echo("true" if figures["stop"] else "false")
 
 

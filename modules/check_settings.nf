@@ -17,7 +17,7 @@ process CHECK_SETTINGS {
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', partitions ? params.k : null)} ${option('mask-diameter', params.mask_diameter)} \\
+        ${option('clusters', partitions && params.k != 'auto' ? params.k : null)} ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)}
     """

@@ -1,9 +1,10 @@
-include { passFolder } from '../subworkflows/scripts.nf'
+include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process CLUSTER {
     tag "round ${meta.round}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }, pattern: 'clusters.json'
+    publishDir "${params.outdir}", mode: 'copy', pattern: 'clusters.json',
+        saveAs: { path -> meta.clustering == 'fixed' || params.assign == 'none' ? "${passFolder(meta)}/${path}" : null }
 
     input:
     tuple val(meta), path(particles), path(last_references, stageAs: 'last_references'), path(latent)
@@ -13,10 +14,14 @@ process CLUSTER {
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
 
     script:
+    // for likelihood assignment, more clusters than there may be, and other ones to see whether it ends the same
+    def proposes = params.assign == 'likelihood' && meta.clustering != 'fixed'
+    def k = proposes ? params.k_start ?: 2 * (params.k == 'auto' ? 6 : params.k.toString() as int) : params.k
     """
     # version ${version}
     cluster.py ${particles} --latent ${latent} --last-references ${last_references} \\
-        --method ${meta.clustering} --space ${params.cluster_on} --k ${params.k} --seed ${params.seed} \\
+        --method ${meta.clustering} --space ${params.cluster_on} --k ${k} --seed ${params.seed} \\
+        ${proposes ? '--starts 3' : ''} ${option('hdbscan-k', params.hdbscan_k)} \\
         --output labelled.star --record clusters.json
     """
 }

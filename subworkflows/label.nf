@@ -1,8 +1,9 @@
-// From poses to clusters: train, embed, cluster, and decode maps to look at.
+// From poses to clusters: train, embed, cluster, let the images choose, and decode maps to look at.
 
 include { TRAIN } from '../modules/train.nf'
 include { EMBED } from '../modules/embed.nf'
 include { CLUSTER } from '../modules/cluster.nf'
+include { ASSIGN } from '../modules/assign.nf'
 include { DECODE } from '../modules/decode.nf'
 include { versionOf } from './scripts.nf'
 
@@ -33,9 +34,22 @@ workflow LABEL {
         },
         versionOf('cluster'),
     )
+    proposed = CLUSTER.out.labelled.branch { meta, _star, _clusters ->
+        open: params.assign == 'likelihood' && meta.clustering != 'fixed'
+        decided: true
+    }
+    ASSIGN(
+        proposed.open.map { meta, star, clusters -> [meta.pass, meta, star, clusters] }
+            .join(embedded.map { pass, _meta, particles, references, latent -> [pass, particles, references, latent] })
+            .map { _pass, meta, star, clusters, particles, references, latent ->
+                [meta.subMap('pass', 'round'), star, particles, references, latent, clusters]
+            },
+        stack,
+        versionOf('assign'),
+    )
     // [pass, meta, labelled.star, references, latent, clusters.json]
     clustered = embedded
-        .join(CLUSTER.out.labelled.map { meta, star, clusters -> [meta.pass, star, clusters] })
+        .join(proposed.decided.mix(ASSIGN.out.labelled).map { meta, star, clusters -> [meta.pass, star, clusters] })
         .map { pass, meta, _particles, references, latent, star, clusters ->
             [pass, meta, star, references, latent, clusters]
         }

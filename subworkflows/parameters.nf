@@ -35,7 +35,8 @@ def checkParameters(given) {
     def wrong = given.findAll { name, value -> value != null && rules[name] }.collectMany { name, value ->
         valueProblems(value, rules[name]).collect { problem -> "--${name} ${value}: ${problem}" }
     }
-    def problems = unknown + missing + wrong
+    def contradictory = given.assign == 'none' && given.k == 'auto' ? ['--k auto: needs --assign likelihood'] : []
+    def problems = unknown + missing + wrong + contradictory
     if (problems) {
         error("Parameters refused:\n  ${problems.join('\n  ')}\n  What to do: correct them; --help lists all parameters.")
     }

@@ -21,6 +21,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.split import CONSENSUS, cluster_name
+from drgnalign.validation.claims import claim_warnings
 
 REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotationChange", "drgnShiftChange"]
 # Scores that the Frealigns weight particles with in the next pass.
@@ -203,6 +204,7 @@ def pass_metrics(
         JSON-ready.
     """
     labels = after.cluster_labels()
+    assignment = (clustering or {}).get("assignment")
     clusters = []
     names = [CONSENSUS] if report.round == 0 else [cluster_name(label) for label in sorted(set(labels) - {0})]
     rotation_change = angular_distance(before.rotations(), after.rotations())
@@ -224,6 +226,10 @@ def pass_metrics(
                     "median_rotation_change_degrees": float(np.median(rotation_change[members])),
                     "median_shift_change_angstrom": float(np.median(shift_change[members])),
                 }
+        if assignment and name != CONSENSUS:
+            facts = assignment["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
+            entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats")}
+        entry["warnings"] = claim_warnings(entry, report.halves, after.pixel_size)
         clusters.append(entry)
     return {
         "pass": report.number,
@@ -234,6 +240,7 @@ def pass_metrics(
         "references": report.references,
         "median_rotation_change_degrees": float(np.median(rotation_change)),
         "median_shift_change_angstrom": float(np.median(shift_change)),
+        "verdict": assignment["verdict"] if assignment else None,
         "clusters": clusters,
         "clustering": clustering,
     }

@@ -27,7 +27,7 @@ def groups(sizes: tuple[int, ...] = SIZES, dimension: int = 2) -> tuple[NDArray[
 @pytest.mark.parametrize("dimension", [2, 8])
 def test_separate_groups_are_found_in_the_order_of_their_sizes(method: str, dimension: int) -> None:
     points, truth = groups(dimension=dimension)
-    labels = cluster(points, method, 3, seed=0)
+    labels = cluster(points, method, 3, seed=0).labels
     assigned = labels > 0
     assert assigned.mean() > 0.9
     np.testing.assert_array_equal(labels[assigned], truth[assigned])
@@ -37,13 +37,13 @@ def test_separate_groups_are_found_in_the_order_of_their_sizes(method: str, dime
 @pytest.mark.parametrize("method", METHODS)
 def test_same_seed_same_labels(method: str) -> None:
     points = np.random.default_rng(1).normal(size=(400, 3))
-    np.testing.assert_array_equal(cluster(points, method, 5, seed=3), cluster(points, method, 5, seed=3))
+    np.testing.assert_array_equal(cluster(points, method, 5, seed=3).labels, cluster(points, method, 5, seed=3).labels)
 
 
 @pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
 def test_a_point_far_from_all_is_unassigned(method: str) -> None:
     points, _ = groups()
-    labels = cluster(np.vstack([points, [500.0, 500.0]]), method, 3, seed=0)
+    labels = cluster(np.vstack([points, [500.0, 500.0]]), method, 3, seed=0).labels
     assert labels[-1] == 0
     assert set(labels[:-1]) >= {1, 2, 3}
 
@@ -51,13 +51,13 @@ def test_a_point_far_from_all_is_unassigned(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [3, 7, 50])
 def test_few_points(method: str, count: int) -> None:
-    labels = cluster(np.random.default_rng(0).normal(size=(count, 2)), method, 2, seed=0)
+    labels = cluster(np.random.default_rng(0).normal(size=(count, 2)), method, 2, seed=0).labels
     assert labels.shape == (count,)
     assert set(labels) <= set(range(count + 1))
 
 
 def test_sizes_are_ordered_and_numbers_are_contiguous() -> None:
-    labels = cluster(np.random.default_rng(0).normal(size=(500, 2)), "kmeans", 6, seed=0)
+    labels = cluster(np.random.default_rng(0).normal(size=(500, 2)), "kmeans", 6, seed=0).labels
     sizes = np.bincount(labels)
     assert sizes[0] == 0
     assert len(sizes) == 7
@@ -103,5 +103,42 @@ def test_silhouette() -> None:
 def test_nearest_to_centroids() -> None:
     points = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 9.0], [9.0, 8.0], [50.0, 50.0]])
     assert nearest_to_centroids(points, [2, 2, 2, 5, 5, 0]) == {2: 1, 5: 3}
-    found = cluster(points[:5], "gmm", 2, seed=0)
+    found = cluster(points[:5], "gmm", 2, seed=0).labels
     assert adjusted_rand_score(found, [1, 1, 1, 2, 2]) == 1.0
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_clusters_start_from_the_last_rounds_centres(method: str, axis: int) -> None:
+    """Four groups at the corners of a square make two clusters in two ways that are as good: the last one is kept."""
+    corners = np.array([[-5, -5], [-5, 5], [5, -5], [5, 5]])
+    points = np.repeat(corners, 100, axis=0) + np.random.default_rng(2).normal(size=(400, 2))
+    last = 1 + (points[:, axis] > 0)
+    for seed in range(3):
+        assert adjusted_rand_score(last, cluster(points, method, 2, seed=seed, last=last).labels) == 1.0
+
+
+def test_more_clusters_than_last_round_find_places_of_their_own() -> None:
+    points, truth = groups((300, 200, 100, 100))
+    last = np.where(truth <= 2, truth, 0)
+    assert adjusted_rand_score(truth, cluster(points, "kmeans", 4, seed=0, last=last).labels) == 1.0
+
+
+@pytest.mark.parametrize("wanted", [2, 3, 6])
+def test_hdbscan_searches_its_settings_for_a_number_of_clusters(wanted: int) -> None:
+    rng = np.random.default_rng(0)
+    # six groups in three pairs, of which one lies apart: 6, 3 or 2, as one looks
+    centres = np.array([[0, 0], [6, 0], [20, 0], [26, 0], [100, 0], [106, 0]])
+    points = np.repeat(centres, 150, axis=0) + rng.normal(size=(900, 2))
+    found = cluster(points, "hdbscan", 1, seed=0, wanted=wanted)
+    assert found.labels.max() == wanted
+    assert found.settings["min_cluster_size"] >= 5
+
+
+def test_membership_of_a_mixture_is_the_posterior() -> None:
+    points, _ = groups()
+    between = points[0] * 0 + np.array([7.5, 0.0])
+    found = cluster(np.vstack([points, between]), "gmm", 3, seed=0)
+    assert found.membership is not None
+    assert found.membership[:-1].min() > 0.99
+    assert found.membership[-1] < found.membership[:-1].min()

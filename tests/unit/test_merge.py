@@ -199,7 +199,7 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     assert one["accepted_share"] == 3.0  # what the chunks have in that column
     moved = np.hypot(4, 5) + 0.03
     assert one["median_shift_change_angstrom"] == pytest.approx(moved, abs=0.1)
-    assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True}
+    assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": []}
     assert metrics["median_shift_change_angstrom"] == 0
     assert json.loads(json.dumps(metrics)) == metrics
 

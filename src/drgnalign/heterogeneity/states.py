@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
+from drgnalign.downsample import downsample_stack
+from drgnalign.formats.mrc import ImageSource, read_header
 from drgnalign.heterogeneity.assign import Assigner, Assignment
+from drgnalign.particles import Particles, image_names
+from drgnalign.split import CONSENSUS
 
 IntArray = NDArray[np.int64]
 
@@ -18,6 +25,19 @@ IntArray = NDArray[np.int64]
 # signal-to-noise ratio of .05), cuts through a continuum are not (at most .86).
 AGREEMENT = 0.92
 DIFFERENCE_AT = (40.0, 25.0)
+# Columns of a star file with further labels to start from.
+START = "drgnStart"
+# Fourier pixels beyond the limit that images for assignment keep; they are made anew where that saves this share of
+# their pixels.
+ROOM, WORTH_IT = 2, 0.2
+
+
+class CoarseImages(NamedTuple):
+    """Particles whose images are just large enough for a limit (Å), and the folder of their stack."""
+
+    particles: Particles
+    folder: Path
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,90 @@ class States:
                 "clusters"
             )
         return f"{number} states"
+
+
+def assignment_limit(fsc: pd.DataFrame, wanted: float, particles: Particles, stack: Path) -> float:
+    """What images are compared up to, in Å: as wanted, or as the consensus or the stack's pixels allow.
+
+    Parameters
+    ----------
+    fsc : DataFrame
+        ``fsc.csv`` of the last pass.
+    wanted : float
+        Å.
+    particles : Particles
+    stack : Path
+        Down-sampled images.
+    """
+    consensus = fsc.loc[fsc["cluster"] == CONSENSUS, "resolution_0143_angstrom"].iloc[0]
+    nyquist = 2 * particles.pixel_size * particles.box / read_header(stack).shape[1]
+    return max(wanted, float(consensus), nyquist)
+
+
+def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path) -> CoarseImages:
+    """Particles with the images of a down-sampled stack, sampled once more where they are finer than is needed.
+
+    Parameters
+    ----------
+    particles : Particles
+    stack : Path
+        White protein, in their order.
+    limit : float
+        Å.
+    folder : Path
+        For a new stack.
+    """
+    box = read_header(stack).shape[1]
+    given = _with_images(particles, stack, box)
+    needed = math.ceil(particles.box * particles.pixel_size / limit) + ROOM
+    smaller = next(size for size in range(2 * needed, 2 * box) if size % 2 == 0 and _is_fast(size))
+    if smaller**2 > (1 - WORTH_IT) * box**2:
+        return CoarseImages(given, stack.parent, limit)
+    made = folder / "coarse.mrcs"
+    downsample_stack(given, ImageSource(given, stack.parent), smaller, made)
+    return CoarseImages(_with_images(particles, made, smaller), folder, limit)
+
+
+def _is_fast(size: int) -> bool:
+    """Whether a box is made of the factors that transforms like."""
+    for factor in (2, 3, 5):
+        while size % factor == 0:
+            size //= factor
+    return size == 1
+
+
+def _with_images(particles: Particles, stack: Path, box: int) -> Particles:
+    """The same particles with the images of a stack in their order."""
+    pixel_size = particles.pixel_size * particles.box / box
+    optics = particles.optics.assign(rlnImageSize=box, rlnImagePixelSize=pixel_size)
+    optics = optics.drop(columns=["drgnContrast"], errors="ignore")
+    names = image_names(np.arange(1, len(particles) + 1), stack.name)
+    return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)
+
+
+def labels_to_start_from(proposed: Particles, last: IntArray) -> list[IntArray]:
+    """The proposed clusters, the last round's, if there are any, and what else was proposed."""
+    others = [label for label in map(str, proposed.table) if label.startswith(START)]
+    further = [proposed.table[label].to_numpy(np.int64) for label in others]
+    if (last > 0).any():
+        further = [last, *further[:-1]]
+    return [proposed.cluster_labels(), *further]
+
+
+def renamed(states: States, labels: IntArray) -> States:
+    """The same states under other names: `labels` are those of the particles."""
+    found = states.assignment
+    names = {label: int(labels[found.labels == label][0]) for label in found.clusters}
+    order = np.argsort([names[label] for label in found.clusters])
+    assignment = replace(
+        found,
+        labels=labels,
+        clusters=[names[found.clusters[number]] for number in order],
+        posteriors=found.posteriors[:, order],
+        difference_fsc=found.difference_fsc[order],
+    )
+    separations = {(names[first], names[second]): gain for (first, second), gain in states.separations.items()}
+    return replace(states, assignment=assignment, separations=separations)
 
 
 def find_states(assigner: Assigner, starts: Sequence[IntArray], k: int | None) -> States:

@@ -20,6 +20,8 @@ CLUSTER_COLUMNS = [
     "mean_fsc",
     "difference_fsc_40",
     "difference_fsc_25",
+    "mean_posterior",
+    "separation_nats",
 ]
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
 NOT_INDEPENDENT = "not independent"
@@ -68,9 +70,11 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
         ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``skipped``, ``reference`` that poses were
         refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined),
         ``resolution_angstrom`` (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``,
-        ``difference_fsc_40`` and ``_25`` (of the cluster's difference from the consensus, at 40 and 25 Å), ``halves``
+        ``difference_fsc_40`` and ``_25`` (of the cluster's difference from the consensus, at 40 and 25 Å),
+        ``mean_posterior`` and ``separation_nats`` (of likelihood assignment), ``halves``
         (``independent`` or ``not independent``), ``ari_with_last_round`` (of the whole round), ``accepted_share``
-        and medians of the change of pose in degrees and Å. Unassigned particles have no row. A cell is empty where
+        and medians of the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and
+        ``warnings`` (`drgnalign.validation.claims`). Unassigned particles have no row. A cell is empty where
         there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
     return pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
@@ -113,4 +117,7 @@ def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
     row["halves"] = metrics["halves"]
     ari = (metrics["clustering"] or {}).get("ari_with_last_round")
     row["ari_with_last_round"] = np.nan if ari is None else ari
-    return row | {column: cluster.get(column, np.nan) for column in CHANGE_COLUMNS}
+    row |= {column: cluster.get(column, np.nan) for column in CHANGE_COLUMNS}
+    row["verdict"] = metrics.get("verdict") or np.nan
+    row["warnings"] = "; ".join(cluster.get("warnings", [])) or np.nan
+    return row

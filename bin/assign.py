@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""ASSIGN: the images choose among the clusters that the latent space proposes, and say how many there are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import pandas as pd
+
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, threads_option
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.files import atomic_path
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.heterogeneity.assign import AGAINST, Assigner, AssignmentSettings
+from drgnalign.heterogeneity.cluster import cluster_record
+from drgnalign.heterogeneity.embed import read_points
+from drgnalign.heterogeneity.match import match_labels
+from drgnalign.heterogeneity.states import (
+    assignment_limit,
+    coarse_images,
+    evidence,
+    find_states,
+    labels_to_start_from,
+    renamed,
+)
+from drgnalign.interface import USUAL_FILL
+from drgnalign.merge import read_used_labels
+
+
+@click.command(cls=Command)
+@click.argument("proposed", type=FILE)
+@click.option("--last-particles", type=FILE, required=True, help="The same particles with the last round's labels.")
+@click.option("--last-references", type=FOLDER, required=True)
+@click.option("--stack", type=FILE, required=True, help="Down-sampled images, in the order of the particles.")
+@click.option("--latent", type=FOLDER, required=True, help="Folder with embedding.csv.")
+@click.option("--clusters", type=FILE, required=True, help="Record of the proposed clusters.")
+@click.option("--k", required=True, help="Most clusters to keep, or auto: as many as the images tell apart.")
+@click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
+@click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
+@click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
+@diameter_option
+@threads_option
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the labels that the images chose.")
+@click.option("--record", type=OUTPUT, required=True, help="The clusters' record with the evidence for them, JSON.")
+def main(
+    proposed: Path,
+    last_particles: Path,
+    last_references: Path,
+    stack: Path,
+    latent: Path,
+    clusters: Path,
+    k: str,
+    limit: float,
+    against: str,
+    assignment: str,
+    mask_diameter: float | None,
+    threads: int,
+    output: Path,
+    record: Path,
+) -> None:
+    """Assign the particles in PROPOSED, which are labelled with proposed clusters."""
+    table, last = read_star(proposed), read_star(last_particles)
+    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    fsc = pd.read_csv(last_references / "fsc.csv")
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        images = coarse_images(table, stack, assignment_limit(fsc, limit, table, stack), Path(folder))
+        source = ImageSource(images.particles, images.folder)
+        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft", threads)
+        assigner = Assigner(images.particles, source, estimate_noise(images.particles, source, diameter), settings)
+        starts = labels_to_start_from(table, last.cluster_labels())
+        states = find_states(assigner, starts, None if k == "auto" else int(k))
+    matching = match_labels(last.cluster_labels(), states.assignment.labels, read_used_labels(last_references))
+    states = renamed(states, matching.labels)
+    labelled = table.select(np.arange(len(table)))
+    columns = [label for label in map(str, labelled.table) if not label.startswith("drgnStart")]
+    chosen = states.assignment.posteriors.max(axis=1)
+    rows = labelled.table[columns].assign(rlnClassNumber=matching.labels, drgnPosterior=chosen)
+    write_star(replace(labelled, table=rows), output)
+    facts = json.loads(clusters.read_text())
+    points = read_points(latent / "embedding.csv", facts["space"])
+    facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)
+    facts["assignment"] = {
+        "limit_angstrom": images.limit,
+        "against": against,
+        "assignment": assignment,
+        **evidence(states, table.box * table.pixel_size),
+    }
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    click.echo(f"{facts['assignment']['verdict']} (of {len(np.unique(starts[0]))} clusters proposed)")
+
+
+if __name__ == "__main__":
+    main()

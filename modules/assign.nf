@@ -1,0 +1,26 @@
+include { option ; passFolder } from '../subworkflows/scripts.nf'
+
+process ASSIGN {
+    tag "round ${meta.round}"
+    label 'cpu_small'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }, pattern: 'clusters.json'
+
+    input:
+    tuple val(meta), path(proposed, stageAs: 'proposed.star'), path(last_particles, stageAs: 'last.star'),
+        path(last_references, stageAs: 'last_references'), path(latent), path(proposal, stageAs: 'proposal.json')
+    path stack
+    val version
+
+    output:
+    tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
+
+    script:
+    """
+    # version ${version}
+    assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
+        --stack ${stack} --latent ${latent} --clusters ${proposal} \\
+        --k ${params.k} --limit ${params.assign_limit} --against ${params.assign_against} \\
+        --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
+        --threads ${task.cpus} --output labelled.star --record clusters.json
+    """
+}

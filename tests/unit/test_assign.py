@@ -1,0 +1,184 @@
+"""Likelihood assignment on simulated sets whose states are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import softmax
+from sklearn.metrics import adjusted_rand_score
+
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.heterogeneity import states as states_module
+from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
+from drgnalign.heterogeneity.states import (
+    States,
+    assignment_limit,
+    coarse_images,
+    evidence,
+    find_states,
+    labels_to_start_from,
+    renamed,
+)
+
+BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
+
+
+@pytest.fixture(scope="module")
+def two(simulate: Callable) -> Any:
+    return simulate(800, BOX, PIXEL, states=2, snr=0.3)
+
+
+@pytest.fixture(scope="module")
+def one(simulate: Callable) -> Any:
+    return simulate(800, BOX, PIXEL, snr=0.3)
+
+
+def assigner(data: Any, **changes: Any) -> Assigner:
+    source = ImageSource(data.truth, data.folder)
+    settings = AssignmentSettings(**({"limit": LIMIT, "diameter": DIAMETER} | changes))
+    return Assigner(data.truth, source, estimate_noise(data.truth, source, DIAMETER), settings)
+
+
+def proposed(count: int, number: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(1, number + 1, count)
+
+
+@pytest.mark.parametrize("against", AGAINST)
+@pytest.mark.parametrize("soft", [False, True])
+def test_states_are_told_apart_from_a_poor_proposal(two: Any, against: str, soft: bool) -> None:
+    truth = two.truth.cluster_labels()
+    start = np.where(np.random.default_rng(0).random(len(truth)) < 0.3, truth, proposed(len(truth), 2))
+    found = assigner(two, against=against, soft=soft).run(start)
+    assert adjusted_rand_score(truth, start) < 0.15
+    assert adjusted_rand_score(truth, found.labels) > 0.95
+    assert found.at_rest
+    assert found.posteriors.shape == (len(truth), 2)
+    assert_allclose(found.posteriors.sum(axis=1), 1)
+
+
+def test_posteriors_are_those_of_the_likelihood_and_the_sizes(two: Any) -> None:
+    """Against scores that the engine's own function gives for the same maps."""
+    mine = assigner(two)
+    labels = np.where(two.truth.cluster_labels() == 1, 3, 7)
+    labels[:100] = 3
+    model = mine._model(mine._insert(labels), labels)
+    found, _, _ = mine._pass(model)
+    batch = next(mine._batches())
+    members, everything = model.references[3 - batch.half, 0].members, mine._plan.kx.size
+    products = [mine._kernels.products(one, batch.coefficients, mine._poses[batch.rows], everything) for one in members]
+    scores = np.stack([2 * sums[:, 26] - sums[:, 25] for sums in products], axis=1)
+    assert model.clusters == [3, 7]
+    sizes = np.array([(labels == 3).sum(), (labels == 7).sum()])
+    assert_allclose(found[batch.rows], softmax(scores + np.log(sizes), axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("against", AGAINST)
+def test_no_particle_is_held_against_a_map_that_contains_it(one: Any, against: str) -> None:
+    """With maps of the particles themselves, a random division would be kept as it is."""
+    mine = assigner(one, against=against)
+    start = proposed(len(one.truth), 2)
+    model = mine._model(mine._insert(start), start)
+    found, _, _ = mine._pass(model)
+    kept = (np.array(model.clusters)[found.argmax(axis=1)] == start).mean()
+    assert kept < 0.6
+
+
+def test_one_state_is_said_to_be_one(one: Any) -> None:
+    count = len(one.truth)
+    states = find_states(assigner(one), [proposed(count, 4, seed) for seed in range(2)], None)
+    assert states.verdict == "one state"
+    facts = evidence(states, BOX * PIXEL)
+    ((_, cluster),) = facts["clusters"].items()
+    assert cluster["particles"] == count
+    assert cluster["separation_nats"] is None
+    assert facts["states"] == 1
+
+
+def test_two_states_are_found_among_four_clusters(two: Any) -> None:
+    truth = two.truth.cluster_labels()
+    split = 2 * truth - np.arange(len(truth)) // 2 % 2
+    starts = [split, np.where(np.random.default_rng(1).random(len(truth)) < 0.3, split, proposed(len(truth), 4))]
+    states = find_states(assigner(two), starts, None)
+    assert states.verdict == "2 states"
+    assert adjusted_rand_score(truth, states.assignment.labels) > 0.95
+    assert min(states.agreement) > 0.95
+    assert min(states.separations.values()) > 0
+    assert all(cluster["difference_fsc_40"] > 0.5 for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
+
+
+def test_no_more_clusters_than_wanted_are_kept(two: Any) -> None:
+    states = find_states(assigner(two), [two.truth.cluster_labels()], 1)
+    assert states.assignment.clusters == [1]
+
+
+def test_unassigned_particles_are_assigned_and_small_clusters_dropped(two: Any) -> None:
+    truth = two.truth.cluster_labels()
+    start = truth.copy()
+    start[:200], start[200:204] = 0, 9
+    found = assigner(two).run(start)
+    assert found.clusters == [1, 2]
+    assert adjusted_rand_score(truth, found.labels) > 0.95
+
+
+def test_without_a_cluster_large_enough_nothing_can_start(one: Any) -> None:
+    with pytest.raises(InputError, match="no cluster has 10 particles"):
+        assigner(one).run(np.zeros(len(one.truth), np.int64))
+
+
+def test_a_limit_beyond_nyquist_is_refused(one: Any) -> None:
+    with pytest.raises(InputError, match="Nyquist"):
+        assigner(one, limit=10.0)
+
+
+def assignment(labels: list[int], changed: float = 0.0) -> Assignment:
+    names = sorted(set(labels))
+    shares = (np.array(labels)[:, None] == names).astype(float)
+    return Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), (Pass(3, changed, -1.0),))
+
+
+def test_a_continuum_is_said_where_starts_disagree_or_nothing_comes_to_rest() -> None:
+    labels = [1, 1, 2, 2]
+    assert States(assignment(labels), [0.99, 0.95], {}).verdict == "2 states"
+    assert "continuum" in States(assignment(labels), [0.7, 0.8], {}).verdict
+    assert "continuum" in States(assignment(labels, changed=0.05), [1.0], {}).verdict
+
+
+def test_names_change_in_all_that_is_said() -> None:
+    states = renamed(States(assignment([1, 1, 2]), [], {(1, 2): 3.0}), np.array([8, 8, 4]))
+    assert states.assignment.clusters == [4, 8]
+    assert_array_equal(states.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
+    assert states.separations == {(8, 4): 3.0}
+
+
+def test_the_last_rounds_labels_take_the_place_of_the_last_other_start(two: Any) -> None:
+    table = two.truth.select(np.arange(4))
+    for number in (2, 3):
+        table.table[f"{states_module.START}{number}"] = number
+    nothing, last = np.zeros(4, np.int64), np.array([1, 1, 2, 2])
+    assert [start[0] for start in labels_to_start_from(table, nothing)[1:]] == [2, 3]
+    assert [start.tolist() for start in labels_to_start_from(table, last)[1:]] == [last.tolist(), [2] * 4]
+
+
+def test_images_are_made_smaller_where_that_pays(two: Any, tmp_path: Path) -> None:
+    stack = two.folder / "particles.mrcs"
+    same = coarse_images(two.truth, stack, 18.0, tmp_path)
+    assert (same.particles.box, same.folder) == (BOX, two.folder)
+    small = coarse_images(two.truth, stack, 32.0, tmp_path)
+    assert (small.particles.box, small.folder) == (20, tmp_path)
+    assert small.particles.pixel_size == pytest.approx(PIXEL * BOX / 20)
+    assert ImageSource(small.particles, tmp_path).read([3]).shape == (1, 20, 20)
+    assert_allclose(small.particles.displacements() * small.particles.pixel_size, two.truth.displacements() * PIXEL)
+
+
+@pytest.mark.parametrize(("consensus", "expected"), [(17.0, 17.0), (12.0, 16.0)])
+def test_the_limit_is_what_the_consensus_and_the_pixels_allow(two: Any, consensus: float, expected: float) -> None:
+    fsc = pd.DataFrame({"cluster": ["consensus"], "resolution_0143_angstrom": [consensus]})
+    assert assignment_limit(fsc, 14.0, two.truth, two.folder / "particles.mrcs") == expected

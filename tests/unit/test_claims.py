@@ -1,0 +1,33 @@
+"""Warnings beside claims of resolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drgnalign.validation.claims import claim_warnings
+
+GOOD: dict[str, Any] = {"resolution_angstrom": 9.0, "alignment_limit_angstrom": 10.0, "difference_fsc_40": 0.9}
+
+
+def test_an_honest_claim_has_no_warning() -> None:
+    assert claim_warnings(GOOD, "independent", 1.5) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "halves", "pixel_size", "part"),
+    [
+        ({"difference_fsc_40": 0.1}, "independent", 1.5, "does not differ from the consensus"),
+        ({"alignment_limit_angstrom": 14.0}, "independent", 1.5, "claims 9.0 Å where poses were refined to 14 Å"),
+        ({}, "not independent", 1.5, "not independent"),
+        ({}, "independent", 4.4, "ends at Nyquist (8.80 Å)"),
+    ],
+)
+def test_what_flatters_is_named(change: dict[str, float], halves: str, pixel_size: float, part: str) -> None:
+    (warning,) = claim_warnings(GOOD | change, halves, pixel_size)
+    assert part in warning
+
+
+def test_without_a_map_there_is_no_claim() -> None:
+    assert claim_warnings({"skipped": True}, "not independent", 1.5) == []
