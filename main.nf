@@ -65,7 +65,7 @@ workflow {
 
     LABEL(states.rounds, stack)
     consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
-    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), channel.value(images))
+    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), channel.value(images), stack)
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(

@@ -1,9 +1,8 @@
-include { option ; passFolder } from '../subworkflows/scripts.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
     tag "round ${meta.round}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }, pattern: 'clusters.json'
 
     input:
     tuple val(meta), path(proposed, stageAs: 'proposed.star'), path(last_particles, stageAs: 'last.star'),

@@ -1,10 +1,8 @@
-include { option ; passFolder } from '../subworkflows/scripts.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process CLUSTER {
     tag "round ${meta.round}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy', pattern: 'clusters.json',
-        saveAs: { path -> meta.clustering == 'fixed' || params.assign == 'none' ? "${passFolder(meta)}/${path}" : null }
 
     input:
     tuple val(meta), path(particles), path(last_references, stageAs: 'last_references'), path(latent)
@@ -15,7 +13,7 @@ process CLUSTER {
 
     script:
     // for likelihood assignment, more clusters than there may be, and other ones to see whether it ends the same
-    def proposes = params.assign == 'likelihood' && meta.clustering != 'fixed'
+    def proposes = meta.assign == 'likelihood'
     def k = proposes ? params.k_start ?: 2 * (params.k == 'auto' ? 6 : params.k.toString() as int) : params.k
     """
     # version ${version}

@@ -4,7 +4,7 @@ process MERGE {
     tag "pass ${meta.pass}"
     label 'cpu_small'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
-        path in ['particles.star', 'metrics.json', 'fsc.csv', 'clusters'] ? "${passFolder(meta)}/${path}" : null
+        path in ['particles.star', 'metrics.json', 'fsc.csv', 'clusters', 'clusters.json'] ? "${passFolder(meta)}/${path}" : null
     }
 
     input:
@@ -18,6 +18,7 @@ process MERGE {
         emit: state, topic: 'state'
     // what people look at
     tuple path('metrics.json'), path('fsc.csv'), path('clusters')
+    path 'clusters.json', includeInputs: true, optional: true
     // the same for REPORT, one folder a pass
     path "pass_${meta.pass}", emit: folder
 

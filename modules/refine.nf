@@ -14,10 +14,12 @@ process REFINE {
 
     output:
     tuple val(meta), path("${chunk.baseName}.star"), emit: refined
-    tuple val(meta), path("${chunk.baseName}.part"), emit: part
+    tuple val(meta), path("${chunk.baseName}.part"), emit: part, optional: true
     path 'logs/*', optional: true
 
     script:
+    // Where labels may still change, particles are added up once they have.
+    def part = meta.assign == 'likelihood' ? null : "${chunk.baseName}.part"
     def weighted = reference.any { path -> path.name.contains('_reference_half') } ? '--weighted' : ''
     """
     # version ${version}
@@ -26,6 +28,6 @@ process REFINE {
         ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)} \\
-        --part ${chunk.baseName}.part --output ${chunk.baseName}.star
+        ${option('part', part)} --output ${chunk.baseName}.star
     """
 }

@@ -30,12 +30,12 @@ workflow LABEL {
         .join(EMBED.out.latent.map { meta, latent -> [meta.pass, latent] })
     CLUSTER(
         embedded.map { _pass, meta, particles, references, latent ->
-            [meta.subMap('pass', 'round', 'clustering'), particles, references, latent]
+            [meta.subMap('pass', 'round', 'clustering', 'assign'), particles, references, latent]
         },
         versionOf('cluster'),
     )
     proposed = CLUSTER.out.labelled.branch { meta, _star, _clusters ->
-        open: params.assign == 'likelihood' && meta.clustering != 'fixed'
+        open: meta.assign == 'likelihood'
         decided: true
     }
     ASSIGN(

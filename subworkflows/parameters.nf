@@ -97,11 +97,13 @@ def schedule() {
     def limits = params.consensus_limits == 'none' ? [] : params.consensus_limits.toString().tokenize(',')
     def consensus = (['none'] + limits).collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
     def rounds = (1..<(params.rounds + 1)).collect { round ->
+        def fixed = params.fixed_clusters && round > 1
         [
             round: round,
             limit: valueInRound(params.resolution_limits, round),
             references: valueInRound(params.references, round),
-            clustering: params.fixed_clusters && round > 1 ? 'fixed' : valueInRound(params.clustering, round),
+            clustering: fixed ? 'fixed' : valueInRound(params.clustering, round),
+            assign: fixed ? 'none' : params.assign,
             epochs: round == 1 || !params.warm_start ? params.epochs_first : params.epochs_round,
         ]
     }

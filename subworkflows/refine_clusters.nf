@@ -1,9 +1,10 @@
-// One pass over the clusters: split, refine every chunk, reconstruct every cluster, merge.
+// One pass over the clusters: split, refine every chunk, assign once more, reconstruct every cluster, merge.
 
-include { SPLIT } from '../modules/split.nf'
-include { INSERT } from '../modules/insert.nf'
+include { SPLIT ; SPLIT as SPLIT_AGAIN } from '../modules/split.nf'
+include { INSERT ; INSERT as INSERT_AGAIN } from '../modules/insert.nf'
 include { REFINE } from '../modules/refine.nf'
 include { RECONSTRUCT ; RECONSTRUCT as RECONSTRUCT_REFERENCE } from '../modules/reconstruct.nf'
+include { REASSIGN } from '../modules/reassign.nf'
 include { MERGE } from '../modules/merge.nf'
 include { versionOf } from './scripts.nf'
 
@@ -29,6 +30,7 @@ workflow REFINE_CLUSTERS {
     take:
     passes // [meta, labelled.star, references, latent, clusters.json or [], decoded or []]
     images // folder
+    stack // down-sampled images
 
     main:
     folders = passes.map { meta, _labelled, references, _latent, _clusters, decoded ->
@@ -80,29 +82,58 @@ workflow REFINE_CLUSTERS {
         versionOf('refine'),
     )
 
-    refined = byCluster(REFINE.out.part).map { meta, parts -> [meta.pass, meta, parts] }
-        .combine(folders, by: 0)
-        .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
-    RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
-
-    // Everything of a pass, gathered: [pass, [maps]] and [pass, [refined chunks]]
-    maps = RECONSTRUCT.out.maps
-        .map { meta, files -> [groupKey(meta.pass, meta.pass_clusters), files] }
-        .groupTuple()
-        .map { key, files -> [key.target, files.flatten()] }
     unrefined = INSERT.out.part.filter { meta, _part -> meta.limit == 'none' }.map { meta, _part -> [meta, []] }
+    // [pass, [refined chunks]]
     stars = REFINE.out.refined.mix(unrefined)
         .map { meta, star -> [groupKey(meta.pass, meta.pass_chunks), star] }
         .groupTuple()
         .map { key, files -> [key.target, files.flatten()] }
-    MERGE(
-        passes.map { meta, labelled, references, latent, clusters, _decoded ->
-            [meta.pass, meta, labelled, references, latent, clusters]
+
+    // Where the images choose, they do so again at the refined poses, and clusters are made of what they choose.
+    choosing = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> reassigns(meta) }
+        .map { meta, labelled, references, _latent, clusters, _decoded ->
+            [meta.pass, meta, labelled, references, clusters]
         }
-            .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
+    REASSIGN(choosing.join(stars).map { row -> row.tail() }, stack, versionOf('reassign'))
+    SPLIT_AGAIN(
+        REASSIGN.out.moved.map { meta, moved -> [meta.pass, meta, moved] }
+            .join(folders)
+            .map { _pass, meta, moved, references, _decoded -> [meta, moved, references] },
+        versionOf('split'),
+    )
+    INSERT_AGAIN(
+        SPLIT_AGAIN.out.plan
+            .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
+            .map { meta, chunk -> [meta.pass, meta, chunk[0]] }
+            .combine(folders, by: 0)
+            .map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
+            .combine(images),
+        versionOf('insert'),
+    )
+    refined = byCluster(REFINE.out.part.mix(INSERT_AGAIN.out.part)).map { meta, parts -> [meta.pass, meta, parts] }
+        .combine(folders, by: 0)
+        .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
+    RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
+
+    // [pass, [maps]]
+    maps = RECONSTRUCT.out.maps
+        .map { meta, files -> [groupKey(meta.pass, meta.pass_clusters), files] }
+        .groupTuple()
+        .map { key, files -> [key.target, files.flatten()] }
+    // [pass, labelled.star, clusters.json or [], plan]
+    as_split = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> !reassigns(meta) }
+        .map { meta, labelled, _references, _latent, clusters, _decoded -> [meta.pass, labelled, clusters] }
+        .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
+    chosen = REASSIGN.out.labelled.map { meta, labelled, clusters -> [meta.pass, labelled, clusters] }
+        .join(SPLIT_AGAIN.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
+    MERGE(
+        passes.map { meta, _labelled, references, latent, _clusters, _decoded -> [meta.pass, meta, references, latent] }
+            .join(as_split.mix(chosen))
             .join(maps)
             .join(stars)
-            .map { row -> row.tail() },
+            .map { _pass, meta, references, latent, labelled, clusters, plan, files, refined_chunks ->
+                [meta, labelled, references, latent, clusters, plan, files, refined_chunks]
+            },
         versionOf('merge'),
     )
 
@@ -112,6 +143,11 @@ workflow REFINE_CLUSTERS {
     emit:
     state // [meta, particles.star, references, latent, stop]
     folder // what people look at
+}
+
+// Is a pass's assignment repeated at its refined poses?
+def reassigns(meta) {
+    return meta.assign == 'likelihood' && meta.limit != 'none'
 }
 
 def referenceFiles(files, name) {

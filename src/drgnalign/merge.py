@@ -205,6 +205,7 @@ def pass_metrics(
     """
     labels = after.cluster_labels()
     assignment = (clustering or {}).get("assignment")
+    latest = (clustering or {}).get("reassignment", assignment)
     clusters = []
     names = [CONSENSUS] if report.round == 0 else [cluster_name(label) for label in sorted(set(labels) - {0})]
     rotation_change = angular_distance(before.rotations(), after.rotations())
@@ -226,8 +227,8 @@ def pass_metrics(
                     "median_rotation_change_degrees": float(np.median(rotation_change[members])),
                     "median_shift_change_angstrom": float(np.median(shift_change[members])),
                 }
-        if assignment and name != CONSENSUS:
-            facts = assignment["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
+        if latest and name != CONSENSUS:
+            facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
             entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats")}
         entry["warnings"] = claim_warnings(entry, report.halves, after.pixel_size)
         clusters.append(entry)

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""REASSIGN: the images choose again among a round's clusters, at the refined poses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import pandas as pd
+
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, threads_option
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.files import atomic_path
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.heterogeneity.assign import AGAINST, Assigner, AssignmentSettings
+from drgnalign.heterogeneity.states import States, assignment_limit, coarse_images, evidence
+from drgnalign.interface import USUAL_FILL
+from drgnalign.merge import merge_particles
+
+
+@click.command(cls=Command)
+@click.argument("labelled", type=FILE)
+@click.option("--refined", type=FOLDER, required=True, help="Folder of refined chunks.")
+@click.option("--last-references", type=FOLDER, required=True)
+@click.option("--stack", type=FILE, required=True, help="Down-sampled images, in the order of the particles.")
+@click.option("--clusters", type=FILE, required=True, help="Record of the clusters.")
+@click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
+@click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
+@click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
+@diameter_option
+@threads_option
+@click.option("-o", "--output", type=OUTPUT, required=True, help="LABELLED with the labels chosen; poses as given.")
+@click.option("--moved", type=OUTPUT, required=True, help="The same with the refined poses.")
+@click.option("--record", type=OUTPUT, required=True, help="The clusters' record with what was found, JSON.")
+def main(
+    labelled: Path,
+    refined: Path,
+    last_references: Path,
+    stack: Path,
+    clusters: Path,
+    limit: float,
+    against: str,
+    assignment: str,
+    mask_diameter: float | None,
+    threads: int,
+    output: Path,
+    moved: Path,
+    record: Path,
+) -> None:
+    """Assign the particles in LABELLED once more; no cluster is divided or united."""
+    before = read_star(labelled)
+    table = merge_particles(before, sorted(refined.glob("*.star")))
+    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    fsc = pd.read_csv(last_references / "fsc.csv")
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        images = coarse_images(table, stack, assignment_limit(fsc, limit, table, stack), Path(folder))
+        source = ImageSource(images.particles, images.folder)
+        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft", threads)
+        assigner = Assigner(images.particles, source, estimate_noise(images.particles, source, diameter), settings)
+        found = assigner.run(table.cluster_labels())
+        states = States(found, [], assigner.separations(found.labels))
+    facts = json.loads(clusters.read_text())
+    facts["reassignment"] = {
+        "limit_angstrom": images.limit,
+        "changed": float(np.mean(found.labels != before.cluster_labels())),
+        **evidence(states, table.box * table.pixel_size),
+    }
+    columns = {"rlnClassNumber": found.labels, "drgnPosterior": found.posteriors.max(axis=1)}
+    for particles, path in ((before, output), (table, moved)):
+        chosen = particles.select(np.arange(len(particles)))
+        chosen.table = chosen.table.assign(**columns)
+        write_star(chosen, path)
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

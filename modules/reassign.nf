@@ -1,0 +1,25 @@
+include { option } from '../subworkflows/scripts.nf'
+
+process REASSIGN {
+    tag "round ${meta.round}"
+    label 'cpu_small'
+
+    input:
+    tuple val(meta), path(labelled, stageAs: 'given.star'), path(last_references, stageAs: 'last_references'),
+        path(clusters, stageAs: 'given.json'), path(refined, stageAs: 'refined/*')
+    path stack
+    val version
+
+    output:
+    tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
+    tuple val(meta), path('moved.star'), emit: moved
+
+    script:
+    """
+    # version ${version}
+    reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
+        --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
+        --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
+        --threads ${task.cpus} --output labelled.star --moved moved.star --record clusters.json
+    """
+}
