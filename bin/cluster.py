@@ -25,6 +25,7 @@ from drgnalign.merge import read_used_labels
 @click.option("--method", type=click.Choice([*METHODS, "fixed"]), required=True, help="fixed keeps the labels.")
 @click.option("--space", type=click.Choice(["z", "umap2", "umap3"]), required=True)
 @click.option("--k", type=int, required=True)
+@click.option("--hdbscan-k", type=click.IntRange(1), help="Clusters that hdbscan searches its settings for.")
 @click.option(
     "--starts", type=click.IntRange(1), default=1, show_default=True, help="Further labels are of k-means: drgnStartN."
 )
