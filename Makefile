@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hpc lint lock images rib50s bench-engine clean
+.PHONY: setup demo test test-hpc lint lock images rib50s bench-engine bench-states clean
 
 setup: .venv/.done .tools/.done
 
@@ -51,6 +51,10 @@ rib50s: setup
 # The native engine beside the Frealigns in FREALIGNX_DIR and FREALIGN9_DIR: time, errors, resolution (half an hour).
 bench-engine: setup
 	$(BIN)/python benchmarks/engine/run.py
+
+# Which method finds the states of labelled 50S sets (needs the test data; hours with all seeds).
+bench-states: setup
+	$(BIN)/python benchmarks/states/run.py
 
 docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py

@@ -22,6 +22,7 @@ from drgnalign.heterogeneity.cluster import cluster_record
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
+    START,
     assignment_limit,
     coarse_images,
     evidence,
@@ -31,6 +32,7 @@ from drgnalign.heterogeneity.states import (
 )
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import read_used_labels
+from drgnalign.particles import OCCUPANCY
 
 
 @click.command(cls=Command)
@@ -78,9 +80,11 @@ def main(
     matching = match_labels(last.cluster_labels(), states.assignment.labels, read_used_labels(last_references))
     states = renamed(states, matching.labels)
     labelled = table.select(np.arange(len(table)))
-    columns = [label for label in map(str, labelled.table) if not label.startswith("drgnStart")]
+    columns = [label for label in map(str, labelled.table) if not label.startswith((START, OCCUPANCY))]
     chosen = states.assignment.posteriors.max(axis=1)
     rows = labelled.table[columns].assign(rlnClassNumber=matching.labels, drgnPosterior=chosen)
+    if assignment == "soft":
+        rows[OCCUPANCY] = chosen
     write_star(replace(labelled, table=rows), output)
     facts = json.loads(clusters.read_text())
     points = read_points(latent / "embedding.csv", facts["space"])

@@ -20,6 +20,7 @@ from drgnalign.heterogeneity.assign import AGAINST, Assigner, AssignmentSettings
 from drgnalign.heterogeneity.states import States, assignment_limit, coarse_images, evidence
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import merge_particles
+from drgnalign.particles import OCCUPANCY
 
 
 @click.command(cls=Command)
@@ -70,6 +71,8 @@ def main(
         **evidence(states, table.box * table.pixel_size),
     }
     columns = {"rlnClassNumber": found.labels, "drgnPosterior": found.posteriors.max(axis=1)}
+    if assignment == "soft":
+        columns[OCCUPANCY] = columns["drgnPosterior"]
     for particles, path in ((before, output), (table, moved)):
         chosen = particles.select(np.arange(len(particles)))
         chosen.table = chosen.table.assign(**columns)

@@ -21,6 +21,8 @@ ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 # RELION 3.0's, in px: only where the pixel size is not known.
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
+# Share with which a particle counts in the map of its cluster.
+OCCUPANCY = "drgnOccupancy"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
 # Stands for the name of the stack where a file does not name it.
@@ -184,6 +186,11 @@ class Particles:
     def cluster_labels(self) -> IntArray:
         """Cluster (N,) of each particle, from 1; 0 = unassigned."""
         return self.table["rlnClassNumber"].to_numpy(np.int64)
+
+    def occupancies(self) -> FloatArray:
+        """Share (N,) with which each particle counts in the map of its cluster, 0…1; 1 where the table has none."""
+        given = self.table.get(OCCUPANCY)
+        return np.ones(len(self)) if given is None else given.to_numpy(np.float64)
 
     def optics_rows(self) -> IntArray:
         """Row (N,) of each particle's group in the optics table."""

@@ -285,3 +285,10 @@ def test_rows_of_the_real_programs_come_back_byte_by_byte(tmp_path: Path, name: 
 )
 def test_shifts_of_the_real_programs_read(name: str, width: int) -> None:
     assert read_par_table(DATA / "frealign-runs" / name).shape == (2000, width)
+
+
+def test_occupancies_of_an_assignment_are_frealigns(tmp_path: Path) -> None:
+    p = read(par(tmp_path, V9))
+    p.table["drgnOccupancy"] = 0.25
+    write_par(p, tmp_path / "out.par", "par9")
+    assert read(tmp_path / "out.par").table["drgnFrealignOcc"].tolist() == [25.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,14 @@ def test_parts_of_different_reconstructions_are_refused(tmp_path: Path) -> None:
 def test_a_map_too_large_to_be_counted_is_refused() -> None:
     with pytest.raises(DrgnalignError, match="larger than the kernels can count"):
         sphere_rows(2100)
+
+
+def test_occupancies_are_shares_in_the_sums(clean_set) -> None:
+    """Half occupied twice is once; the sums of a particle with no share are empty."""
+    truth, plan_noise = clean_set.truth.select(np.arange(20)), np.ones((1, clean_set.truth.box // 2 + 1))
+    source = ImageSource(truth, clean_set.folder)
+    whole = insert_particles(truth, source, plan_noise, 1.0)
+    half = insert_particles(replace(truth, table=truth.table.assign(drgnOccupancy=0.5)), source, plan_noise, 1.0)
+    none = insert_particles(replace(truth, table=truth.table.assign(drgnOccupancy=0.0)), source, plan_noise, 1.0)
+    assert_allclose(2 * half.sums, whole.sums, rtol=1e-4, atol=1e-5 * np.abs(whole.sums).max())
+    assert not none.sums.any()

@@ -184,7 +184,7 @@ def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:
 
 def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
     parameters = {"roundz": 3, "epochs_first": "many", "cluster_on": "tsne", "k": 0, "learning_rate": 0}
-    parameters |= {"resolution_limits": "6;5", "amplitude_contrast": 7, "fixed_clusters": "perhaps"}
+    parameters |= {"resolution_limits": "6;5", "amplitude_contrast": 7, "fixed_clusters": "perhaps", "k_start": 0}
     run = run_workflow(inputs.folder / "run", inputs.star, parameters)
     message = stopped_before_training(run)
     assert "Submitted" not in run.log
@@ -192,7 +192,8 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "--roundz: unknown parameter; the nearest is --rounds",
         "--epochs_first many: is not of type integer",
         "--cluster_on tsne: must be one of z, umap2, umap3",
-        "--k 0: must be at least 1",
+        "--k 0: is not understood",
+        "--k_start 0: must be at least 1",
         "--learning_rate 0: must be more than 0",
         "--resolution_limits 6;5: is not understood",
         "--amplitude_contrast 7: must be at most 1",
@@ -200,6 +201,11 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "What to do: correct them; --help lists all parameters",
     ):
         assert problem in message
+
+
+def test_a_free_number_of_clusters_needs_assignment(inputs: InputSet) -> None:
+    run = run_workflow(inputs.folder / "run", inputs.star, {"k": "auto", "assign": "none"})
+    assert "--k auto: needs --assign likelihood" in stopped_before_training(run)
 
 
 def stopped_before_training(run: Run) -> str:

@@ -308,6 +308,10 @@ class Kernels:
         """
         _LIBRARY.insert(self._plan, sums, starts, len(starts) // 2, scale, len(poses), coefficients, poses)
 
+    def scaled(self, coefficients: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Coefficients (n, 3, m), each image's times a factor (n,)."""
+        return coefficients * factors.astype(np.float32)[:, None, None]
+
     def finish(self) -> None:
         """What was inserted is in the sums: nothing is left to do (a GPU has to bring it there)."""
 

@@ -122,9 +122,20 @@ class HalfMapSums:
         """Σ CTF²/σ² (half set, voxel), a view."""
         return self.sums[:, :, 2]
 
-    def insert(self, half: int, kernels: Kernels | TorchKernels, coefficients: Any, poses: NDArray[np.float64]) -> None:
-        """Add particles of a half set (1 or 2); coefficients and poses as of `drgnalign.engine.kernels.Kernels`."""
+    def insert(
+        self,
+        half: int,
+        kernels: Kernels | TorchKernels,
+        coefficients: Any,
+        poses: NDArray[np.float64],
+        shares: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Add particles of a half set (1 or 2), each with its share (n,) or wholly; coefficients and poses as of
+        `drgnalign.engine.kernels.Kernels`."""
         scale = self.padded / self.box
+        if shares is not None and (shares != 1).any():
+            # both sums are of second order in the coefficients
+            coefficients = kernels.scaled(coefficients, np.sqrt(shares))
         for element in self._symmetry:
             alike = np.concatenate([(element @ poses[:, :9].reshape(-1, 3, 3)).reshape(-1, 9), poses[:, 9:]], axis=1)
             kernels.insert(self.sums[half - 1], self._rows.starts, scale, coefficients, alike)
@@ -336,7 +347,8 @@ def insert_particles(
     kernels = kernels_for(plan, device)
     sums = HalfMapSums(particles.box, particles.pixel_size, padding, symmetry)
     poses = stacked_poses(particles.rotations(), particles.displacements())
+    shares = particles.occupancies()
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "reconstruct"):
-        sums.insert(batch.half, kernels, batch.coefficients, poses[batch.rows])
+        sums.insert(batch.half, kernels, batch.coefficients, poses[batch.rows], shares[batch.rows])
     kernels.finish()
     return sums

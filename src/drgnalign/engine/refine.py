@@ -131,7 +131,7 @@ def refine_particles(
     plan = plan.within_limit() if sums is None else plan
     kernels = kernels_for(plan, device, _search(plan))
     given = stacked_poses(particles.rotations(), particles.displacements())
-    poses, scores = given.copy(), np.zeros((len(particles), 2))
+    poses, scores, shares = given.copy(), np.zeros((len(particles), 2)), particles.occupancies()
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
         found = poses[batch.rows]
         reached = kernels.refine(references[batch.half], batch.coefficients, found, prior)
@@ -139,7 +139,7 @@ def refine_particles(
         found[lost], reached[lost, 1] = given[batch.rows[lost]], reached[lost, 0]
         poses[batch.rows], scores[batch.rows] = found, reached
         if sums is not None:
-            sums.insert(batch.half, kernels, batch.coefficients, found)
+            sums.insert(batch.half, kernels, batch.coefficients, found, shares[batch.rows])
     kernels.finish()
     before, after = scores.T
     rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:]

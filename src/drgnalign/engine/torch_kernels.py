@@ -187,6 +187,10 @@ class TorchKernels:
                     share = (across * (fx if dx else 1 - fx)).reshape(-1, 1)
                     target.index_add_(0, (rows + ix + dx).reshape(-1), share * amounts)
 
+    def scaled(self, coefficients: Tensor, factors: NDArray[np.float64]) -> Tensor:
+        """See `drgnalign.engine.kernels.Kernels.scaled`."""
+        return coefficients * self._on(factors.astype(np.float32))[:, None, None]
+
     def finish(self) -> None:
         """Bring what was inserted to the arrays that `insert` was given."""
         for host, on_device in self._sums.values():

@@ -25,6 +25,7 @@ from drgnalign.particles import (
     ANGLES,
     DEFOCUS,
     NO_STACK,
+    OCCUPANCY,
     OPTICS_OPTIONS,
     ORIGINS,
     PIXEL_ORIGINS,
@@ -414,6 +415,8 @@ def _origins(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Se
 
 def _extra(particles: Particles, name: str) -> pd.Series | float:
     label = extra_label(name)
+    if name == "OCC" and OCCUPANCY in particles.table:
+        return 100 * particles.table[OCCUPANCY]
     if label in particles.table and name in DEFAULTS:
         # not known of all: particles that are not refined have no scores
         return particles.table[label].fillna(DEFAULTS[name])

@@ -292,9 +292,7 @@ class Assigner:
         for fold, target in enumerate(sums):
             mine = (folds == fold) & (shares >= LEAST_SHARE)
             if mine.any():
-                # both sums are of second order in the coefficients
-                roots = np.sqrt(shares[mine]).astype(np.float32)
-                target.insert(batch.half, self._kernels, batch.coefficients[mine] * roots[:, None, None], poses[mine])
+                target.insert(batch.half, self._kernels, batch.coefficients[mine], poses[mine], shares[mine])
 
     def _no_sums(self, labels: Sequence[int]) -> Sums:
         geometry = (self.particles.box, self.particles.pixel_size, self._padding)

@@ -1,0 +1,80 @@
+"""Labelled 50S sets that the states benchmark runs on, and its negative controls."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rib50s"))
+
+from make_set import DATA, FIELD, SIZES, read_particles, read_spectrum, read_states
+from make_set import main as make_set
+
+from drgnalign.simulate import Specimen, simulate_set
+
+# Options of benchmarks/rib50s/make_set.py; a hinge instead.
+SETS: Mapping[str, dict[str, Any]] = {
+    "snr_0.1": {"snr": 0.1},
+    "snr_0.05": {"snr": 0.05},
+    "other_states": {"snr": 0.1, "states": "vol_018,vol_288,vol_455,vol_116", "populations": "0.5,0.27,0.15,0.08"},
+    "one_state": {"snr": 0.1, "states": "E", "populations": "1"},
+    "hinge": {"snr": 0.1},
+    "medium": {"snr": 0.1, "size": "medium"},
+}
+CONTROLS = ("one_state", "hinge")
+# A part of the specimen swings through so many degrees each way, in so many positions.
+SWING, POSITIONS = 25.0, 60
+# Share of the atoms that swings: those farthest along a direction.
+SWINGING, ALONG = 0.22, np.array([1.0, 0.4, 0.2])
+
+
+def make(name: str, seed: int, out: Path, data: Path = DATA) -> None:
+    """Make a set if it is not there."""
+    if (out / "truth.star").exists():
+        return
+    options = {"size": "small", "seed": seed, "out": out, "data": data} | SETS[name]
+    if name == "hinge":
+        hinge(seed, out, data, options["snr"])
+    else:
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        make_set(words, standalone_mode=False)
+
+
+def hinge(seed: int, out: Path, data: Path, snr: float) -> None:
+    """A continuum: state E, of which a part swings about its base, all positions alike in number."""
+    box, count = SIZES["small"]
+    (whole,) = read_states(data / "model50S", ["E"])
+    direction = ALONG / np.linalg.norm(ALONG)
+    height = whole.points @ direction
+    base = np.quantile(height, 1 - SWINGING)
+    part = height > base
+    pivot = whole.points[part].mean(axis=0) - direction * (height[part].mean() - base)
+    axis = np.cross(direction, [0.0, 0.0, 1.0])
+    axis /= np.linalg.norm(axis)
+    positions = []
+    for angle in np.radians(np.linspace(-SWING, SWING, POSITIONS)):
+        points = whole.points.copy()
+        points[part] = Rotation.from_rotvec(angle * axis).apply(points[part] - pivot) + pivot
+        positions.append(Specimen(points, whole.weights))
+    defoci, rotations, displacements = read_particles(data / "empiar10076", count, box, seed)
+    simulate_set(
+        out,
+        positions,
+        [1.0] * POSITIONS,
+        count,
+        box,
+        FIELD / box,
+        snr=snr,
+        rotation_error_deg=4.0,
+        shift_error_angstrom=2.0,
+        defoci=defoci,
+        rotations=rotations,
+        displacements=displacements,
+        noise_spectrum=read_spectrum(data / "empiar10076"),
+        seed=seed,
+    )
