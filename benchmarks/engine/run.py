@@ -43,6 +43,9 @@ COUNTS = {
     "insert": {"native": (1.0, 16.0), "frealignx": (0.2, 2.0), "frealign9": (0.2, 2.0)},
 }
 BOUND_PARTICLES = 400
+# A 90th percentile of 800 particles is known to 2.4 %, too little to tell whether it is within 5 % of the bound: the
+# native engine's errors are measured once more on sets of so many times as many.
+MORE = 4
 OWN_LIMITS, OWN_CASE = (12.0, 9.0, 7.0), Case(64, 3.0, 7.0, 2000, 0.05, 96.0 / 170.0)
 # The reference method's hole in the middle of the mask is for larger particles.
 FREALIGN_ARGUMENTS = {"frealignx": "inner_radius=0,low_limit=60", "frealign9": "inner_radius=0,low_limit=60"}
@@ -98,12 +101,7 @@ def run_case(case: Case, options: Mapping[str, list[str]]) -> dict[str, Any]:
     """One row of the table: all engines on one set, with the true map as reference."""
     folder = make(case, OUT)
     truth, given = read_star(folder / "truth.star"), read_star(folder / "particles.star")
-    volume, _ = read_volume(folder / "state_01.mrc")
-    rows = np.unique(np.linspace(0, len(truth) - 1, BOUND_PARTICLES).astype(np.int64))
-    amplitude = float(volume.sum() / case.specimen().weights.sum())
-    drawn = pose_errors(case.specimen(), amplitude, truth, rows, case.limit, SIGMA)
-    bound = {name: summary(values) for name, values in drawn.items()}
-    record: dict[str, Any] = {"case": case.name, **case._asdict(), "bound": bound}
+    record: dict[str, Any] = {"case": case.name, **case._asdict(), "bound": bound_of(case, folder, truth)}
     for name, words in options.items():
         refined = OUT / f"{name}.star"
         command = [*refine_command(folder, case), "--limit", str(case.limit), *words]
@@ -120,6 +118,30 @@ def run_case(case: Case, options: Mapping[str, list[str]]) -> dict[str, Any]:
             record[name][step] = cost_per_particle(step, stars, counts, arguments[step])._asdict()
         print(json.dumps({"case": case.name, name: record[name]}), flush=True)
     return record
+
+
+def bound_of(case: Case, folder: Path, truth: Particles) -> dict[str, list[float]]:
+    volume, _ = read_volume(folder / "state_01.mrc")
+    rows = np.unique(np.linspace(0, len(truth) - 1, BOUND_PARTICLES).astype(np.int64))
+    amplitude = float(volume.sum() / case.specimen().weights.sum())
+    drawn = pose_errors(case.specimen(), amplitude, truth, rows, case.limit, SIGMA)
+    return {name: summary(values) for name, values in drawn.items()}
+
+
+def more_particles(options: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """Errors of the native engine on larger sets of the same kinds."""
+    records = []
+    for case in CASES:
+        larger = case._replace(particles=MORE * case.particles)
+        folder = make(larger, OUT / "more")
+        truth, refined = read_star(folder / "truth.star"), OUT / "more.star"
+        command = [*refine_command(folder, larger), "--limit", str(case.limit), *options["native"]]
+        run_step("refine", [str(folder / "particles.star"), *command, "--output", str(refined)], OUT)
+        found, bound = errors(truth, read_star(refined)), bound_of(larger, folder, truth)
+        ratio = {name: [round(a / b, 3) for a, b in zip(found[name], bound[name], strict=True)] for name in found}
+        records.append({"case": case.name, "particles": larger.particles, **found, "bound": bound, "ratio": ratio})
+        print(json.dumps(records[-1]), flush=True)
+    return records
 
 
 def own_maps(options: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -213,7 +235,7 @@ def table(records: list[dict[str, Any]]) -> pd.DataFrame:
 @click.command()
 @click.option(
     "--only",
-    type=click.Choice([*map(str, range(len(CASES))), "own_maps", "scaling"]),
+    type=click.Choice([*map(str, range(len(CASES))), "more_particles", "own_maps", "scaling"]),
     multiple=True,
     help="Numbers of cases, from 0, or a part: only these are run again and replaced in the record.",
 )
@@ -232,7 +254,12 @@ def main(only: tuple[str, ...]) -> None:
         if not only or str(number) in only:
             result["cases"][number] = run_case(case, options)
     print(table(result["cases"]).to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-    for part, run in (("own_maps", lambda: own_maps(options)), ("scaling", scaling)):
+    parts = {
+        "more_particles": lambda: more_particles(options),
+        "own_maps": lambda: own_maps(options),
+        "scaling": scaling,
+    }
+    for part, run in parts.items():
         if not only or part in only:
             result[part] = run()
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

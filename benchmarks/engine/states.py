@@ -60,11 +60,17 @@ class Experiment:
         return insert_particles(particles, ImageSource(particles, self.folder), self.noise, self.padding)
 
     def refine(
-        self, particles: Particles, volumes: Volumes, mask: NDArray[np.float32], limit: float, weighted: bool
+        self,
+        particles: Particles,
+        volumes: Volumes,
+        mask: NDArray[np.float32],
+        limit: float,
+        weighted: bool,
+        joint: bool = False,
     ) -> tuple[Particles, HalfMapSums]:
         weights = np.ones(particles.box // 2 + 1)
         if not weighted:
-            *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, joint=False)
+            *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, joint=joint)
         references = {
             half: transform_reference(volume, mask, weights, particles.pixel_size, limit, self.padding)
             for half, volume in zip(HALVES, volumes, strict=True)

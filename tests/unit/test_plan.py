@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from drgnalign.engine.kernels import LANES
-from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling, padded_box
+from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling, padded_box, reference_oversampling
 
 boxes = pytest.mark.parametrize("box", [32, 33])
 
@@ -74,4 +74,11 @@ def test_the_stage_near_a_resolution_is_not_finer() -> None:
 
 def test_padding_grows_with_the_particle() -> None:
     assert [oversampling(100, 2.0, diameter) for diameter in (80, 100, 101, 150, 151, 200)] == [1, 1, 1.5, 1.5, 2, 2]
+    assert [reference_oversampling(100, 2.0, diameter) for diameter in (80, 81, 100, 101, 151)] == [
+        1,
+        1.25,
+        1.25,
+        1.5,
+        2,
+    ]
     assert [padded_box(box, factor) for box, factor in ((33, 1.0), (32, 1.5), (33, 1.5), (33, 2.0))] == [33, 48, 50, 66]

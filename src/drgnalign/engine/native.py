@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from drgnalign.engine.likelihood import log_likelihoods
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise, read_noise
-from drgnalign.engine.plan import oversampling
+from drgnalign.engine.plan import oversampling, reference_oversampling
 from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums, insert_particles, part_file
 from drgnalign.engine.reference import transform_reference, weighted_halves
@@ -43,11 +43,11 @@ class NativeEngine:
         check_limit(limit, particles)
         volumes, mask, weights = self._volumes(chunk, references)
         noise, padding, device = _noise(chunk), _padding(chunk), self.settings.device
-        tables = []
+        finer, tables = _reference_padding(chunk), []
         with nullcontext() if part is None else part_file(part) as add:
             for half, rows in _half_sets(particles):
                 mine = particles.select(rows)
-                reference = transform_reference(volumes[half - 1], mask, weights, particles.pixel_size, limit, padding)
+                reference = transform_reference(volumes[half - 1], mask, weights, particles.pixel_size, limit, finer)
                 source, references_of = ImageSource(mine, chunk.images), {half: reference}
                 few = _pilot(chunk, half)
                 prior = estimate_prior(few, ImageSource(few, chunk.images), references_of, noise, limit, device)
@@ -67,7 +67,7 @@ class NativeEngine:
         `drgnalign.engine.likelihood.log_likelihoods`."""
         particles = chunk.particles
         check_limit(limit, particles)
-        noise, padding, pixel_size = _noise(chunk), _padding(chunk), particles.pixel_size
+        noise, padding, pixel_size = _noise(chunk), _reference_padding(chunk), particles.pixel_size
         by_half = []
         for pair in references:
             volumes, mask, weights = self._volumes(chunk, pair)
@@ -133,6 +133,10 @@ def _pilot(chunk: Chunk, half: int) -> Particles:
 
 def _padding(chunk: Chunk) -> float:
     return oversampling(chunk.particles.box, chunk.particles.pixel_size, chunk.diameter)
+
+
+def _reference_padding(chunk: Chunk) -> float:
+    return reference_oversampling(chunk.particles.box, chunk.particles.pixel_size, chunk.diameter)
 
 
 def _noise(chunk: Chunk) -> NDArray[np.float64]:
