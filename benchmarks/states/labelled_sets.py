@@ -15,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rib50s"))
 from make_set import DATA, FIELD, SIZES, read_particles, read_spectrum, read_states
 from make_set import main as make_set
 
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.geometry import euler_to_matrix, matrix_to_euler
+from drgnalign.particles import Particles
 from drgnalign.simulate import Specimen, simulate_set
 
 # Options of benchmarks/rib50s/make_set.py; a hinge instead.
@@ -25,8 +28,12 @@ SETS: Mapping[str, dict[str, Any]] = {
     "one_state": {"snr": 0.1, "states": "E", "populations": "1"},
     "hinge": {"snr": 0.1},
     "medium": {"snr": 0.1, "size": "medium"},
+    "faint": {"snr": 0.02, "size": "medium"},
+    **{f"perturbed_{amount}": {"snr": 0.1, "perturbation": amount} for amount in (3, 5, 10, 20)},
 }
 CONTROLS = ("one_state", "hinge")
+# Å: perturbations of so many degrees (each Euler angle) and pixels are uniform, and count pixels of EMPIAR-10076.
+GIVEN_PIXEL_SIZE = 1.31
 # A part of the specimen swings through so many degrees each way, in so many positions.
 SWING, POSITIONS = 25.0, 60
 # Share of the atoms that swings: those farthest along a direction.
@@ -38,11 +45,26 @@ def make(name: str, seed: int, out: Path, data: Path = DATA) -> None:
     if (out / "truth.star").exists():
         return
     options = {"size": "small", "seed": seed, "out": out, "data": data} | SETS[name]
+    perturbation = options.pop("perturbation", None)
     if name == "hinge":
         hinge(seed, out, data, options["snr"])
-    else:
-        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        make_set(words, standalone_mode=False)
+        return
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    make_set(words, standalone_mode=False)
+    if perturbation is not None:
+        truth = read_star(out / "truth.star")
+        write_star(perturbed(truth, perturbation, seed), out / "particles.star")
+
+
+def perturbed(truth: Particles, amount: float, seed: int) -> Particles:
+    """The particles as given, at true poses that are off by up to so many degrees and pixels."""
+    rng = np.random.default_rng(seed)
+    angles = np.array(matrix_to_euler(truth.rotations()))
+    angles += rng.uniform(-amount, amount, angles.shape)
+    shifts = rng.uniform(-amount, amount, (len(truth), 2)) * GIVEN_PIXEL_SIZE / truth.pixel_size
+    given = truth.with_poses(euler_to_matrix(*angles), truth.displacements() + shifts)
+    given.table["rlnClassNumber"] = 0
+    return given
 
 
 def hinge(seed: int, out: Path, data: Path, snr: float) -> None:

@@ -1,0 +1,206 @@
+"""A labelled set, its consensus poses and its latent space, and what labels are worth on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
+
+import states as experiments
+from labelled_sets import CONTROLS, SETS, make
+
+from drgnalign.downsample import downsample_stack
+from drgnalign.engine.likelihood import log_likelihoods
+from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.engine.reconstruct import HALVES
+from drgnalign.engine.reference import transform_reference
+from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
+from drgnalign.formats.cryodrgn import read_latent
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.formats.star import read_star, write_star
+from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
+from drgnalign.heterogeneity.embed import embed
+from drgnalign.heterogeneity.states import coarse_images
+from drgnalign.heterogeneity.train import train
+from drgnalign.particles import Particles
+from drgnalign.validation.claims import claim_warnings
+from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
+
+LIMIT, DIAMETER = 14.0, experiments.DIAMETER
+# Before those of the other sets, where poses are further off.
+COARSE = (40.0, 30.0)
+TRAIN_BOX, EPOCHS, MORE_EPOCHS = 32, 24, 6
+TRAINING: dict[str, Any] = {"zdim": 4, "layers": 3, "nodes": 64, "batch_size": 8, "learning_rate": 1e-3, "beta": 0.25}
+IntArray = NDArray[np.int64]
+
+
+class Refined(NamedTuple):
+    """Clusters after one refinement each: all particles, and what their maps claim and are.
+
+    Attributes
+    ----------
+    particles : Particles
+    area : float
+        Mean over the clusters of the mean FSC of their maps against the true map of their commonest state.
+    claims : list of dict
+        Of each cluster: ``claimed`` (half maps, 0.143) and ``true`` (against the truth, 0.5) resolution in Å,
+        ``difference_fsc_40``, ``warnings``.
+    """
+
+    particles: Particles
+    area: float
+    claims: list[dict[str, Any]]
+
+
+class Case:
+    """Made once, kept in a folder.
+
+    Attributes
+    ----------
+    truth, particles : Particles
+        True poses; those of the refined consensus.
+    states : (N,) int64
+        True labels.
+    k : int
+        Their number, or the one that a method is told on a control.
+    """
+
+    def __init__(self, name: str, seed: int, folder: Path) -> None:
+        self.name, self.seed, self.folder = name, seed, folder
+        make(name, seed, folder)
+        self.experiment = experiments.Experiment(folder)
+        self.truth = self.experiment.truth
+        self.states = self.truth.cluster_labels()
+        self.k = 4 if name in CONTROLS else len(np.unique(self.states))
+        limits = experiments.CONSENSUS[SETS[name].get("size", "small")]
+        self.limits = (*COARSE, *limits) if "perturbation" in SETS[name] else limits
+        self.particles = self._consensus()
+        sums = self.experiment.reconstruct(self.particles)
+        self.common = sums.half_map(1), sums.half_map(2)
+        mean = 0.5 * (self.common[0] + self.common[1])
+        self.mask = particle_mask(mean, self.particles.pixel_size, DIAMETER)
+
+    def _consensus(self) -> Particles:
+        path = self.folder / "consensus.star"
+        if not path.exists():
+            write_star(self.experiment.consensus(self.limits)[0], path)
+        return read_star(path)
+
+    def latent(self, particles: Particles, epochs: int, name: str, last: Path | None) -> Path:
+        """Folder with the latent space of particles at their poses."""
+        out = self.folder / name
+        if not (out / "embedding.csv").exists():
+            stack = self.folder / "down_sampled.mrcs"
+            if not stack.exists():
+                downsample_stack(particles, ImageSource(particles, self.folder), TRAIN_BOX, stack)
+            width = particles.box * particles.pixel_size
+            settings = TRAINING | {"epochs": epochs, "seed": self.seed, "threads": 1}
+            train(stack, particles, TRAIN_BOX, width / TRAIN_BOX, last, out, **settings)
+            embed(read_latent(out / "z.pkl")[0], last, self.seed, out)
+        return out
+
+    def assigner(self, particles: Particles) -> Assigner:
+        """Of particles at their poses, at the usual limit."""
+        images = coarse_images(particles, self.folder / "particles.mrcs", LIMIT, self.folder)
+        source = ImageSource(images.particles, images.folder)
+        noise = estimate_noise(images.particles, source, DIAMETER)
+        return Assigner(images.particles, source, noise, AssignmentSettings(LIMIT, DIAMETER))
+
+    def refine(self, particles: Particles, labels: IntArray, joint: bool = False) -> Refined:
+        """Refine each cluster once, against its half maps shrunk towards the consensus, or one map of both halves."""
+        rotations, displacements = particles.rotations(), particles.displacements()
+        areas, claims = [], []
+        for label in np.unique(labels[labels > 0]):
+            rows = np.flatnonzero(labels == label)
+            mine = particles.select(rows)
+            sums = self.experiment.reconstruct(mine)
+            volumes: Sequence[NDArray[np.float32]] = [sums.half_map(half) for half in HALVES]
+            if not joint:
+                volumes = shrunk_references(volumes, [sums.weights(half) for half in HALVES], self.common, self.mask)
+            refined, sums = self.experiment.refine(
+                mine, volumes, self.mask, self.limits[-1], weighted=not joint, joint=joint
+            )
+            rotations[rows], displacements[rows] = refined.rotations(), refined.displacements()
+            area, claim = self.judged_map(
+                [sums.half_map(half) for half in HALVES], rows, "not independent" if joint else "independent"
+            )
+            areas.append(area)
+            claims.append({"cluster": int(label), **claim})
+        return Refined(particles.with_poses(rotations, displacements), float(np.mean(areas)), claims)
+
+    def area(self, particles: Particles, labels: IntArray) -> float:
+        """As in `Refined`, of the clusters as they are."""
+        areas = []
+        for label in np.unique(labels[labels > 0]):
+            rows = np.flatnonzero(labels == label)
+            sums = self.experiment.reconstruct(particles.select(rows))
+            areas.append(self.judged_map([sums.half_map(half) for half in HALVES], rows, "independent")[0])
+        return float(np.mean(areas))
+
+    def judged_map(
+        self, volumes: Sequence[NDArray[np.float32]], rows: IntArray, halves: str
+    ) -> tuple[float, dict[str, Any]]:
+        """Area under the FSC against the truth, and the entry of `Refined.claims`, of half maps of some particles."""
+        truth = self.experiment.true_maps[int(np.bincount(self.states[rows]).argmax())] * self.mask
+        pixel_size, width = self.truth.pixel_size, self.truth.pixel_size * self.truth.box
+        curve = fourier_shell_correlation((volumes[0] + volumes[1]) * self.mask, truth)
+        claimed = half_map_fsc(volumes[0], volumes[1], pixel_size, self.mask).resolution
+        difference = difference_fsc((volumes[0], volumes[1]), self.common, self.mask)[round(width / 40.0)]
+        facts = {
+            "resolution_angstrom": claimed,
+            "alignment_limit_angstrom": self.limits[-1],
+            "difference_fsc_40": float(difference),
+        }
+        return float(curve[1:].mean()), {
+            "claimed": round(claimed, 3),
+            "true": round(resolution_at(curve, width, 0.5), 3),
+            "difference_fsc_40": round(float(difference), 3),
+            "warnings": claim_warnings(facts, halves, pixel_size),
+        }
+
+    def judged(self, labels: IntArray) -> dict[str, Any]:
+        """Labels against the truth."""
+        rarest = int(np.bincount(self.states)[1:].argmin()) + 1
+        mine = self.states == rarest
+        best = np.bincount(labels[mine]).argmax()
+        shared = int((mine & (labels == best)).sum())
+        return {
+            "clusters": len(np.unique(labels[labels > 0])),
+            "ari": round(float(adjusted_rand_score(self.states, labels)), 4),
+            "rarest_recall": round(shared / int(mine.sum()), 4),
+            "rarest_purity": round(shared / int((labels == best).sum()), 4),
+        }
+
+    def judged_with_maps(self, labels: IntArray, particles: Particles | None = None) -> dict[str, Any]:
+        """Labels, and what one refinement of each cluster makes of poses and maps; of a control the labels alone."""
+        if self.name in CONTROLS:
+            return self.judged(labels)
+        refined = self.refine(particles or self.particles, labels)
+        return {
+            **self.judged(labels),
+            **self.experiment.score(refined.particles),
+            "area": round(refined.area, 4),
+            "claims": refined.claims,
+        }
+
+    def true_maps(self) -> IntArray:
+        """The likeliest state of each particle given the true maps."""
+        particles, padding = self.particles, self.experiment.padding
+        ones, every = np.ones_like(self.mask), np.ones(particles.box // 2 + 1)
+        maps = [
+            transform_reference(volume, ones, every, particles.pixel_size, LIMIT, padding)
+            for volume in self.experiment.true_maps.values()
+        ]
+        source = ImageSource(particles, self.folder)
+        scores = log_likelihoods(
+            particles, source, [dict.fromkeys(HALVES, one) for one in maps], self.experiment.noise, LIMIT
+        )
+        return 1 + (scores + np.log(np.bincount(self.states)[1:])).argmax(axis=1)
