@@ -1,7 +1,7 @@
 include { option } from '../subworkflows/scripts.nf'
 
 process REASSIGN {
-    tag "round ${meta.round}"
+    tag "pass ${meta.pass}"
     label 'cpu_small'
 
     input:

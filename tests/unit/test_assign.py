@@ -147,6 +147,8 @@ def assignment(labels: list[int], changed: float = 0.0) -> Assignment:
 def test_a_continuum_is_said_where_starts_disagree_or_nothing_comes_to_rest() -> None:
     labels = [1, 1, 2, 2]
     assert States(assignment(labels), [0.99, 0.95], {}).verdict == "2 states"
+    # one bad start says nothing
+    assert States(assignment(labels), [1.0, 0.0], {}).verdict == "2 states"
     assert "continuum" in States(assignment(labels), [0.7, 0.8], {}).verdict
     assert "continuum" in States(assignment(labels, changed=0.05), [1.0], {}).verdict
 

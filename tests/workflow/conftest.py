@@ -77,7 +77,7 @@ class Scenarios:
 
     def dbscan_run(self) -> Run:
         self.futures["loop_run"].result()
-        parameters = {**LOOP, "clustering": "dbscan", "rounds": 1}
+        parameters = {**LOOP, "clustering": "dbscan", "rounds": 1, "assign": "none"}
         return finished(
             run_workflow(self.folder / "loop", self.particles, parameters, results="dbscan", options=("-resume",))
         )
@@ -90,7 +90,7 @@ class Scenarios:
         folder.mkdir()
         write_star(particles, folder / "unbalanced.star")
         parameters = {"images": self.set.folder, "rounds": 1, "consensus_limits": "none"}
-        parameters |= {"joint_reference": True, "references": "consensus"}
+        parameters |= {"joint_reference": True, "references": "consensus", "assign": "none"}
         return finished(run_workflow(folder, folder / "unbalanced.star", parameters))
 
     def consensus_runs(self) -> Consensus:
@@ -203,13 +203,13 @@ def fixed_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
 
 @pytest.fixture(scope="session")
 def dbscan_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
-    """The first round of `loop_run` with clusters by density."""
+    """The first round of `loop_run` with clusters by density, as the latent space has them."""
     return scenario("dbscan_run")
 
 
 @pytest.fixture(scope="session")
 def joint_run(scenario: Callable[[str], Any]) -> Run:
-    """One round against the joint consensus, of a set with few particles in half set 2."""
+    """One round against the joint consensus, of a set with few particles in half set 2, without assignment."""
     return scenario("joint_run")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from runs import Run
+from sklearn.metrics import adjusted_rand_score
 
 from conftest import FEW_IN_HALF_2, Consensus, Interrupted
 from drgnalign.formats.mrc import read_volume
@@ -127,6 +128,22 @@ def test_each_round_has_its_own_clustering_and_references(loop_run: Run) -> None
     assert -1 <= second["clustering"]["ari_with_last_round"] <= 1
 
 
+def test_the_images_choose_and_say_why(loop_run: Run, noisy_set: Any) -> None:
+    truth = read_star(noisy_set.folder / "truth.star").cluster_labels()
+    for number in (1, 2):
+        after, record = particles(loop_run, f"round_0{number}"), metrics(loop_run, f"round_0{number}")
+        clusters = json.loads((loop_run.results / f"round_0{number}" / "clusters.json").read_text())
+        chosen, again = clusters["assignment"], clusters["reassignment"]
+        assert record["verdict"] == chosen["verdict"] == "2 states"
+        assert chosen["at_rest"] and again["at_rest"] and again["changed"] < 0.02
+        # 2 × k clusters of a latent space of one epoch were proposed
+        assert chosen["passes"][0]["clusters"] > chosen["states"] == 2
+        assert all(cluster["separation_nats"] > 5 for cluster in record["clusters"])
+        assert after.table["drgnPosterior"].between(0.5, 1).all()
+        assert adjusted_rand_score(truth, after.cluster_labels()) > 0.98
+    assert set(pd.read_csv(loop_run.results / "summary.csv")["verdict"].dropna()) == {"2 states"}
+
+
 def test_summary_has_a_row_per_pass_and_cluster(loop_run: Run) -> None:
     summary = pd.read_csv(loop_run.results / "summary.csv")
     assert summary["cluster"].tolist() == ["consensus", "consensus", *NAMES, *NAMES]
@@ -184,22 +201,22 @@ def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> N
     assert set(fsc) == {"not independent"}
 
 
-def test_unassigned_particles_keep_their_poses(interrupted_runs: Interrupted) -> None:
-    run = interrupted_runs.extended
-    before, after = particles(run, "round_02"), particles(run, "round_03")
-    third = metrics(run, "round_03")
-    assert third["clustering"]["method"] == "hdbscan"
+def test_unassigned_particles_keep_their_poses(dbscan_run: Run) -> None:
+    before, after = particles(dbscan_run, "consensus/pass_01"), particles(dbscan_run, "round_01")
     unassigned = after.cluster_labels() == 0
-    assert 0 < unassigned.sum() == third["unassigned"]
+    assert 0 < unassigned.sum() == metrics(dbscan_run, "round_01")["unassigned"]
     poses = [*ANGLES, *ORIGINS]
     pd.testing.assert_frame_equal(after.table.loc[unassigned, poses], before.table.loc[unassigned, poses])
 
 
 def test_chunk_size_makes_no_difference_that_matters(consensus_runs: Consensus) -> None:
     one, other = (particles(run, "consensus/pass_01") for run in (consensus_runs.serial, consensus_runs.other_chunks))
+    degrees = angular_distance(one.rotations(), other.rotations())
+    pixels = np.linalg.norm(one.displacements() - other.displacements(), axis=1)
     # sums in single precision, added up in another order: hundreds of times less than the images' own error
-    assert angular_distance(one.rotations(), other.rotations()).max() < 5e-3
-    assert np.abs(one.table[ORIGINS] - other.table[ORIGINS]).to_numpy().max() < 5e-3
+    assert max(np.quantile(degrees, 0.99), np.quantile(pixels, 0.99)) < 5e-3
+    # but where a step is only just taken, or not: within that error
+    assert degrees.max() < 1 and pixels.max() < 0.1
 
 
 def test_parallel_tasks_make_no_difference_at_all(consensus_runs: Consensus, loop_run: Run) -> None:
@@ -220,7 +237,6 @@ def test_dbscan_clusters_run_through_a_round(dbscan_run: Run, loop_run: Run) -> 
     record = metrics(dbscan_run, "round_01")
     assert record["clustering"]["method"] == "dbscan" and record["clustering"]["settings"]["eps"] > 0
     labels = particles(dbscan_run, "round_01").cluster_labels()
-    assert (labels == 0).sum() == record["unassigned"]
     assert [cluster["particles"] for cluster in record["clusters"]] == np.bincount(labels)[1:].tolist()
     assert any(not cluster["skipped"] for cluster in record["clusters"])
     assert {"LABEL:TRAIN (round 1)", "LABEL:EMBED (round 1)"} <= dbscan_run.named("CACHED")

@@ -74,7 +74,12 @@ def test_experiments_are_those_of_the_reference_method(file: Path) -> None:
     jsonschema.validate(given, {"type": "object", "properties": PROPERTIES, "additionalProperties": False})
     data, box, nodes, k, space = REFERENCE_METHOD[file.stem]
     assert f"-profile hpc,{data}." in file.read_text()
-    assert (given["train_box"], given["nodes"], given.get("k"), given["cluster_on"]) == (box, nodes, k, space)
+    assert (given["train_box"], given["nodes"], given.get("k"), given["cluster_on"]) == (
+        box,
+        nodes,
+        k and str(k),
+        space,
+    )
     assert given["clustering"] == ("hdbscan" if k is None else "kmeans")
 
 

@@ -20,6 +20,9 @@ def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> 
     assert resumed.named("COMPLETED") == again
     assert {name.split(" cluster")[0].removeprefix("REFINE_CLUSTERS:") for name in again} == {
         "REFINE (pass 3",
+        "REASSIGN (pass 3)",
+        "SPLIT_AGAIN (pass 3)",
+        "INSERT_AGAIN (pass 3",
         "RECONSTRUCT (pass 3",
         "MERGE (pass 3)",
         "REPORT",

@@ -21,8 +21,8 @@ from drgnalign.split import CONSENSUS
 
 IntArray = NDArray[np.int64]
 
-# Adjusted Rand index: discrete states are found again from another start (at least .98 was measured, at a
-# signal-to-noise ratio of .05), cuts through a continuum are not (at most .86).
+# Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .98 was
+# measured, at a signal-to-noise ratio of .05), cuts through a continuum from none (at most .86).
 AGREEMENT = 0.92
 DIFFERENCE_AT = (40.0, 25.0)
 # Columns of a star file with further labels to start from.
@@ -64,10 +64,10 @@ class States:
         number = len(self.assignment.clusters)
         if number == 1:
             return "one state"
-        if not self.assignment.at_rest or (self.agreement and np.median(self.agreement) < AGREEMENT):
+        if not self.assignment.at_rest or (self.agreement and max(self.agreement) < AGREEMENT):
             return (
-                "a continuum that discrete states do not describe, or too little signal: other starts lead to other "
-                "clusters"
+                "a continuum that discrete states do not describe, or too little signal: no other start leads to "
+                "the same clusters"
             )
         return f"{number} states"
 
