@@ -73,10 +73,10 @@ def main(
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         images = coarse_images(table, stack, assignment_limit(fsc, limit, table, stack), Path(folder))
         source = ImageSource(images.particles, images.folder)
-        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft", threads)
+        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft")
         assigner = Assigner(images.particles, source, estimate_noise(images.particles, source, diameter), settings)
         starts = labels_to_start_from(table, last.cluster_labels())
-        states = find_states(assigner, starts, None if k == "auto" else int(k))
+        states = find_states(assigner, starts, None if k == "auto" else int(k), threads)
     matching = match_labels(last.cluster_labels(), states.assignment.labels, read_used_labels(last_references))
     states = renamed(states, matching.labels)
     labelled = table.select(np.arange(len(table)))

@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, threads_option
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
@@ -33,7 +33,6 @@ from drgnalign.particles import OCCUPANCY
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
 @click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
 @diameter_option
-@threads_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="LABELLED with the labels chosen; poses as given.")
 @click.option("--moved", type=OUTPUT, required=True, help="The same with the refined poses.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with what was found, JSON.")
@@ -47,7 +46,6 @@ def main(
     against: str,
     assignment: str,
     mask_diameter: float | None,
-    threads: int,
     output: Path,
     moved: Path,
     record: Path,
@@ -60,7 +58,7 @@ def main(
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         images = coarse_images(table, stack, assignment_limit(fsc, limit, table, stack), Path(folder))
         source = ImageSource(images.particles, images.folder)
-        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft", threads)
+        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft")
         assigner = Assigner(images.particles, source, estimate_noise(images.particles, source, diameter), settings)
         found = assigner.run(table.cluster_labels())
         states = States(found, [], assigner.separations(found.labels))

@@ -2,7 +2,7 @@ include { option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
     tag "round ${meta.round}"
-    label 'cpu_small'
+    label 'cpu_assign'
 
     input:
     tuple val(meta), path(proposed, stageAs: 'proposed.star'), path(last_particles, stageAs: 'last.star'),

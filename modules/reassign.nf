@@ -20,6 +20,6 @@ process REASSIGN {
     reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
         --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
-        --threads ${task.cpus} --output labelled.star --moved moved.star --record clusters.json
+        --output labelled.star --moved moved.star --record clusters.json
     """
 }

@@ -185,7 +185,7 @@ def scaling() -> dict[str, Any]:
         star = OUT / f"{name}.star"
         write_star(repeated(read_star(folder / "particles.star"), count), star)
         command = [*refine_command(folder, case), "--engine", "native", "--limit", str(limit)]
-        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")], OUT, core)
+        return run_step("refine", [str(star), *command, "--output", str(OUT / f"{name}_out.star")], OUT, [core])
 
     cores = {}
     for count in (1, 2):

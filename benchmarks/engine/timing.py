@@ -1,4 +1,4 @@
-"""Processor time and memory of the workflow's steps, run as programs of their own on one core."""
+"""Processor time and memory of the workflow's steps, run as programs of their own on the cores given."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Cost(NamedTuple):
     memory_mb: float
 
 
-def run_step(step: str, arguments: Sequence[str], folder: Path, core: int = 0) -> Used:
-    """Run a script of ``bin/`` in a folder, on one core; leave with its message if it fails."""
+def run_step(step: str, arguments: Sequence[str], folder: Path, cores: Sequence[int] = (0,)) -> Used:
+    """Run a script of ``bin/`` in a folder, on some cores; leave with its message if it fails."""
     start = time.perf_counter()
     command = [sys.executable, str(REPOSITORY / "bin" / f"{step}.py"), *arguments]
     with TemporaryFile() as message:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=message, cwd=folder)
-        os.sched_setaffinity(process.pid, {core})
+        os.sched_setaffinity(process.pid, cores)
         memory, ended = 0.0, 0
         while not ended:
             # what the kernel reports at the end has the size of this process, from before the program was loaded

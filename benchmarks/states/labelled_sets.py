@@ -28,6 +28,7 @@ SETS: Mapping[str, dict[str, Any]] = {
     "one_state": {"snr": 0.1, "states": "E", "populations": "1"},
     "hinge": {"snr": 0.1},
     "medium": {"snr": 0.1, "size": "medium"},
+    "large": {"snr": 0.1, "particles": 20000},
     "faint": {"snr": 0.02, "size": "medium"},
     **{f"perturbed_{amount}": {"snr": 0.1, "perturbation": amount} for amount in (3, 5, 10, 20)},
 }

@@ -18,6 +18,7 @@ import click
 import numpy as np
 import relion
 from case import DIAMETER, EPOCHS, MORE_EPOCHS, Case
+from cost import cost
 from labelled_sets import CONTROLS, SETS
 from numpy.typing import NDArray
 
@@ -28,10 +29,10 @@ from drgnalign.version import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUT, RESULT = REPOSITORY / "benchmarks" / "out" / "states", REPOSITORY / "benchmarks" / "results" / "states.json"
-ARMS = ("ours", "loop", "relion", "fixed")
+ARMS = ("ours", "loop", "relion", "fixed", "cost")
 # Else ours and the reference method's loop.
 ARMS_OF = {name: ("ours", "loop", "relion") for name in ("snr_0.1", "snr_0.05", "other_states", "one_state", "hinge")}
-ARMS_OF |= {"medium": ("ours",), "faint": ("fixed",)}
+ARMS_OF |= {"medium": ("ours",), "faint": ("fixed",), "large": ("cost",)}
 REFERENCE_ROUNDS, FIXED_ROUNDS, STARTS = 2, 10, 3
 IntArray = NDArray[np.int64]
 
@@ -65,6 +66,8 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
             for name, labels in (("true", case.states), ("cryodrgn", alone), ("random", random))
             for joint in (False, True)
         }
+    if "cost" in arms:
+        record["cost"] = cost(case, latent)
     return record
 
 

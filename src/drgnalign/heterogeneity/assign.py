@@ -9,7 +9,6 @@ label would ever change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -64,15 +63,12 @@ class AssignmentSettings:
         half sets independent.
     soft : bool
         Add particles to all clusters with their posteriors, not to the most probable one alone.
-    threads : int
-        Clusters whose maps are made at the same time.
     """
 
     limit: float
     diameter: float
     against: str = "other_half"
     soft: bool = False
-    threads: int = 1
 
 
 class Pass(NamedTuple):
@@ -140,8 +136,8 @@ class Model(NamedTuple):
 class Assigner:
     """Assignment of one set of particles at their poses; its images are read anew in each pass.
 
-    Memory is that of the clusters' sums and maps and of one batch of images: but for the table it does not grow with
-    the number of particles.
+    Memory is that of the clusters' sums and maps and of one batch of images, for each run that is under way (several
+    may be, in threads): but for the table it does not grow with the number of particles.
 
     Parameters
     ----------
@@ -168,7 +164,7 @@ class Assigner:
         self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
         self._poses = stacked_poses(particles.rotations(), particles.displacements())
         self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
-        self._mask: FloatVolume | None = None
+        self._mask = self._common_mask()
 
     def run(self, labels: IntArray) -> Assignment:
         """Assign particles until they stay where they are.
@@ -243,9 +239,8 @@ class Assigner:
         left = [number for number, label in enumerate(model.clusters) if (labels == label).any()]
         kept = found[:, left]
         clusters = [model.clusters[number] for number in left]
-        mask = self._common_mask(model.consensus)
         differences = [
-            difference_fsc(_half_maps(HalfMapSums.total(model.sums[label])), model.consensus, mask)
+            difference_fsc(_half_maps(HalfMapSums.total(model.sums[label])), model.consensus, self._mask)
             for label in clusters
         ]
         shares = kept / kept.sum(axis=1, keepdims=True)
@@ -322,33 +317,32 @@ class Assigner:
             others = [other for other in folds if other != fold] or [fold]
             consensus = _half_maps(HalfMapSums.total(mine[o] for mine in everything.values() for o in others))
             left = [HalfMapSums.total(mine[other] for other in others) for mine in candidates.values()]
-            with ThreadPoolExecutor(self.settings.threads) as pool:
-                pairs = list(pool.map(lambda mine, common=consensus: self._pair(mine, common), left))
+            pairs = [self._pair(mine, consensus) for mine in left]
             for half in HALVES:
                 references[half, fold] = ReferenceSet(tuple(pair[half - 1] for pair in pairs))
         return references
 
     def _pair(self, sums: HalfMapSums, consensus: Halves) -> tuple[Reference, Reference]:
         """What half sets 1 and 2 make of a cluster."""
-        mask = self._common_mask(consensus)
         weights = sums.weights(1), sums.weights(2)
-        shrunk = shrunk_references(_half_maps(sums), weights, consensus, mask)
+        shrunk = shrunk_references(_half_maps(sums), weights, consensus, self._mask)
         limit, pixel_size = self.settings.limit, self.particles.pixel_size
         every_shell = np.ones(self.particles.box // 2 + 1)
         first, second = (
-            transform_reference(volume, mask, every_shell, pixel_size, limit, self._padding) for volume in shrunk
+            transform_reference(volume, self._mask, every_shell, pixel_size, limit, self._padding) for volume in shrunk
         )
         return first, second
 
-    def _common_mask(self, consensus: Halves) -> FloatVolume:
+    def _common_mask(self) -> FloatVolume:
         """One soft mask for all clusters and passes."""
-        if self._mask is None:
-            mean = 0.5 * (consensus[0] + consensus[1])
-            self._mask = particle_mask(mean, self.particles.pixel_size, self.settings.diameter)
-        return self._mask
+        (sums,) = self._insert(np.zeros(len(self.particles), np.int64)).values()
+        first, second = _half_maps(HalfMapSums.total(sums))
+        return particle_mask(0.5 * (first + second), self.particles.pixel_size, self.settings.diameter)
 
     def _batches(self) -> Iterator[Batch]:
-        return coefficient_batches(self.particles, self._source, self._plan, self._kernels, self._noise, "assign")
+        # with kernels of their own, whose memory holds the batch
+        kernels = Kernels(self._plan.box, self._plan.kx, self._plan.ky, self._plan.flat)
+        return coefficient_batches(self.particles, self._source, self._plan, kernels, self._noise, "assign")
 
 
 def _half_maps(sums: HalfMapSums) -> Halves:

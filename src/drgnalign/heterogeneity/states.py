@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,7 +157,7 @@ def renamed(states: States, labels: IntArray) -> States:
     return replace(states, assignment=assignment, separations=separations)
 
 
-def find_states(assigner: Assigner, starts: Sequence[IntArray], k: int | None) -> States:
+def find_states(assigner: Assigner, starts: Sequence[IntArray], k: int | None, threads: int = 1) -> States:
     """Assign from several starts, keep the likeliest, and unite what the images do not tell apart.
 
     Two clusters are united where the images are likelier given their common map (`Assigner.separations` not above
@@ -169,12 +170,15 @@ def find_states(assigner: Assigner, starts: Sequence[IntArray], k: int | None) -
         Labels to start from, at least one.
     k : int or None
         Most clusters to keep; None keeps all that the images tell apart.
+    threads : int
+        Starts that are worked on at the same time.
 
     Returns
     -------
     States
     """
-    found = [_united(assigner, assigner.run(start), k) for start in starts]
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda start: _united(assigner, assigner.run(start), k), starts))
     best, separations = max(found, key=lambda one: one[0].log_likelihood)
     others = [one for one, _ in found if one is not best]
     agreement = [float(adjusted_rand_score(best.labels, one.labels)) for one in others]
