@@ -6,25 +6,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
 import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, threads_option
-from drgnalign.engine.noise import estimate_noise
 from drgnalign.files import atomic_path
-from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.assign import AGAINST, Assigner, AssignmentSettings
+from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.cluster import cluster_record
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
     START,
-    assignment_limit,
-    coarse_images,
+    assigner_for,
     evidence,
     find_states,
     labels_to_start_from,
@@ -70,12 +66,9 @@ def main(
     table, last = read_star(proposed), read_star(last_particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     fsc = pd.read_csv(last_references / "fsc.csv")
-    with TemporaryDirectory(dir=Path.cwd()) as folder:
-        images = coarse_images(table, stack, assignment_limit(fsc, limit, table, stack), Path(folder))
-        source = ImageSource(images.particles, images.folder)
-        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft")
-        assigner = Assigner(images.particles, source, estimate_noise(images.particles, source, diameter), settings)
-        starts = labels_to_start_from(table, last.cluster_labels())
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
+    starts = labels_to_start_from(table, last.cluster_labels())
+    with assigner_for(table, stack, fsc, settings) as assigner:
         states = find_states(assigner, starts, None if k == "auto" else int(k), threads)
     matching = match_labels(last.cluster_labels(), states.assignment.labels, read_used_labels(last_references))
     states = renamed(states, matching.labels)
@@ -90,7 +83,7 @@ def main(
     points = read_points(latent / "embedding.csv", facts["space"])
     facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)
     facts["assignment"] = {
-        "limit_angstrom": images.limit,
+        "limit_angstrom": assigner.settings.limit,
         "against": against,
         "assignment": assignment,
         **evidence(states, table.box * table.pixel_size),

@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
 import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option
-from drgnalign.engine.noise import estimate_noise
 from drgnalign.files import atomic_path
-from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.assign import AGAINST, Assigner, AssignmentSettings
-from drgnalign.heterogeneity.states import States, assignment_limit, coarse_images, evidence
+from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
+from drgnalign.heterogeneity.states import States, assigner_for, evidence
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import merge_particles
 from drgnalign.particles import OCCUPANCY
@@ -55,16 +52,13 @@ def main(
     table = merge_particles(before, sorted(refined.glob("*.star")))
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     fsc = pd.read_csv(last_references / "fsc.csv")
-    with TemporaryDirectory(dir=Path.cwd()) as folder:
-        images = coarse_images(table, stack, assignment_limit(fsc, limit, table, stack), Path(folder))
-        source = ImageSource(images.particles, images.folder)
-        settings = AssignmentSettings(images.limit, diameter, against, assignment == "soft")
-        assigner = Assigner(images.particles, source, estimate_noise(images.particles, source, diameter), settings)
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
+    with assigner_for(table, stack, fsc, settings) as assigner:
         found = assigner.run(table.cluster_labels())
         states = States(found, [], assigner.separations(found.labels))
     facts = json.loads(clusters.read_text())
     facts["reassignment"] = {
-        "limit_angstrom": images.limit,
+        "limit_angstrom": assigner.settings.limit,
         "changed": float(np.mean(found.labels != before.cluster_labels())),
         **evidence(states, table.box * table.pixel_size),
     }

@@ -33,7 +33,17 @@ def class3d(
     given.table["rlnClassNumber"] = 1
     write_star(given, out / "particles.star")
     write_volume(out / "reference.mrc", reference, particles.pixel_size)
-    command = ["relion_refine", "--i", "particles.star", "--ref", "reference.mrc", "--o", "./run", "--ini_high", INITIAL]
+    command = [
+        "relion_refine",
+        "--i",
+        "particles.star",
+        "--ref",
+        "reference.mrc",
+        "--o",
+        "./run",
+        "--ini_high",
+        INITIAL,
+    ]
     command += ["--K", k, "--iter", ITERATIONS, "--tau2_fudge", TAU, "--skip_align", "--ctf", "--pad", 2]
     command += ["--particle_diameter", diameter, "--flatten_solvent", "--zero_mask", "--norm", "--scale"]
     command += ["--random_seed", seed, "--j", os.cpu_count(), "--dont_combine_weights_via_disc", "--preread_images"]

@@ -19,6 +19,7 @@ ATP_SYNTHASE = DATA / "particles" / "freehand"
 LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
 FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
 FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1}
+SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 19
 ONE_TASK_AT_A_TIME = "executor.cpus = 1\n"
@@ -112,7 +113,8 @@ class Scenarios:
         return Consensus(serial, other_chunks, changed_code, run("changed_kernels", 150, "-resume"))
 
     def frealignx_run(self) -> Run:
-        return finished(run_workflow(self.folder / "frealignx", self.particles, FREALIGN | {"engine": "frealignx"}))
+        parameters = FREALIGN | SOFT | {"engine": "frealignx"}
+        return finished(run_workflow(self.folder / "frealignx", self.particles, parameters))
 
     def frealign9_runs(self) -> Fault:
         return self.fault_of("frealign9", "killed")
@@ -226,7 +228,7 @@ def real_run(scenario: Callable[[str], Any]) -> Run:
 
 @pytest.fixture(scope="session")
 def frealignx_run(scenario: Callable[[str], Any]) -> Run:
-    """One round against the consensus with doubles of FrealignX's programs."""
+    """One round against the consensus with doubles of FrealignX's programs, assignment soft and in folds."""
     return scenario("frealignx_run")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -43,6 +44,17 @@ def test_results_are_those_of_every_engine(run: Run) -> None:
     for file in ("round_01/particles.star", "final/all_particles.star"):
         table = read_star(run.results / file).table
         assert table["drgnFrealignScore"].gt(0).all() and table["drgnScore"].equals(table["drgnFrealignScore"])
+
+
+def test_soft_assignment_weights_particles(frealignx_run: Run) -> None:
+    results = frealignx_run.results
+    assigned = json.loads((results / "round_01" / "clusters.json").read_text())["assignment"]
+    assert (assigned["assignment"], assigned["against"]) == ("soft", "own_half_folds")
+    assert assigned["states"] == len(assigned["clusters"]) >= 1
+    for file in ("round_01/particles.star", "final/all_particles.star"):
+        table = read_star(results / file).table
+        np.testing.assert_array_equal(table["drgnOccupancy"], table["drgnPosterior"])
+        assert table["drgnOccupancy"].between(1 / len(assigned["clusters"]), 1).all()
 
 
 def test_each_half_set_reads_only_its_reference(run: Run, engine: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +17,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.downsample import downsample_stack
+from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource, read_header
-from drgnalign.heterogeneity.assign import Assigner, Assignment
+from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings
 from drgnalign.particles import Particles, image_names
 from drgnalign.split import CONSENSUS
 
@@ -34,11 +37,10 @@ ROOM, WORTH_IT = 2, 0.2
 
 
 class CoarseImages(NamedTuple):
-    """Particles whose images are just large enough for a limit (Å), and the folder of their stack."""
+    """Particles whose images are just large enough for a limit, and the folder of their stack."""
 
     particles: Particles
     folder: Path
-    limit: float
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,35 @@ def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path)
     needed = math.ceil(particles.box * particles.pixel_size / limit) + ROOM
     smaller = next(size for size in range(2 * needed, 2 * box) if size % 2 == 0 and _is_fast(size))
     if smaller**2 > (1 - WORTH_IT) * box**2:
-        return CoarseImages(given, stack.parent, limit)
+        return CoarseImages(given, stack.parent)
     made = folder / "coarse.mrcs"
     downsample_stack(given, ImageSource(given, stack.parent), smaller, made)
-    return CoarseImages(_with_images(particles, made, smaller), folder, limit)
+    return CoarseImages(_with_images(particles, made, smaller), folder)
+
+
+@contextmanager
+def assigner_for(
+    particles: Particles, stack: Path, fsc: pd.DataFrame, settings: AssignmentSettings
+) -> Iterator[Assigner]:
+    """An assigner at the finest limit that there is, `settings.limit` at most.
+
+    Images that it needs besides the stack's lie in the working folder meanwhile.
+
+    Parameters
+    ----------
+    particles : Particles
+    stack : Path
+        Down-sampled images, white protein, in the order of the particles.
+    fsc : DataFrame
+        ``fsc.csv`` of the last pass.
+    settings : AssignmentSettings
+    """
+    limit = assignment_limit(fsc, settings.limit, particles, stack)
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        images = coarse_images(particles, stack, limit, Path(folder))
+        source = ImageSource(images.particles, images.folder)
+        noise = estimate_noise(images.particles, source, settings.diameter)
+        yield Assigner(images.particles, source, noise, replace(settings, limit=limit))
 
 
 def _is_fast(size: int) -> bool:
