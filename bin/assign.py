@@ -67,10 +67,11 @@ def main(
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     fsc = pd.read_csv(last_references / "fsc.csv")
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
-    starts = labels_to_start_from(table, last.cluster_labels())
+    starts, before = labels_to_start_from(table), last.cluster_labels()
     with assigner_for(table, stack, fsc, settings) as assigner:
-        states = find_states(assigner, starts, None if k == "auto" else int(k), threads)
-    matching = match_labels(last.cluster_labels(), states.assignment.labels, read_used_labels(last_references))
+        wanted = None if k == "auto" else int(k)
+        states = find_states(assigner, starts, wanted, before if before.any() else None, threads)
+    matching = match_labels(before, states.assignment.labels, read_used_labels(last_references))
     states = renamed(states, matching.labels)
     labelled = table.select(np.arange(len(table)))
     columns = [label for label in map(str, labelled.table) if not label.startswith((START, OCCUPANCY))]

@@ -24,7 +24,8 @@ def main(particles: Path, limits: str, clusters: int | None, mask_diameter: floa
     """Refuse limits and a number of clusters that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
     if clusters is not None and clusters > len(table):
-        raise InputError(particles, f"it has {len(table)} particles, fewer than --k {clusters}", "give a smaller --k")
+        problem = f"it has {len(table)} particles, fewer than {clusters} clusters"
+        raise InputError(particles, problem, "give a smaller --k or --k_start")
     listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
     engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
 

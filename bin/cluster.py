@@ -12,7 +12,7 @@ import numpy as np
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles
+from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.states import START
 from drgnalign.merge import read_used_labels
@@ -24,11 +24,9 @@ from drgnalign.merge import read_used_labels
 @click.option("--last-references", type=FOLDER, required=True)
 @click.option("--method", type=click.Choice([*METHODS, "fixed"]), required=True, help="fixed keeps the labels.")
 @click.option("--space", type=click.Choice(["z", "umap2", "umap3"]), required=True)
-@click.option("--k", type=int, required=True)
+@click.option("--k", type=int, help="Default: as many as there were.")
 @click.option("--hdbscan-k", type=click.IntRange(1), help="Clusters that hdbscan searches its settings for.")
-@click.option(
-    "--starts", type=click.IntRange(1), default=1, show_default=True, help="Further labels are of k-means: drgnStartN."
-)
+@click.option("--starts", is_flag=True, help="Add labels of k-means with more and with fewer clusters: drgnStartN.")
 @seed_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the new labels.")
 @click.option("--record", type=OUTPUT, required=True, help="Method, agreement and overlap with the last round, JSON.")
@@ -38,9 +36,9 @@ def main(
     last_references: Path,
     method: str,
     space: str,
-    k: int,
+    k: int | None,
     hdbscan_k: int | None,
-    starts: int,
+    starts: bool,
     seed: int,
     output: Path,
     record: Path,
@@ -49,13 +47,14 @@ def main(
     table = read_star(particles)
     points = read_points(latent / "embedding.csv", space)
     last, used = table.cluster_labels(), read_used_labels(last_references)
+    k = k or len(np.unique(last[last > 0]))
     matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k)
     labelled = table.select(np.arange(len(table)))
     labelled.table["rlnClassNumber"] = matching.labels
     if found.membership is not None:
         labelled.table["drgnMembership"] = found.membership
-    for number in range(2, starts + 1):
-        labelled.table[f"{START}{number}"] = cluster(points, "kmeans", k, seed + number).labels
+    for number in other_numbers(k, len(table)) if starts else ():
+        labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number).labels
     write_star(labelled, output)
     facts = cluster_record(points, matching, method, space, k, found.settings, seed)
     with atomic_path(record) as temporary:

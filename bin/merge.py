@@ -54,8 +54,9 @@ def main(
     after = merge_particles(before, sorted(refined.glob("*.star")))
     report = PassReport(pass_number, round_, halves, references_kind)
     plan_table = pd.read_csv(plan, dtype={"limit": str})
-    merge_references(last_references, maps, plan_table, report, references)
     record = json.loads(clustering.read_text()) if clustering else None
+    named = map(int, record["counterparts"]) if record else ()
+    merge_references(last_references, maps, plan_table, report, references, named)
     figures = pass_metrics(before, after, plan_table, maps, report, record)
     diameter = mask_diameter or USUAL_FILL * after.box * after.pixel_size
     figures["stop"] = stop == "auto" and steady(

@@ -14,7 +14,7 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
-from drgnalign.heterogeneity.states import States, assigner_for, evidence
+from drgnalign.heterogeneity.states import assigner_for, cluster_evidence
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import merge_particles
 from drgnalign.particles import OCCUPANCY
@@ -55,12 +55,12 @@ def main(
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
     with assigner_for(table, stack, fsc, settings) as assigner:
         found = assigner.run(table.cluster_labels())
-        states = States(found, [], assigner.separations(found.labels))
+        separations = assigner.separations(found.labels)
     facts = json.loads(clusters.read_text())
     facts["reassignment"] = {
         "limit_angstrom": assigner.settings.limit,
         "changed": float(np.mean(found.labels != before.cluster_labels())),
-        **evidence(states, table.box * table.pixel_size),
+        **cluster_evidence(found, separations, table.box * table.pixel_size),
     }
     columns = {"rlnClassNumber": found.labels, "drgnPosterior": found.posteriors.max(axis=1)}
     if assignment == "soft":

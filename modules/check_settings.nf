@@ -1,3 +1,4 @@
+include { clustersProposed } from '../subworkflows/parameters.nf'
 include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
@@ -14,10 +15,11 @@ process CHECK_SETTINGS {
     script:
     def limits = [params.consensus_limits, params.resolution_limits].join(',')
     def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
+    def clusters = params.assign == 'likelihood' ? clustersProposed() : partitions ? params.k : null
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', partitions && params.k != 'auto' ? params.k : null)} ${option('mask-diameter', params.mask_diameter)} \\
+        ${option('clusters', clusters)} ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)}
     """

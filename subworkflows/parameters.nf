@@ -35,7 +35,13 @@ def checkParameters(given) {
     def wrong = given.findAll { name, value -> value != null && rules[name] }.collectMany { name, value ->
         valueProblems(value, rules[name]).collect { problem -> "--${name} ${value}: ${problem}" }
     }
-    def contradictory = given.assign == 'none' && given.k == 'auto' ? ['--k auto: needs --assign likelihood'] : []
+    // only what each parameter is by itself has been checked so far
+    def contradictory = wrong ? [] : [
+        given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
+        given.k != 'auto' && given.k_start != null && given.k_start < (given.k.toString() as int)
+            ? "--k_start ${given.k_start}: fewer than --k ${given.k}"
+            : null,
+    ].findAll { problem -> problem != null }
     def problems = unknown + missing + wrong + contradictory
     if (problems) {
         error("Parameters refused:\n  ${problems.join('\n  ')}\n  What to do: correct them; --help lists all parameters.")
@@ -83,6 +89,11 @@ def editDistance(first, second) {
         }
     }
     return last[-1]
+}
+
+// How many clusters the latent space proposes for the images to choose among
+def clustersProposed() {
+    return params.k_start ?: 2 * (params.k == 'auto' ? 6 : params.k.toString() as int)
 }
 
 // [6, 6, 5] of '6,6,5': the value of a list parameter in a round counted from 1; the last one goes on.

@@ -22,7 +22,7 @@ from cost import cost
 from labelled_sets import CONTROLS, SETS
 from numpy.typing import NDArray
 
-from drgnalign.heterogeneity.cluster import cluster
+from drgnalign.heterogeneity.cluster import cluster, other_numbers
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.states import evidence, find_states
 from drgnalign.version import __version__
@@ -33,7 +33,7 @@ ARMS = ("ours", "loop", "relion", "fixed", "cost")
 # Else ours and the reference method's loop.
 ARMS_OF = {name: ("ours", "loop", "relion") for name in ("snr_0.1", "snr_0.05", "other_states", "one_state", "hinge")}
 ARMS_OF |= {"medium": ("ours",), "faint": ("fixed",), "large": ("cost",)}
-REFERENCE_ROUNDS, FIXED_ROUNDS, STARTS = 2, 10, 3
+OUR_ROUNDS, REFERENCE_ROUNDS, FIXED_ROUNDS = 3, 2, 10
 IntArray = NDArray[np.int64]
 
 
@@ -72,10 +72,11 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
 
 
 def ours(case: Case, points: NDArray[np.float64]) -> dict[str, Any]:
-    """Likelihood assignment: from random labels, k for the data to say, k given; once more at refined poses."""
-    seeds = range(case.seed, case.seed + STARTS)
-    proposed = [cluster(points, "kmeans", 2 * case.k, seed).labels for seed in seeds]
-    random = [np.random.default_rng(seed).integers(1, 2 * case.k + 1, len(case.particles)) for seed in seeds]
+    """Likelihood assignment: from random labels, k for the data to say, k given; then rounds of refinement."""
+    count = len(case.particles)
+    numbers = [2 * case.k, *other_numbers(2 * case.k, count)]
+    proposed = [cluster(points, "kmeans", number, case.seed + number).labels for number in numbers]
+    random = [np.random.default_rng(case.seed + number).integers(1, number + 1, count) for number in numbers]
     assigner, width = case.assigner(case.particles), case.particles.box * case.particles.pixel_size
     record, labels = {}, proposed[0]
     for name, starts, k in (
@@ -91,9 +92,18 @@ def ours(case: Case, points: NDArray[np.float64]) -> dict[str, Any]:
         labels = found.assignment.labels
         record[name] = {**case.judged(labels), "processor_s": round(seconds, 1), **facts}
     if case.name not in CONTROLS:
-        record["ours_refined"] = case.judged_with_maps(labels)
-        refined = case.refine(case.particles, labels).particles
-        record["ours_refined"]["reassigned"] = case.judged(case.assigner(refined).run(labels).labels)
+        record["ours_rounds"] = ours_rounds(case, labels)
+    return record
+
+
+def ours_rounds(case: Case, labels: IntArray) -> list[dict[str, Any]]:
+    """Clusters refined at their poses, the images choosing again, and so on."""
+    particles, record = case.particles, []
+    for _ in range(OUR_ROUNDS):
+        record.append(case.judged_with_maps(labels, particles))
+        particles = case.refine(particles, labels).particles
+        labels = case.assigner(particles).run(labels).labels
+        record[-1]["reassigned"] = case.judged(labels)
     return record
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,14 @@ def _fill_in(table: pd.DataFrame, rows: NDArray[np.int64], refined: pd.DataFrame
         table[label] = values
 
 
-def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: PassReport, outdir: Path) -> pd.DataFrame:
+def merge_references(
+    previous: Path,
+    maps: Path,
+    plan: pd.DataFrame,
+    report: PassReport,
+    outdir: Path,
+    named: Iterable[int] = (),
+) -> pd.DataFrame:
     """Gather the pass's maps beside the consensus and the noise spectrum.
 
     Parameters
@@ -116,6 +123,8 @@ def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: Pas
     report : PassReport
     outdir : Path
         Gets the maps, ``mask.mrc``, ``noise.csv``, ``fsc.csv`` and the list of all labels ever used.
+    named : iterable of int
+        Labels of clusters that had a name, but have no map: the images did not choose them a second time.
 
     Returns
     -------
@@ -139,7 +148,7 @@ def merge_references(previous: Path, maps: Path, plan: pd.DataFrame, report: Pas
         table["alignment_limit_angstrom"] = plan.loc[plan["cluster"] == name, "limit"].iloc[0]
         table["halves"] = report.halves
         tables.append(table)
-    used = read_used_labels(previous) | {int(n.removeprefix("cluster_")) for n in names if n != CONSENSUS}
+    used = read_used_labels(previous) | {int(n.removeprefix("cluster_")) for n in names if n != CONSENSUS} | {*named}
     with atomic_path(outdir / USED_LABELS) as temporary:
         temporary.write_text(json.dumps(sorted(used)) + "\n")
     fsc = pd.concat(tables, ignore_index=True)

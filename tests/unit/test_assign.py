@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.transform import Rotation
 from scipy.special import softmax
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
-from drgnalign.heterogeneity import states as states_module
+from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
 from drgnalign.heterogeneity.states import (
+    START,
     States,
     assignment_limit,
     coarse_images,
@@ -27,6 +30,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
+from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 
@@ -106,7 +110,10 @@ def test_two_states_are_found_among_four_clusters(two: Any) -> None:
     truth = two.truth.cluster_labels()
     split = 2 * truth - np.arange(len(truth)) // 2 % 2
     starts = [split, np.where(np.random.default_rng(1).random(len(truth)) < 0.3, split, proposed(len(truth), 4))]
+    # a start without a cluster to begin with is left out
+    starts.append(np.zeros(len(truth), np.int64))
     states = find_states(assigner(two), starts, None)
+    assert len(states.agreement) == 1
     assert states.verdict == "2 states"
     assert adjusted_rand_score(truth, states.assignment.labels) > 0.95
     assert min(states.agreement) > 0.95
@@ -114,9 +121,55 @@ def test_two_states_are_found_among_four_clusters(two: Any) -> None:
     assert all(cluster["difference_fsc_40"] > 0.5 for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
-def test_no_more_clusters_than_wanted_are_kept(two: Any) -> None:
-    states = find_states(assigner(two), [two.truth.cluster_labels()], 1)
-    assert states.assignment.clusters == [1]
+def test_no_more_clusters_than_wanted_are_kept_and_it_is_said(two: Any) -> None:
+    truth = two.truth.cluster_labels()
+    starts = [truth, np.where(np.random.default_rng(0).random(len(truth)) < 0.5, truth, proposed(len(truth), 2))]
+    states = find_states(assigner(two), starts, 1)
+    assert len(states.assignment.clusters) == 1
+    assert states.verdict == "2 states; 2 clusters united into 1, as many as were wanted"
+
+
+def test_threads_make_no_difference(two: Any) -> None:
+    starts = [proposed(len(two.truth), number, number) for number in (3, 4, 5)]
+    one, three = (find_states(assigner(two), starts, None, starts[0], threads) for threads in (1, 3))
+    assert_array_equal(one.assignment.posteriors, three.assignment.posteriors)
+    assert one.separations == three.separations
+
+
+def test_starts_of_one_kind_do_not_confirm_each_other(two: Any) -> None:
+    truth = two.truth.cluster_labels()
+    states = find_states(assigner(two), [truth], None, last=truth)
+    assert (states.verdict, states.agreement) == ("2 states (from one start only)", [])
+
+
+def test_a_continuum_is_no_number_of_states(tmp_path: Path) -> None:
+    """A lobe that swings, proposed to be cut along its true angle."""
+    body, lobe = (state.points for state in phantom_states(2, seed=0)[:2])
+    positions = 24
+    swings = [Rotation.from_euler("z", angle, degrees=True) for angle in np.linspace(-45, 45, positions)]
+    specimens = [
+        Specimen(np.concatenate([body, swing.apply(lobe * 0.3 + [70.0, 0, 0])]), np.ones(len(body) + len(lobe)))
+        for swing in swings
+    ]
+    simulate_set(tmp_path, specimens, [1.0] * positions, 900, BOX, PIXEL, snr=0.3, seed=1)
+    data = SimpleNamespace(truth=read_star(tmp_path / "truth.star"), folder=tmp_path)
+    angle = data.truth.cluster_labels() - 1
+    starts = [1 + angle * number // positions for number in (4, 6, 3)]
+    assert "continuum" in find_states(assigner(data), starts, None).verdict
+
+
+def test_clusters_that_become_too_small_are_dropped_at_the_end_too(two: Any) -> None:
+    """They have no map of their own, so that no cluster could be united with them."""
+    mine = assigner(two)
+    truth = two.truth.cluster_labels()
+    start = np.where(truth == 1, 1, 2)
+    start[np.flatnonzero(truth == 1)[:24]] = 3
+    for start_of in (start, truth):
+        found = mine.run(start_of)
+        halves = two.truth.half_sets()
+        for label in found.clusters:
+            assert min((found.labels[halves == half] == label).sum() for half in (1, 2)) >= 10
+        assert set(np.unique(found.labels)) == set(found.clusters)
 
 
 def test_unassigned_particles_are_assigned_and_small_clusters_dropped(two: Any) -> None:
@@ -146,27 +199,29 @@ def assignment(labels: list[int], changed: float = 0.0) -> Assignment:
 
 def test_a_continuum_is_said_where_starts_disagree_or_nothing_comes_to_rest() -> None:
     labels = [1, 1, 2, 2]
-    assert States(assignment(labels), [0.99, 0.95], {}).verdict == "2 states"
+    found, restless = assignment(labels), assignment(labels, changed=0.05)
+    assert States(found, found, [0.99, 0.95], {}).verdict == "2 states"
     # one bad start says nothing
-    assert States(assignment(labels), [1.0, 0.0], {}).verdict == "2 states"
-    assert "continuum" in States(assignment(labels), [0.7, 0.8], {}).verdict
-    assert "continuum" in States(assignment(labels, changed=0.05), [1.0], {}).verdict
+    assert States(found, found, [1.0, 0.0], {}).verdict == "2 states"
+    assert States(found, found, [0.7, 0.8], {}).verdict.endswith("other starts lead to other clusters")
+    assert States(restless, restless, [1.0], {}).verdict.endswith("labels never come to rest")
 
 
 def test_names_change_in_all_that_is_said() -> None:
-    states = renamed(States(assignment([1, 1, 2]), [], {(1, 2): 3.0}), np.array([8, 8, 4]))
+    found = assignment([1, 1, 2])
+    states = renamed(States(found, found, [], {(1, 2): 3.0}), np.array([8, 8, 4]))
     assert states.assignment.clusters == [4, 8]
     assert_array_equal(states.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
     assert states.separations == {(8, 4): 3.0}
 
 
-def test_the_last_rounds_labels_take_the_place_of_the_last_other_start(two: Any) -> None:
+def test_what_else_was_proposed_are_further_starts(two: Any) -> None:
     table = two.truth.select(np.arange(4))
-    for number in (2, 3):
-        table.table[f"{states_module.START}{number}"] = number
-    nothing, last = np.zeros(4, np.int64), np.array([1, 1, 2, 2])
-    assert [start[0] for start in labels_to_start_from(table, nothing)[1:]] == [2, 3]
-    assert [start.tolist() for start in labels_to_start_from(table, last)[1:]] == [last.tolist(), [2] * 4]
+    for number in (6, 12):
+        table.table[f"{START}{number}"] = number
+    first, *others = labels_to_start_from(table)
+    assert_array_equal(first, table.cluster_labels())
+    assert [start.tolist() for start in others] == [[6] * 4, [12] * 4]
 
 
 def test_images_are_made_smaller_where_that_pays(two: Any, tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def test_settings_that_particles_allow_pass(inputs: InputSet) -> None:
 
 
 def test_more_clusters_than_particles(inputs: InputSet) -> None:
-    refused(inputs, check_settings(inputs, k=301), "particles.star", "300 particles, fewer than --k 301", "smaller --k")
+    problem = "300 particles, fewer than 301 clusters"
+    refused(inputs, check_settings(inputs, k=301), "particles.star", problem, "smaller --k")
 
 
 def refused(inputs: InputSet, done: subprocess.CompletedProcess[str], file: str, problem: str, remedy: str) -> None:

@@ -9,7 +9,7 @@ label would ever change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -136,8 +136,8 @@ class Model(NamedTuple):
 class Assigner:
     """Assignment of one set of particles at their poses; its images are read anew in each pass.
 
-    Memory is that of the clusters' sums and maps and of one batch of images, for each run that is under way (several
-    may be, in threads): but for the table it does not grow with the number of particles.
+    Memory is that of the clusters' sums and maps, up to three times, and of one batch of images, for each run that is
+    under way (several may be, in threads): but for the table and the labels it does not grow with the particles.
 
     Parameters
     ----------
@@ -196,8 +196,14 @@ class Assigner:
             now = np.array(model.clusters)[found.argmax(axis=1)]
             passes.append(Pass(len(model.clusters), float((now != labels).mean()), log_likelihood))
             labels = now
-            if passes[-1].changed < REST or len(passes) == MOST_PASSES:
+            rests = passes[-1].changed < REST or len(passes) >= MOST_PASSES
+            # what has become too small for a map is dropped in one pass more
+            if rests and set(np.unique(labels)) <= set(self._large(labels)):
                 return self._ended(model, labels, found, passes)
+
+    def can_start(self, labels: IntArray) -> bool:
+        """Is there a cluster of ten particles in each half set?"""
+        return bool(self._large(labels))
 
     def separations(self, labels: IntArray) -> dict[tuple[int, int], float]:
         """What each pair of clusters gains by not being one, in nats a particle of the two.
@@ -212,27 +218,23 @@ class Assigner:
             Each of at least ten particles in each half set.
         """
         model = self._model(self._insert(labels), labels)
-        pairs = list(combinations(range(len(model.clusters)), 2))
-        if not pairs:
-            return {}
-        names = [(model.clusters[first], model.clusters[second]) for first, second in pairs]
-        together = self._references(
-            {pair: [HalfMapSums.total(both) for both in zip(*map(model.sums.__getitem__, pair), strict=True)]
-             for pair in names},
-            model.sums,
-        )  # fmt: skip
-        gains, members = np.zeros(len(pairs)), np.zeros(len(pairs))
-        weights = np.log(model.counts)
-        for batch in self._batches():
-            apart, one = self._scores(batch, model.references), self._scores(batch, together)
-            for number, (first, second) in enumerate(pairs):
-                mine = np.isin(labels[batch.rows], names[number])
-                both = logsumexp(apart[mine][:, [first, second]] + weights[[first, second]], axis=1)
-                gains[number] += (both - one[mine, number]).sum()
-                members[number] += mine.sum()
-        sizes = np.array([model.counts[list(pair)].sum() for pair in pairs])
-        means = gains / np.maximum(members, 1) - np.log(sizes)
-        return dict(zip(names, means.tolist(), strict=True))
+        count = len(model.clusters)
+        gains, weights = np.zeros((count, count)), np.log(model.counts)
+        # The particles of one cluster at a time, against it and each other one: no more maps than clusters.
+        for first in range(count) if count > 1 else ():
+            others = [number for number in range(count) if number != first]
+            names = [(model.clusters[first], model.clusters[second]) for second in others]
+            together = self._references(names, model.sums)
+            for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
+                apart, one = self._scores(batch, model.references) + weights, self._scores(batch, together)
+                for column, second in enumerate(others):
+                    gains[first, second] += (np.logaddexp(apart[:, first], apart[:, second]) - one[:, column]).sum()
+        separations = {}
+        for first, second in combinations(range(count), 2):
+            size = model.counts[first] + model.counts[second]
+            gain = (gains[first, second] + gains[second, first]) / size - np.log(size)
+            separations[model.clusters[first], model.clusters[second]] = float(gain)
+        return separations
 
     def _ended(self, model: Model, labels: IntArray, found: FloatArray, passes: list[Pass]) -> Assignment:
         """Without the clusters that the last pass emptied."""
@@ -299,25 +301,35 @@ class Assigner:
 
     def _model(self, sums: Sums, labels: IntArray) -> Model:
         """What particles are compared with next; clusters too small for a map are left out."""
-        halves = self.particles.half_sets()
-        sizes = {label: [int(((labels == label) & (halves == half)).sum()) for half in HALVES] for label in sums}
-        clusters = [label for label in sorted(sums) if label and min(sizes[label]) >= FEWEST_IN_HALF]
+        clusters = self._large(labels)
         if not clusters:
             problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set"
-            raise InputError(self.particles.path, problem, "use fewer clusters (--k_start), or more particles")
-        references = self._references({label: sums[label] for label in clusters}, sums)
-        counts = np.array([sum(sizes[label]) for label in clusters])
+            advice = "use fewer clusters (--k_start), another --clustering, or more particles"
+            raise InputError(self.particles.path, problem, advice)
+        references = self._references([(label,) for label in clusters], sums)
+        counts = np.array([(labels == label).sum() for label in clusters])
         consensus = _half_maps(HalfMapSums.total(part for mine in sums.values() for part in mine))
         return Model(clusters, counts, references, consensus, sums)
 
-    def _references(self, candidates: Mapping[object, Sequence[HalfMapSums]], everything: Sums) -> References:
-        """Maps of candidates, each half set's without one of the folds, where there are several."""
+    def _large(self, labels: IntArray) -> list[int]:
+        """Clusters that have enough particles in each half set for a map, ascending."""
+        halves = self.particles.half_sets()
+        return [
+            label
+            for label in np.unique(labels[labels > 0]).tolist()
+            if min(int((labels[halves == half] == label).sum()) for half in HALVES) >= FEWEST_IN_HALF
+        ]
+
+    def _references(self, candidates: Sequence[tuple[int, ...]], sums: Sums) -> References:
+        """Maps of clusters, or of several in one, each half set's without one of the folds, where there are several."""
         folds, references = range(self._fold_count), {}
         for fold in folds:
             others = [other for other in folds if other != fold] or [fold]
-            consensus = _half_maps(HalfMapSums.total(mine[o] for mine in everything.values() for o in others))
-            left = [HalfMapSums.total(mine[other] for other in others) for mine in candidates.values()]
-            pairs = [self._pair(mine, consensus) for mine in left]
+            consensus = _half_maps(HalfMapSums.total(mine[other] for mine in sums.values() for other in others))
+            pairs = [
+                self._pair(HalfMapSums.total(sums[label][other] for label in labels for other in others), consensus)
+                for labels in candidates
+            ]
             for half in HALVES:
                 references[half, fold] = ReferenceSet(tuple(pair[half - 1] for pair in pairs))
         return references
@@ -339,10 +351,16 @@ class Assigner:
         first, second = _half_maps(HalfMapSums.total(sums))
         return particle_mask(0.5 * (first + second), self.particles.pixel_size, self.settings.diameter)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self, rows: IntArray | None = None) -> Iterator[Batch]:
+        """Of all particles, or of some."""
+        particles, source = self.particles, self._source
+        if rows is not None:
+            particles = particles.select(rows)
+            source = ImageSource(particles, source.root)
         # with kernels of their own, whose memory holds the batch
         kernels = Kernels(self._plan.box, self._plan.kx, self._plan.ky, self._plan.flat)
-        return coefficient_batches(self.particles, self._source, self._plan, kernels, self._noise, "assign")
+        for batch in coefficient_batches(particles, source, self._plan, kernels, self._noise, "assign"):
+            yield batch if rows is None else replace(batch, rows=rows[batch.rows])
 
 
 def _half_maps(sums: HalfMapSums) -> Halves:

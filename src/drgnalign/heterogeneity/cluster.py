@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -86,6 +87,12 @@ def cluster(
         settings = _searched(data, wanted)
     raw, membership = _raw_labels(data, method, k, seed, settings, _starting_centres(data, k, seed, last))
     return Clustering(_order_by_size(raw), membership, settings)
+
+
+def other_numbers(k: int, particles: int) -> list[int]:
+    """How many clusters to propose besides `k`: half as many again, and a quarter fewer (of fewer than four, twice as
+    many), as far as there are particles."""
+    return sorted({min(k + math.ceil(k / 2), particles), k - k // 4 if k >= 4 else min(2 * k, particles)} - {k})
 
 
 def cluster_settings(points: ArrayLike, method: str) -> dict[str, float]:

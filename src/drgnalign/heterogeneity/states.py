@@ -28,6 +28,7 @@ IntArray = NDArray[np.int64]
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .98 was
 # measured, at a signal-to-noise ratio of .05), cuts through a continuum from none (at most .86).
 AGREEMENT = 0.92
+NO_NUMBER = "a continuum that discrete states do not describe, or too little signal"
 DIFFERENCE_AT = (40.0, 25.0)
 # Columns of a star file with further labels to start from.
 START = "drgnStart"
@@ -50,29 +51,32 @@ class States:
     Attributes
     ----------
     assignment : Assignment
-        The one with the highest likelihood.
+        The one with the highest likelihood; of no more clusters than are wanted.
+    told_apart : Assignment
+        The same before clusters were united that the images do tell apart.
     agreement : list of float
-        Adjusted Rand index of its labels with those from each of the other starts.
+        Adjusted Rand index of its labels with those that come of each of the other starts.
     separations : dict
-        See `Assigner.separations`.
+        Of the clusters of `assignment`; see `Assigner.separations`.
     """
 
     assignment: Assignment
+    told_apart: Assignment
     agreement: list[float]
     separations: dict[tuple[int, int], float]
 
     @property
     def verdict(self) -> str:
-        """``one state``, ``N states``, or why no number can be given."""
-        number = len(self.assignment.clusters)
-        if number == 1:
-            return "one state"
-        if not self.assignment.at_rest or (self.agreement and max(self.agreement) < AGREEMENT):
-            return (
-                "a continuum that discrete states do not describe, or too little signal: no other start leads to "
-                "the same clusters"
-            )
-        return f"{number} states"
+        """``one state``, ``N states``, or why no number can be given; it does not depend on how many are wanted."""
+        number, kept = len(self.told_apart.clusters), len(self.assignment.clusters)
+        found = "one state" if number == 1 else f"{number} states"
+        if not self.told_apart.at_rest:
+            found = f"{NO_NUMBER}: labels never come to rest"
+        elif not self.agreement:
+            found += " (from one start only)"
+        elif max(self.agreement) < AGREEMENT:
+            found = f"{NO_NUMBER}: other starts lead to other clusters"
+        return found if kept == number else f"{found}; {number} clusters united into {kept}, as many as were wanted"
 
 
 def assignment_limit(fsc: pd.DataFrame, wanted: float, particles: Particles, stack: Path) -> float:
@@ -159,13 +163,10 @@ def _with_images(particles: Particles, stack: Path, box: int) -> Particles:
     return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)
 
 
-def labels_to_start_from(proposed: Particles, last: IntArray) -> list[IntArray]:
-    """The proposed clusters, the last round's, if there are any, and what else was proposed."""
+def labels_to_start_from(proposed: Particles) -> list[IntArray]:
+    """The proposed clusters, and what else was proposed."""
     others = [label for label in map(str, proposed.table) if label.startswith(START)]
-    further = [proposed.table[label].to_numpy(np.int64) for label in others]
-    if (last > 0).any():
-        further = [last, *further[:-1]]
-    return [proposed.cluster_labels(), *further]
+    return [proposed.cluster_labels(), *(proposed.table[label].to_numpy(np.int64) for label in others)]
 
 
 def renamed(states: States, labels: IntArray) -> States:
@@ -184,51 +185,78 @@ def renamed(states: States, labels: IntArray) -> States:
     return replace(states, assignment=assignment, separations=separations)
 
 
-def find_states(assigner: Assigner, starts: Sequence[IntArray], k: int | None, threads: int = 1) -> States:
+class _Found(NamedTuple):
+    assignment: Assignment
+    separations: dict[tuple[int, int], float]
+
+
+def find_states(
+    assigner: Assigner, starts: Sequence[IntArray], k: int | None, last: IntArray | None = None, threads: int = 1
+) -> States:
     """Assign from several starts, keep the likeliest, and unite what the images do not tell apart.
 
     Two clusters are united where the images are likelier given their common map (`Assigner.separations` not above
-    zero), and, while there are more than `k`, the two that lose least.
+    zero); at the end, while there are more than `k`, also the two that lose least.
 
     Parameters
     ----------
     assigner : Assigner
     starts : sequence of (N,) int64
-        Labels to start from, at least one.
+        Labels to start from, best of different numbers of clusters: cuts through a continuum depend on how many were
+        proposed, states do not. Those of which no cluster is large enough are left out.
     k : int or None
         Most clusters to keep; None keeps all that the images tell apart.
+    last : (N,) int64, optional
+        Labels of the last round, another start. That they lead where ``starts[0]`` does says nothing, as that one may
+        have begun at their centres.
     threads : int
         Starts that are worked on at the same time.
 
     Returns
     -------
     States
+
+    Raises
+    ------
+    InputError
+        There is nothing to start from.
     """
+    kin = [starts[0]] if last is None else [starts[0], last]
+    usable = [labels for labels in (*kin, *starts[1:]) if assigner.can_start(labels)] or [starts[0]]
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda start: _united(assigner, assigner.run(start), k), starts))
-    best, separations = max(found, key=lambda one: one[0].log_likelihood)
-    others = [one for one, _ in found if one is not best]
-    agreement = [float(adjusted_rand_score(best.labels, one.labels)) for one in others]
-    return States(best, agreement, separations)
+        found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), usable))
+    related = [any(labels is one for one in kin) for labels in usable]
+    likeliest = max(range(len(found)), key=lambda number: found[number].assignment.log_likelihood)
+    best = found[likeliest]
+    agreement = [
+        float(adjusted_rand_score(best.assignment.labels, one.assignment.labels))
+        for number, one in enumerate(found)
+        if number != likeliest and not (related[number] and related[likeliest])
+    ]
+    kept = _united(assigner, best, k)
+    return States(kept.assignment, best.assignment, agreement, kept.separations)
 
 
-def _united(
-    assigner: Assigner, assignment: Assignment, k: int | None
-) -> tuple[Assignment, dict[tuple[int, int], float]]:
-    while True:
-        separations = assigner.separations(assignment.labels)
-        if not separations:
-            return assignment, separations
-        sizes = dict(zip(*np.unique(assignment.labels, return_counts=True), strict=True))
-        losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in separations.items()}
+def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
+    assignment = assigner.run(labels)
+    return _Found(assignment, assigner.separations(assignment.labels))
+
+
+def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
+    """Unite pairs that the images do not tell apart, and those that lose least while there are more than `k`."""
+    while found.separations:
+        labels = found.assignment.labels
+        sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
+        losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
         first, second = min(losses, key=losses.__getitem__)
-        if losses[first, second] > 0 and (k is None or len(assignment.clusters) <= k):
-            return assignment, separations
-        assignment = assigner.run(np.where(assignment.labels == second, first, assignment.labels))
+        if losses[first, second] > 0 and (k is None or len(found.assignment.clusters) <= k):
+            break
+        found = _assigned(assigner, np.where(labels == second, first, labels))
+    return found
 
 
 def evidence(states: States, angstrom: float) -> dict[str, Any]:
-    """What speaks for the clusters, for the record.
+    """What speaks for the number of states and for the clusters, for the record.
 
     Parameters
     ----------
@@ -239,16 +267,32 @@ def evidence(states: States, angstrom: float) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready: ``verdict``, ``states``, ``agreement`` with other starts, ``at_rest``, the ``passes``, and in
-        ``clusters``, by label: ``particles``; ``difference_fsc_40`` and ``_25``, of the difference from the consensus
-        between half sets (None beyond Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle
-        from the cluster that is most like it (None where there is no other).
+        JSON-ready: ``verdict``, ``states`` (clusters that the images tell apart), ``agreement`` with other starts, and
+        what `cluster_evidence` says of the clusters kept.
     """
-    found = states.assignment
+    return {
+        "verdict": states.verdict,
+        "states": len(states.told_apart.clusters),
+        "agreement": states.agreement,
+        **cluster_evidence(states.assignment, states.separations, angstrom),
+    }
+
+
+def cluster_evidence(found: Assignment, separations: dict[tuple[int, int], float], angstrom: float) -> dict[str, Any]:
+    """What speaks for each cluster.
+
+    Returns
+    -------
+    dict
+        JSON-ready: ``at_rest``, ``log_likelihood``, the ``passes``, and in ``clusters``, by label: ``particles``;
+        ``difference_fsc_40`` and ``_25``, of the difference from the consensus between half sets (None beyond
+        Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle from the cluster that is most like
+        it (None where there is no other).
+    """
     clusters = {}
     for number, label in enumerate(found.clusters):
         mine = found.labels == label
-        gains = [gain for pair, gain in states.separations.items() if label in pair]
+        gains = [gain for pair, gain in separations.items() if label in pair]
         clusters[str(label)] = {
             "particles": int(mine.sum()),
             **_differences(found.difference_fsc[number], angstrom),
@@ -256,9 +300,6 @@ def evidence(states: States, angstrom: float) -> dict[str, Any]:
             "separation_nats": min(gains) if gains else None,
         }
     return {
-        "verdict": states.verdict,
-        "states": len(found.clusters),
-        "agreement": states.agreement,
         "at_rest": found.at_rest,
         "log_likelihood": found.log_likelihood,
         "passes": [one._asdict() for one in found.passes],
