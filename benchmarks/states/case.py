@@ -179,12 +179,12 @@ class Case:
             "rarest_purity": round(shared / int((labels == best).sum()), 4),
         }
 
-    def judged_with_maps(self, labels: IntArray, particles: Particles | None = None) -> dict[str, Any]:
-        """Labels, and what one refinement of each cluster makes of poses and maps; of a control the labels alone."""
-        if self.name in CONTROLS:
-            return self.judged(labels)
+    def judged_with_maps(
+        self, labels: IntArray, particles: Particles | None = None
+    ) -> tuple[Particles, dict[str, Any]]:
+        """Particles after one refinement of each cluster, and what is to be said of labels, poses and maps."""
         refined = self.refine(particles or self.particles, labels)
-        return {
+        return refined.particles, {
             **self.judged(labels),
             **self.experiment.score(refined.particles),
             "area": round(refined.area, 4),

@@ -29,10 +29,12 @@ from drgnalign.version import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUT, RESULT = REPOSITORY / "benchmarks" / "out" / "states", REPOSITORY / "benchmarks" / "results" / "states.json"
-ARMS = ("ours", "loop", "relion", "fixed", "cost")
-# Else ours and the reference method's loop.
-ARMS_OF = {name: ("ours", "loop", "relion") for name in ("snr_0.1", "snr_0.05", "other_states", "one_state", "hinge")}
-ARMS_OF |= {"medium": ("ours",), "faint": ("fixed",), "large": ("cost",)}
+ARMS = ("bounds", "ours", "rounds", "random", "loop", "relion", "fixed", "cost")
+# What sets are for; else rounds of ours and of the reference method.
+COMPARED = ("bounds", "ours", "rounds", "random", "loop", "relion")
+ARMS_OF = {name: COMPARED for name in ("snr_0.1", "snr_0.05", "other_states")}
+ARMS_OF |= {name: ("ours", "random", "relion") for name in CONTROLS}
+ARMS_OF |= {"medium": ("bounds", "ours", "rounds"), "faint": ("fixed",), "large": ("cost",)}
 OUR_ROUNDS, REFERENCE_ROUNDS, FIXED_ROUNDS = 3, 2, 10
 IntArray = NDArray[np.int64]
 
@@ -44,13 +46,19 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
     latent = case.latent(case.particles, EPOCHS, "latent_1", None)
     points = read_points(latent / "embedding.csv", "umap2")
     alone = cluster(points, "kmeans", case.k, case.seed).labels
-    record["cryodrgn"] = case.judged_with_maps(alone)
-    if case.name not in CONTROLS:
-        record["true_maps"] = case.judged_with_maps(case.true_maps())
-        record["true_labels"] = case.judged_with_maps(case.states)
+    if case.name in CONTROLS:
+        record["cryodrgn"] = case.judged(alone)
+    if "bounds" in arms:
+        record["cryodrgn"] = case.judged_with_maps(alone)[1]
+        record["true_maps"] = case.judged_with_maps(case.true_maps())[1]
+        record["true_labels"] = case.judged_with_maps(case.states)[1]
         record["true_labels"]["area_at_consensus_poses"] = round(case.area(case.particles, case.states), 4)
     if "ours" in arms:
         record |= ours(case, points)
+    if "rounds" in arms:
+        record["ours_rounds"] = ours_rounds(case, points)
+    if "random" in arms:
+        record["ours_from_random"] = ours_from_random(case)
     if "loop" in arms:
         record["reference_loop"] = reference_loop(case, alone, latent)
     if "relion" in arms and relion.installed():
@@ -58,7 +66,7 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
         for k in (case.k, case.k + 2):
             out = case.folder / f"relion_{k}"
             labels = relion.class3d(case.particles, case.folder, mean, k, DIAMETER, case.seed, out)
-            record[f"relion_{k}"] = case.judged_with_maps(labels)
+            record[f"relion_{k}"] = case.judged(labels) if case.name in CONTROLS else case.judged_with_maps(labels)[1]
     if "fixed" in arms:
         random = np.random.default_rng(case.seed).permutation(case.states)
         record["fixed"] = {
@@ -71,37 +79,44 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
     return record
 
 
+def numbers_proposed(case: Case) -> list[int]:
+    return [2 * case.k, *other_numbers(2 * case.k, len(case.particles))]
+
+
+def starts(case: Case, points: NDArray[np.float64]) -> list[IntArray]:
+    """As CLUSTER proposes them."""
+    return [cluster(points, "kmeans", number, case.seed + number).labels for number in numbers_proposed(case)]
+
+
 def ours(case: Case, points: NDArray[np.float64]) -> dict[str, Any]:
-    """Likelihood assignment: from random labels, k for the data to say, k given; then rounds of refinement."""
-    count = len(case.particles)
-    numbers = [2 * case.k, *other_numbers(2 * case.k, count)]
-    proposed = [cluster(points, "kmeans", number, case.seed + number).labels for number in numbers]
-    random = [np.random.default_rng(case.seed + number).integers(1, number + 1, count) for number in numbers]
-    assigner, width = case.assigner(case.particles), case.particles.box * case.particles.pixel_size
-    record, labels = {}, proposed[0]
-    for name, starts, k in (
-        ("ours_from_random", random, None),
-        ("ours_auto", proposed, None),
-        ("ours_k", proposed, case.k),
-    ):
-        begin = time.process_time()
-        found = find_states(assigner, starts, k)
-        seconds = time.process_time() - begin
-        facts = evidence(found, width)
-        facts["passes"] = len(facts["passes"])
-        labels = found.assignment.labels
-        record[name] = {**case.judged(labels), "processor_s": round(seconds, 1), **facts}
-    if case.name not in CONTROLS:
-        record["ours_rounds"] = ours_rounds(case, labels)
-    return record
+    """Likelihood assignment, as many clusters as the images tell apart, and as many as there are states."""
+    begin = time.process_time()
+    found = find_states(case.assigner(case.particles), starts(case, points), case.k)
+    seconds = time.process_time() - begin
+    facts = evidence(found, case.particles.box * case.particles.pixel_size)
+    facts["passes"] = len(facts["passes"])
+    return {
+        "ours_auto": case.judged(found.told_apart.labels),
+        "ours_k": {**case.judged(found.assignment.labels), "processor_s": round(seconds, 1), **facts},
+    }
 
 
-def ours_rounds(case: Case, labels: IntArray) -> list[dict[str, Any]]:
+def ours_from_random(case: Case) -> dict[str, Any]:
+    """The same from random labels."""
+    random = np.random.default_rng(case.seed)
+    labels = [random.integers(1, number + 1, len(case.particles)) for number in numbers_proposed(case)]
+    found = find_states(case.assigner(case.particles), labels, None)
+    return {**case.judged(found.told_apart.labels), "verdict": found.verdict, "agreement": found.agreement}
+
+
+def ours_rounds(case: Case, points: NDArray[np.float64]) -> list[dict[str, Any]]:
     """Clusters refined at their poses, the images choosing again, and so on."""
+    labels = find_states(case.assigner(case.particles), starts(case, points), case.k).assignment.labels
     particles, record = case.particles, []
     for _ in range(OUR_ROUNDS):
-        record.append(case.judged_with_maps(labels, particles))
-        particles = case.refine(particles, labels).particles
+        refined, judged = case.judged_with_maps(labels, particles)
+        record.append(judged)
+        particles = refined
         labels = case.assigner(particles).run(labels).labels
         record[-1]["reassigned"] = case.judged(labels)
     return record
@@ -115,7 +130,7 @@ def reference_loop(case: Case, labels: IntArray, latent: Path) -> dict[str, Any]
         latent = case.latent(particles, MORE_EPOCHS, f"loop_{number}", latent)
         points = read_points(latent / "embedding.csv", "umap2")
         labels = cluster(points, "kmeans", case.k, case.seed, labels).labels
-    return case.judged_with_maps(labels, particles)
+    return case.judged_with_maps(labels, particles)[1]
 
 
 def fixed_rounds(case: Case, labels: IntArray, joint: bool) -> list[dict[str, Any]]:
@@ -158,7 +173,9 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], arms: tuple[str, ...]) 
         print("RELION is left out: relion_refine is not on the PATH")
     for name in names or tuple(SETS):
         for seed in seeds:
-            record = run_case(Case(name, seed, OUT / f"{name}_{seed}"), arms or ARMS_OF.get(name, ("ours", "loop")))
+            record = run_case(
+                Case(name, seed, OUT / f"{name}_{seed}"), arms or ARMS_OF.get(name, ("ours", "rounds", "loop"))
+            )
             keep(name, seed, record)
             show = {key: value["ari"] for key, value in record.items() if "ari" in value} | {
                 f"{key} says": value["verdict"] for key, value in record.items() if "verdict" in value
