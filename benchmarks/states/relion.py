@@ -33,23 +33,16 @@ def class3d(
     given.table["rlnClassNumber"] = 1
     write_star(given, out / "particles.star")
     write_volume(out / "reference.mrc", reference, particles.pixel_size)
-    command = [
-        "relion_refine",
-        "--i",
-        "particles.star",
-        "--ref",
-        "reference.mrc",
-        "--o",
-        "./run",
-        "--ini_high",
-        INITIAL,
-    ]
-    command += ["--K", k, "--iter", ITERATIONS, "--tau2_fudge", TAU, "--skip_align", "--ctf", "--pad", 2]
-    command += ["--particle_diameter", diameter, "--flatten_solvent", "--zero_mask", "--norm", "--scale"]
-    command += ["--random_seed", seed, "--j", os.cpu_count(), "--dont_combine_weights_via_disc", "--preread_images"]
-    with (out / "run.log").open("w") as log:
-        subprocess.run([str(word) for word in command], cwd=out, check=True, stdout=log, stderr=log)
-    found = read_star(out / f"run_it{ITERATIONS:03d}_data.star")
+    command = ["relion_refine", "--i", "particles.star", "--ref", "reference.mrc", "--o", "./run"]
+    command += ["--ini_high", INITIAL, "--K", k, "--iter", ITERATIONS, "--tau2_fudge", TAU, "--skip_align"]
+    command += ["--ctf", "--pad", 2, "--particle_diameter", diameter, "--flatten_solvent", "--zero_mask"]
+    command += ["--norm", "--scale", "--random_seed", seed, "--j", os.cpu_count()]
+    command += ["--dont_combine_weights_via_disc", "--preread_images"]
+    last = out / f"run_it{ITERATIONS:03d}_data.star"
+    if not last.exists():
+        with (out / "run.log").open("w") as log:
+            subprocess.run([str(word) for word in command], cwd=out, check=True, stdout=log, stderr=log)
+    found = read_star(last)
     order = {name: row for row, name in enumerate(given.table["rlnImageName"])}
     labels = np.empty(len(particles), np.int64)
     labels[[order[name] for name in found.table["rlnImageName"]]] = found.cluster_labels()
