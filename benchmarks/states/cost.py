@@ -54,7 +54,7 @@ def task(case: Case, latent: Path, count: int) -> dict[str, Any]:
     consensus = {"cluster": [CONSENSUS], "resolution_0143_angstrom": [2 * case.particles.pixel_size]}
     pd.DataFrame(consensus).to_csv(folder / "references" / "fsc.csv", index=False)
     words = ["particles.star", "--latent", "latent", "--last-references", "references", "--method", "kmeans"]
-    words += ["--space", "umap2", "--k", str(CLUSTERS), "--starts", "3", "--seed", str(case.seed)]
+    words += ["--space", "umap2", "--k", str(CLUSTERS), "--starts", "--seed", str(case.seed)]
     run_step("cluster", [*words, "--output", "proposed.star", "--record", "proposal.json"], folder)
     words = ["proposed.star", "--last-particles", "particles.star", "--last-references", "references"]
     words += ["--stack", str(case.folder / "particles.mrcs"), "--latent", "latent", "--clusters", "proposal.json"]
