@@ -19,6 +19,7 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity import states as states_module
 from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
 from drgnalign.heterogeneity.states import (
     START,
@@ -127,6 +128,10 @@ def test_no_more_clusters_than_wanted_are_kept_and_it_is_said(two: Any) -> None:
     states = find_states(assigner(two), starts, 1)
     assert len(states.assignment.clusters) == 1
     assert states.verdict == "2 states; 2 clusters united into 1, as many as were wanted"
+
+
+def test_pairs_are_united_side_by_side_where_they_share_no_cluster() -> None:
+    assert states_module._disjoint([(1, 2), (2, 3), (3, 4), (1, 4), (5, 6)]) == [(1, 2), (3, 4), (5, 6)]
 
 
 def test_threads_make_no_difference(two: Any) -> None:

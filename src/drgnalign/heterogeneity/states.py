@@ -223,6 +223,8 @@ def find_states(
     """
     kin = [starts[0]] if last is None else [starts[0], last]
     usable = [labels for labels in (*kin, *starts[1:]) if assigner.can_start(labels)] or [starts[0]]
+    # what takes longest first, so that threads end together
+    usable.sort(key=lambda labels: -len(np.unique(labels)))
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), usable))
     related = [any(labels is one for one in kin) for labels in usable]
@@ -244,15 +246,27 @@ def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
 
 def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
     """Unite pairs that the images do not tell apart, and those that lose least while there are more than `k`."""
-    while found.separations:
+    while True:
         labels = found.assignment.labels
         sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
         losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
-        first, second = min(losses, key=losses.__getitem__)
-        if losses[first, second] > 0 and (k is None or len(found.assignment.clusters) <= k):
-            break
-        found = _assigned(assigner, np.where(labels == second, first, labels))
-    return found
+        pairs = _disjoint([pair for pair in sorted(losses, key=losses.__getitem__) if losses[pair] <= 0])
+        if not pairs and k is not None and len(found.assignment.clusters) > k:
+            pairs = [min(losses, key=losses.__getitem__)]
+        if not pairs:
+            return found
+        for first, second in pairs:
+            labels = np.where(labels == second, first, labels)
+        found = _assigned(assigner, labels)
+
+
+def _disjoint(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of some pairs, those that share no member with one before them."""
+    chosen: list[tuple[int, int]] = []
+    for pair in pairs:
+        if not any(member in one for one in chosen for member in pair):
+            chosen.append(pair)
+    return chosen
 
 
 def evidence(states: States, angstrom: float) -> dict[str, Any]:
