@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
-import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, threads_option
 from drgnalign.files import atomic_path
@@ -19,16 +17,15 @@ from drgnalign.heterogeneity.cluster import cluster_record
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
-    START,
     assigner_for,
     evidence,
     find_states,
+    labelled,
     labels_to_start_from,
     renamed,
 )
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import read_used_labels
-from drgnalign.particles import OCCUPANCY
 
 
 @click.command(cls=Command)
@@ -65,21 +62,14 @@ def main(
     """Assign the particles in PROPOSED, which are labelled with proposed clusters."""
     table, last = read_star(proposed), read_star(last_particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    fsc = pd.read_csv(last_references / "fsc.csv")
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
     starts, before = labels_to_start_from(table), last.cluster_labels()
-    with assigner_for(table, stack, fsc, settings) as assigner:
+    with assigner_for(table, stack, last_references, settings) as assigner:
         wanted = None if k == "auto" else int(k)
         states = find_states(assigner, starts, wanted, before if before.any() else None, threads)
     matching = match_labels(before, states.assignment.labels, read_used_labels(last_references))
     states = renamed(states, matching.labels)
-    labelled = table.select(np.arange(len(table)))
-    columns = [label for label in map(str, labelled.table) if not label.startswith((START, OCCUPANCY))]
-    chosen = states.assignment.posteriors.max(axis=1)
-    rows = labelled.table[columns].assign(rlnClassNumber=matching.labels, drgnPosterior=chosen)
-    if assignment == "soft":
-        rows[OCCUPANCY] = chosen
-    write_star(replace(labelled, table=rows), output)
+    write_star(labelled(table, states.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())
     points = read_points(latent / "embedding.csv", facts["space"])
     facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)

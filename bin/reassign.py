@@ -8,20 +8,18 @@ from pathlib import Path
 
 import click
 import numpy as np
-import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
-from drgnalign.heterogeneity.states import assigner_for, cluster_evidence
+from drgnalign.heterogeneity.states import assigner_for, cluster_evidence, labelled
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import merge_particles
-from drgnalign.particles import OCCUPANCY
 
 
 @click.command(cls=Command)
-@click.argument("labelled", type=FILE)
+@click.argument("given", type=FILE)
 @click.option("--refined", type=FOLDER, required=True, help="Folder of refined chunks.")
 @click.option("--last-references", type=FOLDER, required=True)
 @click.option("--stack", type=FILE, required=True, help="Down-sampled images, in the order of the particles.")
@@ -30,11 +28,11 @@ from drgnalign.particles import OCCUPANCY
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
 @click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
 @diameter_option
-@click.option("-o", "--output", type=OUTPUT, required=True, help="LABELLED with the labels chosen; poses as given.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="GIVEN with the labels chosen; poses as given.")
 @click.option("--moved", type=OUTPUT, required=True, help="The same with the refined poses.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with what was found, JSON.")
 def main(
-    labelled: Path,
+    given: Path,
     refined: Path,
     last_references: Path,
     stack: Path,
@@ -47,13 +45,12 @@ def main(
     moved: Path,
     record: Path,
 ) -> None:
-    """Assign the particles in LABELLED once more; no cluster is divided or united."""
-    before = read_star(labelled)
+    """Assign the labelled particles in GIVEN once more; no cluster is divided or united."""
+    before = read_star(given)
     table = merge_particles(before, sorted(refined.glob("*.star")))
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    fsc = pd.read_csv(last_references / "fsc.csv")
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
-    with assigner_for(table, stack, fsc, settings) as assigner:
+    with assigner_for(table, stack, last_references, settings) as assigner:
         found = assigner.run(table.cluster_labels())
         separations = assigner.separations(found.labels)
     facts = json.loads(clusters.read_text())
@@ -62,13 +59,8 @@ def main(
         "changed": float(np.mean(found.labels != before.cluster_labels())),
         **cluster_evidence(found, separations, table.box * table.pixel_size),
     }
-    columns = {"rlnClassNumber": found.labels, "drgnPosterior": found.posteriors.max(axis=1)}
-    if assignment == "soft":
-        columns[OCCUPANCY] = columns["drgnPosterior"]
     for particles, path in ((before, output), (table, moved)):
-        chosen = particles.select(np.arange(len(particles)))
-        chosen.table = chosen.table.assign(**columns)
-        write_star(chosen, path)
+        write_star(labelled(particles, found, settings.soft), path)
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from drgnalign.engine.images import Batch, coefficient_batches
-from drgnalign.engine.kernels import Kernels, Reference, ReferenceSet, stacked_poses
+from drgnalign.engine.kernels import Reference, ReferenceSet, kernels_for, stacked_poses
 from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
@@ -160,7 +160,7 @@ class Assigner:
         self.particles, self.settings = particles, settings
         self._source, self._noise = source, noise
         self._plan = coefficient_plan(particles.box, particles.pixel_size, settings.limit).within_limit()
-        self._kernels = Kernels(self._plan.box, self._plan.kx, self._plan.ky, self._plan.flat)
+        self._kernels = kernels_for(self._plan, "cpu")
         self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
         self._poses = stacked_poses(particles.rotations(), particles.displacements())
         self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
@@ -358,7 +358,7 @@ class Assigner:
             particles = particles.select(rows)
             source = ImageSource(particles, source.root)
         # with kernels of their own, whose memory holds the batch
-        kernels = Kernels(self._plan.box, self._plan.kx, self._plan.ky, self._plan.flat)
+        kernels = kernels_for(self._plan, "cpu")
         for batch in coefficient_batches(particles, source, self._plan, kernels, self._noise, "assign"):
             yield batch if rows is None else replace(batch, rows=rows[batch.rows])
 
