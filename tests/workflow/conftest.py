@@ -22,7 +22,7 @@ FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_firs
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 19
-ONE_TASK_AT_A_TIME = "executor.cpus = 1\n"
+ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1\n"
 
 
 class Interrupted(NamedTuple):

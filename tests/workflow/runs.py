@@ -17,6 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 # The Java compiler that starts fastest: a run of seconds never earns back what the best one costs.
 JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# Seconds; the longest run takes two minutes.
+TIME_LIMIT = 900
 
 # For `variables`: the parser of a user who does not ask for the strict one.
 DEFAULT_PARSER = {"NXF_SYNTAX_PARSER": "v1"}
@@ -99,9 +101,12 @@ def nextflow(
     ):
         if meanwhile is not None:
             meanwhile(process.pid)
-        while kill_at is not None and process.poll() is None:
-            if kill_at in log.read_text():
+        deadline = time.monotonic() + TIME_LIMIT
+        while process.poll() is None:
+            late = time.monotonic() > deadline
+            if late or (kill_at is not None and kill_at in log.read_text()):
                 os.killpg(process.pid, signal.SIGKILL)
+            assert not late, f"Nextflow did not end within {TIME_LIMIT} s: {log.read_text()}"
             time.sleep(0.02)
     return process.returncode, log.read_text()
 
