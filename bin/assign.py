@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, threads_option
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option, threads_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
@@ -40,6 +40,7 @@ from drgnalign.merge import read_used_labels
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
 @click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
 @diameter_option
+@symmetry_option
 @threads_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the labels that the images chose.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with the evidence for them, JSON.")
@@ -55,6 +56,7 @@ def main(
     against: str,
     assignment: str,
     mask_diameter: float | None,
+    symmetry: str,
     threads: int,
     output: Path,
     record: Path,
@@ -62,14 +64,14 @@ def main(
     """Assign the particles in PROPOSED, which are labelled with proposed clusters."""
     table, last = read_star(proposed), read_star(last_particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry)
     starts, before = labels_to_start_from(table), last.cluster_labels()
     with assigner_for(table, stack, last_references, settings) as assigner:
         wanted = None if k == "auto" else int(k)
         states = find_states(assigner, starts, wanted, before if before.any() else None, threads)
-    matching = match_labels(before, states.assignment.labels, read_used_labels(last_references))
+    matching = match_labels(before, states.kept.assignment.labels, read_used_labels(last_references))
     states = renamed(states, matching.labels)
-    write_star(labelled(table, states.assignment, settings.soft), output)
+    write_star(labelled(table, states.kept.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())
     points = read_points(latent / "embedding.csv", facts["space"])
     facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
-from drgnalign.heterogeneity.states import assigner_for, cluster_evidence, labelled
+from drgnalign.heterogeneity.states import assigned, assigner_for, cluster_evidence, labelled
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import merge_particles
 
@@ -28,6 +28,7 @@ from drgnalign.merge import merge_particles
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
 @click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
 @diameter_option
+@symmetry_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="GIVEN with the labels chosen; poses as given.")
 @click.option("--moved", type=OUTPUT, required=True, help="The same with the refined poses.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with what was found, JSON.")
@@ -41,6 +42,7 @@ def main(
     against: str,
     assignment: str,
     mask_diameter: float | None,
+    symmetry: str,
     output: Path,
     moved: Path,
     record: Path,
@@ -49,18 +51,17 @@ def main(
     before = read_star(given)
     table = merge_particles(before, sorted(refined.glob("*.star")))
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    settings = AssignmentSettings(limit, diameter, against, assignment == "soft")
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry)
     with assigner_for(table, stack, last_references, settings) as assigner:
-        found = assigner.run(table.cluster_labels())
-        separations = assigner.separations(found.labels)
+        found = assigned(assigner, table.cluster_labels())
     facts = json.loads(clusters.read_text())
     facts["reassignment"] = {
         "limit_angstrom": assigner.settings.limit,
-        "changed": float(np.mean(found.labels != before.cluster_labels())),
-        **cluster_evidence(found, separations, table.box * table.pixel_size),
+        "changed": float(np.mean(found.assignment.labels != before.cluster_labels())),
+        **cluster_evidence(found, table.box * table.pixel_size),
     }
     for particles, path in ((before, output), (table, moved)):
-        write_star(labelled(particles, found, settings.soft), path)
+        write_star(labelled(particles, found.assignment, settings.soft), path)
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
 

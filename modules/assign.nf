@@ -1,4 +1,4 @@
-include { option } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry; option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
     tag "round ${meta.round}"
@@ -20,6 +20,7 @@ process ASSIGN {
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
         --k ${params.k} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
+        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
         --threads ${task.cpus} --output labelled.star --record clusters.json
     """
 }

@@ -1,4 +1,4 @@
-include { option } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry; option } from '../subworkflows/scripts.nf'
 
 process REASSIGN {
     tag "pass ${meta.pass}"
@@ -20,6 +20,7 @@ process REASSIGN {
     reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
         --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
+        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
         --output labelled.star --moved moved.star --record clusters.json
     """
 }

@@ -19,6 +19,11 @@ def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args
     return words.findAll { word -> word }.join(' ')
 }
 
+// Frealign has its own settings of T and I: particles at its poses are assigned by maps without the symmetry
+def assignmentSymmetry(engine, symmetry) {
+    return engine == 'native' || !(symmetry ==~ /(?i)[TI].*/) ? symmetry : 'C1'
+}
+
 // Name of a pass's folder in the results
 def passFolder(meta) {
     return meta.round ? String.format('round_%02d', meta.round) : String.format('consensus/pass_%02d', meta.pass)

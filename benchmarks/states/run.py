@@ -96,8 +96,8 @@ def ours(case: Case, points: NDArray[np.float64]) -> dict[str, Any]:
     facts = evidence(found, case.particles.box * case.particles.pixel_size)
     facts["passes"] = len(facts["passes"])
     return {
-        "ours_auto": case.judged(found.told_apart.labels),
-        "ours_k": {**case.judged(found.assignment.labels), "processor_s": round(seconds, 1), **facts},
+        "ours_auto": case.judged(found.told_apart.assignment.labels),
+        "ours_k": {**case.judged(found.kept.assignment.labels), "processor_s": round(seconds, 1), **facts},
     }
 
 
@@ -106,12 +106,12 @@ def ours_from_random(case: Case) -> dict[str, Any]:
     random = np.random.default_rng(case.seed)
     labels = [random.integers(1, number + 1, len(case.particles)) for number in numbers_proposed(case)]
     found = find_states(case.assigner(case.particles), labels, None)
-    return {**case.judged(found.told_apart.labels), "verdict": found.verdict, "agreement": found.agreement}
+    return {**case.judged(found.told_apart.assignment.labels), "verdict": found.verdict, "agreement": found.agreement}
 
 
 def ours_rounds(case: Case, points: NDArray[np.float64]) -> list[dict[str, Any]]:
     """Clusters refined at their poses, the images choosing again, and so on."""
-    labels = find_states(case.assigner(case.particles), starts(case, points), case.k).assignment.labels
+    labels = find_states(case.assigner(case.particles), starts(case, points), case.k).kept.assignment.labels
     particles, record = case.particles, []
     for _ in range(OUR_ROUNDS):
         refined, judged = case.judged_with_maps(labels, particles)

@@ -238,7 +238,7 @@ def pass_metrics(
                 }
         if latest and name != CONSENSUS:
             facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
-            entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats")}
+            entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread")}
         entry["warnings"] = claim_warnings(entry, report.halves, after.pixel_size)
         clusters.append(entry)
     return {

@@ -19,10 +19,14 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity import assign as assign_module
 from drgnalign.heterogeneity import states as states_module
-from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
+from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pair, Pass
 from drgnalign.heterogeneity.states import (
+    CONTINUUM,
+    SPREAD,
     START,
+    Clusters,
     States,
     assignment_limit,
     coarse_images,
@@ -34,6 +38,8 @@ from drgnalign.heterogeneity.states import (
 from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
+POSITIONS = 24
+PAIRS = [(1, 2), (1, 3), (2, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +122,9 @@ def test_two_states_are_found_among_four_clusters(two: Any) -> None:
     states = find_states(assigner(two), starts, None)
     assert len(states.agreement) == 1
     assert states.verdict == "2 states"
-    assert adjusted_rand_score(truth, states.assignment.labels) > 0.95
+    assert adjusted_rand_score(truth, states.kept.assignment.labels) > 0.95
     assert min(states.agreement) > 0.95
-    assert min(states.separations.values()) > 0
+    assert min(pair.separation for pair in states.kept.pairs.values()) > 0
     assert all(cluster["difference_fsc_40"] > 0.5 for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
@@ -126,7 +132,7 @@ def test_no_more_clusters_than_wanted_are_kept_and_it_is_said(two: Any) -> None:
     truth = two.truth.cluster_labels()
     starts = [truth, np.where(np.random.default_rng(0).random(len(truth)) < 0.5, truth, proposed(len(truth), 2))]
     states = find_states(assigner(two), starts, 1)
-    assert len(states.assignment.clusters) == 1
+    assert len(states.kept.assignment.clusters) == 1
     assert states.verdict == "2 states; 2 clusters united into 1, as many as were wanted"
 
 
@@ -137,8 +143,8 @@ def test_pairs_are_united_side_by_side_where_they_share_no_cluster() -> None:
 def test_threads_make_no_difference(two: Any) -> None:
     starts = [proposed(len(two.truth), number, number) for number in (3, 4, 5)]
     one, three = (find_states(assigner(two), starts, None, starts[0], threads) for threads in (1, 3))
-    assert_array_equal(one.assignment.posteriors, three.assignment.posteriors)
-    assert one.separations == three.separations
+    assert_array_equal(one.kept.assignment.posteriors, three.kept.assignment.posteriors)
+    assert one.kept.pairs == three.kept.pairs
 
 
 def test_starts_of_one_kind_do_not_confirm_each_other(two: Any) -> None:
@@ -147,20 +153,56 @@ def test_starts_of_one_kind_do_not_confirm_each_other(two: Any) -> None:
     assert (states.verdict, states.agreement) == ("2 states (from one start only)", [])
 
 
-def test_a_continuum_is_no_number_of_states(tmp_path: Path) -> None:
-    """A lobe that swings, proposed to be cut along its true angle."""
+@pytest.fixture(scope="module")
+def swinging(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A lobe that swings; labels 1 to 24 are its positions."""
+    folder = tmp_path_factory.mktemp("swinging")
     body, lobe = (state.points for state in phantom_states(2, seed=0)[:2])
-    positions = 24
-    swings = [Rotation.from_euler("z", angle, degrees=True) for angle in np.linspace(-45, 45, positions)]
+    swings = Rotation.from_euler("z", np.linspace(-45, 45, POSITIONS)[:, None], degrees=True)
     specimens = [
         Specimen(np.concatenate([body, swing.apply(lobe * 0.3 + [70.0, 0, 0])]), np.ones(len(body) + len(lobe)))
         for swing in swings
     ]
-    simulate_set(tmp_path, specimens, [1.0] * positions, 900, BOX, PIXEL, snr=0.3, seed=1)
-    data = SimpleNamespace(truth=read_star(tmp_path / "truth.star"), folder=tmp_path)
-    angle = data.truth.cluster_labels() - 1
-    starts = [1 + angle * number // positions for number in (4, 6, 3)]
-    assert "continuum" in find_states(assigner(data), starts, None).verdict
+    simulate_set(folder, specimens, [1.0] * POSITIONS, 900, BOX, PIXEL, snr=0.3, seed=1)
+    return SimpleNamespace(truth=read_star(folder / "truth.star"), folder=folder)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_a_continuum_is_no_number_of_states(swinging: Any, number: int) -> None:
+    """Cut along its true angle, so that labels come to rest and starts agree."""
+    position = swinging.truth.cluster_labels() - 1
+    starts = [1 + position * count // POSITIONS for count in (number, number + 2, number + 1)]
+    states = find_states(assigner(swinging), starts, number)
+    assert states.verdict.startswith(CONTINUUM)
+    assert all(cluster["spread"] > SPREAD for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
+
+
+@pytest.mark.parametrize("against", AGAINST)
+def test_particles_of_a_state_do_not_spread_towards_another(two: Any, swinging: Any, against: str) -> None:
+    (pair,) = assigner(two, against=against).compare(two.truth.cluster_labels()).values()
+    assert pair.spread < SPREAD / 2
+    halves = 1 + (swinging.truth.cluster_labels() - 1) // (POSITIONS // 2)
+    (pair,) = assigner(swinging, against=against).compare(halves).values()
+    assert pair.spread > 1.5 * SPREAD
+
+
+def test_spread_is_that_of_the_particles_beyond_noise() -> None:
+    """Of positions along the way from one map to the other, as they show in images of unequal power."""
+    rng = np.random.default_rng(0)
+    norms = rng.uniform(5.0, 40.0, (2, 20000))
+
+    def found(spread: float) -> float:
+        positions = np.array([[1.0], [-0.1]]) + spread * rng.standard_normal(norms.shape)
+        shown = positions + rng.standard_normal(norms.shape) / np.sqrt(2 * norms)
+        ahead = norms * (2 * shown - 1) * [[1], [-1]]
+        return assign_module._spread(
+            np.stack(
+                [np.full(2, 20000.0), norms.sum(axis=1), ahead.sum(axis=1), (ahead**2 / norms).sum(axis=1)], axis=1
+            )
+        )
+
+    assert found(0.2) == pytest.approx(0.2, rel=0.03)
+    assert found(0.0) < 0.03
 
 
 def test_clusters_that_become_too_small_are_dropped_at_the_end_too(two: Any) -> None:
@@ -186,6 +228,18 @@ def test_unassigned_particles_are_assigned_and_small_clusters_dropped(two: Any) 
     assert adjusted_rand_score(truth, found.labels) > 0.95
 
 
+def test_maps_have_the_symmetry_of_the_particle(two: Any) -> None:
+    """Turned by half a turn about z, the pixel grid falls on itself."""
+
+    def likeness(symmetry: str) -> float:
+        mine, labels = assigner(two, symmetry=symmetry), two.truth.cluster_labels()
+        volume = mine._model(mine._insert(labels), labels).consensus[0][1:, 1:, 1:]
+        return float(np.corrcoef(volume.ravel(), volume[:, ::-1, ::-1].ravel())[0, 1])
+
+    assert likeness("C1") < 0.9
+    assert likeness("C2") > 0.999
+
+
 def test_without_a_cluster_large_enough_nothing_can_start(one: Any) -> None:
     with pytest.raises(InputError, match="no cluster has 10 particles"):
         assigner(one).run(np.zeros(len(one.truth), np.int64))
@@ -196,28 +250,38 @@ def test_a_limit_beyond_nyquist_is_refused(one: Any) -> None:
         assigner(one, limit=10.0)
 
 
-def assignment(labels: list[int], changed: float = 0.0) -> Assignment:
+def clusters(labels: list[int], changed: float = 0.0, **spreads: float) -> Clusters:
+    """Of labels 1 to 3; `spreads` are those of pairs, such as of_12."""
     names = sorted(set(labels))
     shares = (np.array(labels)[:, None] == names).astype(float)
-    return Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), (Pass(3, changed, -1.0),))
+    found = Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), (Pass(3, changed, -1.0),))
+    pairs = {(first, second): Pair(3.0, spreads.get(f"of_{first}{second}", 0.0)) for first, second in PAIRS}
+    return Clusters(found, {pair: facts for pair, facts in pairs.items() if set(pair) <= set(names)})
 
 
-def test_a_continuum_is_said_where_starts_disagree_or_nothing_comes_to_rest() -> None:
+def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:
     labels = [1, 1, 2, 2]
-    found, restless = assignment(labels), assignment(labels, changed=0.05)
-    assert States(found, found, [0.99, 0.95], {}).verdict == "2 states"
+    found, restless = clusters(labels), clusters(labels, changed=0.05)
+    assert States(found, found, [0.99, 0.95]).verdict == "2 states"
     # one bad start says nothing
-    assert States(found, found, [1.0, 0.0], {}).verdict == "2 states"
-    assert States(found, found, [0.7, 0.8], {}).verdict.endswith("other starts lead to other clusters")
-    assert States(restless, restless, [1.0], {}).verdict.endswith("labels never come to rest")
+    assert States(found, found, [1.0, 0.0]).verdict == "2 states"
+    assert States(found, found, [0.7, 0.8]).verdict.endswith("other starts lead to other clusters")
+    assert States(restless, restless, [1.0]).verdict.endswith("labels never come to rest")
+
+
+def test_clusters_that_run_into_each_other_are_named_a_continuum() -> None:
+    labels = [1, 1, 2, 2, 3, 3]
+    some, every = clusters(labels, of_12=0.2, of_23=0.05), clusters(labels, of_12=0.2, of_23=0.2)
+    assert States(some, some, [1.0]).verdict == "3 states, of which 2 run into each other"
+    assert States(every, every, [1.0]).verdict == f"{CONTINUUM}: all clusters run into each other"
 
 
 def test_names_change_in_all_that_is_said() -> None:
-    found = assignment([1, 1, 2])
-    states = renamed(States(found, found, [], {(1, 2): 3.0}), np.array([8, 8, 4]))
-    assert states.assignment.clusters == [4, 8]
-    assert_array_equal(states.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
-    assert states.separations == {(8, 4): 3.0}
+    found = clusters([1, 1, 2])
+    states = renamed(States(found, found, []), np.array([8, 8, 4]))
+    assert states.kept.assignment.clusters == [4, 8]
+    assert_array_equal(states.kept.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
+    assert states.kept.pairs == {(8, 4): Pair(3.0, 0.0)}
 
 
 def test_what_else_was_proposed_are_further_starts(two: Any) -> None:

@@ -79,6 +79,7 @@ images_option = click.option(
 diameter_option = click.option(
     "--mask-diameter", type=POSITIVE, help="Diameter of the particle in Å. Default: 85 % of the box."
 )
+symmetry_option = click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle.")
 noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
 seed_option = click.option("--seed", type=int, default=0, show_default=True)
 threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from drgnalign.commands import FOLDER, OUTPUT, POSITIVE
+from drgnalign.commands import FOLDER, OUTPUT, POSITIVE, symmetry_option
 from drgnalign.engines import ENGINES
 from drgnalign.interface import EngineSettings
 
@@ -17,7 +17,7 @@ _ENGINE_OPTIONS = (
     click.option("--engine", "engine_name", type=click.Choice(list(ENGINES)), default="native", show_default=True),
     click.option("--mass-kda", type=POSITIVE, help="Mass of the particle, kDa. Frealign needs it."),
     click.option("--joint-reference", is_flag=True, help="Align both half sets to one map."),
-    click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle."),
+    symmetry_option,
     click.option(
         "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of the native engine."
     ),

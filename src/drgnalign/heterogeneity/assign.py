@@ -8,6 +8,7 @@ label would ever change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -28,6 +29,7 @@ from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.particles import Particles
+from drgnalign.symmetry import point_group
 
 FloatArray = NDArray[np.float64]
 FloatVolume = NDArray[np.float32]
@@ -46,6 +48,9 @@ FOLDS = 4
 AGAINST = ("other_half", "own_half_folds")
 # A posterior below this adds nothing to a map worth the time.
 LEAST_SHARE = 0.01
+# Nats: where two maps differ by less in an image, their difference is one of rounding. Standard errors that a spread
+# has to exceed.
+LEAST_DIFFERENCE, CERTAIN = 0.1, 3.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,15 @@ class AssignmentSettings:
         half sets independent.
     soft : bool
         Add particles to all clusters with their posteriors, not to the most probable one alone.
+    symmetry : str
+        Point group of the particle.
     """
 
     limit: float
     diameter: float
     against: str = "other_half"
     soft: bool = False
+    symmetry: str = "C1"
 
 
 class Pass(NamedTuple):
@@ -87,6 +95,25 @@ class Pass(NamedTuple):
     clusters: int
     changed: float
     log_likelihood: float
+
+
+class Pair(NamedTuple):
+    """How two clusters differ; see `Assigner.compare`.
+
+    Attributes
+    ----------
+    separation : float
+        What they gain by not being one, in nats a particle of the two.
+    spread : float
+        Standard deviation of particles along the way from one map to the other, beyond noise, in units of that way.
+        States have none; a continuum that was cut is filled from one centre to the next.
+    """
+
+    separation: float
+    spread: float
+
+
+Pairs = Mapping[tuple[int, int], Pair]
 
 
 @dataclass(frozen=True)
@@ -136,7 +163,7 @@ class Model(NamedTuple):
 class Assigner:
     """Assignment of one set of particles at their poses; its images are read anew in each pass.
 
-    Memory is that of the clusters' sums and maps, up to three times, and of one batch of images, for each run that is
+    Memory is that of the clusters' sums and maps, up to four times, and of one batch of images, for each run that is
     under way (several may be, in threads): but for the table and the labels it does not grow with the particles.
 
     Parameters
@@ -162,6 +189,7 @@ class Assigner:
         self._plan = coefficient_plan(particles.box, particles.pixel_size, settings.limit).within_limit()
         self._kernels = kernels_for(self._plan, "cpu")
         self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
+        self._symmetry = point_group(settings.symmetry)
         self._poses = stacked_poses(particles.rotations(), particles.displacements())
         self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
         self._mask = self._common_mask()
@@ -205,12 +233,15 @@ class Assigner:
         """Is there a cluster of ten particles in each half set?"""
         return bool(self._large(labels))
 
-    def separations(self, labels: IntArray) -> dict[tuple[int, int], float]:
-        """What each pair of clusters gains by not being one, in nats a particle of the two.
+    def compare(self, labels: IntArray) -> Pairs:
+        """How each pair of clusters differs; no map here contains the particle that it is held against.
 
-        The mean over their particles of ln (n_a exp q_a + n_b exp q_b)/(n_a + n_b) less the q of the two's common
-        map. None of these maps contains the particle, so that a division that is not in the images loses: its maps
-        are noisier than the common one.
+        *Separation*: the mean over the pair's particles of ln (n_a exp q_a + n_b exp q_b)/(n_a + n_b) less the q of
+        the two's common map. A division that is not in the images loses: its maps are noisier than the common one.
+
+        *Spread*: with n = ⟨m_a − m_b, m_a − m_b⟩, the image of a particle that is a map of the way from b to a shows
+        x = ½ + (q_a − q_b)/2n with a variance of 1/2n, which is the noise. What the variance of a cluster's x exceeds
+        that by is the particles' own, and more than chance if it is three standard errors.
 
         Parameters
         ----------
@@ -219,22 +250,30 @@ class Assigner:
         """
         model = self._model(self._insert(labels), labels)
         count = len(model.clusters)
-        gains, weights = np.zeros((count, count)), np.log(model.counts)
+        gains, positions = np.zeros((count, count)), np.zeros((count, count, 4))
+        weights = np.log(model.counts)
         # The particles of one cluster at a time, against it and each other one: no more maps than clusters.
         for first in range(count) if count > 1 else ():
             others = [number for number in range(count) if number != first]
             names = [(model.clusters[first], model.clusters[second]) for second in others]
             together = self._references(names, model.sums)
+            differences = {key: _differences(maps, first, others) for key, maps in model.references.items()}
             for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
-                apart, one = self._scores(batch, model.references) + weights, self._scores(batch, together)
+                scores, one = self._scores(batch, model.references), self._scores(batch, together)
+                norms = np.maximum(-self._scores(_without_data(batch), differences), LEAST_DIFFERENCE)
                 for column, second in enumerate(others):
-                    gains[first, second] += (np.logaddexp(apart[:, first], apart[:, second]) - one[:, column]).sum()
-        separations = {}
+                    apart = np.logaddexp(scores[:, first] + weights[first], scores[:, second] + weights[second])
+                    gains[first, second] += (apart - one[:, column]).sum()
+                    ahead, norm = scores[:, first] - scores[:, second], norms[:, column]
+                    sums = len(ahead), norm.sum(), ahead.sum(), (ahead**2 / norm).sum()
+                    positions[first, second] += sums
+        pairs = {}
         for first, second in combinations(range(count), 2):
             size = model.counts[first] + model.counts[second]
-            gain = (gains[first, second] + gains[second, first]) / size - np.log(size)
-            separations[model.clusters[first], model.clusters[second]] = float(gain)
-        return separations
+            gain = float(gains[first, second] + gains[second, first]) / size - np.log(size)
+            spread = _spread(np.stack([positions[first, second], positions[second, first]]))
+            pairs[model.clusters[first], model.clusters[second]] = Pair(float(gain), spread)
+        return pairs
 
     def _ended(self, model: Model, labels: IntArray, found: FloatArray, passes: list[Pass]) -> Assignment:
         """Without the clusters that the last pass emptied."""
@@ -292,7 +331,7 @@ class Assigner:
                 target.insert(batch.half, self._kernels, batch.coefficients[mine], poses[mine], shares[mine])
 
     def _no_sums(self, labels: Sequence[int]) -> Sums:
-        geometry = (self.particles.box, self.particles.pixel_size, self._padding)
+        geometry = (self.particles.box, self.particles.pixel_size, self._padding, self._symmetry)
         return {label: [HalfMapSums(*geometry) for _ in range(self._fold_count)] for label in labels}
 
     @property
@@ -361,6 +400,28 @@ class Assigner:
         kernels = kernels_for(self._plan, "cpu")
         for batch in coefficient_batches(particles, source, self._plan, kernels, self._noise, "assign"):
             yield batch if rows is None else replace(batch, rows=rows[batch.rows])
+
+
+def _differences(references: ReferenceSet, first: int, others: Sequence[int]) -> ReferenceSet:
+    """What the first of some references has and each of the others has not."""
+    mine, members = references.members[first], references.members
+    return ReferenceSet(tuple(mine._replace(transform=mine.transform - members[other].transform) for other in others))
+
+
+def _without_data(batch: Batch) -> Batch:
+    """Empty images of the same CTF: their scores are −⟨m, m⟩."""
+    coefficients = batch.coefficients.copy()
+    coefficients[:, :2] = 0.0
+    return replace(batch, coefficients=coefficients)
+
+
+def _spread(positions: FloatArray) -> float:
+    """Of the pair whose clusters have (2, 4) sums: particles, n, q_a − q_b, (q_a − q_b)²/n."""
+    count, norm, ahead, square = positions.T
+    # χ² of 2 for each particle if noise is all that there is
+    excess = float((square - ahead**2 / norm - 2.0 * count).sum())
+    certain = excess > CERTAIN * math.sqrt(8.0 * count.sum())
+    return math.sqrt(excess / (4.0 * norm.sum())) if certain else 0.0
 
 
 def _half_maps(sums: HalfMapSums) -> Halves:

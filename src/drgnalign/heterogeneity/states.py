@@ -20,17 +20,20 @@ from drgnalign.downsample import downsample_stack
 from drgnalign.engine.fft import radices_of
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource, read_header
-from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings
+from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings, Pairs
 from drgnalign.particles import OCCUPANCY, Particles, image_names
 from drgnalign.split import CONSENSUS
 
 IntArray = NDArray[np.int64]
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
-# measured, at signal-to-noise ratios of .1 and .05). It takes both this and rest to speak of states: cuts through a
-# hinge never came to rest, but were found again by up to .95.
+# measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
-NO_NUMBER = "a continuum that discrete states do not describe, or too little signal"
+# Cuts through a continuum run into each other: of the way to the next one, their particles spread by more than this.
+# States do by .05 at most, cuts through a hinge by .17 to .19; a cut that is filled evenly would by .29.
+SPREAD = 0.1
+CONTINUUM = "a continuum that discrete states do not describe"
+NO_NUMBER = f"{CONTINUUM}, or too little signal"
 DIFFERENCE_AT = (40.0, 25.0)
 # Columns of a star file with further labels to start from.
 START = "drgnStart"
@@ -46,38 +49,59 @@ class CoarseImages(NamedTuple):
     folder: Path
 
 
+class Clusters(NamedTuple):
+    """Clusters that the images chose, and how each two of them differ."""
+
+    assignment: Assignment
+    pairs: Pairs
+
+    def nearest(self, label: int) -> float | None:
+        """Separation from the cluster that is most like one, nats a particle; None where there is no other."""
+        return min((pair.separation for labels, pair in self.pairs.items() if label in labels), default=None)
+
+    def spread(self, label: int) -> float | None:
+        """Of a cluster, towards the one that it runs into most; None where there is no other."""
+        return max((pair.spread for labels, pair in self.pairs.items() if label in labels), default=None)
+
+    @property
+    def running(self) -> list[int]:
+        """Those that run into another one."""
+        return [label for label in self.assignment.clusters if (self.spread(label) or 0.0) > SPREAD]
+
+
 @dataclass(frozen=True)
 class States:
     """The clusters that are left, and what speaks for them.
 
     Attributes
     ----------
-    assignment : Assignment
-        The one with the highest likelihood; of no more clusters than are wanted.
-    told_apart : Assignment
+    kept : Clusters
+        Those with the highest likelihood; no more of them than are wanted.
+    told_apart : Clusters
         The same before clusters were united that the images do tell apart.
     agreement : list of float
-        Adjusted Rand index of its labels with those that come of each of the other starts.
-    separations : dict
-        Of the clusters of `assignment`; see `Assigner.separations`.
+        Adjusted Rand index of their labels with those that come of each of the other starts.
     """
 
-    assignment: Assignment
-    told_apart: Assignment
+    kept: Clusters
+    told_apart: Clusters
     agreement: list[float]
-    separations: dict[tuple[int, int], float]
 
     @property
     def verdict(self) -> str:
         """``one state``, ``N states``, or why no number can be given; it does not depend on how many are wanted."""
-        number, kept = len(self.told_apart.clusters), len(self.assignment.clusters)
+        number, kept = len(self.told_apart.assignment.clusters), len(self.kept.assignment.clusters)
+        running = len(self.told_apart.running)
         found = "one state" if number == 1 else f"{number} states"
-        if not self.told_apart.at_rest:
+        if running == number:
+            found = f"{CONTINUUM}: all clusters run into each other"
+        elif not self.told_apart.assignment.at_rest:
             found = f"{NO_NUMBER}: labels never come to rest"
-        elif not self.agreement:
-            found += " (from one start only)"
-        elif max(self.agreement) < AGREEMENT:
+        elif self.agreement and max(self.agreement) < AGREEMENT:
             found = f"{NO_NUMBER}: other starts lead to other clusters"
+        else:
+            found += f", of which {running} run into each other" if running else ""
+            found += "" if self.agreement else " (from one start only)"
         return found if kept == number else f"{found}; {number} clusters united into {kept}, as many as were wanted"
 
 
@@ -165,7 +189,7 @@ def labels_to_start_from(proposed: Particles) -> list[IntArray]:
 
 def renamed(states: States, labels: IntArray) -> States:
     """The same states under other names: `labels` are those of the particles."""
-    found = states.assignment
+    found = states.kept.assignment
     names = {label: int(labels[found.labels == label][0]) for label in found.clusters}
     order = np.argsort([names[label] for label in found.clusters])
     assignment = replace(
@@ -175,13 +199,8 @@ def renamed(states: States, labels: IntArray) -> States:
         posteriors=found.posteriors[:, order],
         difference_fsc=found.difference_fsc[order],
     )
-    separations = {(names[first], names[second]): gain for (first, second), gain in states.separations.items()}
-    return replace(states, assignment=assignment, separations=separations)
-
-
-class _Found(NamedTuple):
-    assignment: Assignment
-    separations: dict[tuple[int, int], float]
+    pairs = {(names[first], names[second]): pair for (first, second), pair in states.kept.pairs.items()}
+    return replace(states, kept=Clusters(assignment, pairs))
 
 
 def labelled(particles: Particles, found: Assignment, soft: bool) -> Particles:
@@ -198,8 +217,8 @@ def find_states(
 ) -> States:
     """Assign from several starts, keep the likeliest, and unite what the images do not tell apart.
 
-    Two clusters are united where the images are likelier given their common map (`Assigner.separations` not above
-    zero); at the end, while there are more than `k`, also the two that lose least.
+    Two clusters are united where the images are likelier given their common map (their separation is not above
+    zero, see `Assigner.compare`); at the end, while there are more than `k`, also the two that lose least.
 
     Parameters
     ----------
@@ -229,7 +248,7 @@ def find_states(
     # what takes longest first, so that threads end together
     usable.sort(key=lambda labels: -len(np.unique(labels)))
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), usable))
+        found = list(pool.map(lambda labels: _united(assigner, assigned(assigner, labels)), usable))
     related = [any(labels is one for one in kin) for labels in usable]
     likeliest = max(range(len(found)), key=lambda number: found[number].assignment.log_likelihood)
     best = found[likeliest]
@@ -239,20 +258,23 @@ def find_states(
         if number != likeliest and not (related[number] and related[likeliest])
     ]
     kept = _united(assigner, best, k)
-    return States(kept.assignment, best.assignment, agreement, kept.separations)
+    return States(kept, best, agreement)
 
 
-def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
+def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
+    """What the images make of labels (N,)."""
     assignment = assigner.run(labels)
-    return _Found(assignment, assigner.separations(assignment.labels))
+    return Clusters(assignment, assigner.compare(assignment.labels))
 
 
-def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
+def _united(assigner: Assigner, found: Clusters, k: int | None = None) -> Clusters:
     """Unite pairs that the images do not tell apart, and those that lose least while there are more than `k`."""
     while True:
         labels = found.assignment.labels
         sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-        losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
+        losses = {
+            labels: pair.separation * (sizes[labels[0]] + sizes[labels[1]]) for labels, pair in found.pairs.items()
+        }
         pairs = _disjoint([pair for pair in sorted(losses, key=losses.__getitem__) if losses[pair] <= 0])
         if not pairs and k is not None and len(found.assignment.clusters) > k:
             pairs = [min(losses, key=losses.__getitem__)]
@@ -260,7 +282,7 @@ def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
             return found
         for first, second in pairs:
             labels = np.where(labels == second, first, labels)
-        found = _assigned(assigner, labels)
+        found = assigned(assigner, labels)
 
 
 def _disjoint(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -289,13 +311,13 @@ def evidence(states: States, angstrom: float) -> dict[str, Any]:
     """
     return {
         "verdict": states.verdict,
-        "states": len(states.told_apart.clusters),
+        "states": len(states.told_apart.assignment.clusters),
         "agreement": states.agreement,
-        **cluster_evidence(states.assignment, states.separations, angstrom),
+        **cluster_evidence(states.kept, angstrom),
     }
 
 
-def cluster_evidence(found: Assignment, separations: dict[tuple[int, int], float], angstrom: float) -> dict[str, Any]:
+def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
     """What speaks for each cluster.
 
     Returns
@@ -304,22 +326,22 @@ def cluster_evidence(found: Assignment, separations: dict[tuple[int, int], float
         JSON-ready: ``at_rest``, ``log_likelihood``, the ``passes``, and in ``clusters``, by label: ``particles``;
         ``difference_fsc_40`` and ``_25``, of the difference from the consensus between half sets (None beyond
         Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle from the cluster that is most like
-        it (None where there is no other).
+        it and ``spread`` towards the one that it runs into most (None where there is no other).
     """
-    clusters = {}
-    for number, label in enumerate(found.clusters):
-        mine = found.labels == label
-        gains = [gain for pair, gain in separations.items() if label in pair]
+    chosen, clusters = found.assignment, {}
+    for number, label in enumerate(chosen.clusters):
+        mine = chosen.labels == label
         clusters[str(label)] = {
             "particles": int(mine.sum()),
-            **_differences(found.difference_fsc[number], angstrom),
-            "mean_posterior": float(found.posteriors[mine, number].mean()),
-            "separation_nats": min(gains) if gains else None,
+            **_differences(chosen.difference_fsc[number], angstrom),
+            "mean_posterior": float(chosen.posteriors[mine, number].mean()),
+            "separation_nats": found.nearest(label),
+            "spread": found.spread(label),
         }
     return {
-        "at_rest": found.at_rest,
-        "log_likelihood": found.log_likelihood,
-        "passes": [one._asdict() for one in found.passes],
+        "at_rest": chosen.at_rest,
+        "log_likelihood": chosen.log_likelihood,
+        "passes": [one._asdict() for one in chosen.passes],
         "clusters": clusters,
     }
 

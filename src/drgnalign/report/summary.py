@@ -22,6 +22,7 @@ CLUSTER_COLUMNS = [
     "difference_fsc_25",
     "mean_posterior",
     "separation_nats",
+    "spread",
 ]
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
 NOT_INDEPENDENT = "not independent"
@@ -71,7 +72,7 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
         refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined),
         ``resolution_angstrom`` (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``,
         ``difference_fsc_40`` and ``_25`` (of the cluster's difference from the consensus, at 40 and 25 Å),
-        ``mean_posterior`` and ``separation_nats`` (of likelihood assignment), ``halves``
+        ``mean_posterior``, ``separation_nats`` and ``spread`` (of likelihood assignment), ``halves``
         (``independent`` or ``not independent``), ``ari_with_last_round`` (of the whole round), ``accepted_share``
         and medians of the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and
         ``warnings`` (`drgnalign.validation.claims`). Unassigned particles have no row. A cell is empty where
