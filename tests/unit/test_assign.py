@@ -167,13 +167,12 @@ def swinging(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return SimpleNamespace(truth=read_star(folder / "truth.star"), folder=folder)
 
 
-@pytest.mark.parametrize("number", [2, 4])
-def test_a_continuum_is_no_number_of_states(swinging: Any, number: int) -> None:
-    """Cut along its true angle, so that labels come to rest and starts agree."""
+@pytest.mark.parametrize("numbers", [[4, 6, 3], [2]])
+def test_a_continuum_is_no_number_of_states(swinging: Any, numbers: list[int]) -> None:
+    """Cut along its true angle; two such cuts stay where they are."""
     position = swinging.truth.cluster_labels() - 1
-    starts = [1 + position * count // POSITIONS for count in (number, number + 2, number + 1)]
-    states = find_states(assigner(swinging), starts, number)
-    assert states.verdict.startswith(CONTINUUM)
+    states = find_states(assigner(swinging), [1 + position * number // POSITIONS for number in numbers], None)
+    assert states.verdict == f"{CONTINUUM}: all clusters run into each other"
     assert all(cluster["spread"] > SPREAD for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
@@ -183,7 +182,7 @@ def test_particles_of_a_state_do_not_spread_towards_another(two: Any, swinging: 
     assert pair.spread < SPREAD / 2
     halves = 1 + (swinging.truth.cluster_labels() - 1) // (POSITIONS // 2)
     (pair,) = assigner(swinging, against=against).compare(halves).values()
-    assert pair.spread > 1.5 * SPREAD
+    assert pair.spread > SPREAD
 
 
 def test_spread_is_that_of_the_particles_beyond_noise() -> None:

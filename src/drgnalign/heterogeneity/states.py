@@ -30,8 +30,8 @@ IntArray = NDArray[np.int64]
 # measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
 # Cuts through a continuum run into each other: of the way to the next one, their particles spread by more than this.
-# States do by .05 at most, cuts through a hinge by .17 to .19; a cut that is filled evenly would by .29.
-SPREAD = 0.1
+# Cuts through a hinge did by .17 to .19; states by nothing, and by .08 to .10 where poses were 4 degrees off.
+SPREAD = 0.13
 CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
 DIFFERENCE_AT = (40.0, 25.0)
