@@ -21,7 +21,7 @@ from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity import assign as assign_module
 from drgnalign.heterogeneity import states as states_module
-from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pair, Pass
+from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
 from drgnalign.heterogeneity.states import (
     CONTINUUM,
     SPREAD,
@@ -124,7 +124,7 @@ def test_two_states_are_found_among_four_clusters(two: Any) -> None:
     assert states.verdict == "2 states"
     assert adjusted_rand_score(truth, states.kept.assignment.labels) > 0.95
     assert min(states.agreement) > 0.95
-    assert min(pair.separation for pair in states.kept.pairs.values()) > 0
+    assert min(states.kept.separations.values()) > 0
     assert all(cluster["difference_fsc_40"] > 0.5 for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
@@ -144,7 +144,7 @@ def test_threads_make_no_difference(two: Any) -> None:
     starts = [proposed(len(two.truth), number, number) for number in (3, 4, 5)]
     one, three = (find_states(assigner(two), starts, None, starts[0], threads) for threads in (1, 3))
     assert_array_equal(one.kept.assignment.posteriors, three.kept.assignment.posteriors)
-    assert one.kept.pairs == three.kept.pairs
+    assert one.kept[1:] == three.kept[1:]
 
 
 def test_starts_of_one_kind_do_not_confirm_each_other(two: Any) -> None:
@@ -178,11 +178,11 @@ def test_a_continuum_is_no_number_of_states(swinging: Any, numbers: list[int]) -
 
 @pytest.mark.parametrize("against", AGAINST)
 def test_particles_of_a_state_do_not_spread_towards_another(two: Any, swinging: Any, against: str) -> None:
-    (pair,) = assigner(two, against=against).compare(two.truth.cluster_labels()).values()
-    assert pair.spread < SPREAD / 2
+    (spread,) = assigner(two, against=against).spreads(two.truth.cluster_labels()).values()
+    assert spread < SPREAD / 2
     halves = 1 + (swinging.truth.cluster_labels() - 1) // (POSITIONS // 2)
-    (pair,) = assigner(swinging, against=against).compare(halves).values()
-    assert pair.spread > SPREAD
+    (spread,) = assigner(swinging, against=against).spreads(halves).values()
+    assert spread > SPREAD
 
 
 def test_spread_is_that_of_the_particles_beyond_noise() -> None:
@@ -254,8 +254,8 @@ def clusters(labels: list[int], changed: float = 0.0, **spreads: float) -> Clust
     names = sorted(set(labels))
     shares = (np.array(labels)[:, None] == names).astype(float)
     found = Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), (Pass(3, changed, -1.0),))
-    pairs = {(first, second): Pair(3.0, spreads.get(f"of_{first}{second}", 0.0)) for first, second in PAIRS}
-    return Clusters(found, {pair: facts for pair, facts in pairs.items() if set(pair) <= set(names)})
+    pairs = [pair for pair in PAIRS if set(pair) <= set(names)]
+    return Clusters(found, dict.fromkeys(pairs, 3.0), {(a, b): spreads.get(f"of_{a}{b}", 0.0) for a, b in pairs})
 
 
 def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:
@@ -280,7 +280,7 @@ def test_names_change_in_all_that_is_said() -> None:
     states = renamed(States(found, found, []), np.array([8, 8, 4]))
     assert states.kept.assignment.clusters == [4, 8]
     assert_array_equal(states.kept.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
-    assert states.kept.pairs == {(8, 4): Pair(3.0, 0.0)}
+    assert (states.kept.separations, states.kept.spreads) == ({(8, 4): 3.0}, {(8, 4): 0.0})
 
 
 def test_what_else_was_proposed_are_further_starts(two: Any) -> None:

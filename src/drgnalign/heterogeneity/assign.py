@@ -38,6 +38,8 @@ Halves = tuple[FloatVolume, FloatVolume]
 # Sums of each label, fold by fold; maps to compare with, by half set and by the fold that they lack.
 Sums = Mapping[int, Sequence[HalfMapSums]]
 References = Mapping[tuple[int, int], ReferenceSet]
+# A figure of each two clusters, by their labels.
+Pairs = dict[tuple[int, int], float]
 
 # Assignment is at rest when fewer particles than this share change their label; it is stopped after so many passes.
 REST, MOST_PASSES = 0.005, 30
@@ -95,25 +97,6 @@ class Pass(NamedTuple):
     clusters: int
     changed: float
     log_likelihood: float
-
-
-class Pair(NamedTuple):
-    """How two clusters differ; see `Assigner.compare`.
-
-    Attributes
-    ----------
-    separation : float
-        What they gain by not being one, in nats a particle of the two.
-    spread : float
-        Standard deviation of particles along the way from one map to the other, beyond noise, in units of that way.
-        States have none; a continuum that was cut is filled from one centre to the next.
-    """
-
-    separation: float
-    spread: float
-
-
-Pairs = Mapping[tuple[int, int], Pair]
 
 
 @dataclass(frozen=True)
@@ -233,15 +216,42 @@ class Assigner:
         """Is there a cluster of ten particles in each half set?"""
         return bool(self._large(labels))
 
-    def compare(self, labels: IntArray) -> Pairs:
-        """How each pair of clusters differs; no map here contains the particle that it is held against.
+    def separations(self, labels: IntArray) -> Pairs:
+        """What each pair of clusters gains by not being one, in nats a particle of the two.
 
-        *Separation*: the mean over the pair's particles of ln (n_a exp q_a + n_b exp q_b)/(n_a + n_b) less the q of
-        the two's common map. A division that is not in the images loses: its maps are noisier than the common one.
+        The mean over their particles of ln (n_a exp q_a + n_b exp q_b)/(n_a + n_b) less the q of the two's common
+        map. None of these maps contains the particle, so that a division that is not in the images loses: its maps
+        are noisier than the common one.
 
-        *Spread*: with n = ⟨m_a − m_b, m_a − m_b⟩, the image of a particle that is a map of the way from b to a shows
-        x = ½ + (q_a − q_b)/2n with a variance of 1/2n, which is the noise. What the variance of a cluster's x exceeds
-        that by is the particles' own, and more than chance if it is three standard errors.
+        Parameters
+        ----------
+        labels : (N,) int64
+            Each of at least ten particles in each half set.
+        """
+        model = self._model(self._insert(labels), labels)
+        count, weights = len(model.clusters), np.log(model.counts)
+        gains = np.zeros((count, count))
+        for first, others in _each_and_others(count):
+            names = [(model.clusters[first], model.clusters[second]) for second in others]
+            together = self._references(names, model.sums)
+            for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
+                apart, one = self._scores(batch, model.references) + weights, self._scores(batch, together)
+                for column, second in enumerate(others):
+                    gains[first, second] += (np.logaddexp(apart[:, first], apart[:, second]) - one[:, column]).sum()
+        separations = {}
+        for first, second in combinations(range(count), 2):
+            size = model.counts[first] + model.counts[second]
+            gain = (gains[first, second] + gains[second, first]) / size - np.log(size)
+            separations[model.clusters[first], model.clusters[second]] = float(gain)
+        return separations
+
+    def spreads(self, labels: IntArray) -> Pairs:
+        """How far particles of each pair of clusters spread along the way from one map to the other, beyond noise.
+
+        With n = ⟨m_a − m_b, m_a − m_b⟩, the image of a particle that is a map of the way from b to a shows
+        x = ½ + (q_a − q_b)/2n with a variance of 1/2n, which is the noise's. What the variance of x within the two
+        clusters exceeds that by is the particles' own; its root is given, in units of the way. States have none; a
+        continuum that was cut is filled from one centre to the next. No map contains the particle.
 
         Parameters
         ----------
@@ -250,30 +260,20 @@ class Assigner:
         """
         model = self._model(self._insert(labels), labels)
         count = len(model.clusters)
-        gains, positions = np.zeros((count, count)), np.zeros((count, count, 4))
-        weights = np.log(model.counts)
-        # The particles of one cluster at a time, against it and each other one: no more maps than clusters.
-        for first in range(count) if count > 1 else ():
-            others = [number for number in range(count) if number != first]
-            names = [(model.clusters[first], model.clusters[second]) for second in others]
-            together = self._references(names, model.sums)
+        sums = np.zeros((count, count, 4))
+        for first, others in _each_and_others(count):
             differences = {key: _differences(maps, first, others) for key, maps in model.references.items()}
             for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
-                scores, one = self._scores(batch, model.references), self._scores(batch, together)
+                scores = self._scores(batch, model.references)
                 norms = np.maximum(-self._scores(_without_data(batch), differences), LEAST_DIFFERENCE)
-                for column, second in enumerate(others):
-                    apart = np.logaddexp(scores[:, first] + weights[first], scores[:, second] + weights[second])
-                    gains[first, second] += (apart - one[:, column]).sum()
-                    ahead, norm = scores[:, first] - scores[:, second], norms[:, column]
-                    sums = len(ahead), norm.sum(), ahead.sum(), (ahead**2 / norm).sum()
-                    positions[first, second] += sums
-        pairs = {}
-        for first, second in combinations(range(count), 2):
-            size = model.counts[first] + model.counts[second]
-            gain = float(gains[first, second] + gains[second, first]) / size - np.log(size)
-            spread = _spread(np.stack([positions[first, second], positions[second, first]]))
-            pairs[model.clusters[first], model.clusters[second]] = Pair(float(gain), spread)
-        return pairs
+                ahead = scores[:, [first]] - scores[:, others]
+                sums[first, others] += np.stack([np.ones_like(norms), norms, ahead, ahead**2 / norms], axis=-1).sum(
+                    axis=0
+                )
+        return {
+            (model.clusters[first], model.clusters[second]): _spread(sums[[first, second], [second, first]])
+            for first, second in combinations(range(count), 2)
+        }
 
     def _ended(self, model: Model, labels: IntArray, found: FloatArray, passes: list[Pass]) -> Assignment:
         """Without the clusters that the last pass emptied."""
@@ -402,6 +402,13 @@ class Assigner:
             yield batch if rows is None else replace(batch, rows=rows[batch.rows])
 
 
+def _each_and_others(count: int) -> Iterator[tuple[int, list[int]]]:
+    """Pairs are worked on cluster by cluster, each with its own particles: no more maps at a time than clusters."""
+    if count > 1:
+        for number in range(count):
+            yield number, [other for other in range(count) if other != number]
+
+
 def _differences(references: ReferenceSet, first: int, others: Sequence[int]) -> ReferenceSet:
     """What the first of some references has and each of the others has not."""
     mine, members = references.members[first], references.members
@@ -416,9 +423,9 @@ def _without_data(batch: Batch) -> Batch:
 
 
 def _spread(positions: FloatArray) -> float:
-    """Of the pair whose clusters have (2, 4) sums: particles, n, q_a − q_b, (q_a − q_b)²/n."""
+    """See `Assigner.spreads`; (2, 4) sums over each cluster's particles: 1, n, q_a − q_b, (q_a − q_b)²/n."""
     count, norm, ahead, square = positions.T
-    # χ² of 2 for each particle if noise is all that there is
+    # χ² with a mean of 2 for each particle if noise is all that there is
     excess = float((square - ahead**2 / norm - 2.0 * count).sum())
     certain = excess > CERTAIN * math.sqrt(8.0 * count.sum())
     return math.sqrt(excess / (4.0 * norm.sum())) if certain else 0.0

@@ -50,18 +50,19 @@ class CoarseImages(NamedTuple):
 
 
 class Clusters(NamedTuple):
-    """Clusters that the images chose, and how each two of them differ."""
+    """Clusters that the images chose, and how each two of them differ (`Assigner.separations`, `Assigner.spreads`)."""
 
     assignment: Assignment
-    pairs: Pairs
+    separations: Pairs
+    spreads: Pairs
 
-    def nearest(self, label: int) -> float | None:
-        """Separation from the cluster that is most like one, nats a particle; None where there is no other."""
-        return min((pair.separation for labels, pair in self.pairs.items() if label in labels), default=None)
+    def separation(self, label: int) -> float | None:
+        """From the cluster that is most like one; None where there is no other."""
+        return min((value for pair, value in self.separations.items() if label in pair), default=None)
 
     def spread(self, label: int) -> float | None:
-        """Of a cluster, towards the one that it runs into most; None where there is no other."""
-        return max((pair.spread for labels, pair in self.pairs.items() if label in labels), default=None)
+        """Towards the cluster that one runs into most; None where there is no other."""
+        return max((value for pair, value in self.spreads.items() if label in pair), default=None)
 
     @property
     def running(self) -> list[int]:
@@ -199,8 +200,11 @@ def renamed(states: States, labels: IntArray) -> States:
         posteriors=found.posteriors[:, order],
         difference_fsc=found.difference_fsc[order],
     )
-    pairs = {(names[first], names[second]): pair for (first, second), pair in states.kept.pairs.items()}
-    return replace(states, kept=Clusters(assignment, pairs))
+    separations, spreads = (
+        {(names[first], names[second]): value for (first, second), value in pairs.items()}
+        for pairs in (states.kept.separations, states.kept.spreads)
+    )
+    return replace(states, kept=Clusters(assignment, separations, spreads))
 
 
 def labelled(particles: Particles, found: Assignment, soft: bool) -> Particles:
@@ -218,7 +222,7 @@ def find_states(
     """Assign from several starts, keep the likeliest, and unite what the images do not tell apart.
 
     Two clusters are united where the images are likelier given their common map (their separation is not above
-    zero, see `Assigner.compare`); at the end, while there are more than `k`, also the two that lose least.
+    zero, see `Assigner.separations`); at the end, while there are more than `k`, also the two that lose least.
 
     Parameters
     ----------
@@ -248,7 +252,7 @@ def find_states(
     # what takes longest first, so that threads end together
     usable.sort(key=lambda labels: -len(np.unique(labels)))
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda labels: _united(assigner, assigned(assigner, labels)), usable))
+        found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), usable))
     related = [any(labels is one for one in kin) for labels in usable]
     likeliest = max(range(len(found)), key=lambda number: found[number].assignment.log_likelihood)
     best = found[likeliest]
@@ -257,24 +261,37 @@ def find_states(
         for number, one in enumerate(found)
         if number != likeliest and not (related[number] and related[likeliest])
     ]
-    kept = _united(assigner, best, k)
-    return States(kept, best, agreement)
+    told_apart = _with_spreads(assigner, best)
+    fewer = _united(assigner, best, k)
+    kept = told_apart if fewer is best else _with_spreads(assigner, fewer)
+    return States(kept, told_apart, agreement)
 
 
 def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
-    """What the images make of labels (N,)."""
+    """What the images make of labels (N,), without dividing or uniting any."""
+    return _with_spreads(assigner, _assigned(assigner, labels))
+
+
+class _Found(NamedTuple):
+    assignment: Assignment
+    separations: Pairs
+
+
+def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
     assignment = assigner.run(labels)
-    return Clusters(assignment, assigner.compare(assignment.labels))
+    return _Found(assignment, assigner.separations(assignment.labels))
 
 
-def _united(assigner: Assigner, found: Clusters, k: int | None = None) -> Clusters:
+def _with_spreads(assigner: Assigner, found: _Found) -> Clusters:
+    return Clusters(*found, assigner.spreads(found.assignment.labels))
+
+
+def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
     """Unite pairs that the images do not tell apart, and those that lose least while there are more than `k`."""
     while True:
         labels = found.assignment.labels
         sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-        losses = {
-            labels: pair.separation * (sizes[labels[0]] + sizes[labels[1]]) for labels, pair in found.pairs.items()
-        }
+        losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
         pairs = _disjoint([pair for pair in sorted(losses, key=losses.__getitem__) if losses[pair] <= 0])
         if not pairs and k is not None and len(found.assignment.clusters) > k:
             pairs = [min(losses, key=losses.__getitem__)]
@@ -282,7 +299,7 @@ def _united(assigner: Assigner, found: Clusters, k: int | None = None) -> Cluste
             return found
         for first, second in pairs:
             labels = np.where(labels == second, first, labels)
-        found = assigned(assigner, labels)
+        found = _assigned(assigner, labels)
 
 
 def _disjoint(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -335,7 +352,7 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
             "particles": int(mine.sum()),
             **_differences(chosen.difference_fsc[number], angstrom),
             "mean_posterior": float(chosen.posteriors[mine, number].mean()),
-            "separation_nats": found.nearest(label),
+            "separation_nats": found.separation(label),
             "spread": found.spread(label),
         }
     return {
