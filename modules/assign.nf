@@ -1,4 +1,4 @@
-include { assignmentSymmetry; option } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
     tag "round ${meta.round}"

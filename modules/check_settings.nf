@@ -15,7 +15,7 @@ process CHECK_SETTINGS {
     script:
     def limits = [params.consensus_limits, params.resolution_limits].join(',')
     def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
-    def clusters = params.assign == 'likelihood' ? clustersProposed() : partitions ? params.k : null
+    def clusters = params.assign == 'likelihood' ? clustersProposed(params.k_start, params.k) : partitions ? params.k : null
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\

@@ -15,7 +15,7 @@ process CLUSTER {
     script:
     // for likelihood assignment, more clusters than there may be, and other ones to see whether it ends the same
     def proposes = meta.assign == 'likelihood'
-    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed() : params.k
+    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed(params.k_start, params.k) : params.k
     """
     # version ${version}
     cluster.py ${particles} --latent ${latent} --last-references ${last_references} \\

@@ -1,4 +1,4 @@
-include { assignmentSymmetry; option } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process REASSIGN {
     tag "pass ${meta.pass}"

@@ -92,8 +92,8 @@ def editDistance(first, second) {
 }
 
 // How many clusters the latent space proposes for the images to choose among
-def clustersProposed() {
-    return params.k_start ?: 2 * (params.k == 'auto' ? 6 : params.k.toString() as int)
+def clustersProposed(k_start, k) {
+    return k_start ?: 2 * (k == 'auto' ? 6 : k.toString() as int)
 }
 
 // [6, 6, 5] of '6,6,5': the value of a list parameter in a round counted from 1; the last one goes on.

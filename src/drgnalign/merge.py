@@ -236,10 +236,14 @@ def pass_metrics(
                     "median_rotation_change_degrees": float(np.median(rotation_change[members])),
                     "median_shift_change_angstrom": float(np.median(shift_change[members])),
                 }
+        facts = {}
         if latest and name != CONSENSUS:
             facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
             entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread")}
-        entry["warnings"] = claim_warnings(entry, report.halves, after.pixel_size)
+        # the images' own, where the engine gives none; what is everything cannot differ from the consensus
+        difference = None if members.all() else entry.get("difference_fsc_40", facts.get("difference_fsc_40"))
+        claim = entry | {"difference_fsc_40": difference}
+        entry["warnings"] = claim_warnings(claim, report.halves, after.pixel_size)
         clusters.append(entry)
     return {
         "pass": report.number,

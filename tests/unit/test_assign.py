@@ -19,11 +19,12 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity import assign as assign_module
 from drgnalign.heterogeneity import states as states_module
 from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
+from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.states import (
     CONTINUUM,
+    NO_NUMBER,
     SPREAD,
     START,
     Clusters,
@@ -39,7 +40,7 @@ from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 POSITIONS = 24
-PAIRS = [(1, 2), (1, 3), (2, 3)]
+PAIRS, NONE = [(1, 2), (1, 3), (2, 3)], Spread(0.0, 0.0, 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,9 @@ def test_one_state_is_said_to_be_one(one: Any) -> None:
     ((_, cluster),) = facts["clusters"].items()
     assert cluster["particles"] == count
     assert cluster["separation_nats"] is None
+    assert cluster["spread"] is None
+    # it is the consensus
+    assert cluster["difference_fsc_40"] == 0
     assert facts["states"] == 1
 
 
@@ -173,35 +177,16 @@ def test_a_continuum_is_no_number_of_states(swinging: Any, numbers: list[int]) -
     position = swinging.truth.cluster_labels() - 1
     states = find_states(assigner(swinging), [1 + position * number // POSITIONS for number in numbers], None)
     assert states.verdict == f"{CONTINUUM}: all clusters run into each other"
-    assert all(cluster["spread"] > SPREAD for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
+    assert all(cluster["spread_interval"][0] > SPREAD for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
 @pytest.mark.parametrize("against", AGAINST)
 def test_particles_of_a_state_do_not_spread_towards_another(two: Any, swinging: Any, against: str) -> None:
     (spread,) = assigner(two, against=against).spreads(two.truth.cluster_labels()).values()
-    assert spread < SPREAD / 2
+    assert spread.most < SPREAD
     halves = 1 + (swinging.truth.cluster_labels() - 1) // (POSITIONS // 2)
     (spread,) = assigner(swinging, against=against).spreads(halves).values()
-    assert spread > SPREAD
-
-
-def test_spread_is_that_of_the_particles_beyond_noise() -> None:
-    """Of positions along the way from one map to the other, as they show in images of unequal power."""
-    rng = np.random.default_rng(0)
-    norms = rng.uniform(5.0, 40.0, (2, 20000))
-
-    def found(spread: float) -> float:
-        positions = np.array([[1.0], [-0.1]]) + spread * rng.standard_normal(norms.shape)
-        shown = positions + rng.standard_normal(norms.shape) / np.sqrt(2 * norms)
-        ahead = norms * (2 * shown - 1) * [[1], [-1]]
-        return assign_module._spread(
-            np.stack(
-                [np.full(2, 20000.0), norms.sum(axis=1), ahead.sum(axis=1), (ahead**2 / norms).sum(axis=1)], axis=1
-            )
-        )
-
-    assert found(0.2) == pytest.approx(0.2, rel=0.03)
-    assert found(0.0) < 0.03
+    assert spread.least > SPREAD
 
 
 def test_clusters_that_become_too_small_are_dropped_at_the_end_too(two: Any) -> None:
@@ -232,7 +217,7 @@ def test_maps_have_the_symmetry_of_the_particle(two: Any) -> None:
 
     def likeness(symmetry: str) -> float:
         mine, labels = assigner(two, symmetry=symmetry), two.truth.cluster_labels()
-        volume = mine._model(mine._insert(labels), labels).consensus[0][1:, 1:, 1:]
+        volume = mine._consensus(mine._insert(labels))[0][1:, 1:, 1:]
         return float(np.corrcoef(volume.ravel(), volume[:, ::-1, ::-1].ravel())[0, 1])
 
     assert likeness("C1") < 0.9
@@ -249,13 +234,13 @@ def test_a_limit_beyond_nyquist_is_refused(one: Any) -> None:
         assigner(one, limit=10.0)
 
 
-def clusters(labels: list[int], changed: float = 0.0, **spreads: float) -> Clusters:
+def clusters(labels: list[int], changed: float = 0.0, **spreads: Spread) -> Clusters:
     """Of labels 1 to 3; `spreads` are those of pairs, such as of_12."""
     names = sorted(set(labels))
     shares = (np.array(labels)[:, None] == names).astype(float)
     found = Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), (Pass(3, changed, -1.0),))
     pairs = [pair for pair in PAIRS if set(pair) <= set(names)]
-    return Clusters(found, dict.fromkeys(pairs, 3.0), {(a, b): spreads.get(f"of_{a}{b}", 0.0) for a, b in pairs})
+    return Clusters(found, dict.fromkeys(pairs, 3.0), {(a, b): spreads.get(f"of_{a}{b}", NONE) for a, b in pairs})
 
 
 def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:
@@ -270,9 +255,17 @@ def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:
 
 def test_clusters_that_run_into_each_other_are_named_a_continuum() -> None:
     labels = [1, 1, 2, 2, 3, 3]
-    some, every = clusters(labels, of_12=0.2, of_23=0.05), clusters(labels, of_12=0.2, of_23=0.2)
-    assert States(some, some, [1.0]).verdict == "3 states, of which 2 run into each other"
-    assert States(every, every, [1.0]).verdict == f"{CONTINUUM}: all clusters run into each other"
+    much, perhaps = Spread(0.2, 0.22, 0.24), Spread(0.04, 0.1, 0.2)
+
+    def verdict(**spreads: Spread) -> str:
+        found = clusters(labels, **spreads)
+        return States(found, found, [1.0]).verdict
+
+    assert verdict() == "3 states"
+    assert verdict(of_12=much) == "3 states, of which 2 run into each other"
+    assert verdict(of_12=perhaps) == "3 states, of which 2 may run into each other"
+    assert verdict(of_12=much, of_23=much) == f"{CONTINUUM}: all clusters run into each other"
+    assert verdict(of_12=much, of_23=perhaps) == f"{NO_NUMBER}: all clusters may run into each other"
 
 
 def test_names_change_in_all_that_is_said() -> None:
@@ -280,7 +273,7 @@ def test_names_change_in_all_that_is_said() -> None:
     states = renamed(States(found, found, []), np.array([8, 8, 4]))
     assert states.kept.assignment.clusters == [4, 8]
     assert_array_equal(states.kept.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
-    assert (states.kept.separations, states.kept.spreads) == ({(8, 4): 3.0}, {(8, 4): 0.0})
+    assert (states.kept.separations, states.kept.spreads) == ({(8, 4): 3.0}, {(8, 4): NONE})
 
 
 def test_what_else_was_proposed_are_further_starts(two: Any) -> None:

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.errors import InputError
-from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_settings, nearest_to_centroids, silhouette
+from drgnalign.heterogeneity import cluster as cluster_module
+from drgnalign.heterogeneity.cluster import (
+    METHODS,
+    cluster,
+    cluster_settings,
+    nearest_to_centroids,
+    silhouette,
+)
 
 SIZES = (300, 200, 100)
 
@@ -133,6 +140,16 @@ def test_hdbscan_searches_its_settings_for_a_number_of_clusters(wanted: int) -> 
     found = cluster(points, "hdbscan", 1, seed=0, wanted=wanted)
     assert found.labels.max() == wanted
     assert found.settings["min_cluster_size"] >= 5
+
+
+def test_hdbscans_search_holds_no_more_neighbours_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, _ = groups((300, 300))
+    monkeypatch.setattr(cluster_module, "MOST_NEIGHBOURS", 600 * 20)
+    settings: list[dict[str, float]] = []
+    made = cluster_module._hdbscan
+    monkeypatch.setattr(cluster_module, "_hdbscan", lambda given: settings.append(given) or made(given))
+    assert cluster(points, "hdbscan", 1, seed=0, wanted=2).labels.max() == 2
+    assert max(given["min_samples"] for given in settings) == 20
 
 
 def test_membership_of_a_mixture_is_the_posterior() -> None:

@@ -204,6 +204,22 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     assert json.loads(json.dumps(metrics)) == metrics
 
 
+def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_not(
+    labelled: Particles, tmp_path: Path
+) -> None:
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    write_maps_of(maps, "cluster_01", 21.0)
+    plan = plan_of("cluster_01", limit="none")
+    clustering = {"assignment": {"verdict": "2 states", "clusters": {"1": {"difference_fsc_40": 0.2}}}}
+    one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering)["clusters"]
+    assert any("does not differ from the consensus" in warning for warning in one["warnings"])
+    # all particles are the consensus
+    labelled.table["rlnClassNumber"] = 1
+    (one,) = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering)["clusters"]
+    assert not any("does not differ" in warning for warning in one["warnings"])
+
+
 BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
 # A quarter of a pixel at the particle's edge, in degrees: 2 Å of 100 Å.
 STILL = 1.14

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
-from runs import Run, contents
+from runs import REPOSITORY, Run, contents
 
 from conftest import Consensus, Interrupted
 
@@ -62,3 +63,13 @@ def test_changed_kernels_run_again(consensus_runs: Consensus) -> None:
     assert "CHECK_INPUTS" in again.named("CACHED")
     steps = {name.split(" (")[0] for name in again.named("COMPLETED")}
     assert {f"REFINE_CLUSTERS:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
+
+
+def test_modules_name_every_parameter_that_they_depend_on() -> None:
+    """What they include must read none: a task's digest has those that its module names."""
+    for module in sorted((REPOSITORY / "modules").glob("*.nf")):
+        for names, file in re.findall(r"include \{ ([^}]+) \} from '(\.\./subworkflows/.*)'", module.read_text()):
+            text = (module.parent / file).read_text()
+            for name in names.split(" ; "):
+                (body,) = re.findall(rf"^def {name}\(.*?^\}}", text, re.MULTILINE | re.DOTALL)
+                assert "params." not in body, f"{module.name}: {name}"

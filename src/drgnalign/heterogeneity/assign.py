@@ -8,7 +8,6 @@ label would ever change.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -28,6 +27,7 @@ from drgnalign.engine.refine import check_limit
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 
@@ -50,9 +50,8 @@ FOLDS = 4
 AGAINST = ("other_half", "own_half_folds")
 # A posterior below this adds nothing to a map worth the time.
 LEAST_SHARE = 0.01
-# Nats: where two maps differ by less in an image, their difference is one of rounding. Standard errors that a spread
-# has to exceed.
-LEAST_DIFFERENCE, CERTAIN = 0.1, 3.0
+# Particles of a cluster that are enough to say how far they spread.
+SAMPLE = 4000
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,8 @@ class Model(NamedTuple):
     """What particles are compared with in a pass: clusters, their sizes and maps, and all sums that they rest on."""
 
     clusters: list[int]
-    counts: IntArray
+    counts: FloatArray
     references: References
-    consensus: Halves
     sums: Sums
 
 
@@ -147,7 +145,8 @@ class Assigner:
     """Assignment of one set of particles at their poses; its images are read anew in each pass.
 
     Memory is that of the clusters' sums and maps, up to four times, and of one batch of images, for each run that is
-    under way (several may be, in threads): but for the table and the labels it does not grow with the particles.
+    under way (several may be, in threads): but for the table, the labels and the posteriors it does not grow with the
+    particles.
 
     Parameters
     ----------
@@ -200,17 +199,18 @@ class Assigner:
             No cluster is large enough to start from.
         """
         passes: list[Pass] = []
-        sums = self._insert(labels)
+        sums, sizes = self._insert(labels), _sizes(labels)
         while True:
-            model = self._model(sums, labels)
+            model = self._model(sums, labels, sizes)
             found, sums, log_likelihood = self._pass(model)
             now = np.array(model.clusters)[found.argmax(axis=1)]
             passes.append(Pass(len(model.clusters), float((now != labels).mean()), log_likelihood))
             labels = now
+            sizes = dict(zip(model.clusters, found.sum(axis=0), strict=True)) if self.settings.soft else _sizes(labels)
             rests = passes[-1].changed < REST or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
             if rests and set(np.unique(labels)) <= set(self._large(labels)):
-                return self._ended(model, labels, found, passes)
+                return self._ended(model.clusters, sums, labels, found, passes)
 
     def can_start(self, labels: IntArray) -> bool:
         """Is there a cluster of ten particles in each half set?"""
@@ -245,13 +245,10 @@ class Assigner:
             separations[model.clusters[first], model.clusters[second]] = float(gain)
         return separations
 
-    def spreads(self, labels: IntArray) -> Pairs:
-        """How far particles of each pair of clusters spread along the way from one map to the other, beyond noise.
+    def spreads(self, labels: IntArray) -> dict[tuple[int, int], Spread]:
+        """How far particles of each pair of clusters spread along the way from one map to the other.
 
-        With n = ⟨m_a − m_b, m_a − m_b⟩, the image of a particle that is a map of the way from b to a shows
-        x = ½ + (q_a − q_b)/2n with a variance of 1/2n, which is the noise's. What the variance of x within the two
-        clusters exceeds that by is the particles' own; its root is given, in units of the way. States have none; a
-        continuum that was cut is filled from one centre to the next. No map contains the particle.
+        Of up to `SAMPLE` particles a cluster; no map contains the particle. See `drgnalign.heterogeneity.spread`.
 
         Parameters
         ----------
@@ -260,32 +257,33 @@ class Assigner:
         """
         model = self._model(self._insert(labels), labels)
         count = len(model.clusters)
-        sums = np.zeros((count, count, 4))
+        shown: dict[tuple[int, int], list[FloatArray]] = {pair: [] for pair in combinations(range(count), 2)}
         for first, others in _each_and_others(count):
             differences = {key: _differences(maps, first, others) for key, maps in model.references.items()}
-            for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
-                scores = self._scores(batch, model.references)
-                norms = np.maximum(-self._scores(_without_data(batch), differences), LEAST_DIFFERENCE)
-                ahead = scores[:, [first]] - scores[:, others]
-                sums[first, others] += np.stack([np.ones_like(norms), norms, ahead, ahead**2 / norms], axis=-1).sum(
-                    axis=0
-                )
+            for batch in self._batches(_sample(np.flatnonzero(labels == model.clusters[first]))):
+                empty = _without_data(batch)
+                powers, apart = -self._scores(empty, model.references), -self._scores(empty, differences)
+                products = 0.5 * (self._scores(batch, model.references) + powers)
+                for column, second in enumerate(others):
+                    pair = min(first, second), max(first, second)
+                    shown[pair].append(positions(products[:, pair], powers[:, pair], apart[:, column]))
         return {
-            (model.clusters[first], model.clusters[second]): _spread(sums[[first, second], [second, first]])
-            for first, second in combinations(range(count), 2)
+            (model.clusters[first], model.clusters[second]): fitted_spread(np.concatenate(parts, axis=1))
+            for (first, second), parts in shown.items()
         }
 
-    def _ended(self, model: Model, labels: IntArray, found: FloatArray, passes: list[Pass]) -> Assignment:
+    def _ended(
+        self, clusters: list[int], sums: Sums, labels: IntArray, found: FloatArray, passes: list[Pass]
+    ) -> Assignment:
         """Without the clusters that the last pass emptied."""
-        left = [number for number, label in enumerate(model.clusters) if (labels == label).any()]
-        kept = found[:, left]
-        clusters = [model.clusters[number] for number in left]
+        left = [number for number, label in enumerate(clusters) if (labels == label).any()]
+        kept, names = found[:, left], [clusters[number] for number in left]
+        consensus = self._consensus(sums)
         differences = [
-            difference_fsc(_half_maps(HalfMapSums.total(model.sums[label])), model.consensus, self._mask)
-            for label in clusters
+            difference_fsc(_half_maps(HalfMapSums.total(sums[label])), consensus, self._mask) for label in names
         ]
         shares = kept / kept.sum(axis=1, keepdims=True)
-        return Assignment(labels, clusters, shares, np.array(differences), tuple(passes))
+        return Assignment(labels, names, shares, np.array(differences), tuple(passes))
 
     def _insert(self, labels: IntArray) -> Sums:
         """Sums of the particles as they are labelled."""
@@ -338,7 +336,7 @@ class Assigner:
     def _fold_count(self) -> int:
         return int(self._folds.max()) + 1
 
-    def _model(self, sums: Sums, labels: IntArray) -> Model:
+    def _model(self, sums: Sums, labels: IntArray, sizes: Mapping[int, float] | None = None) -> Model:
         """What particles are compared with next; clusters too small for a map are left out."""
         clusters = self._large(labels)
         if not clusters:
@@ -346,9 +344,11 @@ class Assigner:
             advice = "use fewer clusters (--k_start), another --clustering, or more particles"
             raise InputError(self.particles.path, problem, advice)
         references = self._references([(label,) for label in clusters], sums)
-        counts = np.array([(labels == label).sum() for label in clusters])
-        consensus = _half_maps(HalfMapSums.total(part for mine in sums.values() for part in mine))
-        return Model(clusters, counts, references, consensus, sums)
+        sizes = sizes or _sizes(labels)
+        return Model(clusters, np.array([sizes[label] for label in clusters], float), references, sums)
+
+    def _consensus(self, sums: Sums) -> Halves:
+        return _half_maps(HalfMapSums.total(part for mine in sums.values() for part in mine))
 
     def _large(self, labels: IntArray) -> list[int]:
         """Clusters that have enough particles in each half set for a map, ascending."""
@@ -402,6 +402,11 @@ class Assigner:
             yield batch if rows is None else replace(batch, rows=rows[batch.rows])
 
 
+def _sizes(labels: IntArray) -> dict[int, float]:
+    names, counts = np.unique(labels, return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
 def _each_and_others(count: int) -> Iterator[tuple[int, list[int]]]:
     """Pairs are worked on cluster by cluster, each with its own particles: no more maps at a time than clusters."""
     if count > 1:
@@ -415,20 +420,16 @@ def _differences(references: ReferenceSet, first: int, others: Sequence[int]) ->
     return ReferenceSet(tuple(mine._replace(transform=mine.transform - members[other].transform) for other in others))
 
 
+def _sample(rows: IntArray) -> IntArray:
+    """Some of the rows, evenly."""
+    return rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64)]
+
+
 def _without_data(batch: Batch) -> Batch:
     """Empty images of the same CTF: their scores are −⟨m, m⟩."""
     coefficients = batch.coefficients.copy()
     coefficients[:, :2] = 0.0
     return replace(batch, coefficients=coefficients)
-
-
-def _spread(positions: FloatArray) -> float:
-    """See `Assigner.spreads`; (2, 4) sums over each cluster's particles: 1, n, q_a − q_b, (q_a − q_b)²/n."""
-    count, norm, ahead, square = positions.T
-    # χ² with a mean of 2 for each particle if noise is all that there is
-    excess = float((square - ahead**2 / norm - 2.0 * count).sum())
-    certain = excess > CERTAIN * math.sqrt(8.0 * count.sum())
-    return math.sqrt(excess / (4.0 * norm.sum())) if certain else 0.0
 
 
 def _half_maps(sums: HalfMapSums) -> Halves:

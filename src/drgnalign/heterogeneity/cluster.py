@@ -21,8 +21,9 @@ IntArray = NDArray[np.int64]
 
 METHODS = ("kmeans", "gmm", "dbscan", "hdbscan")
 SILHOUETTE_SAMPLE = 5000
-# Cluster sizes that a search of HDBSCAN's settings looks at.
-SEARCHED_SIZES = 12
+# Cluster sizes that a search of HDBSCAN's settings looks at, and the most neighbours of all points together: it holds
+# them at once, 16 bytes each.
+SEARCHED_SIZES, MOST_NEIGHBOURS = 12, 2**26
 
 
 class Clustering(NamedTuple):
@@ -223,10 +224,10 @@ def _searched(data: FloatArray, wanted: int) -> dict[str, float]:
     leave fewest points unassigned."""
     largest = max(5, len(data) // wanted)
     sizes = np.unique(np.geomspace(5, largest, SEARCHED_SIZES).astype(int))
-    tried = []
+    most, tried = MOST_NEIGHBOURS // len(data), []
     for size in sizes.tolist():
-        for samples in (5, size):
-            settings: dict[str, float] = {"min_cluster_size": size, "min_samples": min(samples, size)}
+        for samples in (5, max(5, min(size, most))):
+            settings: dict[str, float] = {"min_cluster_size": size, "min_samples": samples}
             labels = _hdbscan(settings).fit_predict(data)
             tried.append((abs(labels.max() + 1 - wanted), float((labels < 0).mean()), -size, -samples, settings))
     return min(tried, key=lambda one: one[:4])[4]

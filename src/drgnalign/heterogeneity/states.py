@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from drgnalign.engine.fft import radices_of
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource, read_header
 from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings, Pairs
+from drgnalign.heterogeneity.spread import Spread
 from drgnalign.particles import OCCUPANCY, Particles, image_names
 from drgnalign.split import CONSENSUS
 
@@ -29,9 +30,9 @@ IntArray = NDArray[np.int64]
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
-# Cuts through a continuum run into each other: of the way to the next one, their particles spread by more than this.
-# Cuts through a hinge did by .17 to .19; states by nothing, and by .08 to .10 where poses were 4 degrees off.
-SPREAD = 0.13
+# Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
+# States did by .04 at most, and by up to .14 where poses were 4 degrees off; cuts through a hinge by .16 to .22.
+SPREAD = 0.15
 CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
 DIFFERENCE_AT = (40.0, 25.0)
@@ -54,20 +55,27 @@ class Clusters(NamedTuple):
 
     assignment: Assignment
     separations: Pairs
-    spreads: Pairs
+    spreads: dict[tuple[int, int], Spread]
 
     def separation(self, label: int) -> float | None:
         """From the cluster that is most like one; None where there is no other."""
         return min((value for pair, value in self.separations.items() if label in pair), default=None)
 
-    def spread(self, label: int) -> float | None:
+    def spread(self, label: int) -> Spread | None:
         """Towards the cluster that one runs into most; None where there is no other."""
-        return max((value for pair, value in self.spreads.items() if label in pair), default=None)
+        mine = (value for pair, value in self.spreads.items() if label in pair)
+        return max(mine, key=lambda spread: (spread.likeliest, spread.most), default=None)
 
-    @property
-    def running(self) -> list[int]:
-        """Those that run into another one."""
-        return [label for label in self.assignment.clusters if (self.spread(label) or 0.0) > SPREAD]
+    def running(self) -> int:
+        """Number of clusters that run into another one."""
+        return self._number(lambda spread: spread.least > SPREAD)
+
+    def perhaps_running(self) -> int:
+        """Number of clusters of which that cannot be ruled out."""
+        return self._number(lambda spread: spread.most > SPREAD)
+
+    def _number(self, condition: Callable[[Spread], bool]) -> int:
+        return len({label for pair, spread in self.spreads.items() if condition(spread) for label in pair})
 
 
 @dataclass(frozen=True)
@@ -92,16 +100,20 @@ class States:
     def verdict(self) -> str:
         """``one state``, ``N states``, or why no number can be given; it does not depend on how many are wanted."""
         number, kept = len(self.told_apart.assignment.clusters), len(self.kept.assignment.clusters)
-        running = len(self.told_apart.running)
+        running, perhaps = self.told_apart.running(), self.told_apart.perhaps_running()
         found = "one state" if number == 1 else f"{number} states"
         if running == number:
             found = f"{CONTINUUM}: all clusters run into each other"
+        elif perhaps == number:
+            found = f"{NO_NUMBER}: all clusters may run into each other"
         elif not self.told_apart.assignment.at_rest:
             found = f"{NO_NUMBER}: labels never come to rest"
         elif self.agreement and max(self.agreement) < AGREEMENT:
             found = f"{NO_NUMBER}: other starts lead to other clusters"
         else:
-            found += f", of which {running} run into each other" if running else ""
+            found += (
+                f", of which {perhaps} {'run' if running == perhaps else 'may run'} into each other" if perhaps else ""
+            )
             found += "" if self.agreement else " (from one start only)"
         return found if kept == number else f"{found}; {number} clusters united into {kept}, as many as were wanted"
 
@@ -200,10 +212,9 @@ def renamed(states: States, labels: IntArray) -> States:
         posteriors=found.posteriors[:, order],
         difference_fsc=found.difference_fsc[order],
     )
-    separations, spreads = (
-        {(names[first], names[second]): value for (first, second), value in pairs.items()}
-        for pairs in (states.kept.separations, states.kept.spreads)
-    )
+    kept = states.kept
+    separations = {(names[first], names[second]): value for (first, second), value in kept.separations.items()}
+    spreads = {(names[first], names[second]): value for (first, second), value in kept.spreads.items()}
     return replace(states, kept=Clusters(assignment, separations, spreads))
 
 
@@ -343,17 +354,18 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
         JSON-ready: ``at_rest``, ``log_likelihood``, the ``passes``, and in ``clusters``, by label: ``particles``;
         ``difference_fsc_40`` and ``_25``, of the difference from the consensus between half sets (None beyond
         Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle from the cluster that is most like
-        it and ``spread`` towards the one that it runs into most (None where there is no other).
+        it, and ``spread`` with its interval towards the one that it runs into most (None where there is no other).
     """
     chosen, clusters = found.assignment, {}
     for number, label in enumerate(chosen.clusters):
-        mine = chosen.labels == label
+        mine, spread = chosen.labels == label, found.spread(label)
         clusters[str(label)] = {
             "particles": int(mine.sum()),
             **_differences(chosen.difference_fsc[number], angstrom),
             "mean_posterior": float(chosen.posteriors[mine, number].mean()),
             "separation_nats": found.separation(label),
-            "spread": found.spread(label),
+            "spread": spread and spread.likeliest,
+            "spread_interval": spread and [spread.least, spread.most],
         }
     return {
         "at_rest": chosen.at_rest,

@@ -1,0 +1,100 @@
+"""Two states, or two cuts through a continuum? Where particles are on the way from one map to the other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+# Standard deviations that are tried, in units of the way.
+STEP, WIDEST = 0.02, 0.5
+# Steps of expectation and maximisation for each; they begin where those of the last one ended.
+ITERATIONS = 6
+# Nats that the ends of the interval are less likely by: three standard errors.
+CERTAIN = 4.5
+# Variance of the noise above which the borders to third clusters, drawn through the noise, cut off what would show a
+# continuum: nothing can then be ruled out.
+BLURRED = 1 / 8
+# Nats: where two maps differ by less in an image, the image does not say where on the way it is.
+LEAST_DIFFERENCE = 0.1
+
+
+class Spread(NamedTuple):
+    """Of the particles of two clusters along the way from one map to the other, beyond noise, in units of that way.
+
+    Attributes
+    ----------
+    least, likeliest, most : float
+        Standard deviation, and the interval of three standard errors.
+    """
+
+    least: float
+    likeliest: float
+    most: float
+
+
+def positions(products: FloatArray, powers: FloatArray, apart: FloatArray) -> FloatArray:
+    """Where on the way from map b (0) to map a (1) images show their particles to be.
+
+    An image is taken for g·(a + b)/2 + c·(a − b) and noise of variance 1, with both g and c fitted: contrast differs
+    between images, and would else look like a change of state. The position is ½ + c, as g is 1 but for contrast.
+
+    Parameters
+    ----------
+    products : (n, 2) float64
+        Re⟨D, a⟩ and Re⟨D, b⟩, nats.
+    powers : (n, 2) float64
+        ⟨a, a⟩ and ⟨b, b⟩.
+    apart : (n,) float64
+        ⟨a − b, a − b⟩.
+
+    Returns
+    -------
+    (2, m) float64
+        Positions and the variances that noise gives them; without images that show no difference.
+    """
+    middle, difference = products.mean(axis=1), products[:, 0] - products[:, 1]
+    power, common = powers.mean(axis=1) - 0.25 * apart, 0.5 * (powers[:, 0] - powers[:, 1])
+    determinant = power * apart - common**2
+    telling = determinant > LEAST_DIFFERENCE * power
+    shown = power * difference - common * middle
+    return np.stack([0.5 + shown[telling] / determinant[telling], 0.5 * power[telling] / determinant[telling]])
+
+
+def fitted_spread(shown: FloatArray) -> Spread:
+    """What spread explains the positions of two clusters' particles best, whatever they were labelled.
+
+    The likelihood is that of two normal distributions of one width and free places, each broadened by the particles'
+    own noise. Labels play no part in it: they follow the noise, and particles of one label spread less than they
+    should.
+
+    Parameters
+    ----------
+    shown : (2, n) float64
+        See `positions`; of both clusters.
+
+    Returns
+    -------
+    Spread
+        States have none; a continuum that was cut is filled from one centre to the next.
+    """
+    position, noise = shown
+    if not position.size:
+        return Spread(0.0, 0.0, WIDEST)
+    tried = np.arange(0.0, WIDEST + STEP / 2, STEP)
+    places, shares, likelihoods = np.array([0.0, 1.0]), np.array([0.5, 0.5]), []
+    for width in tried:
+        variance = noise + width**2
+        for _ in range(ITERATIONS):
+            exponents = np.log(shares)[:, None] - 0.5 * (position - places[:, None]) ** 2 / variance
+            likelihood = np.logaddexp(*exponents)
+            weights = np.exp(exponents - likelihood)
+            places = (weights * position / variance).sum(axis=1) / (weights / variance).sum(axis=1)
+            shares = np.clip(weights.mean(axis=1), 1e-6, 1.0)
+        likelihoods.append(float((likelihood - 0.5 * np.log(variance)).sum()))
+    close = tried[np.array(likelihoods) > max(likelihoods) - CERTAIN]
+    most = float(close[-1]) if noise.mean() < BLURRED else WIDEST
+    return Spread(float(close[0]), float(tried[np.argmax(likelihoods)]), most)
