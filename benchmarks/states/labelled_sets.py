@@ -27,12 +27,13 @@ SETS: Mapping[str, dict[str, Any]] = {
     "other_states": {"snr": 0.1, "states": "vol_018,vol_288,vol_455,vol_116", "populations": "0.5,0.27,0.15,0.08"},
     "one_state": {"snr": 0.1, "states": "E", "populations": "1"},
     "hinge": {"snr": 0.1},
+    "faint_hinge": {"snr": 0.05},
     "medium": {"snr": 0.1, "size": "medium"},
     "large": {"snr": 0.1, "particles": 20000},
     "faint": {"snr": 0.02, "size": "medium"},
     **{f"perturbed_{amount}": {"snr": 0.1, "perturbation": amount} for amount in (3, 5, 10, 20)},
 }
-CONTROLS = ("one_state", "hinge")
+CONTROLS = ("one_state", "hinge", "faint_hinge")
 # Å: perturbations of so many degrees (each Euler angle) and pixels are uniform, and count pixels of EMPIAR-10076.
 GIVEN_PIXEL_SIZE = 1.31
 # A part of the specimen swings through so many degrees each way, in so many positions.
@@ -47,7 +48,7 @@ def make(name: str, seed: int, out: Path, data: Path = DATA) -> None:
         return
     options = {"size": "small", "seed": seed, "out": out, "data": data} | SETS[name]
     perturbation = options.pop("perturbation", None)
-    if name == "hinge":
+    if "hinge" in name:
         hinge(seed, out, data, options["snr"])
         return
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
