@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,13 @@ COMPARED = ("bounds", "ours", "rounds", "random", "loop", "relion")
 ARMS_OF = {name: COMPARED for name in ("snr_0.1", "snr_0.05", "other_states")}
 ARMS_OF |= {name: ("ours", "random", "relion") for name in CONTROLS}
 ARMS_OF |= {"medium": ("bounds", "ours", "rounds"), "faint": ("fixed",), "large": ("cost",)}
+SEEDS_OF = {"snr_0.1": (1, 2, 3, 4, 5)}
+SEEDS = (1, 2, 3)
 OUR_ROUNDS, REFERENCE_ROUNDS, FIXED_ROUNDS = 3, 2, 10
+# What each record was made with.
+COMMIT = subprocess.run(
+    ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True
+).stdout.strip()
 IntArray = NDArray[np.int64]
 
 
@@ -158,13 +165,14 @@ def keep(name: str, seed: int, record: dict[str, Any]) -> None:
         "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
         "version": __version__,
     }
+    record = {key: value | {"commit": COMMIT} if isinstance(value, dict) else value for key, value in record.items()}
     result["sets"].setdefault(name, {}).setdefault(str(seed), {}).update(record)
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 @click.command()
 @click.option("--set", "names", type=click.Choice(list(SETS)), multiple=True, help="Default: all.")
-@click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2, 3), show_default=True)
+@click.option("--seed", "seeds", type=int, multiple=True, help="Default: 1 to 3, of snr_0.1 to 5.")
 @click.option("--arm", "arms", type=click.Choice(ARMS), multiple=True, help="Default: those that the set is for.")
 def main(names: tuple[str, ...], seeds: tuple[int, ...], arms: tuple[str, ...]) -> None:
     """Run sets and seeds; what was recorded of others stays."""
@@ -172,7 +180,7 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], arms: tuple[str, ...]) 
     if not relion.installed():
         print("RELION is left out: relion_refine is not on the PATH")
     for name in names or tuple(SETS):
-        for seed in seeds:
+        for seed in seeds or SEEDS_OF.get(name, SEEDS):
             record = run_case(
                 Case(name, seed, OUT / f"{name}_{seed}"), arms or ARMS_OF.get(name, ("ours", "rounds", "loop"))
             )
