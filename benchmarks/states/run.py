@@ -41,7 +41,7 @@ SEEDS = (1, 2, 3)
 OUR_ROUNDS, REFERENCE_ROUNDS, FIXED_ROUNDS = 3, 2, 10
 # What each record was made with.
 COMMIT = subprocess.run(
-    ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True
+    ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
 ).stdout.strip()
 IntArray = NDArray[np.int64]
 
