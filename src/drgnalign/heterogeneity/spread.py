@@ -19,7 +19,7 @@ CERTAIN = 4.5
 # continuum: nothing can then be ruled out.
 BLURRED = 1 / 8
 # Nats: where two maps differ by less in an image, the image does not say where on the way it is.
-LEAST_DIFFERENCE = 0.1
+LEAST_APART = 0.1
 
 
 class Spread(NamedTuple):
@@ -59,7 +59,7 @@ def positions(products: FloatArray, powers: FloatArray, apart: FloatArray) -> Fl
     middle, difference = products.mean(axis=1), products[:, 0] - products[:, 1]
     power, common = powers.mean(axis=1) - 0.25 * apart, 0.5 * (powers[:, 0] - powers[:, 1])
     determinant = power * apart - common**2
-    telling = determinant > LEAST_DIFFERENCE * power
+    telling = determinant > LEAST_APART * power
     shown = power * difference - common * middle
     return np.stack([0.5 + shown[telling] / determinant[telling], 0.5 * power[telling] / determinant[telling]])
 

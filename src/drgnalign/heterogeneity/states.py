@@ -31,7 +31,7 @@ IntArray = NDArray[np.int64]
 # measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
 # Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
-# States did by .04 at most, by up to .14 where poses were 4 degrees off; cuts through a hinge by .18 to .22.
+# States did by .04 at most, by up to .12 where a tail of the poses was wrong; cuts through a hinge by .18 to .22.
 SPREAD = 0.15
 CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
