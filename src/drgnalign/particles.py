@@ -23,6 +23,8 @@ ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 # Share with which a particle counts in the map of its cluster.
 OCCUPANCY = "drgnOccupancy"
+# 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
+LEFT_OUT = "drgnLeftOut"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
 # Stands for the name of the stack where a file does not name it.
@@ -191,6 +193,11 @@ class Particles:
         """Share (N,) with which each particle counts in the map of its cluster, 0…1; 1 where the table has none."""
         given = self.table.get(OCCUPANCY)
         return np.ones(len(self)) if given is None else given.to_numpy(np.float64)
+
+    def left_out(self) -> NDArray[np.bool_]:
+        """Which particles (N,) are in no map, training or statistic; none where the table does not say."""
+        given = self.table.get(LEFT_OUT)
+        return np.zeros(len(self), np.bool_) if given is None else given.to_numpy(np.float64) > 0
 
     def optics_rows(self) -> IntArray:
         """Row (N,) of each particle's group in the optics table."""

@@ -50,6 +50,13 @@ def test_columns_as_arrays() -> None:
     assert stacks.tolist() == ["a.mrcs", "sub/b@c.mrcs", "a.mrcs"]
 
 
+def test_nobody_is_left_out_where_the_table_does_not_say() -> None:
+    p = particles()
+    assert p.left_out().tolist() == [False, False, False]
+    p.table["drgnLeftOut"] = [0, 1, 0]
+    assert p.left_out().tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("rows", [[2, 0], [True, False, True]])
 def test_select_copies_and_renumbers(rows: list[int]) -> None:
     p = particles()
