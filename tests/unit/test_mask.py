@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.mask import particle_mask, soft_sphere
 from drgnalign.errors import DrgnalignError
 
 PIXEL = 4.0
@@ -26,6 +26,18 @@ def with_noise(volume: np.ndarray, amount: float = 0.02) -> np.ndarray:
 
 def at(mask: np.ndarray, centre: tuple[int, int, int]) -> float:
     return float(mask[tuple(np.array(centre) + mask.shape[0] // 2)])
+
+
+@pytest.mark.parametrize("box", [48, 49])
+def test_a_sphere_holds_the_particle_and_ends_within_the_box(box: int) -> None:
+    radius = np.sqrt(sum(axis**2 for axis in np.indices((box, box, box)) - box // 2))
+    sphere = soft_sphere(box, PIXEL, 100.0)
+    assert sphere.dtype == np.float32
+    assert (sphere[radius <= 12.5] == 1).all()
+    assert (sphere[radius >= 12.5 + 3] == 0).all()
+    assert sphere[np.abs(radius - 14) < 0.1] == pytest.approx(0.5, abs=0.1)
+    too_large = soft_sphere(box, PIXEL, 1000.0)
+    assert (too_large[0] == 0).all() and (too_large[radius <= 0.5 * box - 5] == 1).all()
 
 
 @pytest.mark.parametrize("box", [48, 49])

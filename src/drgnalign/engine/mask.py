@@ -1,4 +1,4 @@
-"""A soft mask that follows the particle."""
+"""Soft masks: a sphere, and one that follows the particle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ FEWEST_VOXELS = 2.0
 ANGSTROM3_PER_DALTON = 1.21
 # Without a mass the cut lies at so many standard deviations of the density outside the particle's sphere.
 SIGMAS = 4.0
+
+
+def soft_sphere(box: int, pixel_size: float, diameter: float) -> NDArray[np.float32]:
+    """Mask that is 1 in the particle's sphere, with a raised-cosine edge of 12 Å around it, within the box.
+
+    Parameters
+    ----------
+    box : int
+    pixel_size, diameter : float
+        Å.
+
+    Returns
+    -------
+    (box, box, box) float32
+        Values 0…1; 0 in the box's outermost voxels, so that a sphere that leaves no room for its edge is smaller.
+    """
+    edge = max(EDGE / pixel_size, FEWEST_VOXELS)
+    return raised_cosine(radius_grid(box, 3) - min(0.5 * diameter / pixel_size, 0.5 * box - 1 - edge), edge)
 
 
 def particle_mask(
