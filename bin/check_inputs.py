@@ -11,7 +11,7 @@ import click
 from drgnalign.commands import FILE, OUTPUT, Command, seed_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
-from drgnalign.inputs import import_particles
+from drgnalign.inputs import import_particles, undecided
 
 
 @click.command(cls=Command)
@@ -56,7 +56,7 @@ def main(
         perturb_rotation=perturb_rotation,
         perturb_shift=perturb_shift,
     )
-    write_star(table, output)
+    write_star(undecided(table), output)
     facts = {
         "input": particles.name,
         "particles": len(table),

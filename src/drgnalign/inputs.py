@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,11 @@ import pandas as pd
 import scipy.special
 from numpy.typing import NDArray
 
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
-from drgnalign.particles import ANGLES, DEFOCUS, OPTICS_OPTIONS, ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, LEFT_OUT, OPTICS_OPTIONS, ORIGINS, Particles
 
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
 CONTRAST_SAMPLE = 2000
@@ -82,12 +84,28 @@ def import_particles(
 def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
     """Particles of a star file and the folder that their image names are relative to.
 
-    A file of the workflow's own is taken as it is; any other is checked and completed first.
+    A file of the workflow's own is taken as it is; any other is checked and completed first. That some particles are
+    left out is said as a warning.
     """
     particles = read_star(path)
     if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
         particles = import_particles(path, images)
+    count = int(particles.left_out().sum())
+    if count:
+        warnings.warn(
+            f"{path}: {count:,} of {len(particles):,} particles are left out, as {LEFT_OUT} says",
+            InputWarning,
+            stacklevel=2,
+        )
     return particles, images_root(path, images)
+
+
+def undecided(particles: Particles) -> Particles:
+    """Particles as a run starts with them: it decides by itself who is left out.
+
+    What an earlier run decided stays as ``drgnInputLeftOut``.
+    """
+    return replace(particles, table=particles.table.rename(columns={LEFT_OUT: "drgnInputLeftOut"}))
 
 
 def images_root(path: str | Path, images: str | Path | None) -> Path:

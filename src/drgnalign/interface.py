@@ -136,10 +136,10 @@ class Engine(Protocol):
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         """Refine poses locally up to `limit` Å; if `part` is given, write there the chunk's part of a
-        reconstruction at the refined poses."""
+        reconstruction at the refined poses. Particles that are left out stay as they are, and are in no part."""
 
     def insert(self, chunk: Chunk, part: Path) -> None:
-        """Write the chunk's part of a reconstruction at the present poses."""
+        """Write the chunk's part of a reconstruction at the present poses, without particles that are left out."""
 
     def reconstruct(self, parts: Sequence[Path], prefix: Path) -> Reconstruction:
         """Half maps of all parts of a cluster.

@@ -26,7 +26,7 @@ OCCUPANCY = "drgnOccupancy"
 # 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
 LEFT_OUT = "drgnLeftOut"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
-NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"]
+NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset", LEFT_OUT]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [

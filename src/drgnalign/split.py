@@ -35,7 +35,7 @@ class PassSettings:
     Attributes
     ----------
     consensus : bool
-        Treat all particles as one cluster, whatever their labels.
+        Treat all particles that are not left out as one cluster, whatever their labels.
     limit : str
         Resolution limit of refinement in Å; ``auto`` for each cluster's own, ``none`` for no refinement.
     references : str
@@ -78,8 +78,8 @@ def usual_chunk_size(box: int, padding: float) -> int:
 def split_clusters(particles: Particles, references: Path, settings: PassSettings, outdir: Path) -> pd.DataFrame:
     """Write each cluster's particles in chunks, and the plan that says what to do with them.
 
-    Clusters with fewer than 10 particles in one of the half sets are reported on standard error and left out: their
-    particles keep poses and labels.
+    Particles that are left out are in no chunk. Clusters with fewer than 10 particles in one of the half sets are
+    reported on standard error and skipped: their particles keep poses and labels.
 
     Parameters
     ----------
@@ -134,10 +134,11 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
 
 
 def _clusters(particles: Particles, consensus: bool) -> dict[str, NDArray[np.int64]]:
-    """Rows of each cluster in input order; unassigned particles are in none."""
+    """Rows of each cluster in input order; particles that are unassigned or left out are in none."""
+    kept = ~particles.left_out()
     if consensus:
-        return {CONSENSUS: np.arange(len(particles))}
-    labels = particles.cluster_labels()
+        return {CONSENSUS: np.flatnonzero(kept)}
+    labels = np.where(kept, particles.cluster_labels(), 0)
     return {cluster_name(label): np.flatnonzero(labels == label) for label in sorted(set(labels) - {0})}
 
 

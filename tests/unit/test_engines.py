@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -126,6 +127,34 @@ def test_chunks_give_the_poses_of_the_whole(noisy_set, references: References, t
     )
     for half in (0, 1):
         assert_allclose(parts[half], maps[half], atol=1e-4 * np.abs(maps[half]).max())
+
+
+def test_who_is_left_out_is_in_no_map_and_stays_as_it_is(
+    noisy_set, chunk: Chunk, references: References, tmp_path: Path
+) -> None:
+    marked = noisy_set.given.select(np.arange(300))
+    marked.table["drgnLeftOut"] = (np.arange(300) % 5 == 0).astype(int)
+    kept = np.flatnonzero(~marked.left_out())
+    write_noise(tmp_path / "noise.csv", marked, noisy_set.white_noise)
+
+    def refined(particles, part: str):
+        return NATIVE.refine(
+            Chunk(particles, noisy_set.folder, tmp_path / "noise.csv", DIAMETER), references, 20.0, tmp_path / part
+        ).table
+
+    whole, alone = refined(marked, "whole.npz"), refined(marked.select(kept), "alone.npz")
+    columns = [label for label in alone if label.startswith(("rlnAngle", "rlnOrigin", "drgn"))]
+    assert_array_equal(whole[columns].to_numpy(float)[kept], alone[columns].to_numpy(float))
+    left = marked.left_out()
+    pd.testing.assert_frame_equal(whole.loc[left, list(marked.table)], marked.table[left], check_exact=True)
+    assert whole.loc[left, "drgnScore"].isna().all()
+    for made, expected in (("whole", "alone"), ("inserted", "inserted_alone")):
+        if made == "inserted":
+            NATIVE.insert(Chunk(marked, noisy_set.folder, tmp_path / "noise.csv", DIAMETER), tmp_path / f"{made}.npz")
+            fewer = Chunk(marked.select(kept), noisy_set.folder, tmp_path / "noise.csv", DIAMETER)
+            NATIVE.insert(fewer, tmp_path / f"{expected}.npz")
+        one, other = (NATIVE.reconstruct([tmp_path / f"{name}.npz"], tmp_path / "map") for name in (made, expected))
+        assert_array_equal(one[:2], other[:2])
 
 
 def test_limit_beyond_nyquist(chunk: Chunk, references: References) -> None:

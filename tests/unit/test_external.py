@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +126,18 @@ def test_half_sets_and_their_rows(particles: Particles) -> None:
     assert {half: rows.tolist() for half, rows in groups.items()} == {1: [0, 2, 4], 2: [1, 3, 5]}
     assert list(half_sets(particles.select([0, 2]), joint=False)) == [1]
     assert half_sets(particles, joint=True)[0].tolist() == list(range(6))
+
+
+def test_who_is_left_out_is_in_no_half_set_and_has_no_answer(particles: Particles) -> None:
+    particles.table["drgnLeftOut"] = [0, 1, 0, 0, 0, 1]
+    assert half_sets(particles, joint=True)[0].tolist() == [0, 2, 3, 4]
+    groups = half_sets(particles, joint=False)
+    assert {half: rows.tolist() for half, rows in groups.items()} == {1: [0, 2, 4], 2: [3]}
+    answers = [scored(particles.select(rows)) for rows in groups.values()]
+    result = refined(particles, list(groups.values()), answers)
+    assert result.table["drgnAccepted"].tolist() == [1, 0, 1, 1, 1, 0]
+    assert result.table["drgnScore"].isna().tolist() == [False, True, False, False, False, True]
+    pd.testing.assert_frame_equal(result.table.loc[[1, 5], list(particles.table)], particles.table.loc[[1, 5]])
 
 
 def test_one_value_for_all_optics_groups(particles_of: Callable[..., Particles], images: np.ndarray) -> None:

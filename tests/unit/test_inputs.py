@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.mrc import ImageSource, StackWriter
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
-from drgnalign.inputs import check_images, detect_contrast, images_root, import_particles
+from drgnalign.inputs import check_images, detect_contrast, images_root, import_particles, open_particles, undecided
 from drgnalign.particles import Particles
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -54,6 +54,20 @@ def saved(folder: Path, particles: Particles) -> Path:
 def folder(tmp_path: Path) -> Path:
     write_stack(tmp_path / "a.mrcs")
     return tmp_path
+
+
+def test_who_was_left_out_is_said_and_a_run_decides_anew(folder: Path) -> None:
+    given = particle_set()
+    given.table["drgnLeftOut"] = (np.arange(N) % 10 == 0).astype(int)
+    with pytest.warns(InputWarning, match=r"set\.star: 4 of 40 particles are left out, as drgnLeftOut says"):
+        opened, _ = open_particles(saved(folder, given), None)
+    assert opened.left_out().tolist() == given.left_out().tolist()
+    run = undecided(opened)
+    assert not run.left_out().any()
+    assert run.table["drgnInputLeftOut"].tolist() == given.left_out().tolist()
+    given.table["drgnLeftOut"] = "yes"
+    with pytest.raises(InputError, match="drgnLeftOut is 'yes'"):
+        open_particles(saved(folder, given), None)
 
 
 def test_import_completes_the_state(folder: Path) -> None:

@@ -57,6 +57,18 @@ def test_every_optics_group_has_its_own(particles_of: Callable[..., Particles]) 
     assert_allclose(power[:, 3:].mean(1), [24**2, 9 * 24**2], rtol=0.03)
 
 
+def test_who_is_left_out_is_no_noise(particles_of: Callable[..., Particles]) -> None:
+    images = np.random.default_rng(0).standard_normal((300, 24, 24)).astype(np.float32)
+    images[::3] *= 3
+    clean = spectrum_of(particles_of(np.delete(images, np.arange(0, 300, 3), 0), groups=np.tile([1, 2], 100)))
+    particles = particles_of(images, groups=np.tile([1, 1, 2], 100))
+    particles.table["drgnLeftOut"] = (np.arange(300) % 3 == 0).astype(int)
+    assert_array_equal(spectrum_of(particles), clean)
+    # nobody else is there to ask
+    particles.table["drgnLeftOut"] = (particles.table["rlnOpticsGroup"] == 2).astype(int)
+    assert_array_equal(spectrum_of(particles)[1], clean[1])
+
+
 def test_a_uniform_background_is_no_noise(particles_of: Callable[..., Particles]) -> None:
     images = np.random.default_rng(0).standard_normal((200, 24, 24)).astype(np.float32)
     flat, raised = spectrum_of(particles_of(images)), spectrum_of(particles_of(images + 100))

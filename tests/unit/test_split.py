@@ -116,6 +116,22 @@ def test_consensus_takes_all_particles(labelled: Particles, references: Path, tm
     assert rows.tolist() == list(range(180))
 
 
+@pytest.mark.parametrize("consensus", [True, False])
+def test_who_is_left_out_is_in_no_chunk_and_no_pilot(
+    labelled: Particles, references: Path, tmp_path: Path, consensus: bool
+) -> None:
+    # whatever their labels say
+    out = np.flatnonzero(labelled.cluster_labels() == 1)[::3]
+    labelled.table["drgnLeftOut"] = 0
+    labelled.table.loc[out, "drgnLeftOut"] = 1
+    plan = split(labelled, references, tmp_path / "out", consensus=consensus)
+    for column in ("chunk", "pilot"):
+        rows = np.concatenate([read_star(tmp_path / "out" / name).table["drgnRow"] for name in set(plan[column])])
+        assert len(rows) and not set(rows) & set(out)
+    in_chunks = sum(len(read_star(tmp_path / "out" / name)) for name in plan["chunk"])
+    assert in_chunks == (180 if consensus else 160) - len(out)
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

@@ -60,6 +60,8 @@ class NativeEngine:
                     add(sums)
                 # Before the next half's are made: at large boxes there is no room for both.
                 del reference, sums
+        if particles.left_out().any():
+            tables.append(particles.table[particles.left_out()])
         return replace(particles, table=pd.concat(tables).sort_index())
 
     def score(self, chunk: Chunk, references: Sequence[References], limit: float) -> NDArray[np.float64]:
@@ -110,12 +112,12 @@ class NativeEngine:
 
 
 def _half_sets(particles: Particles) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Number and rows of the half sets that have particles.
+    """Number and rows of the half sets that have particles; those that are left out are in none.
 
     They are worked on one after the other, because the reference and the sums of one fill the memory at large boxes.
     """
     for half in HALVES:
-        rows = np.flatnonzero(particles.half_sets() == half)
+        rows = np.flatnonzero((particles.half_sets() == half) & ~particles.left_out())
         if len(rows):
             yield half, rows
 
@@ -128,7 +130,7 @@ def _half_map(parts: Sequence[Path], half: int) -> tuple[FloatVolume, FloatVolum
 def _pilot(chunk: Chunk, half: int) -> Particles:
     """Particles of a half set to learn from."""
     particles = chunk.particles if chunk.pilot is None else read_star(chunk.pilot)
-    return particles.select(particles.half_sets() == half)
+    return particles.select((particles.half_sets() == half) & ~particles.left_out())
 
 
 def _padding(chunk: Chunk) -> float:

@@ -24,7 +24,8 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
     """Mean |F|² of each Fourier ring outside the particle, from up to 5,000 evenly spread images per optics group.
 
     The particle is where the box's central disc is; what is around it shows the noise without the signal. Where that
-    holds more power than the whole image (neighbours that were cut), the whole image counts.
+    holds more power than the whole image (neighbours that were cut), the whole image counts. Images of particles that
+    are left out do not count, unless a group has no others.
 
     Parameters
     ----------
@@ -48,7 +49,9 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
     whole = np.ones_like(around)
     power = np.zeros((2, len(particles.optics), box // 2 + 1))
     for group in range(len(particles.optics)):
-        rows = np.flatnonzero(particles.optics_rows() == group)
+        mine = particles.optics_rows() == group
+        kept = mine & ~particles.left_out()
+        rows = np.flatnonzero(kept if kept.any() else mine)
         rows = rows[:: max(1, len(rows) // SAMPLE)]
         for start in range(0, len(rows), BATCH):
             images = source.read(rows[start : start + BATCH])

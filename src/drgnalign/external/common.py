@@ -36,10 +36,12 @@ def log_folder(settings: EngineSettings) -> Path:
 
 
 def half_sets(particles: Particles, joint: bool) -> dict[int, IntArray]:
-    """Rows of each half set that has some; one group, 0, where both are aligned to one map."""
+    """Rows of each half set that has some; one group, 0, where both are aligned to one map. Particles that are left
+    out are in none."""
+    kept = ~particles.left_out()
     if joint:
-        return {0: np.arange(len(particles))}
-    halves = particles.half_sets()
+        return {0: np.flatnonzero(kept)}
+    halves = np.where(kept, particles.half_sets(), 0)
     return {half: np.flatnonzero(halves == half) for half in (1, 2) if (halves == half).any()}
 
 
@@ -117,13 +119,14 @@ def refined(particles: Particles, rows: Sequence[np.ndarray], answers: Sequence[
     Returns
     -------
     Particles
-        With the columns that the native engine adds as well; the scores are Frealign's.
+        With the columns that the native engine adds as well; the scores are Frealign's. Rows without an answer are as
+        they were.
     """
     table = particles.table.copy()
     columns = [*ANGLES, *ORIGINS, *(label for label in EXTRA_COLUMNS if label in answers[0].table)]
     before = table["drgnFrealignScore"] if "drgnFrealignScore" in table else pd.Series(np.nan, table.index)
     for label in columns:
-        values = table[label].to_numpy(np.float64).copy() if label in table else np.zeros(len(table))
+        values = table[label].to_numpy(np.float64).copy() if label in table else np.full(len(table), np.nan)
         for chosen, answer in zip(rows, answers, strict=True):
             values[chosen] = answer.table[label]
         table[label] = values
@@ -131,7 +134,7 @@ def refined(particles: Particles, rows: Sequence[np.ndarray], answers: Sequence[
     moved = (table[ORIGINS] - particles.table[ORIGINS]).to_numpy(np.float64)
     table["drgnScoreBefore"] = before.to_numpy(np.float64)
     table["drgnScore"] = table["drgnFrealignScore"]
-    table["drgnAccepted"] = 1
+    table["drgnAccepted"] = np.isin(np.arange(len(table)), np.concatenate(rows)).astype(np.int64)
     table["drgnRotationChange"] = angular_distance(particles.rotations(), result.rotations())
     table["drgnShiftChange"] = np.linalg.norm(moved, axis=1)
     return result
