@@ -56,6 +56,13 @@ def test_reconstruct_writes_everything_that_is_kept(folder: Path) -> None:
     assert filtered.std() < (0.5 * sum(halves)).std()
 
 
+def test_simulate_with_nuisances(tmp_path: Path) -> None:
+    succeed("simulate", tmp_path / "set", "--particles", 100, "--states", 1, "--empty", 0.2, "--contrast", 0.1)
+    truth = read_star(tmp_path / "set" / "truth.star").table
+    assert (truth["drgnTrueJunk"] == "empty").sum() == 20
+    assert truth["drgnTrueContrast"].std() > 0.05
+
+
 def test_simulate_reconstruct_refine_score_fsc(folder: Path) -> None:
     particles, truth = folder / "set" / "particles.star", folder / "set" / "truth.star"
 
