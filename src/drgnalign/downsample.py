@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from drgnalign.errors import InputError
-from drgnalign.formats.mrc import ImageSource, StackWriter
+from drgnalign.formats.mrc import ImageSource, StackWriter, read_header
 from drgnalign.fourier import crop_images
-from drgnalign.particles import Particles
+from drgnalign.particles import Particles, image_names
 
 BATCH_PIXELS = 2**23
 
@@ -63,3 +64,13 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
             stack.append(crop_images(images, box))
             progress.update(len(rows))
     return pixel_size
+
+
+def with_stack(particles: Particles, stack: Path) -> Particles:
+    """The same particles with the images of a stack of ours: down-sampled, white protein, in their order."""
+    box = read_header(stack).shape[1]
+    pixel_size = particles.pixel_size * particles.box / box
+    optics = particles.optics.assign(rlnImageSize=box, rlnImagePixelSize=pixel_size)
+    optics = optics.drop(columns=["drgnContrast"], errors="ignore")
+    names = image_names(np.arange(1, len(particles) + 1), stack.name)
+    return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)

@@ -16,13 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from drgnalign.downsample import downsample_stack
+from drgnalign.downsample import downsample_stack, with_stack
 from drgnalign.engine.fft import radices_of
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource, read_header
 from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings, Pairs
 from drgnalign.heterogeneity.spread import Spread
-from drgnalign.particles import OCCUPANCY, Particles, image_names
+from drgnalign.particles import OCCUPANCY, Particles
 from drgnalign.split import CONSENSUS
 
 IntArray = NDArray[np.int64]
@@ -149,15 +149,15 @@ def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path)
     folder : Path
         For a new stack.
     """
-    box = read_header(stack).shape[1]
-    given = _with_images(particles, stack, box)
+    given = with_stack(particles, stack)
+    box = given.box
     needed = math.ceil(particles.box * particles.pixel_size / limit) + ROOM
     smaller = next(size for size in range(2 * needed, 2 * box) if radices_of(size))
     if smaller**2 > (1 - WORTH_IT) * box**2:
         return CoarseImages(given, stack.parent)
     made = folder / "coarse.mrcs"
     downsample_stack(given, ImageSource(given, stack.parent), smaller, made)
-    return CoarseImages(_with_images(particles, made, smaller), folder)
+    return CoarseImages(with_stack(particles, made), folder)
 
 
 @contextmanager
@@ -183,15 +183,6 @@ def assigner_for(
         source = ImageSource(images.particles, images.folder)
         noise = estimate_noise(images.particles, source, settings.diameter)
         yield Assigner(images.particles, source, noise, replace(settings, limit=limit))
-
-
-def _with_images(particles: Particles, stack: Path, box: int) -> Particles:
-    """The same particles with the images of a stack in their order."""
-    pixel_size = particles.pixel_size * particles.box / box
-    optics = particles.optics.assign(rlnImageSize=box, rlnImagePixelSize=pixel_size)
-    optics = optics.drop(columns=["drgnContrast"], errors="ignore")
-    names = image_names(np.arange(1, len(particles) + 1), stack.name)
-    return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)
 
 
 def labels_to_start_from(proposed: Particles) -> list[IntArray]:
