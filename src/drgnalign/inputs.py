@@ -84,12 +84,13 @@ def import_particles(
 def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
     """Particles of a star file and the folder that their image names are relative to.
 
-    A file of the workflow's own is taken as it is; any other is checked and completed first. That some particles are
-    left out is said as a warning.
+    A file of the workflow's own is taken as it is, if it can be worked with; any other is checked and completed first.
+    That some particles are left out is said as a warning.
     """
     particles = read_star(path)
     if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
         particles = import_particles(path, images)
+    particles.refuse_unusable()
     count = int(particles.left_out().sum())
     if count:
         warnings.warn(
@@ -267,15 +268,10 @@ def _check_table(particles: Particles) -> None:
         if missing:
             problem = f"lacks the {what} columns {', '.join(missing)}"
             raise InputError(path, problem, "give the particle file of a 3-D refinement")
-    for label in table.columns.intersection([*DEFOCUS, "rlnPhaseShift", *ANGLES, *ORIGINS]):
-        bad = ~np.isfinite(table[label].to_numpy(np.float64))
-        particles.refuse_rows(bad, f"{label} is not a finite number")
-    if "rlnRandomSubset" in table:
-        halves = table["rlnRandomSubset"]
-        particles.refuse_rows(~halves.isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
-        if halves.nunique() < 2:
-            problem = f"rlnRandomSubset is {halves.iloc[0]} for all particles"
-            raise InputError(path, problem, "give both half sets, or remove the column to have them dealt")
+    particles.refuse_unusable()
+    if "rlnRandomSubset" in table and table["rlnRandomSubset"].nunique() < 2:
+        problem = f"rlnRandomSubset is {table['rlnRandomSubset'].iloc[0]} for all particles"
+        raise InputError(path, problem, "give both half sets, or remove the column to have them dealt")
 
 
 def _complete_table(table: pd.DataFrame, random: np.random.Generator) -> None:

@@ -261,6 +261,24 @@ class Particles:
                     text = pd.to_numeric(frame[label], errors="coerce").isna() & frame[label].notna()
                     self.refuse_rows(text.to_numpy(bool), f"{label} is not a number")
 
+    def refuse_unusable(self) -> None:
+        """Refuse what no image can be worked on with: poses, CTF values and shares that are not finite numbers, and
+        half sets other than 1 and 2. Columns that the table lacks are not asked for.
+
+        Raises
+        ------
+        InputError
+            The first offending row is named, counted from 1.
+        """
+        for label in self.table.columns.intersection([*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", OCCUPANCY]):
+            bad = ~np.isfinite(self.table[label].to_numpy(np.float64))
+            self.refuse_rows(bad, f"{label} is not a finite number")
+        if "rlnRandomSubset" in self.table:
+            self.refuse_rows(~self.table["rlnRandomSubset"].isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
+        for label in self.optics.columns.intersection(NUMERIC_OPTICS):
+            if not np.isfinite(self.optics[label].to_numpy(np.float64)).all():
+                raise InputError(self.path, f"{label} is not a finite number in its optics table", "correct it")
+
     def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""
         if bad.any():

@@ -198,6 +198,12 @@ def bad(folder: Path) -> Path:
         del broken.table["drgnRow"]
         broken.table.loc[4, column] = value
         write_star(broken, folder / "set" / f"{name}.star")
+    # files of the workflow's own, which are not imported
+    for name, column in (("angle", "rlnAnglePsi"), ("shift", "rlnOriginYAngst"), ("defocus", "rlnDefocusV")):
+        broken = particles.select(np.arange(300))
+        broken.optics["drgnContrast"] = "white"
+        broken.table.loc[4, column] = np.inf if name == "shift" else np.nan
+        write_star(broken, folder / "set" / f"own_{name}.star")
     return folder
 
 
@@ -219,6 +225,14 @@ HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
         ("refine set/particles.star --half1 small.mrc --half2 given_half2.mrc --limit 20 -o x.star", "24 voxels wide"),
         ("refine set/particles.star --half1 text.txt --half2 given_half2.mrc --limit 20 -o x.star", "not an MRC file"),
         ("refine set/nan.star " + HALVES + " --limit 20 -o x.star", "rlnAngleRot"),
+        ("refine set/own_angle.star " + HALVES + " --limit 20 -o x.star", "own_angle.star: row 5: rlnAnglePsi is not"),
+        ("refine set/own_defocus.star " + HALVES + " --limit 20 -o x.star", "row 5: rlnDefocusV is not"),
+        ("refine set/own_shift.star " + HALVES + " --limit 20 -o x.csv --score-only", "row 5: rlnOriginYAngst is not"),
+        (
+            "refine set/particles.star " + HALVES + " --limit 20 -o x.star --pilot set/own_angle.star",
+            "row 5: rlnAnglePsi",
+        ),
+        ("reconstruct set/own_angle.star -o x", "row 5: rlnAnglePsi is not a finite number"),
         ("refine set/beyond.star " + HALVES + " --limit 20 -o x.star", "particles.mrcs"),
         ("refine text.star " + HALVES + " --limit 20 -o x.star", "text.star"),
         ("reconstruct set/particles.star given.mrc -o x", "given together with other inputs"),

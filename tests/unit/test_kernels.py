@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from drgnalign.ctf import ctf, phase_coefficients
-from drgnalign.engine.kernels import LANES, Kernels, Reference, stacked_poses
+from drgnalign.engine.kernels import LANES, Kernels, Prior, Reference, ReferenceSet, stacked_poses
 from drgnalign.engine.plan import CoefficientPlan, coefficient_plan
 from drgnalign.engine.reference import transform_reference
 from drgnalign.errors import DrgnalignError
@@ -249,3 +249,21 @@ def test_ctf_of_the_plan_is_the_ctf(box: int) -> None:
     expected = ctf(plan.kx / (box * PIXEL), plan.ky / (box * PIXEL), u, v, angle, 300.0, 2.7, 0.07, phase)
     assert_allclose(found[2], 2 * expected, atol=2e-5)
     assert_allclose(found[0] + 1j * found[1], 2 * transform[0].reshape(-1)[plan.flat], atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pose_that_is_not_finite_does_not_reach_c(value: float) -> None:
+    kx, ky = used(coefficient_plan(32, PIXEL, LIMIT))
+    kernels, reference = kernels_of(32, kx, ky), reference_of(32)
+    coefficients = np.zeros((2, 3, kernels.count), np.float32)
+    poses = stacked_poses(ROTATIONS[:2], np.zeros((2, 2)))
+    poses[1, 4] = value
+    sums, starts = np.zeros((10, 4), np.float32), np.zeros((3, 3), np.int32)
+    for call in (
+        lambda: kernels.refine(reference, coefficients, poses, Prior()),
+        lambda: kernels.products(reference, coefficients, poses, LANES),
+        lambda: kernels.scores(ReferenceSet((reference,)), coefficients, poses),
+        lambda: kernels.insert(sums, starts, 1.0, coefficients, poses),
+    ):
+        with pytest.raises(DrgnalignError, match="a pose is not a finite number"):
+            call()

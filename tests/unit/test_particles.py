@@ -115,3 +115,30 @@ def test_missing_box_is_an_input_error() -> None:
     p = particles()
     with pytest.raises(InputError, match="rlnImageSize"):
         _ = Particles(p.table, p.optics.drop(columns="rlnImageSize"), p.path).box
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("rlnAngleRot", np.nan, "row 2: rlnAngleRot is not a finite number"),
+        ("rlnOriginXAngst", -np.inf, "row 2: rlnOriginXAngst is not a finite number"),
+        ("rlnDefocusAngle", np.nan, "row 2: rlnDefocusAngle is not a finite number"),
+        ("rlnPhaseShift", np.inf, "row 2: rlnPhaseShift is not a finite number"),
+        ("drgnOccupancy", np.nan, "row 2: drgnOccupancy is not a finite number"),
+        ("rlnRandomSubset", np.nan, "row 2: rlnRandomSubset is not 1 or 2"),
+    ],
+)
+def test_numbers_that_no_image_can_be_worked_on_with(column: str, value: float, message: str) -> None:
+    p = particles()
+    p.table[column] = 1.0
+    p.refuse_unusable()
+    p.table.loc[1, column] = value
+    with pytest.raises(InputError, match=message):
+        p.refuse_unusable()
+
+
+def test_an_optics_table_without_numbers() -> None:
+    p = particles()
+    p.optics["rlnVoltage"] = np.nan
+    with pytest.raises(InputError, match="rlnVoltage is not a finite number in its optics table"):
+        p.refuse_unusable()

@@ -67,7 +67,13 @@ def coefficient_batches(
     Batch
         Of `kernels.batch_size` particles or fewer: memory does not grow with their number. A batch is good until
         the next one is asked for.
+
+    Raises
+    ------
+    InputError
+        A pose or CTF value is not a finite number.
     """
+    particles.refuse_unusable()
     defocus, phases = _ctf_parameters(particles)
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
     half_sets = particles.half_sets()

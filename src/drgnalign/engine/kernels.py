@@ -264,7 +264,7 @@ class Kernels:
         expected = [prior.rotation**-2, prior.shift**-2, WEAK * prior.amplitude**2]
         settings = [FIRST_DAMPING, SUCCESS, FAILURE, SMALL_GAIN, LARGEST_ROTATION, SCAN_ROTATION]
         given = np.array([*expected, *settings])
-        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, given, poses, scores)
+        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, given, _finite(poses), scores)
         return scores
 
     def products(
@@ -272,7 +272,7 @@ class Kernels:
     ) -> NDArray[np.float64]:
         """Inner products of model, data and derivatives over the first `count` coefficients: (n, 27), see N_SUMS."""
         sums = np.empty((len(poses), N_SUMS))
-        _LIBRARY.products(self._plan, _pointer(reference), count, len(poses), coefficients, poses, sums)
+        _LIBRARY.products(self._plan, _pointer(reference), count, len(poses), coefficients, _finite(poses), sums)
         return sums
 
     def scores(
@@ -282,7 +282,7 @@ class Kernels:
         packs, first = references.packs, references.members[0]
         result = np.empty((len(poses), len(packs) * LANES))
         layout = (len(packs), len(first.transform) // 2, first.scale)
-        _LIBRARY.scores(self._plan, packs, *layout, len(poses), coefficients, poses, result)
+        _LIBRARY.scores(self._plan, packs, *layout, len(poses), coefficients, _finite(poses), result)
         return result[:, : len(references.members)]
 
     def insert(
@@ -306,7 +306,7 @@ class Kernels:
         coefficients, poses
             (n, 3, m), (n, 11).
         """
-        _LIBRARY.insert(self._plan, sums, starts, len(starts) // 2, scale, len(poses), coefficients, poses)
+        _LIBRARY.insert(self._plan, sums, starts, len(starts) // 2, scale, len(poses), coefficients, _finite(poses))
 
     def scaled(self, coefficients: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
         """Coefficients (n, 3, m), each image's times a factor (n,)."""
@@ -314,6 +314,13 @@ class Kernels:
 
     def finish(self) -> None:
         """What was inserted is in the sums: nothing is left to do (a GPU has to bring it there)."""
+
+
+def _finite(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The poses: where one is not finite, C would read and write outside of the volume."""
+    if not np.isfinite(poses).all():
+        raise DrgnalignError(None, "a pose is not a finite number", "report this as a bug in drgnalign")
+    return poses
 
 
 def _pointer(reference: Reference) -> _Reference:

@@ -130,6 +130,7 @@ def _half_map(parts: Sequence[Path], half: int) -> tuple[FloatVolume, FloatVolum
 def _pilot(chunk: Chunk, half: int) -> Particles:
     """Particles of a half set to learn from."""
     particles = chunk.particles if chunk.pilot is None else read_star(chunk.pilot)
+    particles.refuse_unusable()
     return particles.select((particles.half_sets() == half) & ~particles.left_out())
 
 
