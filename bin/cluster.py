@@ -46,15 +46,15 @@ def main(
     """Label PARTICLES with the clusters of their latent variables."""
     table = read_star(particles)
     points = read_points(latent / "embedding.csv", space)
-    last, used = table.cluster_labels(), read_used_labels(last_references)
+    last, used, kept = table.cluster_labels(), read_used_labels(last_references), ~table.left_out()
     k = k or len(np.unique(last[last > 0]))
-    matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k)
+    matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k, kept)
     labelled = table.select(np.arange(len(table)))
     labelled.table["rlnClassNumber"] = matching.labels
     if found.membership is not None:
         labelled.table["drgnMembership"] = found.membership
-    for number in other_numbers(k, len(table)) if starts else ():
-        labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number).labels
+    for number in other_numbers(k, int(kept.sum())) if starts else ():
+        labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number, kept=kept).labels
     write_star(labelled, output)
     facts = cluster_record(points, matching, method, space, k, found.settings, seed)
     with atomic_path(record) as temporary:

@@ -11,6 +11,7 @@ import click
 from drgnalign.commands import FOLDER, OUTPUT, Command, seed_option
 from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.heterogeneity.embed import embed
+from drgnalign.heterogeneity.train import trained_on
 
 
 @click.command(cls=Command)
@@ -21,7 +22,8 @@ from drgnalign.heterogeneity.embed import embed
 def main(training: Path, last_latent: Path | None, seed: int, output: Path) -> None:
     """Embed the latent variables of TRAINING."""
     shutil.copytree(training, output)
-    embed(read_latent(training / "z.pkl")[0], last_latent, seed, output)
+    z, _ = read_latent(training / "z.pkl")
+    embed(z, last_latent, seed, output, trained_on(training, len(z)))
 
 
 if __name__ == "__main__":

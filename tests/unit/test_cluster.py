@@ -12,7 +12,9 @@ from drgnalign.heterogeneity import cluster as cluster_module
 from drgnalign.heterogeneity.cluster import (
     METHODS,
     cluster,
+    cluster_record,
     cluster_settings,
+    label_particles,
     nearest_to_centroids,
     silhouette,
 )
@@ -159,3 +161,34 @@ def test_membership_of_a_mixture_is_the_posterior() -> None:
     assert found.membership is not None
     assert found.membership[:-1].min() > 0.99
     assert found.membership[-1] < found.membership[:-1].min()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_who_is_left_out_changes_nothing_and_is_in_no_cluster(method: str) -> None:
+    points, truth = groups()
+    kept = np.arange(len(points)) % 4 > 0
+    points[~kept] = 1e6
+    found = cluster(points, method, 3, 0, truth, kept=kept)
+    alone = cluster(points[kept], method, 3, 0, truth[kept])
+    np.testing.assert_array_equal(found.labels[kept], alone.labels)
+    assert not found.labels[~kept].any() and found.settings == alone.settings
+    if found.membership is not None:
+        np.testing.assert_array_equal(found.membership[kept], alone.membership)
+        assert not found.membership[~kept].any()
+
+
+def test_records_do_not_count_who_is_left_out() -> None:
+    points, truth = groups()
+    last = truth.copy()
+    last[:50] = 0
+    kept = np.arange(len(points)) >= 100
+    matching, found = label_particles(points, last, "kmeans", 3, 0, set(), kept=kept)
+    record = cluster_record(points, matching, "kmeans", "z", 3, found.settings, 0)
+    assert np.sum(record["overlap"]["counts"]) == kept.sum()
+    assert (record["overlap"]["rows"], record["overlap"]["columns"]) == ([1, 2, 3], [1, 2, 3])
+    assert record["ari_with_last_round"] == 1
+    # rows of the whole table, of particles that are there
+    for label, row in record["nearest"].items():
+        assert kept[row] and truth[row] == int(label)
+    fixed, _ = label_particles(points, np.where(kept, truth, 0), "fixed", 3, 0, set(), kept=kept)
+    assert fixed.overlap.to_numpy().sum() == kept.sum() and fixed.ari == 1

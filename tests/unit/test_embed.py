@@ -109,6 +109,29 @@ def test_components_do_not_flip(first, tmp_path: Path) -> None:
         np.testing.assert_allclose(after.table[f"pc{i}"], -before.table[f"pc{i}"], atol=1e-9)
 
 
+def test_who_is_left_out_has_no_part_in_it_and_lies_amid_the_others(first, tmp_path: Path) -> None:
+    z, kept = two_groups(), np.arange(300) % 3 > 0
+    z[~kept] += 1000.0
+    z[0] = z[1]
+    embedding = embed(z, first[0], 7, tmp_path / "all", kept)
+    with np.load(first[0] / "embedding.npz") as arrays:
+        last = {name: array[kept] if name.startswith("umap") else array for name, array in arrays.items()}
+    (tmp_path / "last").mkdir()
+    np.savez(tmp_path / "last" / "embedding.npz", **last)
+    alone = embed(z[kept], tmp_path / "last", 7, tmp_path / "alone")
+    mine, theirs = embedding.table.drop(columns="row")[kept], alone.table.drop(columns="row")
+    np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    np.testing.assert_array_equal(embedding.pc1_z, alone.pc1_z)
+    np.testing.assert_array_equal(embedding.explained_variance, alone.explained_variance)
+    umap2, group = embedding.table[UMAP2].to_numpy(), alone.table[UMAP2].to_numpy()
+    assert np.isfinite(umap2).all()
+    # a twin of a particle of the first group is seen in the first group
+    distances = [np.linalg.norm(umap2[0] - part.mean(axis=0)) for part in (group[:100], group[100:])]
+    assert distances[0] < 2 * group[:100].std() < distances[1]
+    # and the next round may take all of them back
+    assert np.isfinite(embed(two_groups(), tmp_path / "all", 7, tmp_path / "next").table.to_numpy()).all()
+
+
 @pytest.mark.parametrize(("count", "zdim"), [(3, 2), (16, 8), (50, 1), (50, 2)])
 def test_few_particles_and_dimensions(tmp_path: Path, count: int, zdim: int) -> None:
     embedding = embed(two_groups(count, zdim), None, 0, tmp_path)

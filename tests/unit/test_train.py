@@ -18,7 +18,7 @@ from drgnalign.formats.mrc import StackWriter, read_volume
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.heterogeneity import train as train_module
 from drgnalign.heterogeneity.decode import decode_volumes
-from drgnalign.heterogeneity.train import find_cryodrgn, train
+from drgnalign.heterogeneity.train import find_cryodrgn, train, trained_on
 from drgnalign.particles import Particles
 
 BOX, PIXEL_SIZE, COUNT, SIGMA = 24, 4.0, 600, 1.5
@@ -138,6 +138,26 @@ def test_warm_start_goes_on_at_changed_poses(data, trained: Path, tmp_path: Path
     before = json.loads((trained / "training.json").read_text())
     assert (report["first_epoch"], report["epoch"]) == (7, 7)
     assert report["losses"][0]["reconstruction"] < before["losses"][2]["reconstruction"]
+
+
+@needs_cryodrgn
+def test_who_is_left_out_is_encoded_and_not_trained_on(data, trained: Path, tmp_path: Path) -> None:
+    stack, particles = data
+    left_out = np.arange(COUNT) % 4 == 1
+    marked = particles.select(np.arange(COUNT))
+    marked.table["drgnLeftOut"] = left_out.astype(int)
+    # a later round, in which others were left out before
+    run((stack, marked), trained, tmp_path / "marked")
+    with StackWriter(tmp_path / "fewer.mrcs", int((~left_out).sum()), BOX, PIXEL_SIZE) as writer:
+        writer.append(read_volume(stack)[0][~left_out])
+    run((tmp_path / "fewer.mrcs", particles.select(~left_out)), trained, tmp_path / "alone")
+    z, alone = (read_latent(tmp_path / name / "z.pkl")[0] for name in ("marked", "alone"))
+    np.testing.assert_array_equal(z[~left_out], alone)
+    # good particles, left out for the test: they lie where the others do
+    assert z.shape == (COUNT, 2) and np.isfinite(z).all()
+    np.testing.assert_allclose(z[left_out].mean(axis=0), alone.mean(axis=0), atol=0.3 * alone.std())
+    np.testing.assert_array_equal(trained_on(tmp_path / "marked", COUNT), ~left_out)
+    assert trained_on(tmp_path / "alone", 450).all()
 
 
 def previous_round(folder: Path) -> Path:

@@ -345,6 +345,19 @@ def write_ctf(path: str | Path, particles: Particles, box: ArrayLike, pixel_size
         _dump(ctf, temporary)
 
 
+def write_indices(path: str | Path, indices: ArrayLike) -> None:
+    """Write the numbers of images (n,), from 0, that cryoDRGN's ``--ind`` selects."""
+    with atomic_path(path) as temporary:
+        _dump(np.asarray(indices, np.int64), temporary)
+
+
+def write_latent(path: str | Path, mu: ArrayLike, logvar: ArrayLike) -> None:
+    """Write latent variables, means and log variances (N, zdim), as cryoDRGN does (`read_latent`)."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for array in (mu, logvar):
+            pickle.dump(np.asarray(array, np.float32), file)
+
+
 def _stored_poses(
     path: str | Path, rotations: ArrayLike, displacements: ArrayLike, box: ArrayLike
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -51,6 +51,7 @@ def cluster(
     seed: int,
     last: ArrayLike | None = None,
     wanted: int | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> Clustering:
     """Group points.
 
@@ -66,6 +67,8 @@ def cluster(
         Labels of the last round, 0 = unassigned: the first two start from these clusters' centres.
     wanted : int, optional
         Number of clusters that ``hdbscan`` searches its settings for.
+    kept : (N,) bool, optional
+        Points that have a part in it; the others belong to no cluster. Default: all.
 
     Returns
     -------
@@ -77,6 +80,8 @@ def cluster(
         Unknown method, points that are not finite, or a `k` that is not within 1…N.
     """
     data = np.asarray(points, dtype=np.float64)
+    kept = np.ones(len(data), np.bool_) if kept is None else kept
+    data, last = data[kept], None if last is None else np.asarray(last)[kept]
     if not np.isfinite(data).all():
         raise InputError(None, "points to cluster are not finite", "check the training and the embedding")
     if method in ("kmeans", "gmm") and not 1 <= k <= len(data):
@@ -87,7 +92,16 @@ def cluster(
     if method == "hdbscan" and wanted is not None:
         settings = _searched(data, wanted)
     raw, membership = _raw_labels(data, method, k, seed, settings, _starting_centres(data, k, seed, last))
-    return Clustering(_order_by_size(raw), membership, settings)
+    if membership is not None:
+        membership = _with_others(membership, kept)
+    return Clustering(_with_others(_order_by_size(raw), kept), membership, settings)
+
+
+def _with_others(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
+    """Values of the points kept (n,) as those of all (N,): 0 for the others."""
+    all_values = np.zeros(len(kept), values.dtype)
+    all_values[kept] = values
+    return all_values
 
 
 def other_numbers(k: int, particles: int) -> list[int]:
@@ -262,6 +276,7 @@ def label_particles(
     seed: int,
     used: Iterable[int],
     wanted: int | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> tuple[Matching, Clustering]:
     """Cluster particles and name the clusters after the last round's.
 
@@ -272,7 +287,7 @@ def label_particles(
         Labels of the last round, 0 = unassigned.
     method : str
         One of `METHODS`, or ``fixed``: the labels stay as they are.
-    k, seed, wanted : int
+    k, seed, wanted, kept
         See `cluster`.
     used : iterable of int
         Labels of all rounds so far.
@@ -284,9 +299,9 @@ def label_particles(
         Under its own names.
     """
     if method == "fixed":
-        return match_labels(previous, previous, used), Clustering(np.asarray(previous), None, {})
-    found = cluster(points, method, k, seed, previous, wanted)
-    return match_labels(previous, found.labels, used), found
+        return match_labels(previous, previous, used, kept), Clustering(np.asarray(previous), None, {})
+    found = cluster(points, method, k, seed, previous, wanted, kept)
+    return match_labels(previous, found.labels, used, kept), found
 
 
 def cluster_record(

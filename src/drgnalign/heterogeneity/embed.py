@@ -46,7 +46,9 @@ class Embedding:
     pc1_z: FloatArray
 
 
-def embed(z: ArrayLike, previous: Path | None, seed: int, outdir: Path) -> Embedding:
+def embed(
+    z: ArrayLike, previous: Path | None, seed: int, outdir: Path, fitted: NDArray[np.bool_] | None = None
+) -> Embedding:
     """Principal components and UMAP of latent variables, comparable with the previous round's.
 
     Writes ``embedding.csv`` (the table), ``embedding.json`` (explained variance, settings), ``pc1_z.txt`` and
@@ -56,6 +58,8 @@ def embed(z: ArrayLike, previous: Path | None, seed: int, outdir: Path) -> Embed
     spectral start they exist for any number of particles and for graphs in pieces, and need no iterative
     eigensolver. The exact nearest neighbours are found once for both maps, without random trees.
 
+    Particles that are left out have no part in any of this. To be seen, each is put amid the nearest of the others.
+
     Parameters
     ----------
     z : (N, zdim) array_like
@@ -64,6 +68,8 @@ def embed(z: ArrayLike, previous: Path | None, seed: int, outdir: Path) -> Embed
         `outdir` of the previous round.
     seed : int
     outdir : path
+    fitted : (N,) bool, optional
+        Particles that are not left out. Default: all.
 
     Returns
     -------
@@ -77,21 +83,23 @@ def embed(z: ArrayLike, previous: Path | None, seed: int, outdir: Path) -> Embed
         Fewer than three particles, or a previous embedding of another number of particles.
     """
     latent = np.asarray(z, dtype=np.float64)
-    _check_latent(latent)
+    fitted = np.ones(len(latent), np.bool_) if fitted is None else fitted
+    _check_latent(latent, fitted)
     start = None if previous is None else _read_start(previous / START_FILE, latent.shape)
-    pca = PCA(svd_solver="full").fit(latent)
+    pca = PCA(svd_solver="full").fit(latent[fitted])
     components = pca.components_ * _component_signs(pca.components_, start)[:, None]
     pcs = (latent - pca.mean_) @ components.T
     if start is None:
-        umap2, umap3 = _umap(latent, [_pca_start(pcs, 2, seed), _pca_start(pcs, 3, seed)], seed)
+        begin = [_pca_start(pcs[fitted], 2, seed), _pca_start(pcs[fitted], 3, seed)]
     else:
-        umap2, umap3 = _umap(latent, [start["umap2"], start["umap3"]], seed)
-    low, high = np.percentile(pcs[:, 0], PC1_PERCENTILES)
+        begin = [start["umap2"][fitted], start["umap3"][fitted]]
+    umap2, umap3 = _with_others(latent, fitted, _umap(latent[fitted], begin, seed))
+    low, high = np.percentile(pcs[fitted, 0], PC1_PERCENTILES)
     along = np.linspace(low, high, PC1_POINTS)
     pc1_z = pca.mean_ + along[:, None] * components[0]
     embedding = Embedding(_table(latent, pcs, umap2, umap3), pca.explained_variance_ratio_, pc1_z)
     outdir.mkdir(parents=True, exist_ok=True)
-    _write(embedding, outdir, seed, started_from_previous=start is not None)
+    _write(embedding, outdir, seed, int(fitted.sum()), started_from_previous=start is not None)
     with atomic_path(outdir / START_FILE) as temporary:
         np.savez(temporary, components=components, umap2=umap2, umap3=umap3)
     return embedding
@@ -122,10 +130,12 @@ def read_points(path: str | Path, space: str) -> FloatArray:
     return points
 
 
-def _check_latent(latent: FloatArray) -> None:
-    if latent.ndim != 2 or len(latent) < 3:
+def _check_latent(latent: FloatArray, fitted: NDArray[np.bool_]) -> None:
+    if latent.ndim != 2 or fitted.sum() < 3:
         raise InputError(
-            None, f"latent variables of shape {latent.shape} cannot be embedded", "give 3 particles or more"
+            None,
+            f"latent variables of shape {latent[fitted].shape} cannot be embedded",
+            "give 3 particles or more that are not left out",
         )
     broken = np.flatnonzero(~np.isfinite(latent).all(axis=1))
     if broken.size:
@@ -134,7 +144,7 @@ def _check_latent(latent: FloatArray) -> None:
             f"the latent vectors of {broken.size} of {len(latent)} particles are not finite: row {broken[0]}",
             "the training diverged: lower the learning rate, and check the images for infinite pixels",
         )
-    if not (latent.std(axis=0) > 0).any():
+    if not (latent[fitted].std(axis=0) > 0).any():
         raise DrgnalignError(
             None,
             "all particles have the same latent variables",
@@ -199,6 +209,22 @@ def _umap(latent: FloatArray, starts: list[FloatArray], seed: int) -> list[NDArr
     return embeddings
 
 
+def _with_others(
+    latent: FloatArray, fitted: NDArray[np.bool_], embeddings: list[NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    """Embeddings of all particles from those of the fitted: the others are at the mean of their nearest neighbours."""
+    if fitted.all():
+        return embeddings
+    neighbors = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, int(fitted.sum()))).fit(latent[fitted])
+    nearest = neighbors.kneighbors(latent[~fitted], return_distance=False)
+    complete = []
+    for embedding in embeddings:
+        points = np.empty((len(latent), embedding.shape[1]), embedding.dtype)
+        points[fitted], points[~fitted] = embedding, embedding[nearest].mean(axis=1)
+        complete.append(points)
+    return complete
+
+
 def _table(latent: FloatArray, pcs: FloatArray, umap2: NDArray[np.float32], umap3: NDArray[np.float32]) -> pd.DataFrame:
     columns: dict[str, NDArray[np.generic]] = {"row": np.arange(len(latent))}
     columns |= {f"z{i}": values for i, values in enumerate(latent.T)}
@@ -207,10 +233,10 @@ def _table(latent: FloatArray, pcs: FloatArray, umap2: NDArray[np.float32], umap
     return pd.DataFrame(columns)
 
 
-def _write(embedding: Embedding, outdir: Path, seed: int, started_from_previous: bool) -> None:
+def _write(embedding: Embedding, outdir: Path, seed: int, fitted: int, started_from_previous: bool) -> None:
     report = {
         "explained_variance": embedding.explained_variance.tolist(),
-        "n_neighbors": min(N_NEIGHBORS, len(embedding.table) - 1),
+        "n_neighbors": min(N_NEIGHBORS, fitted - 1),
         "min_dist": MIN_DIST,
         "seed": seed,
         "start": "previous" if started_from_previous else "pca",

@@ -28,7 +28,7 @@ class Matching:
     ari : float or None
         Adjusted Rand index over the particles assigned in both rounds; None where there are none.
     overlap : DataFrame
-        Particles by previous label (rows) and label in `labels` (columns), 0 among both.
+        Particles by previous label (rows) and label in `labels` (columns), 0 among both; of those counted.
     """
 
     labels: IntArray
@@ -37,7 +37,9 @@ class Matching:
     overlap: pd.DataFrame
 
 
-def match_labels(previous: ArrayLike, current: ArrayLike, used: Iterable[int] = ()) -> Matching:
+def match_labels(
+    previous: ArrayLike, current: ArrayLike, used: Iterable[int] = (), counted: NDArray[np.bool_] | None = None
+) -> Matching:
     """Rename clusters after those of the previous round with which they share most particles.
 
     The one-to-one assignment maximises the number of shared particles (Hungarian method). A cluster that has
@@ -49,6 +51,8 @@ def match_labels(previous: ArrayLike, current: ArrayLike, used: Iterable[int] = 
         Labels of the same particles, 0 = unassigned.
     used : iterable of int
         Labels of all rounds so far; those in `previous` count by themselves.
+    counted : (N,) bool, optional
+        Particles that agreement and overlap are of: those that are not left out. Default: all.
 
     Returns
     -------
@@ -72,8 +76,9 @@ def match_labels(previous: ArrayLike, current: ArrayLike, used: Iterable[int] = 
         label = next(unused) if counterpart is None else counterpart
         labels[now == old_name] = label
         counterparts[label] = counterpart
-    both = (before > 0) & (now > 0)
-    overlap = pd.crosstab(pd.Series(before, name="previous"), pd.Series(labels, name="current"))
+    counted = np.ones(len(now), np.bool_) if counted is None else counted
+    both = (before > 0) & (now > 0) & counted
+    overlap = pd.crosstab(pd.Series(before[counted], name="previous"), pd.Series(labels[counted], name="current"))
     ari = float(adjusted_rand_score(before[both], now[both])) if both.any() else None
     return Matching(labels, dict(sorted(counterparts.items())), ari, overlap)
 

@@ -14,16 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import atomic_path
-from drgnalign.formats.cryodrgn import read_latent, write_ctf, write_poses
+from drgnalign.formats.cryodrgn import (
+    read_indices,
+    read_latent,
+    write_ctf,
+    write_indices,
+    write_latent,
+    write_poses,
+)
 from drgnalign.formats.mrc import read_header
 
 if TYPE_CHECKING:
     from drgnalign.particles import Particles
 
 TRAINING_FILE = "training.json"
+# Which particles were trained on, as cryoDRGN's --ind; there is none where all were.
+TRAINED_ON = "ind.pkl"
 # cryoDRGN restores the optimiser together with the weights, its learning rate included.
 FIXED_SETTINGS = ("box", "zdim", "layers", "nodes", "learning_rate")
 EPOCH_LINE = re.compile(
@@ -51,6 +61,9 @@ def train(
 ) -> dict[str, Any]:
     """Train cryoDRGN's variational autoencoder at the particles' present poses.
 
+    Particles that are left out are not trained on. Their latent variables are what the trained encoder says of them,
+    so that ``z.pkl`` has one row a particle whoever is left out; a later round may take them back.
+
     Parameters
     ----------
     stack : path
@@ -62,7 +75,8 @@ def train(
     previous : path or None
         `outdir` of the previous round, from whose weights the training goes on; None starts afresh.
     outdir : path
-        Folder to write ``weights.pkl``, ``z.pkl``, ``config.yaml``, ``train.log`` and ``training.json`` into.
+        Folder to write ``weights.pkl``, ``z.pkl``, ``config.yaml``, ``train.log`` and ``training.json`` into, and
+        ``ind.pkl`` where some are left out.
     zdim, layers, nodes : int
         Dimensions of the latent variable; hidden layers of encoder and decoder and nodes in each.
     epochs : int
@@ -96,6 +110,7 @@ def train(
         "threads": threads,
     }
     _check_stack(stack, len(particles), box)
+    left_out = particles.left_out()
     first_epoch = 1 if previous is None else _last_epoch(previous, settings) + 1
     outdir.mkdir(parents=True, exist_ok=True)
     log = outdir / "train.log"
@@ -103,16 +118,25 @@ def train(
         work = Path(folder)
         write_poses(work / "poses.pkl", particles.rotations(), particles.displacements(), particles.box)
         write_ctf(work / "ctf.pkl", particles, box, pixel_size)
-        command = ["train_vae", stack.resolve(), "--poses", work / "poses.pkl", "--ctf", work / "ctf.pkl"]
+        geometry = ["--poses", work / "poses.pkl", "--ctf", work / "ctf.pkl"]
+        command = ["train_vae", stack.resolve(), *geometry]
         command += ["-o", work, "-n", first_epoch + epochs - 1, "--checkpoint", 0, "--no-analysis"]
         command += ["--zdim", zdim, "--enc-layers", layers, "--dec-layers", layers]
         command += ["--enc-dim", nodes, "--dec-dim", nodes, "--activation", "relu"]
         command += ["-b", batch_size, "--lr", learning_rate, "--beta", beta, "--seed", seed]
         if previous is not None:
             command += ["--load", (previous / "weights.pkl").resolve()]
+        made = ["weights.pkl", "z.pkl", "config.yaml"]
+        if left_out.any():
+            write_indices(work / TRAINED_ON, np.flatnonzero(~left_out))
+            command += ["--ind", work / TRAINED_ON]
+            made.append(TRAINED_ON)
         run_cryodrgn(command, log, threads)
-        _check_latent(work / "z.pkl", len(particles), log)
-        for name in ("weights.pkl", "z.pkl", "config.yaml"):
+        _check_latent(work / "z.pkl", int((~left_out).sum()), log)
+        if left_out.any():
+            options = ["-b", batch_size, *geometry]
+            _encode_others(stack, options, left_out, work, outdir / "eval_images.log", threads)
+        for name in made:
             (work / name).replace(outdir / name)
     report = _report(log.read_text(), first_epoch, settings)
     with atomic_path(outdir / TRAINING_FILE) as temporary:
@@ -224,6 +248,32 @@ def _check_latent(path: Path, count: int, log: Path) -> None:
             f"cryoDRGN gave {len(mu)} latent variables for {count} particles, or some that are not finite",
             "lower the learning rate; check the images for constant or infinite pixels",
         )
+
+
+def _encode_others(
+    stack: Path, options: Sequence[object], left_out: NDArray[np.bool_], work: Path, log: Path, threads: int
+) -> None:
+    """Complete the ``z.pkl`` of a training in `work` with what its encoder makes of the particles left out (N,)."""
+    write_indices(work / "left_out.pkl", np.flatnonzero(left_out))
+    command = ["eval_images", stack.resolve(), work / "weights.pkl", "-c", work / "config.yaml", *options]
+    command += ["--ind", work / "left_out.pkl", "--out-z", work / "left_out_z.pkl", "-o", work / "losses.pkl"]
+    run_cryodrgn(command, log, threads)
+    _check_latent(work / "left_out_z.pkl", int(left_out.sum()), log)
+    both = []
+    for trained, encoded in zip(read_latent(work / "z.pkl"), read_latent(work / "left_out_z.pkl"), strict=True):
+        latent = np.empty((len(left_out), trained.shape[1]), np.float32)
+        latent[~left_out], latent[left_out] = trained, encoded
+        both.append(latent)
+    write_latent(work / "z.pkl", *both)
+
+
+def trained_on(folder: Path, count: int) -> NDArray[np.bool_]:
+    """Which of the particles (count,) a training was of, from its folder."""
+    path = folder / TRAINED_ON
+    trained = np.full(count, not path.is_file())
+    if path.is_file():
+        trained[read_indices(path)] = True
+    return trained
 
 
 def _report(log: str, first_epoch: int, settings: dict[str, Any]) -> dict[str, Any]:
