@@ -22,6 +22,8 @@ from drgnalign.validation.local_resolution import local_resolution
 FloatVolume = NDArray[np.float32]
 # Å: amplitudes of proteins follow Guinier's law beyond this; fewer shells than this do not give a slope.
 GUINIER_FROM, FEWEST_SHELLS = 10.0, 5
+# Masks that were filtered or stored with few digits leave 0…1 by a little.
+MASK_ROUNDING = 0.01
 
 
 def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
@@ -52,6 +54,38 @@ def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
             "give a cubic map with the images' box and pixel size",
         )
     return np.ascontiguousarray(volume, dtype=np.float32)
+
+
+def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
+    """Read a mask that must have a given sampling.
+
+    Parameters
+    ----------
+    path : Path
+    box : int
+    pixel_size : float
+        Å.
+
+    Returns
+    -------
+    (box, box, box) float32
+        Values 0…1.
+
+    Raises
+    ------
+    InputError
+        As `read_map`, or values that are not 0…1 (within 0.01), or nothing that is inside, or nothing outside.
+    """
+    mask = read_map(path, box, pixel_size)
+    least, most = float(mask.min()), float(mask.max())
+    if least < -MASK_ROUNDING or most > 1 + MASK_ROUNDING:
+        problem = f"its values are {least:g} … {most:g}, those of a mask 0 … 1"
+        raise InputError(path, problem, "scale it so that 1 is inside and 0 outside")
+    if most < 0.5:
+        raise InputError(path, "no voxel of this mask is inside: none is above 0.5", "give another mask")
+    if least > 0.5:
+        raise InputError(path, "no voxel of this mask is outside: none is below 0.5", "give another mask")
+    return np.clip(mask, 0, 1)
 
 
 def write_maps(

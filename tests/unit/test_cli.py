@@ -204,6 +204,8 @@ def bad(folder: Path) -> Path:
         broken.optics["drgnContrast"] = "white"
         broken.table.loc[4, column] = np.inf if name == "shift" else np.nan
         write_star(broken, folder / "set" / f"own_{name}.star")
+    bytes_mask = 255 * read_volume(folder / "given_mask.mrc")[0]
+    write_volume(folder / "bytes.mrc", bytes_mask, read_volume(folder / "given_mask.mrc")[1])
     return folder
 
 
@@ -240,6 +242,9 @@ HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
         ("reconstruct set/particles.star -o x --mask-diameter 0", "0.0 is not in the range x>0"),
         ("reconstruct set/particles.star -o x --mass-kda -3", "-3.0 is not in the range x>0"),
         ("reconstruct set/particles.star -o x --mask small.mrc", "small.mrc"),
+        ("reconstruct set/particles.star -o x --mask bytes.mrc", "bytes.mrc: its values are 0 … 255"),
+        ("refine set/particles.star " + HALVES + " --limit 20 -o x.star --mask bytes.mrc", "bytes.mrc: its values"),
+        ("fsc given_half1.mrc given_half2.mrc --mask bytes.mrc", "bytes.mrc: its values are 0 … 255"),
         ("reconstruct set/particles.star -o nowhere/x", "nowhere"),
         ("fsc given_half1.mrc small.mrc", "small.mrc: it is 24 voxels wide"),
         ("fsc given_half1.mrc given_half2.mrc --mask small.mrc", "small.mrc"),

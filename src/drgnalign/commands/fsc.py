@@ -8,7 +8,7 @@ import click
 
 from drgnalign.commands import FILE, Command, seed_option
 from drgnalign.formats.mrc import read_volume
-from drgnalign.maps import read_map
+from drgnalign.maps import read_map, read_mask
 from drgnalign.validation.fsc import half_map_fsc
 
 
@@ -21,7 +21,8 @@ def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
     """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
     volume, pixel_size = read_volume(first)
     box = volume.shape[0]
-    volumes = [read_map(path, box, pixel_size) for path in (first, second, *([mask] if mask else []))]
-    result = half_map_fsc(volumes[0], volumes[1], pixel_size, volumes[2] if mask else None, seed)
+    volumes = [read_map(path, box, pixel_size) for path in (first, second)]
+    soft = read_mask(mask, box, pixel_size) if mask else None
+    result = half_map_fsc(volumes[0], volumes[1], pixel_size, soft, seed)
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
     click.echo(f"{result.resolution:.2f} Å at FSC 0.143 ({mask.name if mask else 'no mask'})", err=True)

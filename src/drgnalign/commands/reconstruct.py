@@ -15,7 +15,7 @@ from drgnalign.files import require_folder
 from drgnalign.formats.mrc import write_volume
 from drgnalign.inputs import open_particles
 from drgnalign.interface import USUAL_FILL, Chunk, Engine, FloatVolume, Reconstruction
-from drgnalign.maps import read_map, write_maps
+from drgnalign.maps import read_map, read_mask, write_maps
 
 # Å: the difference from the consensus is told at these resolutions.
 DIFFERENCE_AT = (40, 25)
@@ -68,6 +68,8 @@ def reconstruct(
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
         table, root = open_particles(star[0], images)
+        if mask is not None:
+            read_mask(mask, table.box, table.pixel_size)  # images take long: it is refused before they are read
         require_folder(prefix)
         with TemporaryDirectory(prefix=f".{prefix.name}_", dir=prefix.parent) as folder:
             part = Path(folder, "all.part")
@@ -76,7 +78,7 @@ def reconstruct(
     else:
         made = engine.reconstruct(inputs, prefix)
     box, pixel_size = made.half1.shape[0], made.pixel_size
-    soft = None if mask is None else read_map(mask, box, pixel_size)
+    soft = None if mask is None else read_mask(mask, box, pixel_size)
     figures: dict[str, float | None] = {}
     if consensus is not None and soft is not None:
         figures = _compare(made, _half_maps(consensus, box, pixel_size), soft, prefix, reference_prior)

@@ -22,7 +22,7 @@ from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, Reconstruction, References
-from drgnalign.maps import read_map
+from drgnalign.maps import read_map, read_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 
@@ -92,7 +92,7 @@ class NativeEngine:
         if references.mask is None:
             mask = particle_mask(0.5 * (volumes[0] + volumes[1]), pixel_size, chunk.diameter)
         else:
-            mask = read_map(references.mask, box, pixel_size)
+            mask = read_mask(references.mask, box, pixel_size)
         if not references.weighted:
             *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, joint)
             return volumes, mask, weights

@@ -15,7 +15,7 @@ from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
-from drgnalign.maps import read_map
+from drgnalign.maps import read_map, read_mask
 from drgnalign.particles import ANGLES, ORIGINS, IntArray, Particles
 
 EXTRA_COLUMNS = ["drgnFrealignLogp", "drgnFrealignSigma", "drgnFrealignScore", "drgnFrealignChange"]
@@ -79,7 +79,7 @@ def write_reference(chunk: Chunk, references: References, half: int, path: Path)
     if references.mask is None:
         mask = particle_mask(volume, pixel_size, chunk.diameter)
     else:
-        mask = read_map(references.mask, box, pixel_size)
+        mask = read_mask(references.mask, box, pixel_size)
     write_volume(path, volume * mask, pixel_size)
 
 
