@@ -65,7 +65,9 @@ workflow {
 
     LABEL(states.rounds, stack)
     consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
-    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), channel.value(images), stack)
+    lasts = states.consensus.mix(states.rounds).map { meta, star, _references, _latent -> [meta.pass, star] }
+    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), stack)
+    REFINE_CLUSTERS.out.said.map { path -> path.text }.filter { text -> text }.view()
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(

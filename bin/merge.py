@@ -13,7 +13,14 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.interface import USUAL_FILL
-from drgnalign.merge import PassReport, merge_particles, merge_references, pass_metrics, steady
+from drgnalign.merge import (
+    PassReport,
+    left_out_sentence,
+    merge_particles,
+    merge_references,
+    pass_metrics,
+    steady,
+)
 
 
 @click.command(cls=Command)
@@ -22,7 +29,9 @@ from drgnalign.merge import PassReport, merge_particles, merge_references, pass_
 @click.option("--maps", type=FOLDER, required=True, help="Folder of the pass's maps.")
 @click.option("--plan", type=FILE, required=True)
 @click.option("--last-references", type=FOLDER, required=True)
+@click.option("--last-particles", type=FILE, required=True, help="The same particles as the last pass left them.")
 @click.option("--clustering", type=FILE, help="What the clustering step recorded.")
+@click.option("--screening", type=FILE, help="What the screening step recorded.")
 @click.option("--pass-number", type=int, required=True)
 @click.option("--round", "round_", type=int, required=True, help="0 for the consensus.")
 @click.option("--halves", type=click.Choice(["independent", "not independent"]), required=True)
@@ -32,13 +41,16 @@ from drgnalign.merge import PassReport, merge_particles, merge_references, pass_
 @click.option("--particles", type=OUTPUT, required=True)
 @click.option("--references", type=OUTPUT, required=True)
 @click.option("--metrics", type=OUTPUT, required=True)
+@click.option("--said", type=OUTPUT, required=True, help="What is to be said on the screen of the run.")
 def main(
     labelled: Path,
     refined: Path,
     maps: Path,
     plan: Path,
     last_references: Path,
+    last_particles: Path,
     clustering: Path | None,
+    screening: Path | None,
     pass_number: int,
     round_: int,
     halves: str,
@@ -48,8 +60,10 @@ def main(
     particles: Path,
     references: Path,
     metrics: Path,
+    said: Path,
 ) -> None:
     """Merge the clusters of a pass into one particle file again; print `true` if the loop should stop."""
+    left_out_before = read_star(last_particles).left_out()
     before = read_star(labelled)
     after = merge_particles(before, sorted(refined.glob("*.star")))
     report = PassReport(pass_number, round_, halves, references_kind)
@@ -57,7 +71,8 @@ def main(
     record = json.loads(clustering.read_text()) if clustering else None
     named = map(int, record["counterparts"]) if record else ()
     merge_references(last_references, maps, plan_table, report, references, named)
-    figures = pass_metrics(before, after, plan_table, maps, report, record)
+    screened = json.loads(screening.read_text()) if screening else None
+    figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened)
     diameter = mask_diameter or USUAL_FILL * after.box * after.pixel_size
     figures["stop"] = stop == "auto" and steady(
         figures, last_references / "fsc.csv", after.box, after.pixel_size, diameter
@@ -65,6 +80,8 @@ def main(
     write_star(after, particles)
     with atomic_path(metrics) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    with atomic_path(said) as temporary:
+        temporary.write_text(left_out_sentence(figures))
     for cluster in figures["clusters"]:
         for warning in cluster["warnings"]:
             click.echo(f"WARNING: {cluster['cluster']} {warning}", err=True)

@@ -8,8 +8,9 @@ process MERGE {
     }
 
     input:
-    tuple val(meta), path(labelled), path(last_references, stageAs: 'last_references'), path(latent), path(clusters),
-        path(plan), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
+    tuple val(meta), path(labelled), path(last_particles, stageAs: 'last.star'),
+        path(last_references, stageAs: 'last_references'), path(latent), path(clusters), path(plan),
+        path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
     val version
 
     output:
@@ -21,16 +22,18 @@ process MERGE {
     path 'clusters.json', includeInputs: true, optional: true
     // the same for REPORT, one folder a pass
     path "pass_${meta.pass}", emit: folder
+    // what the screen says of the pass; may be empty
+    path 'said.txt', emit: said
 
     script:
     """
     # version ${version}
     mkdir -p refined clusters pass_${meta.pass}
     STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
-        ${option('clustering', clusters ? clusters : null)} \\
+        --last-particles ${last_particles} ${option('clustering', clusters ? clusters : null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
         --references-kind ${meta.references} --stop ${params.stop} ${option('mask-diameter', params.mask_diameter)} \\
-        --particles particles.star --references references --metrics metrics.json)
+        --particles particles.star --references references --metrics metrics.json --said said.txt)
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
     rm -f clusters/*_reference_half?.mrc

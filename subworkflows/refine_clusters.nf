@@ -29,6 +29,7 @@ def byCluster(channel) {
 workflow REFINE_CLUSTERS {
     take:
     passes // [meta, labelled.star, references, latent, clusters.json or [], decoded or []]
+    lasts // [pass, particles.star as the last pass left it]
     images // folder
     stack // down-sampled images
 
@@ -129,20 +130,23 @@ workflow REFINE_CLUSTERS {
     MERGE(
         passes.map { meta, _labelled, references, latent, _clusters, _decoded -> [meta.pass, meta, references, latent] }
             .join(as_split.mix(chosen))
+            .join(lasts)
             .join(maps)
             .join(stars)
-            .map { _pass, meta, references, latent, labelled, clusters, plan, files, refined_chunks ->
-                [meta, labelled, references, latent, clusters, plan, files, refined_chunks]
+            .map { _pass, meta, references, latent, labelled, clusters, plan, last, files, refined_chunks ->
+                [meta, labelled, last, references, latent, clusters, plan, files, refined_chunks]
             },
         versionOf('merge'),
     )
 
     state = MERGE.out.state
     folder = MERGE.out.folder
+    said = MERGE.out.said
 
     emit:
     state // [meta, particles.star, references, latent, stop]
     folder // what people look at
+    said // text files, for the screen
 }
 
 // Is a pass's assignment repeated at its refined poses?

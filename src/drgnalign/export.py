@@ -11,10 +11,11 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
-from drgnalign.particles import Particles
+from drgnalign.particles import LEFT_OUT, Particles
 from drgnalign.report.summary import NOT_INDEPENDENT
 from drgnalign.split import cluster_name
 
+LEFT_OUT_FILE = "left_out_particles.star"
 MAPS = {
     "_half1.mrc": "unfiltered map of half set 1",
     "_half2.mrc": "unfiltered map of half set 2",
@@ -26,8 +27,9 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     """Write maps, FSC and particles of each cluster of the last state, and an index of them.
 
     Files are ``cluster_KK_half1.mrc``, ``cluster_KK_half2.mrc``, ``cluster_KK.mrc``, ``cluster_KK_fsc.csv`` and
-    ``cluster_KK_particles.star`` per cluster; ``all_particles.star``; ``mask.mrc``, the mask of the FSCs;
-    ``index.csv``. A cluster that the last round skipped has no maps of that round: only its particles are written.
+    ``cluster_KK_particles.star`` per cluster; ``all_particles.star``; ``left_out_particles.star``, where some are left
+    out, which are in no cluster's file; ``mask.mrc``, the mask of the FSCs; ``index.csv``. A cluster that the last
+    round skipped has no maps of that round: only its particles are written.
 
     The star files are RELION 3.1's, for RELION and cryoSPARC. They hold every column of the input, with the poses
     of the last round. Image names are the input's: relative ones stay relative to the same folder, so start RELION
@@ -63,15 +65,19 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     fsc = pd.read_csv(fsc_file, dtype=str, keep_default_na=False)
     outdir.mkdir(parents=True, exist_ok=True)
     users = Particles(particles.table.drop(columns="drgnRow", errors="ignore"), particles.optics, particles.path)
-    labels = users.cluster_labels()
-    unassigned = int((labels == 0).sum())
+    left_out = users.left_out()
+    labels = np.where(left_out, 0, users.cluster_labels())
     write_star(users, outdir / "all_particles.star")
-    index = {"all_particles.star": f"all {len(users):,} particles in the input's order, {unassigned:,} in no cluster"}
+    others = f"{int((~left_out & (labels == 0)).sum()):,} in no cluster, {left_out.sum():,} left out"
+    index = {"all_particles.star": f"all {len(users):,} particles in the input's order, {others}"}
+    if left_out.any():
+        write_star(users.select(left_out), outdir / LEFT_OUT_FILE)
+        index[LEFT_OUT_FILE] = f"{left_out.sum():,} particles that are left out ({LEFT_OUT} is 1): in no map"
     if (references / "mask.mrc").is_file():
         _copy(references / "mask.mrc", outdir)
         index["mask.mrc"] = "soft mask of the FSCs"
     for label in np.unique(labels[labels > 0]).tolist():
-        index |= _export_cluster(users, label, fsc, references, outdir)
+        index |= _export_cluster(users.select(labels == label), label, fsc, references, outdir)
     # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later.
     note = "; halves not independent" if (fsc["halves"] == NOT_INDEPENDENT).any() else ""
     table = pd.DataFrame([(file, what + note) for file, what in index.items()], columns=["file", "description"])
@@ -81,11 +87,10 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
 
 
 def _export_cluster(
-    particles: Particles, label: int, fsc: pd.DataFrame, references: Path, outdir: Path
+    members: Particles, label: int, fsc: pd.DataFrame, references: Path, outdir: Path
 ) -> dict[str, str]:
     """Description by name of the files written."""
     name = cluster_name(label)
-    members = particles.select(particles.cluster_labels() == label)
     write_star(members, outdir / f"{name}_particles.star")
     own = fsc[fsc["cluster"] == name]
     if own.empty:

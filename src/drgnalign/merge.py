@@ -193,8 +193,10 @@ def pass_metrics(
     maps: Path,
     report: PassReport,
     clustering: dict[str, Any] | None,
+    left_out_before: NDArray[np.bool_],
+    screening: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Figures of one pass.
+    """Figures of one pass; particles that are left out count in none but their own number.
 
     Parameters
     ----------
@@ -206,13 +208,18 @@ def pass_metrics(
     report : PassReport
     clustering : dict, optional
         What the clustering step recorded (method, agreement with the last round, overlap table).
+    left_out_before : (N,) bool
+        Particles that were left out after the last pass.
+    screening : dict, optional
+        What the screening step recorded.
 
     Returns
     -------
     dict
         JSON-ready.
     """
-    labels = after.cluster_labels()
+    kept = ~after.left_out()
+    labels = np.where(kept, after.cluster_labels(), 0)
     assignment = (clustering or {}).get("assignment")
     latest = (clustering or {}).get("reassignment", assignment)
     clusters = []
@@ -220,7 +227,7 @@ def pass_metrics(
     rotation_change = angular_distance(before.rotations(), after.rotations())
     shift_change = np.linalg.norm(after.displacements() - before.displacements(), axis=1) * after.pixel_size
     for name in names:
-        members = np.ones(len(after), bool) if name == CONSENSUS else labels == int(name.removeprefix("cluster_"))
+        members = kept if name == CONSENSUS else labels == int(name.removeprefix("cluster_"))
         mine = plan[plan["cluster"] == name]
         entry: dict[str, Any] = {"cluster": name, "particles": int(members.sum()), "skipped": mine.empty}
         if not mine.empty:
@@ -241,7 +248,9 @@ def pass_metrics(
             facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
             entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread")}
         # the images' own, where the engine gives none; what is everything cannot differ from the consensus
-        difference = None if members.all() else entry.get("difference_fsc_40", facts.get("difference_fsc_40"))
+        difference = (
+            None if members.sum() == kept.sum() else entry.get("difference_fsc_40", facts.get("difference_fsc_40"))
+        )
         claim = entry | {"difference_fsc_40": difference}
         entry["warnings"] = claim_warnings(claim, report.halves, after.pixel_size)
         clusters.append(entry)
@@ -249,15 +258,49 @@ def pass_metrics(
         "pass": report.number,
         "round": report.round,
         "particles": len(after),
-        "unassigned": int((labels == 0).sum()) if report.round else 0,
+        "unassigned": int((kept & (labels == 0)).sum()) if report.round else 0,
+        **_left_out(left_out_before, after),
         "halves": report.halves,
         "references": report.references,
-        "median_rotation_change_degrees": float(np.median(rotation_change)),
-        "median_shift_change_angstrom": float(np.median(shift_change)),
+        "median_rotation_change_degrees": float(np.median(rotation_change[kept])),
+        "median_shift_change_angstrom": float(np.median(shift_change[kept])),
         "verdict": assignment["verdict"] if assignment else None,
         "clusters": clusters,
         "clustering": clustering,
+        "screening": screening,
     }
+
+
+def _left_out(before: NDArray[np.bool_], after: Particles) -> dict[str, Any]:
+    """How many particles are left out, how many of them were not before, how many that were are back; and how many
+    the images take for junk (the sum of the posteriors)."""
+    now = after.left_out()
+    posterior = after.table.get("drgnJunkPosterior")
+    return {
+        "left_out": int(now.sum()),
+        "left_out_new": int((now & ~before).sum()),
+        "left_out_back": int((before & ~now).sum()),
+        "junk_expected": None if posterior is None else float(np.nansum(posterior)),
+    }
+
+
+def left_out_sentence(metrics: dict[str, Any]) -> str:
+    """Who is left out after a pass, in a line for the screen; empty where nobody has looked for junk yet.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of `pass_metrics`.
+    """
+    name = f"Round {metrics['round']}" if metrics["round"] else f"Consensus, pass {metrics['pass']}"
+    of_all, out = f"of {metrics['particles']:,} particles", metrics["left_out"]
+    if out or metrics["left_out_back"]:
+        changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
+        sentence = f"{name}: {out:,} {of_all} are left out ({changes})"
+        return f"{sentence}: in no map, training or statistic; --junk keep keeps them"
+    if metrics["junk_expected"] is None:
+        return ""
+    return f"{name}: no particle is left out; the images take {metrics['junk_expected']:.0f} {of_all} for junk"
 
 
 def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float, diameter: float) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.particles import Particles
+from drgnalign.particles import LEFT_OUT, Particles
 
 
 def chosen_rows(
@@ -20,6 +20,7 @@ def chosen_rows(
     clusters: Sequence[int] = (),
     half: int | None = None,
     indices: ArrayLike | None = None,
+    left_out: bool | None = None,
     first: int = 1,
     last: int | None = None,
 ) -> NDArray[np.bool_]:
@@ -34,6 +35,8 @@ def chosen_rows(
         Half set.
     indices : (n,) array_like of int, optional
         Rows, from 0, as cryoDRGN's ``--ind`` has them.
+    left_out : bool, optional
+        Particles that are left out, or (False) those that are not.
     first, last : int, optional
         Rows, from 1, both included.
 
@@ -47,7 +50,12 @@ def chosen_rows(
         The column of a condition is missing, a row is beyond the file, or nothing is left.
     """
     keep = np.ones(len(particles), np.bool_)
-    for label, wanted in (("rlnClassNumber", list(clusters)), ("rlnRandomSubset", [] if half is None else [half])):
+    conditions: tuple[tuple[str, Sequence[int]], ...] = (
+        ("rlnClassNumber", clusters),
+        ("rlnRandomSubset", [] if half is None else [half]),
+        (LEFT_OUT, [] if left_out is None else [int(left_out)]),
+    )
+    for label, wanted in conditions:
         if wanted and label not in particles.table:
             raise InputError(particles.path, f"has no {label}", "give a file with that column")
         if wanted:

@@ -81,6 +81,20 @@ def test_files_and_index(particles: Particles, references: Path, tmp_path: Path)
     assert descriptions.str.endswith("halves not independent").all()
 
 
+def test_who_is_left_out_has_a_file_of_its_own(particles: Particles, references: Path, tmp_path: Path) -> None:
+    # row 3 is unassigned; row 4 would be in cluster 2
+    particles.table["drgnLeftOut"] = [0, 0, 0, 0, 1, 0, 0]
+    index = export_final(particles, references, tmp_path)
+    descriptions = index.set_index("file")["description"]
+    assert "1 in no cluster, 1 left out" in descriptions["all_particles.star"]
+    assert descriptions["left_out_particles.star"].startswith("1 particles that are left out (drgnLeftOut is 1)")
+    everything = read_star(tmp_path / "all_particles.star").table
+    pd.testing.assert_frame_equal(everything, particles.table.drop(columns="drgnRow"))
+    left_out = read_star(tmp_path / "left_out_particles.star").table
+    pd.testing.assert_frame_equal(left_out, everything.iloc[[4]].reset_index(drop=True))
+    assert read_star(tmp_path / "cluster_02_particles.star").table["drgnScore"].isna().all()
+
+
 def test_independent_halves_need_no_mark(particles: Particles, references: Path, tmp_path: Path) -> None:
     fsc = references / "fsc.csv"
     fsc.write_text(fsc.read_text().replace("not independent", "independent"))

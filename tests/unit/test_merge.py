@@ -15,6 +15,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.merge import (
     REFINED_COLUMNS,
     PassReport,
+    left_out_sentence,
     merge_particles,
     merge_references,
     pass_metrics,
@@ -25,6 +26,7 @@ from drgnalign.particles import ANGLES, ORIGINS, Particles
 
 POSE = [*ANGLES, *ORIGINS]
 REPORT = PassReport(number=3, round=2, halves="independent", references="previous")
+NOBODY = np.zeros(60, bool)
 
 
 @pytest.fixture
@@ -191,7 +193,7 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     write_maps_of(maps, "cluster_01", 21.0)
     merged = merge_particles(labelled, chunks[:2])
     clustering = {"ari_with_last_round": 0.9}
-    metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, clustering)
+    metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, clustering, NOBODY)
     assert (metrics["pass"], metrics["round"], metrics["particles"], metrics["unassigned"]) == (3, 2, 60, 20)
     one, two = metrics["clusters"]
     assert (one["particles"], one["skipped"], one["resolution_angstrom"]) == (25, False, 21.0)
@@ -204,6 +206,45 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     assert json.loads(json.dumps(metrics)) == metrics
 
 
+def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
+    labelled: Particles, chunks: list[Path], tmp_path: Path
+) -> None:
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    write_maps_of(maps, "cluster_01", 21.0)
+    # before the pass rows 0…4 were left out, now 3…7 and 50 are: two stay, four are new, three are back
+    before = np.arange(60) < 5
+    labelled.table["drgnLeftOut"] = 0
+    labelled.table.loc[[3, 4, 5, 6, 7, 50], "drgnLeftOut"] = 1
+    labelled.table["drgnJunkPosterior"] = np.where(labelled.left_out(), 0.75, 0.0)
+    kept = [path for path in chunks if not labelled.left_out()[read_star(path).table["drgnRow"]].any()]
+    merged = merge_particles(labelled, kept)
+    write_star(merged, tmp_path / "merged.star")
+    written, left = read_star(tmp_path / "merged.star").table, labelled.left_out()
+    pd.testing.assert_frame_equal(written.loc[left, list(labelled.table)], labelled.table[left], check_exact=True)
+    metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, None, before)
+    assert [metrics[key] for key in ("left_out", "left_out_new", "left_out_back")] == [6, 4, 3]
+    assert metrics["junk_expected"] == pytest.approx(4.5)
+    labels = labelled.cluster_labels()
+    assert metrics["unassigned"] == ((labels == 0) & ~left).sum()
+    assert [one["particles"] for one in metrics["clusters"]] == [(~left & (labels == k)).sum() for k in (1, 2)]
+    sentence = left_out_sentence(metrics)
+    assert sentence.startswith("Round 2: 6 of 60 particles are left out (4 new, 3 back)")
+    consensus = PassReport(number=1, round=0, halves="independent", references="consensus")
+    (one,) = pass_metrics(labelled, labelled, plan_of("cluster_01"), maps, consensus, None, left)["clusters"]
+    assert one["particles"] == 54
+
+
+def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Path) -> None:
+    write_maps_of(tmp_path, "cluster_01", 21.0)
+    facts = [labelled, labelled, plan_of("cluster_01", limit="none"), tmp_path, REPORT, None, NOBODY]
+    assert pass_metrics(*facts)["junk_expected"] is None
+    assert left_out_sentence(pass_metrics(*facts)) == ""
+    labelled.table["drgnJunkPosterior"] = 0.05
+    sentence = left_out_sentence(pass_metrics(*facts))
+    assert sentence == "Round 2: no particle is left out; the images take 3 of 60 particles for junk"
+
+
 def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_not(
     labelled: Particles, tmp_path: Path
 ) -> None:
@@ -212,11 +253,11 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
     write_maps_of(maps, "cluster_01", 21.0)
     plan = plan_of("cluster_01", limit="none")
     clustering = {"assignment": {"verdict": "2 states", "clusters": {"1": {"difference_fsc_40": 0.2}}}}
-    one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering)["clusters"]
+    one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY)["clusters"]
     assert any("does not differ from the consensus" in warning for warning in one["warnings"])
     # all particles are the consensus
     labelled.table["rlnClassNumber"] = 1
-    (one,) = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering)["clusters"]
+    (one,) = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY)["clusters"]
     assert not any("does not differ" in warning for warning in one["warnings"])
 
 

@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from drgnalign.errors import InputError
-from drgnalign.formats.star import write_star
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import Particles
 from drgnalign.report.figures import (
     DPI,
+    LEFT_OUT_COLOUR,
+    LEFT_OUT_LABEL,
     PALETTE,
     UNASSIGNED_COLOUR,
     cluster_colour,
@@ -75,6 +77,9 @@ def pass_metrics(number: int, round_: int, clusters: list[dict[str, Any]], **mor
         "round": round_,
         "particles": 200,
         "unassigned": 0,
+        "left_out": 0,
+        "left_out_new": 0,
+        "left_out_back": 0,
         "halves": "independent",
         "references": "reconstruct",
         "median_rotation_change_degrees": 1.5,
@@ -247,8 +252,8 @@ def test_missing_and_foreign_files_are_refused(run_passes: list[dict[str, Any]],
 def test_colours_are_fixed_by_the_number() -> None:
     assert [cluster_colour(label) for label in range(1, 13)] == list(PALETTE)
     assert cluster_colour(13) == PALETTE[0]
-    assert cluster_colour(0) == UNASSIGNED_COLOUR
-    assert len({*PALETTE, UNASSIGNED_COLOUR}) == 13
+    assert (cluster_colour(0), cluster_colour(LEFT_OUT_LABEL)) == (UNASSIGNED_COLOUR, LEFT_OUT_COLOUR)
+    assert len({*PALETTE, UNASSIGNED_COLOUR, LEFT_OUT_COLOUR}) == 14
 
 
 def test_umap_tells_sizes() -> None:
@@ -256,6 +261,35 @@ def test_umap_tells_sizes() -> None:
     figure = umap_figure(points, LABELS[1], "t")
     assert "cluster 1: 120 (60.0%)" in words(figure)
     assert words(figure).index("cluster 2: 60") < words(figure).index("unassigned: 20")
+
+
+def test_who_is_left_out_is_a_class_of_its_own(
+    run_passes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_passes(tmp_path, run_passes)
+    for number in (2, 3):
+        star = tmp_path / f"pass_{number}" / "particles.star"
+        particles = read_star(star)
+        # of the 20 without a label in rows 180 and on, 15 in the first round, 20 in the second
+        particles.table["drgnLeftOut"] = (np.arange(200) >= (185 if number == 2 else 180)).astype(int)
+        particles.table.loc[185:, "rlnClassNumber"] = 0
+        write_star(particles, star)
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr("drgnalign.report.figures._save", lambda figure, path: drawn.update({path.stem: figure}))
+    write_figures(tmp_path, tmp_path)
+    assert "unassigned: 5 (2.5%)" in words(drawn["umap_round_01"])
+    assert "left out: 15 (7.5%)" in words(drawn["umap_round_01"])
+    assert words(drawn["umap_round_01"]).index("unassigned") < words(drawn["umap_round_01"]).index("left out")
+    flow = words(drawn["label_flow"])
+    assert "×" in flow.split("\n") and " 15" in flow.split("\n") and " 20" in flow.split("\n")
+    assert "×: left out" in flow
+
+
+def test_the_summary_says_how_many_are_left_out(run_passes: list[dict[str, Any]]) -> None:
+    run_passes[2] |= {"left_out": 12, "left_out_new": 5, "left_out_back": 3}
+    table = summary_table(run_passes)
+    assert table.loc[table["round"] == 1, "left_out"].tolist() == [12, 12]
+    assert (table["left_out"].max(), table["left_out_new"].max(), table["left_out_back"].max()) == (12, 5, 3)
 
 
 def test_fsc_limit_stands_at_its_frequency_on_the_curve() -> None:

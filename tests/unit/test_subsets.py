@@ -89,6 +89,16 @@ def test_select_by_cryodrgns_index(star: Path, tmp_path: Path) -> None:
     assert names.tolist() == particle_set().table["rlnImageName"].iloc[[0, 4, 9]].tolist()
 
 
+def test_select_who_was_left_out_or_kept(tmp_path: Path) -> None:
+    given = particle_set()
+    given.table["drgnLeftOut"] = (np.arange(N) % 5 == 2).astype(int)
+    write_star(given, tmp_path / "set.star")
+    whole = read_star(tmp_path / "set.star").table
+    for option, rows in (("--left-out", [2, 7]), ("--kept", [0, 1, 3, 4, 5, 6, 8, 9, 10, 11])):
+        succeed("select", tmp_path / "set.star", option, "-o", tmp_path / "part.star")
+        pd.testing.assert_frame_equal(read_star(tmp_path / "part.star").table, whole.iloc[rows].reset_index(drop=True))
+
+
 RELION30 = (
     "\ndata_\n\nloop_\n_rlnImageName #1\n_rlnVoltage\n_rlnPixelSize\n_rlnOriginX\n"
     "_rlnClassNumber\n_rlnNormCorrection\n\n"
@@ -194,6 +204,7 @@ def test_optics_groups_of_one_number_are_told_apart(tmp_path: Path) -> None:
         ("select set.star --ind far.pkl -o x.star", "asks for row 12"),
         ("select set.star --ind set.star -o x.star", "set.star"),
         ("select bare.star --cluster 1 -o x.star", "has no rlnClassNumber"),
+        ("select set.star --kept -o x.star", "has no drgnLeftOut"),
         ("select set.star -o x.cs", "not named .star"),
         ("merge set.star set.star -o x.star", "which came before (12 such images)"),
         ("merge set.star bare.star -o x.star", "has other columns"),

@@ -20,6 +20,11 @@ from drgnalign.subsets import chosen_rows
 @click.option("--cluster", "clusters", type=int, multiple=True, help="Class number; may be given several times.")
 @click.option("--half", type=click.IntRange(1, 2), help="Half set.")
 @click.option("--ind", type=FILE, help="cryoDRGN's index pickle: rows from 0.")
+@click.option(
+    "--left-out/--kept",
+    default=None,
+    help="Particles that a run left out (drgnLeftOut is 1), or those that it kept. Default: both.",
+)
 @click.option("--passthrough", type=FILE, help="Passthrough file of a cryoSPARC job: its fields are written too.")
 @click.option("--rows", metavar="FIRST:LAST", help="Rows from 1, both included; either may be left out.")
 def select(
@@ -28,6 +33,7 @@ def select(
     clusters: tuple[int, ...],
     half: int | None,
     ind: Path | None,
+    left_out: bool | None,
     passthrough: Path | None,
     rows: str | None,
 ) -> None:
@@ -38,7 +44,7 @@ def select(
     table = read_particle_file(particles, passthrough=passthrough)
     first, last = _row_range(rows)
     indices = None if ind is None else read_indices(ind)
-    keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, first=first, last=last)
+    keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, left_out=left_out, first=first, last=last)
     refuse_other_form(particles, output)
     if particles.suffix == ".star":
         copy_star_rows(particles, keep, output)

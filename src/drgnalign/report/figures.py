@@ -49,6 +49,10 @@ PALETTE = (
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D")
 UNASSIGNED_COLOUR = "#D0D0D0"
+# What stands in place of a cluster's label.
+LEFT_OUT_LABEL, LEFT_OUT_COLOUR = -1, "#8A8A8A"
+SIGNS = {0: "–", LEFT_OUT_LABEL: "×"}
+NAMES = {0: "unassigned", LEFT_OUT_LABEL: "left out"}
 CONSENSUS_COLOUR = "black"
 # Å, of the labels on frequency axes.
 ROUND_RESOLUTIONS = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100, 200)
@@ -94,8 +98,9 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
         fsc = _read_fsc(files / "fsc.csv")
         figures[f"fsc_round_{number:02d}"] = fsc_figure(fsc, _sizes(metrics), pixel_size, title)
         if number:
-            labels[number] = read_star(files / "particles.star").cluster_labels()
-            points = _read_umap(files / "embedding.csv", len(labels[number]))
+            particles = read_star(files / "particles.star")
+            labels[number] = np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
+            points = _read_umap(files / "embedding.csv", len(particles))
             title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
             figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
     if labels:
@@ -104,8 +109,10 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
 
 
 def cluster_colour(label: int) -> str:
-    """Colour of a cluster in all figures; light grey for 0, unassigned."""
-    return PALETTE[(label - 1) % len(PALETTE)] if label else UNASSIGNED_COLOUR
+    """Colour of a cluster in all figures; light grey for 0, unassigned, and dark grey for −1, left out."""
+    if label <= 0:
+        return LEFT_OUT_COLOUR if label == LEFT_OUT_LABEL else UNASSIGNED_COLOUR
+    return PALETTE[(label - 1) % len(PALETTE)]
 
 
 def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
@@ -115,7 +122,7 @@ def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
     ----------
     points : (N, 2) float64
     labels : (N,) int64
-        0 = unassigned.
+        0 = unassigned, −1 = left out (seen amid those that are nearest in latent space).
     title : str
 
     Returns
@@ -125,9 +132,9 @@ def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
     figure, axes = _canvas(8.5, 6.5, title)
     names, index = np.unique(labels, return_inverse=True)
     colours = np.array([cluster_colour(name) for name in names])[index]
-    # Unassigned ones lie behind; the others in random order, lest the last cluster hide the rest.
+    # Those in no cluster lie behind; the others in random order, lest the last cluster hide the rest.
     order = np.random.default_rng(0).permutation(len(points))
-    order = np.concatenate([order[labels[order] == 0], order[labels[order] > 0]])
+    order = np.concatenate([order[labels[order] <= 0], order[labels[order] > 0]])
     area = min(300 / np.sqrt(len(points)), 20)
     axes.scatter(points[order, 0], points[order, 1], c=colours[order], s=area, linewidths=0, rasterized=True)
     for label in names[names > 0]:
@@ -136,7 +143,7 @@ def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
     # Distances mean the same along both axes.
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
-    sizes = {name: int((labels == name).sum()) for name in [*names[names > 0].tolist(), *names[names == 0].tolist()]}
+    sizes = {name: int((labels == name).sum()) for name in sorted(names.tolist(), key=_place)}
     _legend(figure, [_dot(name, f"{size:,} ({size / len(labels):.1%})") for name, size in sizes.items()])
     return figure
 
@@ -231,7 +238,7 @@ def label_flow_figure(labels: Mapping[int, IntArray], title: str) -> Figure:
     Parameters
     ----------
     labels : mapping of int to (N,) int64
-        Labels by round, of the same particles, 0 = unassigned.
+        Labels by round, of the same particles, 0 = unassigned, −1 = left out.
     title : str
 
     Returns
@@ -249,7 +256,7 @@ def label_flow_figure(labels: Mapping[int, IntArray], title: str) -> Figure:
             left = place - BAR_WIDTH / 2
             axes.add_patch(Rectangle((left, top), BAR_WIDTH, size, color=cluster_colour(label)))
             middle = top + size / 2
-            text = str(label) if label else "–"
+            text = SIGNS.get(label, str(label))
             axes.text(place, middle, text, ha="center", va="center", weight="bold", path_effects=_halo())
             axes.text(left + BAR_WIDTH, middle, f" {size:,}", va="center", size="small", path_effects=_halo())
     axes.set_xticks(range(len(rounds)), [f"round {number}" for number in rounds])
@@ -258,19 +265,25 @@ def label_flow_figure(labels: Mapping[int, IntArray], title: str) -> Figure:
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xlabel("Clusters with their particles; –: unassigned")
+    signs = "; ".join(f"{sign}: {NAMES[label]}" for label, sign in SIGNS.items())
+    axes.set_xlabel(f"Clusters with their particles; {signs}")
     return figure
 
 
 def _column(labels: IntArray) -> dict[int, tuple[int, int]]:
-    """Top and height, in particles, of each cluster's bar; unassigned ones at the bottom."""
+    """Top and height, in particles, of each cluster's bar; those in no cluster at the bottom."""
     names, sizes = np.unique(labels, return_counts=True)
     sizes_by_name = dict(zip(names.tolist(), sizes.tolist(), strict=True))
     column, top = {}, 0
-    for name in sorted(sizes_by_name, key=lambda name: (name == 0, name)):
+    for name in sorted(sizes_by_name, key=_place):
         column[name] = top, sizes_by_name[name]
         top += sizes_by_name[name] + round(BAR_GAP * len(labels))
     return column
+
+
+def _place(label: int) -> tuple[bool, int]:
+    """In the order of the clusters; then who is unassigned, then who is left out."""
+    return label <= 0, abs(label)
 
 
 def _draw_bands(
@@ -357,7 +370,7 @@ def _of_lap(choices: tuple[str, ...], label: int) -> str:
 
 
 def _dot(label: int, text: str) -> Line2D:
-    name = f"cluster {label}" if label else "unassigned"
+    name = NAMES.get(label, f"cluster {label}")
     return Line2D([], [], marker="o", linestyle="", color=cluster_colour(label), label=f"{name}: {text}")
 
 

@@ -24,6 +24,8 @@ CLUSTER_COLUMNS = [
     "separation_nats",
     "spread",
 ]
+# Of a pass: particles that are left out, those of them that were not before, and those that are back.
+LEFT_OUT_COLUMNS = ["left_out", "left_out_new", "left_out_back"]
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
 NOT_INDEPENDENT = "not independent"
 
@@ -69,13 +71,14 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
     -------
     DataFrame
         ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``skipped``, ``reference`` that poses were
-        refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined),
-        ``resolution_angstrom`` (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``,
-        ``difference_fsc_40`` and ``_25`` (of the cluster's difference from the consensus, at 40 and 25 Å),
-        ``mean_posterior``, ``separation_nats`` and ``spread`` (of likelihood assignment), ``halves``
-        (``independent`` or ``not independent``), ``ari_with_last_round`` (of the whole round), ``accepted_share``
-        and medians of the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and
-        ``warnings`` (`drgnalign.validation.claims`). Unassigned particles have no row. A cell is empty where
+        refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined), ``resolution_angstrom``
+        (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``, ``difference_fsc_40`` and ``_25`` (of the
+        cluster's difference from the consensus, at 40 and 25 Å), ``mean_posterior``, ``separation_nats`` and ``spread``
+        (of likelihood assignment), ``halves`` (``independent`` or ``not independent``), ``left_out``, ``left_out_new``
+        and ``left_out_back`` (particles that are left out after the pass, those of them that were not before, those
+        that are back), ``ari_with_last_round`` (of the whole round), ``accepted_share`` and medians of the change of
+        pose in degrees and Å, the round's ``verdict`` on the number of states, and ``warnings``
+        (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is empty where
         there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
     return pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
@@ -116,6 +119,7 @@ def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
     if row["alignment_limit_angstrom"] is None:
         row["alignment_limit_angstrom"] = "none"
     row["halves"] = metrics["halves"]
+    row |= {column: metrics[column] for column in LEFT_OUT_COLUMNS}
     ari = (metrics["clustering"] or {}).get("ari_with_last_round")
     row["ari_with_last_round"] = np.nan if ari is None else ari
     row |= {column: cluster.get(column, np.nan) for column in CHANGE_COLUMNS}
