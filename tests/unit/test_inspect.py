@@ -195,6 +195,11 @@ def test_what_a_file_is_and_holds(tmp_path: Path) -> None:
     assert facts["ranges"]["astigmatism"]["median"] == pytest.approx(100.0)
 
 
+def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
+    report = inspect_star(tmp_path, drgnLeftOut=[0, 0, 1, 0, 1, 0, 0, 0])
+    assert report["facts"]["left_out"] == {"0": 6, "1": 2}
+
+
 @pytest.mark.parametrize("name", ODD_ONES_OUT)
 def test_a_finding(tmp_path: Path, name: str) -> None:
     changes, level, what = ODD_ONES_OUT[name]

@@ -12,6 +12,7 @@ from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
 from drgnalign.particles import (
     ANGLES,
     DEFOCUS,
+    LEFT_OUT,
     NUMERIC,
     NUMERIC_OPTICS,
     OPTICS_OPTIONS,
@@ -66,7 +67,7 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
     inspect_stacks(report, particles, root)
     if "rlnMicrographName" in table:
         facts["micrographs"] = int(table["rlnMicrographName"].nunique())
-    for label, fact in (("rlnRandomSubset", "half_sets"), ("rlnClassNumber", "classes")):
+    for label, fact in (("rlnRandomSubset", "half_sets"), ("rlnClassNumber", "classes"), (LEFT_OUT, "left_out")):
         if label in table:
             facts[fact] = counts(table[label])
     report.extend(_number_findings(particles))
