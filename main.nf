@@ -23,6 +23,15 @@ def inputFiles() {
     return images.isDirectory() ? [particles, images, null] : [particles, images.parent, images.name]
 }
 
+// The file that a parameter names, as tasks are given it; [] where it names none
+def ownFile(name) {
+    def path = params[name] ? file(params[name], glob: false) : []
+    if (path && !path.isFile()) {
+        error("${path}: no such file\n  What to do: correct --${name}.")
+    }
+    return path
+}
+
 def checkOutputFolder() {
     def folder = file(params.outdir)
     def made = folder.exists() ? folder.isDirectory() : folder.toFile().mkdirs()
@@ -40,13 +49,14 @@ workflow {
     checkParameters(params)
     checkOutputFolder()
     def (particles, images, image_stack) = inputFiles()
+    def mask = ownFile('mask')
     def passes = schedule()
 
     CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
     given = CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, images, image_stack] }
     CHECK_INPUTS(given, versionOf('check_inputs'))
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    CHECK_SETTINGS(checked, versionOf('check_settings'))
+    CHECK_SETTINGS(checked, mask, versionOf('check_settings'))
     stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
     DOWNSAMPLE(stars.map { star -> [star, images] }, versionOf('downsample'))
     stack = DOWNSAMPLE.out.stack.first()
@@ -66,7 +76,7 @@ workflow {
     LABEL(states.rounds, stack)
     consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     lasts = states.consensus.mix(states.rounds).map { meta, star, _references, _latent -> [meta.pass, star] }
-    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), stack)
+    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), stack, mask)
     REFINE_CLUSTERS.out.said.map { path -> path.text }.filter { text -> text }.view()
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))

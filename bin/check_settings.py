@@ -11,21 +11,33 @@ from drgnalign.commands import FILE, Command, diameter_option
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
-from drgnalign.interface import Chunk, Engine
+from drgnalign.interface import USUAL_FILL, Chunk, Engine
+from drgnalign.maps import check_mask
 
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
 @click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
+@click.option("--mask", type=FILE, help="The user's own mask.")
 @diameter_option
 @with_engine
-def main(particles: Path, limits: str, clusters: int | None, mask_diameter: float | None, engine: Engine) -> None:
-    """Refuse limits and a number of clusters that PARTICLES do not allow, and an engine that cannot work."""
+def main(
+    particles: Path,
+    limits: str,
+    clusters: int | None,
+    mask: Path | None,
+    mask_diameter: float | None,
+    engine: Engine,
+) -> None:
+    """Refuse limits, a number of clusters and a mask that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
     if clusters is not None and clusters > len(table):
         problem = f"it has {len(table)} particles, fewer than {clusters} clusters"
         raise InputError(particles, problem, "give a smaller --k or --k_start")
+    if mask is not None:
+        diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+        check_mask(mask, table.box, table.pixel_size, diameter)
     listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
     engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
 

@@ -32,6 +32,7 @@ from drgnalign.merge import (
 @click.option("--last-particles", type=FILE, required=True, help="The same particles as the last pass left them.")
 @click.option("--clustering", type=FILE, help="What the clustering step recorded.")
 @click.option("--screening", type=FILE, help="What the screening step recorded.")
+@click.option("--mask", type=FILE, help="The mask of the pass, where the consensus made none.")
 @click.option("--pass-number", type=int, required=True)
 @click.option("--round", "round_", type=int, required=True, help="0 for the consensus.")
 @click.option("--halves", type=click.Choice(["independent", "not independent"]), required=True)
@@ -51,6 +52,7 @@ def main(
     last_particles: Path,
     clustering: Path | None,
     screening: Path | None,
+    mask: Path | None,
     pass_number: int,
     round_: int,
     halves: str,
@@ -70,7 +72,7 @@ def main(
     plan_table = pd.read_csv(plan, dtype={"limit": str})
     record = json.loads(clustering.read_text()) if clustering else None
     named = map(int, record["counterparts"]) if record else ()
-    merge_references(last_references, maps, plan_table, report, references, named)
+    merge_references(last_references, maps, plan_table, report, references, named, mask)
     screened = json.loads(screening.read_text()) if screening else None
     figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened)
     diameter = mask_diameter or USUAL_FILL * after.box * after.pixel_size

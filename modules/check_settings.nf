@@ -7,6 +7,7 @@ process CHECK_SETTINGS {
 
     input:
     path particles
+    path mask, stageAs: 'mask/*'
     val version
 
     output:
@@ -16,10 +17,12 @@ process CHECK_SETTINGS {
     def limits = [params.consensus_limits, params.resolution_limits].join(',')
     def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
     def clusters = params.assign == 'likelihood' ? clustersProposed(params.k_start, params.k) : partitions ? params.k : null
+    // A path in the script itself is escaped where its name has blanks, one that a function was given is not.
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
         ${option('clusters', clusters)} ${option('mask-diameter', params.mask_diameter)} \\
+        ${mask ? "--mask ${mask}" : ''} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)}
     """

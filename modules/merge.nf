@@ -10,7 +10,7 @@ process MERGE {
     input:
     tuple val(meta), path(labelled), path(last_particles, stageAs: 'last.star'),
         path(last_references, stageAs: 'last_references'), path(latent), path(clusters), path(plan),
-        path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
+        path(mask, stageAs: 'mask.mrc'), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
     val version
 
     output:
@@ -30,13 +30,13 @@ process MERGE {
     # version ${version}
     mkdir -p refined clusters pass_${meta.pass}
     STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
-        --last-particles ${last_particles} ${option('clustering', clusters ? clusters : null)} \\
+        --last-particles ${last_particles} ${option('clustering', clusters ?: null)} ${option('mask', mask ?: null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
         --references-kind ${meta.references} --stop ${params.stop} ${option('mask-diameter', params.mask_diameter)} \\
         --particles particles.star --references references --metrics metrics.json --said said.txt)
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
-    rm -f clusters/*_reference_half?.mrc
+    rm -f clusters/*_reference_half?.mrc clusters/consensus_mask.mrc
     cp ${meta.round ? "${latent}/embedding.csv" : ''} particles.star metrics.json fsc.csv pass_${meta.pass}/
     """
 }

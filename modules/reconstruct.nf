@@ -8,7 +8,8 @@ process RECONSTRUCT {
     }
 
     input:
-    tuple val(meta), path(parts, stageAs: 'parts/*'), path(references, stageAs: 'references')
+    tuple val(meta), path(parts, stageAs: 'parts/*'), path(references, stageAs: 'references'),
+        path(mask, stageAs: 'mask.mrc')
     val version
 
     output:
@@ -16,14 +17,12 @@ process RECONSTRUCT {
     path 'logs/*', optional: true
 
     script:
-    // The consensus makes the mask that all clusters share.
-    def mask = meta.cluster == 'consensus' ? null : 'references/mask.mrc'
-    def prior = mask && params.engine == 'native'
+    def prior = meta.cluster != 'consensus' && params.engine == 'native'
         ? "--consensus references/consensus --reference-prior ${params.reference_prior}" : ''
     """
     # version ${version}
     mkdir maps
-    reconstruct.py parts/* ${option('mask', mask)} ${prior} ${option('mask-diameter', params.mask_diameter)} \\
+    reconstruct.py parts/* ${option('mask', mask ?: null)} ${prior} ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${params.local_resolution ? '--local-resolution' : ''} --output maps/${meta.cluster}
     """

@@ -9,7 +9,7 @@ process REFINE {
 
     input:
     tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(pilot), path(reference, stageAs: 'reference/*'),
-        path(references, stageAs: 'references'), path(images, stageAs: 'images')
+        path(references, stageAs: 'references'), path(mask, stageAs: 'mask.mrc'), path(images, stageAs: 'images')
     val version
 
     output:
@@ -24,7 +24,7 @@ process REFINE {
     """
     # version ${version}
     refine.py ${chunk} --half1 reference/*_half1.mrc --half2 reference/*_half2.mrc --limit ${meta.limit} ${weighted} \\
-        --pilot ${pilot} --mask references/mask.mrc --noise references/noise.csv --images images \\
+        --pilot ${pilot} --mask ${mask ?: 'references/mask.mrc'} --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)} \\

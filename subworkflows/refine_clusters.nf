@@ -1,5 +1,6 @@
 // One pass over the clusters: split, refine every chunk, assign once more, reconstruct every cluster, merge.
 
+include { MASK } from '../modules/mask.nf'
 include { SPLIT ; SPLIT as SPLIT_AGAIN } from '../modules/split.nf'
 include { INSERT ; INSERT as INSERT_AGAIN } from '../modules/insert.nf'
 include { REFINE } from '../modules/refine.nf'
@@ -32,8 +33,21 @@ workflow REFINE_CLUSTERS {
     lasts // [pass, particles.star as the last pass left it]
     images // folder
     stack // down-sampled images
+    mask // the user's own, or []
 
     main:
+    // [pass, mask of all its maps]; [] where the consensus makes its own
+    MASK(
+        passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> meta.round > 0 && !mask }
+            .map { meta, labelled, references, _latent, _clusters, _decoded ->
+                [meta.subMap('pass', 'round'), labelled, references]
+            },
+        stack,
+        versionOf('mask'),
+    )
+    masks = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> meta.round == 0 || mask }
+        .map { meta, _labelled, _references, _latent, _clusters, _decoded -> [meta.pass, mask] }
+        .mix(MASK.out.mask.map { meta, made -> [meta.pass, made] })
     folders = passes.map { meta, _labelled, references, _latent, _clusters, decoded ->
         [meta.pass, references, decoded]
     }
@@ -56,8 +70,9 @@ workflow REFINE_CLUSTERS {
     )
     inserted = byCluster(INSERT.out.part).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
-        .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
-        .branch { meta, _parts, _references ->
+        .combine(masks, by: 0)
+        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own] }
+        .branch { meta, _parts, _references, _own ->
             result: meta.limit == 'none'
             reference: true
         }
@@ -78,7 +93,9 @@ workflow REFINE_CLUSTERS {
     }
     REFINE(
         anew.mix(given)
-            .map { meta, chunk, maps, references -> [meta, chunk[0], chunk[1], maps, references] }
+            .map { meta, chunk, maps, references -> [meta.pass, meta, chunk[0], chunk[1], maps, references] }
+            .combine(masks, by: 0)
+            .map { row -> row.tail() }
             .combine(images),
         versionOf('refine'),
     )
@@ -113,7 +130,8 @@ workflow REFINE_CLUSTERS {
     )
     refined = byCluster(REFINE.out.part.mix(INSERT_AGAIN.out.part)).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
-        .map { _pass, meta, parts, references, _decoded -> [meta, parts, references] }
+        .combine(masks, by: 0)
+        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own] }
     RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
 
     // [pass, [maps]]
@@ -131,10 +149,11 @@ workflow REFINE_CLUSTERS {
         passes.map { meta, _labelled, references, latent, _clusters, _decoded -> [meta.pass, meta, references, latent] }
             .join(as_split.mix(chosen))
             .join(lasts)
+            .join(masks)
             .join(maps)
             .join(stars)
-            .map { _pass, meta, references, latent, labelled, clusters, plan, last, files, refined_chunks ->
-                [meta, labelled, last, references, latent, clusters, plan, files, refined_chunks]
+            .map { _pass, meta, references, latent, labelled, clusters, plan, last, own, files, refined_chunks ->
+                [meta, labelled, last, references, latent, clusters, plan, own, files, refined_chunks]
             },
         versionOf('merge'),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.mask import particle_mask, soft_sphere
 from drgnalign.engine.reference import reliable_part
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
@@ -86,6 +86,13 @@ def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
     if least > 0.5:
         raise InputError(path, "no voxel of this mask is outside: none is below 0.5", "give another mask")
     return np.clip(mask, 0, 1)
+
+
+def check_mask(path: Path, box: int, pixel_size: float, diameter: float) -> None:
+    """Refuse a mask as `read_mask` does, and one that misses the particle's sphere of a diameter (Å)."""
+    if (read_mask(path, box, pixel_size) * soft_sphere(box, pixel_size, diameter)).max() < 0.5:
+        problem = f"it lies outside of the particle's sphere of {diameter:g} Å"
+        raise InputError(path, problem, "centre it like the maps, or give a larger --mask_diameter")
 
 
 def write_maps(

@@ -109,6 +109,7 @@ def merge_references(
     report: PassReport,
     outdir: Path,
     named: Iterable[int] = (),
+    mask: Path | None = None,
 ) -> pd.DataFrame:
     """Gather the pass's maps beside the consensus and the noise spectrum.
 
@@ -122,9 +123,12 @@ def merge_references(
         Of `drgnalign.split.split_clusters`.
     report : PassReport
     outdir : Path
-        Gets the maps, ``mask.mrc``, ``noise.csv``, ``fsc.csv`` and the list of all labels ever used.
+        Gets the maps, ``mask.mrc``, the consensus's own ``consensus_mask.mrc`` where it made one, ``noise.csv``,
+        ``fsc.csv`` and the list of all labels ever used.
     named : iterable of int
         Labels of clusters that had a name, but have no map: the images did not choose them a second time.
+    mask : Path, optional
+        That all maps of the pass share; without it the consensus of the pass made its own.
 
     Returns
     -------
@@ -133,14 +137,16 @@ def merge_references(
     """
     outdir.mkdir()
     names = sorted(set(plan["cluster"]))
-    kept = ["noise.csv"] if CONSENSUS in names else ["noise.csv", "mask.mrc", *_map_files(previous, CONSENSUS)]
+    kept = ["noise.csv"] if CONSENSUS in names else ["noise.csv", *_map_files(previous, CONSENSUS)]
     for file in kept:
         _place(previous / file, outdir / file)
     for name in names:
         for file in _map_files(maps, name):
             _place(maps / file, outdir / file)
-    if CONSENSUS in names:
-        _place(maps / f"{CONSENSUS}_mask.mrc", outdir / "mask.mrc")
+    if mask is None:
+        _place(outdir / f"{CONSENSUS}_mask.mrc", outdir / "mask.mrc")
+    else:
+        shutil.copyfile(mask, outdir / "mask.mrc")  # no link: the user's own may be changed
     tables = [] if CONSENSUS in names else [_consensus_rows(previous)]
     for name in names:
         table = pd.read_csv(maps / f"{name}_fsc.csv")
@@ -164,10 +170,11 @@ def read_used_labels(references: Path) -> set[int]:
 
 
 def _map_files(folder: Path, name: str) -> list[str]:
-    """The maps of a cluster, and what some engines keep beside them: references ready to use, or statistics."""
+    """The maps of a cluster, its own mask if it made one, and what some engines keep beside them: references ready to
+    use, or statistics."""
     beside = sorted(
         path.name
-        for kind in ("reference_half", "statistics", "sharp", "local_resolution")
+        for kind in ("reference_half", "statistics", "sharp", "local_resolution", "mask")
         for path in folder.glob(f"{name}_{kind}*")
     )
     return [f"{name}_half1.mrc", f"{name}_half2.mrc", f"{name}.mrc", *beside]

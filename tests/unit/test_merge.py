@@ -147,7 +147,7 @@ def after_consensus(tmp_path: Path) -> Path:
 
 def test_the_consensus_pass_leaves_its_maps_noise_and_mask(after_consensus: Path) -> None:
     files = {path.name for path in after_consensus.iterdir()}
-    maps = {"consensus.mrc", "consensus_half1.mrc", "consensus_half2.mrc"}
+    maps = {"consensus.mrc", "consensus_half1.mrc", "consensus_half2.mrc", "consensus_mask.mrc"}
     assert files == maps | {"noise.csv", "mask.mrc", "fsc.csv", "labels_used.json"}
     assert (after_consensus / "mask.mrc").read_text() == "mask of consensus"
     assert read_used_labels(after_consensus) == set()
@@ -178,6 +178,19 @@ def test_a_round_keeps_the_consensus_and_drops_old_clusters(after_consensus: Pat
     limits = fsc.groupby("cluster")["alignment_limit_angstrom"].first().astype(str)
     assert limits[["cluster_02", "cluster_05"]].tolist() == ["20", "20"]
     pd.testing.assert_frame_equal(pd.read_csv(previous / "fsc.csv").astype(str), fsc.astype(str))
+
+
+def test_a_round_has_its_own_mask_and_keeps_the_consensus_s(after_consensus: Path, tmp_path: Path) -> None:
+    maps, mine = tmp_path / "maps", tmp_path / "mine.mrc"
+    maps.mkdir()
+    write_maps_of(maps, "cluster_01", 20.0)
+    mine.write_text("mask of all clusters")
+    report = PassReport(1, 1, "independent", "previous")
+    merge_references(after_consensus, maps, plan_of("cluster_01"), report, tmp_path / "refs", mask=mine)
+    # the user's own may be changed
+    mine.write_text("changed")
+    assert (tmp_path / "refs" / "mask.mrc").read_text() == "mask of all clusters"
+    assert (tmp_path / "refs" / "consensus_mask.mrc").read_text() == "mask of consensus"
 
 
 def test_no_labels_are_used_before_the_first_round(tmp_path: Path) -> None:

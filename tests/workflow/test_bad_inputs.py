@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from runs import PYTHON, REPOSITORY, Run, run_workflow
 
-from drgnalign.formats.mrc import StackWriter, read_volume
+from drgnalign.formats.mrc import StackWriter, read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.fourier import soft_sphere
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 
 BOX, PIXEL_SIZE = 32, 8.0
@@ -54,9 +55,11 @@ def check_inputs(inputs: InputSet) -> subprocess.CompletedProcess[str]:
     return step("check_inputs.py", inputs.star, *options)
 
 
-def check_settings(inputs: InputSet, limits: str = "20,16.5", k: int = 2) -> subprocess.CompletedProcess[str]:
+def check_settings(
+    inputs: InputSet, *others: object, limits: str = "20,16.5", k: int = 2
+) -> subprocess.CompletedProcess[str]:
     """The step CHECK_SETTINGS as the workflow runs it."""
-    return step("check_settings.py", inputs.star, "--limits", limits, "--clusters", k)
+    return step("check_settings.py", inputs.star, "--limits", limits, "--clusters", k, *others)
 
 
 def step(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -151,6 +154,28 @@ def test_more_clusters_than_particles(inputs: InputSet) -> None:
     refused(inputs, check_settings(inputs, k=301), "particles.star", problem, "smaller --k")
 
 
+def ball(box: int = BOX, radius: float = 80.0, shift: int = 0) -> np.ndarray:
+    """A mask; radius in Å, off its place by so many voxels."""
+    return np.roll(soft_sphere(box, radius / PIXEL_SIZE, 2), shift, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (ball(24), "it is 24 voxels wide at 8 Å, not 32 at 8 Å"),
+        (255 * ball(), "its values are 0 … 255, those of a mask 0 … 1"),
+        (0 * ball(), "no voxel of this mask is inside"),
+        (ball(radius=20, shift=16), "outside of the particle's sphere of 100 Å"),
+    ],
+)
+def test_masks_that_are_none_of_these_images(inputs: InputSet, mask: np.ndarray, problem: str) -> None:
+    write_volume(inputs.folder / "my mask.mrc", mask, PIXEL_SIZE)
+    done = check_settings(inputs, "--mask", inputs.folder / "my mask.mrc", "--mask-diameter", 100)
+    refused(inputs, done, "my mask.mrc", problem, "")
+    write_volume(inputs.folder / "my mask.mrc", ball(), PIXEL_SIZE)
+    assert check_settings(inputs, "--mask", inputs.folder / "my mask.mrc").returncode == 0
+
+
 def refused(inputs: InputSet, done: subprocess.CompletedProcess[str], file: str, problem: str, remedy: str) -> None:
     """Exit status 2 and one message of two lines, without a traceback; nothing is written."""
     assert done.returncode == 2, done.stderr
@@ -173,6 +198,17 @@ def test_messages_reach_the_user(inputs: InputSet) -> None:
     message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.star))
     assert "particles.mrcs: no such stack" in message
     assert "What to do: give the folder that the image names refer to with --images" in message
+
+
+def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
+    write_volume(inputs.folder / "my mask.mrc", 255 * ball(), PIXEL_SIZE)
+    run = run_workflow(inputs.folder / "run", inputs.star, {"mask": inputs.folder / "my mask.mrc"})
+    message = stopped_before_training(run)
+    assert "mask/my mask.mrc: its values are 0 … 255" in message
+    assert "DOWNSAMPLE" not in message
+    gone = run_workflow(inputs.folder / "run", inputs.star, {"mask": inputs.folder / "nowhere.mrc"})
+    assert "nowhere.mrc: no such file" in stopped_before_training(gone)
+    assert "Submitted" not in gone.log
 
 
 def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:
