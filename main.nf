@@ -6,6 +6,7 @@ include { versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
+include { COARSEN } from './modules/coarsen.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { REFINE_CLUSTERS } from './subworkflows/refine_clusters.nf'
@@ -59,7 +60,16 @@ workflow {
     CHECK_SETTINGS(checked, mask, versionOf('check_settings'))
     stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
     DOWNSAMPLE(stars.map { star -> [star, images] }, versionOf('downsample'))
-    stack = DOWNSAMPLE.out.stack.first()
+    training_stack = DOWNSAMPLE.out.stack.first()
+    COARSEN(
+        stars.combine(DOWNSAMPLE.out.stack)
+            .filter { _star, _stack -> params.assign == 'likelihood' && params.rounds > 0 }
+            .map { star, stack -> [star, stack, images] },
+        versionOf('coarsen'),
+    )
+    // the training stack, where no other was needed
+    assign_stack = COARSEN.out.stack.mix(DOWNSAMPLE.out.stack).toList()
+        .map { stacks -> stacks.find { stack -> stack.name == 'assign.mrcs' } ?: stacks[0] }
 
     // The state of a pass: [meta, particles.star, references, latent]. A pass's MERGE feeds the next one.
     start = stars.combine(DOWNSAMPLE.out.start).map { star, references, latent -> [passes[0], star, references, latent] }
@@ -73,11 +83,10 @@ workflow {
             rounds: true
         }
 
-    LABEL(states.rounds, stack)
+    LABEL(states.rounds, training_stack, assign_stack)
     consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     lasts = states.consensus.mix(states.rounds).map { meta, star, _references, _latent -> [meta.pass, star] }
-    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), stack, mask)
-    REFINE_CLUSTERS.out.said.map { path -> path.text }.filter { text -> text }.view()
+    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), assign_stack, mask)
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(
@@ -87,6 +96,8 @@ workflow {
         versionOf('export'),
     )
 
+    // what the screen of the run says besides
+    channel.topic('said').map { path -> path.text.trim() }.filter { text -> text }.view()
     channel.topic('versions')
         .map { path -> "nextflow: ${workflow.nextflow.version.toString()}\n${path.text}" }
         .collectFile(name: 'software_versions.yml', storeDir: "${params.outdir}/pipeline_info")

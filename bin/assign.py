@@ -18,6 +18,7 @@ from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
     assigner_for,
+    assignment_limit,
     evidence,
     find_states,
     labelled,
@@ -32,7 +33,7 @@ from drgnalign.merge import read_used_labels
 @click.argument("proposed", type=FILE)
 @click.option("--last-particles", type=FILE, required=True, help="The same particles with the last round's labels.")
 @click.option("--last-references", type=FOLDER, required=True)
-@click.option("--stack", type=FILE, required=True, help="Down-sampled images, in the order of the particles.")
+@click.option("--stack", type=FILE, required=True, help="Images for assignment, in the order of the particles.")
 @click.option("--latent", type=FOLDER, required=True, help="Folder with embedding.csv.")
 @click.option("--clusters", type=FILE, required=True, help="Record of the proposed clusters.")
 @click.option("--k", required=True, help="Most clusters to keep, or auto: as many as the images tell apart.")
@@ -64,6 +65,7 @@ def main(
     """Assign the particles in PROPOSED, which are labelled with proposed clusters."""
     table, last = read_star(proposed), read_star(last_particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    reached = assignment_limit(last_references, limit, table, stack)
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry)
     starts, before = labels_to_start_from(table), last.cluster_labels()
     with assigner_for(table, stack, last_references, settings) as assigner:
@@ -76,7 +78,7 @@ def main(
     points = read_points(latent / "embedding.csv", facts["space"])
     facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)
     facts["assignment"] = {
-        "limit_angstrom": assigner.settings.limit,
+        **reached.record,
         "against": against,
         "assignment": assignment,
         **evidence(states, table.box * table.pixel_size),
@@ -84,6 +86,8 @@ def main(
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
     click.echo(f"{facts['assignment']['verdict']} (of {len(np.unique(starts[0]))} clusters proposed)")
+    if reached.note:
+        click.echo(reached.note)
 
 
 if __name__ == "__main__":

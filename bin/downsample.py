@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""DOWNSAMPLE: every image is read once, checked, and written smaller; the noise spectrum is measured."""
+"""DOWNSAMPLE: every image is read, checked, and written smaller; the noise spectrum is measured."""
 
 from __future__ import annotations
 

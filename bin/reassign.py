@@ -13,7 +13,7 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, s
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
-from drgnalign.heterogeneity.states import assigned, assigner_for, cluster_evidence, labelled
+from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import merge_particles
 
@@ -22,7 +22,7 @@ from drgnalign.merge import merge_particles
 @click.argument("given", type=FILE)
 @click.option("--refined", type=FOLDER, required=True, help="Folder of refined chunks.")
 @click.option("--last-references", type=FOLDER, required=True)
-@click.option("--stack", type=FILE, required=True, help="Down-sampled images, in the order of the particles.")
+@click.option("--stack", type=FILE, required=True, help="Images for assignment, in the order of the particles.")
 @click.option("--clusters", type=FILE, required=True, help="Record of the clusters.")
 @click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
@@ -51,12 +51,13 @@ def main(
     before = read_star(given)
     table = merge_particles(before, sorted(refined.glob("*.star")))
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    reached = assignment_limit(last_references, limit, table, stack)
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry)
     with assigner_for(table, stack, last_references, settings) as assigner:
         found = assigned(assigner, table.cluster_labels())
     facts = json.loads(clusters.read_text())
     facts["reassignment"] = {
-        "limit_angstrom": assigner.settings.limit,
+        **reached.record,
         "changed": float(np.mean(found.assignment.labels != before.cluster_labels())),
         **cluster_evidence(found, table.box * table.pixel_size),
     }

@@ -12,15 +12,17 @@ process ASSIGN {
 
     output:
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
+    path 'said.txt', topic: 'said'
 
     script:
     """
     # version ${version}
+    echo -n "Round ${meta.round}: " > said.txt
     assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
         --k ${params.k} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
-        --threads ${task.cpus} --output labelled.star --record clusters.json
+        --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt
     """
 }

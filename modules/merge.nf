@@ -22,8 +22,8 @@ process MERGE {
     path 'clusters.json', includeInputs: true, optional: true
     // the same for REPORT, one folder a pass
     path "pass_${meta.pass}", emit: folder
-    // what the screen says of the pass; may be empty
-    path 'said.txt', emit: said
+    // may be empty
+    path 'said.txt', topic: 'said'
 
     script:
     """

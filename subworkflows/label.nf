@@ -10,13 +10,14 @@ include { versionOf } from './scripts.nf'
 workflow LABEL {
     take:
     states // [meta, particles.star, references, latent]
-    stack // down-sampled images
+    training_stack // down-sampled images
+    assign_stack // images for assignment
 
     main:
     // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
     TRAIN(
         states.map { meta, particles, _references, latent -> [meta.subMap('pass', 'round', 'epochs'), particles, latent] },
-        stack,
+        training_stack,
         versionOf('train'),
     )
     EMBED(
@@ -44,7 +45,7 @@ workflow LABEL {
             .map { _pass, meta, star, clusters, particles, references, latent ->
                 [meta.subMap('pass', 'round'), star, particles, references, latent, clusters]
             },
-        stack,
+        assign_stack,
         versionOf('assign'),
     )
     // [pass, meta, labelled.star, references, latent, clusters.json]
@@ -57,7 +58,7 @@ workflow LABEL {
         clustered.map { _pass, meta, star, references, latent, clusters ->
             [meta.subMap('pass', 'round', 'references'), star, references, latent, clusters]
         },
-        stack,
+        training_stack,
         versionOf('decode'),
     )
 

@@ -32,7 +32,7 @@ workflow REFINE_CLUSTERS {
     passes // [meta, labelled.star, references, latent, clusters.json or [], decoded or []]
     lasts // [pass, particles.star as the last pass left it]
     images // folder
-    stack // down-sampled images
+    stack // images for assignment
     mask // the user's own, or []
 
     main:
@@ -160,12 +160,10 @@ workflow REFINE_CLUSTERS {
 
     state = MERGE.out.state
     folder = MERGE.out.folder
-    said = MERGE.out.said
 
     emit:
     state // [meta, particles.star, references, latent, stop]
     folder // what people look at
-    said // text files, for the screen
 }
 
 // Is a pass's assignment repeated at its refined poses?

@@ -1,19 +1,23 @@
-"""The one derived image stack: Fourier-cropped particles for cryoDRGN."""
+"""Derived image stacks: Fourier-cropped particles for cryoDRGN, and for assignment."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from drgnalign.engine.fft import radices_of
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, StackWriter, read_header
 from drgnalign.fourier import crop_images
 from drgnalign.particles import Particles, image_names
 
 BATCH_PIXELS = 2**23
+# Fourier pixels beyond a limit that images for it keep; they are made anew where that saves this share of their pixels.
+ROOM, WORTH_IT = 2, 0.2
 
 
 def downsample_stack(particles: Particles, source: ImageSource, box: int, path: Path) -> float:
@@ -74,3 +78,37 @@ def with_stack(particles: Particles, stack: Path) -> Particles:
     optics = optics.drop(columns=["drgnContrast"], errors="ignore")
     names = image_names(np.arange(1, len(particles) + 1), stack.name)
     return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)
+
+
+def box_for_limit(particles: Particles, limit: float) -> int:
+    """The smallest box, px, in which images reach a limit in Å and are transformed fast; at most their own."""
+    reach = math.ceil(particles.box * particles.pixel_size / limit) + ROOM
+    fast = (size for size in range(2 * reach, particles.box + 1) if radices_of(size))
+    return next(fast, particles.box - particles.box % 2)
+
+
+def is_worth_it(new: int, box: int) -> bool:
+    """Is a stack of another box enough smaller?"""
+    return new**2 <= (1 - WORTH_IT) * box**2
+
+
+def coarsen(particles: Particles, images: Path, stack: Path, limit: float, path: Path) -> None:
+    """Write the stack for assignment: just fine enough for its limit. Nothing where the training stack will do.
+
+    Parameters
+    ----------
+    particles : Particles
+    images : Path
+        Folder that their image names are relative to; read where the training stack does not reach the limit.
+    stack : Path
+        The training stack.
+    limit : float
+        Å.
+    path : Path
+        Stack to write.
+    """
+    given, box = with_stack(particles, stack), box_for_limit(particles, limit)
+    if given.box < box and 2 * given.pixel_size > limit:
+        downsample_stack(particles, ImageSource(particles, images), box, path)
+    elif is_worth_it(box, given.box):
+        downsample_stack(given, ImageSource(given, stack.parent), box, path)

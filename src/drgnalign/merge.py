@@ -254,6 +254,7 @@ def pass_metrics(
         if latest and name != CONSENSUS:
             facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
             entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread")}
+            entry["assign_limit_angstrom"] = latest["limit_angstrom"]
         # the images' own, where the engine gives none; what is everything cannot differ from the consensus
         difference = (
             None if members.sum() == kept.sum() else entry.get("difference_fsc_40", facts.get("difference_fsc_40"))

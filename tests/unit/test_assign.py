@@ -296,7 +296,19 @@ def test_images_are_made_smaller_where_that_pays(two: Any, tmp_path: Path) -> No
     assert_allclose(small.particles.displacements() * small.particles.pixel_size, two.truth.displacements() * PIXEL)
 
 
-@pytest.mark.parametrize(("consensus", "expected"), [(17.0, 17.0), (12.0, 16.0)])
-def test_the_limit_is_what_the_consensus_and_the_pixels_allow(two: Any, consensus: float, expected: float) -> None:
-    fsc = pd.DataFrame({"cluster": ["consensus"], "resolution_0143_angstrom": [consensus]})
-    assert assignment_limit(fsc, 14.0, two.truth, two.folder / "particles.mrcs") == expected
+@pytest.mark.parametrize(
+    ("consensus", "wanted", "expected", "because"),
+    [
+        (17.0, 14.0, 17.0, "the consensus has a resolution of 17.0 Å"),
+        (12.0, 14.0, 16.0, "Nyquist of the images is 16.0 Å"),
+        (17.0, 18.0, 18.0, ""),
+    ],
+)
+def test_the_limit_is_what_the_consensus_and_the_pixels_allow(
+    two: Any, consensus: float, wanted: float, expected: float, because: str, tmp_path: Path
+) -> None:
+    pd.DataFrame({"cluster": ["consensus"], "resolution_0143_angstrom": [consensus]}).to_csv(tmp_path / "fsc.csv")
+    limit = assignment_limit(tmp_path, wanted, two.truth, two.folder / "particles.mrcs")
+    assert (limit.angstrom, limit.because) == (expected, because)
+    assert limit.record == {"limit_angstrom": expected, "limit_because": because or None}
+    assert limit.note == (f"images are compared up to {expected} Å, not 14 Å: {because}" if because else "")

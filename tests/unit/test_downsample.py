@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from drgnalign import downsample
-from drgnalign.downsample import downsample_stack
+from drgnalign.downsample import box_for_limit, coarsen, downsample_stack
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, read_header
 from drgnalign.fourier import crop_images
@@ -93,3 +93,37 @@ def test_blank_images_are_refused(particles_of: Callable[..., Particles], tmp_pa
     with pytest.raises(InputError, match=r"row 2.*the image is blank"):
         small_stack(particles_of(images), 16, tmp_path / "small.mrcs")
     assert not [path for path in tmp_path.iterdir() if "small" in path.name]
+
+
+@pytest.mark.parametrize(("limit", "box"), [(24.0, 20), (16.0, 30), (12.0, 36), (9.0, 48), (8.0, 48)])
+def test_the_smallest_box_that_reaches_a_limit(limit: float, box: int, particles_of: Callable[..., Particles]) -> None:
+    """Of 48 px at 4 Å: two Fourier pixels more than the limit needs, and a size that is transformed fast."""
+    assert box_for_limit(particles_of(np.zeros((2, 48, 48), np.float32)), limit) == box
+
+
+def test_a_box_that_is_not_transformed_fast_is_kept_even(particles_of: Callable[..., Particles]) -> None:
+    assert box_for_limit(particles_of(np.zeros((2, 47, 47), np.float32)), 8.0) == 46
+
+
+@pytest.mark.parametrize(
+    ("trained", "limit", "box"),
+    [
+        (24, 12.0, 36),  # too coarse: made of the images themselves
+        (48, 16.0, 30),  # much finer than is needed: made of the training stack
+        (32, 16.0, None),  # just right
+        (24, 16.0, None),  # reaches the limit, without room
+        (48, 8.0, None),  # the images are no finer
+    ],
+)
+def test_assignment_has_a_stack_as_fine_as_its_limit(
+    trained: int, limit: float, box: int | None, particles_of: Callable[..., Particles], tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).standard_normal((6, 48, 48)).astype(np.float32)
+    particles = particles_of(-images)
+    particles.optics["drgnContrast"] = "dark"
+    stack, made = tmp_path / "down_sampled.mrcs", tmp_path / "assign.mrcs"
+    small_stack(particles, trained, stack)
+    coarsen(particles, tmp_path, stack, limit, made)
+    assert made.exists() == (box is not None)
+    if box is not None:
+        assert_allclose(np.array(read_header(made).map()), crop_images(images, box), atol=1e-5)

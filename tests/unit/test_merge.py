@@ -265,9 +265,12 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
     maps.mkdir()
     write_maps_of(maps, "cluster_01", 21.0)
     plan = plan_of("cluster_01", limit="none")
-    clustering = {"assignment": {"verdict": "2 states", "clusters": {"1": {"difference_fsc_40": 0.2}}}}
+    clustering = {
+        "assignment": {"verdict": "2 states", "limit_angstrom": 16.0, "clusters": {"1": {"difference_fsc_40": 0.2}}}
+    }
     one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY)["clusters"]
     assert any("does not differ from the consensus" in warning for warning in one["warnings"])
+    assert one["assign_limit_angstrom"] == 16.0
     # all particles are the consensus
     labelled.table["rlnClassNumber"] = 1
     (one,) = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY)["clusters"]

@@ -76,6 +76,13 @@ class Scenarios:
             run_workflow(self.folder / "loop", self.particles, parameters, results="fixed", options=options)
         )
 
+    def coarser_run(self) -> Run:
+        self.futures["loop_run"].result()
+        parameters = {**LOOP, "rounds": 1, "assign_limit": 30}
+        return finished(
+            run_workflow(self.folder / "loop", self.particles, parameters, results="coarser", options=("-resume",))
+        )
+
     def dbscan_run(self) -> Run:
         self.futures["loop_run"].result()
         parameters = {**LOOP, "clustering": "dbscan", "rounds": 1, "assign": "none"}
@@ -178,7 +185,7 @@ def scenario(
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
-    names += ("frealignx_run", "frealign9_runs", "joint_frealignx_runs")
+    names += ("coarser_run", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -201,6 +208,12 @@ def interrupted_runs(scenario: Callable[[str], Any]) -> Interrupted:
 def fixed_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
     """`loop_run` resumed with fixed clusters."""
     return scenario("fixed_run")
+
+
+@pytest.fixture(scope="session")
+def coarser_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
+    """The first round of `loop_run` with images compared at another limit, for which they are sampled coarser."""
+    return scenario("coarser_run")
 
 
 @pytest.fixture(scope="session")

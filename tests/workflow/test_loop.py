@@ -144,6 +144,18 @@ def test_the_images_choose_and_say_why(loop_run: Run, noisy_set: Any) -> None:
     assert set(pd.read_csv(loop_run.results / "summary.csv")["verdict"].dropna()) == {"2 states"}
 
 
+def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, coarser_run: Run) -> None:
+    """Nyquist is 16 Å, the consensus a little coarser; 14 Å are asked for."""
+    limits = pd.read_csv(loop_run.results / "summary.csv").set_index("cluster")["assign_limit_angstrom"]
+    assert limits["consensus"].isna().all() and (limits[NAMES] >= 16.0).all()
+    record = metrics(loop_run, "round_01")["clustering"]["assignment"]
+    assert record["limit_angstrom"] == limits[NAMES].iloc[0] and record["limit_because"]
+    said = f"images are compared up to {record['limit_angstrom']:.1f} Å, not 14 Å: {record['limit_because']}"
+    assert f"Round 1: 2 states (of 4 clusters proposed)\n{said}" in loop_run.log
+    assert set(pd.read_csv(coarser_run.results / "summary.csv")["assign_limit_angstrom"].dropna()) == {30.0}
+    assert "images are compared" not in coarser_run.log
+
+
 def test_summary_has_a_row_per_pass_and_cluster(loop_run: Run) -> None:
     summary = pd.read_csv(loop_run.results / "summary.csv")
     assert summary["cluster"].tolist() == ["consensus", "consensus", *NAMES, *NAMES]

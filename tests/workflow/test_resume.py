@@ -49,6 +49,15 @@ def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
         assert (extended.results / star).read_bytes() == (resumed.results / star).read_bytes()
 
 
+def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> None:
+    again = coarser_run.named("COMPLETED")
+    assert {"COARSEN", "LABEL:ASSIGN (round 1)", "REFINE_CLUSTERS:MERGE (pass 2)"} <= {
+        name.removesuffix(" (1)") for name in again
+    }
+    steps = {name.split(" (")[0].split(":")[-1] for name in again}
+    assert not steps & {"CHECK_INPUTS", "DOWNSAMPLE", "TRAIN", "EMBED", "CLUSTER"}
+
+
 def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
     serial, _, changed, _ = consensus_runs
     cached = {"CHECK_INPUTS", "CHECK_SETTINGS", "DOWNSAMPLE (1)"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,10 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from drgnalign.downsample import downsample_stack, with_stack
-from drgnalign.engine.fft import radices_of
+from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
 from drgnalign.engine.noise import estimate_noise
-from drgnalign.formats.mrc import ImageSource, read_header
+from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings, Pairs
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.particles import OCCUPANCY, Particles
@@ -38,9 +36,6 @@ NO_NUMBER = f"{CONTINUUM}, or too little signal"
 DIFFERENCE_AT = (40.0, 25.0)
 # Columns of a star file with further labels to start from.
 START = "drgnStart"
-# Fourier pixels beyond the limit that images for assignment keep; they are made anew where that saves this share of
-# their pixels.
-ROOM, WORTH_IT = 2, 0.2
 
 
 class CoarseImages(NamedTuple):
@@ -118,26 +113,57 @@ class States:
         return found if kept == number else f"{found}; {number} clusters united into {kept}, as many as were wanted"
 
 
-def assignment_limit(fsc: pd.DataFrame, wanted: float, particles: Particles, stack: Path) -> float:
-    """What images are compared up to, in Å: as wanted, or as the consensus or the stack's pixels allow.
+class Limit(NamedTuple):
+    """Resolution up to which images are compared.
+
+    Attributes
+    ----------
+    angstrom, wanted : float
+    because : str
+        Why it is coarser than wanted; empty where it is not.
+    """
+
+    angstrom: float
+    wanted: float
+    because: str = ""
+
+    @property
+    def note(self) -> str:
+        """For the user, where it is coarser than wanted; else empty."""
+        said = f"images are compared up to {self.angstrom:.1f} Å, not {self.wanted:g} Å: {self.because}"
+        return said if self.because else ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the record of an assignment."""
+        return {"limit_angstrom": self.angstrom, "limit_because": self.because or None}
+
+
+def assignment_limit(references: Path, wanted: float, particles: Particles, stack: Path) -> Limit:
+    """What images are compared up to: as wanted, or as the consensus or the pixels allow.
 
     Parameters
     ----------
-    fsc : DataFrame
-        ``fsc.csv`` of the last pass.
+    references : Path
+        Folder of the last pass, with ``fsc.csv``.
     wanted : float
         Å.
     particles : Particles
     stack : Path
-        Down-sampled images.
+        Images for assignment, see `drgnalign.downsample.coarsen`.
     """
-    consensus = fsc.loc[fsc["cluster"] == CONSENSUS, "resolution_0143_angstrom"].iloc[0]
-    nyquist = 2 * particles.pixel_size * particles.box / read_header(stack).shape[1]
-    return max(wanted, float(consensus), nyquist)
+    fsc = pd.read_csv(references / "fsc.csv")
+    consensus = float(fsc.loc[fsc["cluster"] == CONSENSUS, "resolution_0143_angstrom"].iloc[0])
+    nyquist = 2 * with_stack(particles, stack).pixel_size
+    if wanted >= max(consensus, nyquist):
+        return Limit(wanted, wanted)
+    if consensus > nyquist:
+        return Limit(consensus, wanted, f"the consensus has a resolution of {consensus:.1f} Å")
+    return Limit(nyquist, wanted, f"Nyquist of the images is {nyquist:.1f} Å")
 
 
 def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path) -> CoarseImages:
-    """Particles with the images of a down-sampled stack, sampled once more where they are finer than is needed.
+    """Particles with the images of a stack of ours, sampled once more where they are finer than is needed.
 
     Parameters
     ----------
@@ -150,10 +176,8 @@ def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path)
         For a new stack.
     """
     given = with_stack(particles, stack)
-    box = given.box
-    needed = math.ceil(particles.box * particles.pixel_size / limit) + ROOM
-    smaller = next(size for size in range(2 * needed, 2 * box) if radices_of(size))
-    if smaller**2 > (1 - WORTH_IT) * box**2:
+    smaller = box_for_limit(given, limit)
+    if not is_worth_it(smaller, given.box):
         return CoarseImages(given, stack.parent)
     made = folder / "coarse.mrcs"
     downsample_stack(given, ImageSource(given, stack.parent), smaller, made)
@@ -172,12 +196,12 @@ def assigner_for(
     ----------
     particles : Particles
     stack : Path
-        Down-sampled images, white protein, in the order of the particles.
+        Images for assignment, white protein, in the order of the particles.
     references : Path
         Folder of the last pass, with ``fsc.csv``.
     settings : AssignmentSettings
     """
-    limit = assignment_limit(pd.read_csv(references / "fsc.csv"), settings.limit, particles, stack)
+    limit = assignment_limit(references, settings.limit, particles, stack).angstrom
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         images = coarse_images(particles, stack, limit, Path(folder))
         source = ImageSource(images.particles, images.folder)
