@@ -102,3 +102,13 @@ def test_a_table_of_other_particles_is_refused(tmp_path: Path, particles_of: Cal
     particles.optics["rlnImageSize"], particles.optics["rlnOpticsGroup"] = 16, 4
     with pytest.raises(InputError, match="optics group 4"):
         read_noise(tmp_path / "noise.csv", particles)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_powers_that_are_none_are_refused(value: float, tmp_path: Path, particles_of: Callable[..., Particles]) -> None:
+    particles = particles_of(np.zeros((4, 16, 16), np.float32))
+    power = np.ones((1, 9))
+    power[0, 3] = value
+    write_noise(tmp_path / "noise.csv", particles, power)
+    with pytest.raises(InputError, match="powers that are negative or no numbers"):
+        read_noise(tmp_path / "noise.csv", particles)

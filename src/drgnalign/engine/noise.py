@@ -18,6 +18,11 @@ SAMPLE = 5000
 BATCH = 256
 # Of the disc around the particle, as a share of the box.
 EDGE = 0.05
+# A coefficient with less power than this share of what rings near its own have is empty, and a ring is with more than
+# this share of such coefficients. Rings of real noise had a third of it at least.
+EMPTY, EMPTY_SHARE = 0.02, 0.1
+# What falls off towards empty rings faster than this power of the radius, over a fifth of it, is interpolation.
+CLIFF, STEP = 4, 0.8
 
 
 def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -> NDArray[np.float64]:
@@ -26,6 +31,9 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
     The particle is where the box's central disc is; what is around it shows the noise without the signal. Where that
     holds more power than the whole image (neighbours that were cut), the whole image counts. Images of particles that
     are left out do not count, unless a group has no others.
+
+    Rings in which a group's images have no power are 0, and nothing in them counts (`CoefficientPlan.weights`):
+    up-sampled images have none beyond their first Nyquist frequency.
 
     Parameters
     ----------
@@ -41,31 +49,69 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
         σ² in squared grey values of the unnormalised transform, rows as in ``particles.optics``.
     """
     box = particles.box
-    rings = shell_numbers(box, 2)
-    inside = rings <= box // 2
-    multiplicity = np.broadcast_to(half_plane_multiplicity(box), rings.shape)[inside]
-    weights = np.bincount(rings[inside], weights=multiplicity)
     around = 1 - raised_cosine(radius_grid(box, 2) - 0.5 * min(diameter / particles.pixel_size, box), EDGE * box)
     whole = np.ones_like(around)
-    power = np.zeros((2, len(particles.optics), box // 2 + 1))
+    found = np.zeros((len(particles.optics), box // 2 + 1))
     for group in range(len(particles.optics)):
         mine = particles.optics_rows() == group
         kept = mine & ~particles.left_out()
         rows = np.flatnonzero(kept if kept.any() else mine)
         rows = rows[:: max(1, len(rows) // SAMPLE)]
+        power = np.zeros((2, box, box // 2 + 1))
         for start in range(0, len(rows), BATCH):
             images = source.read(rows[start : start + BATCH])
-            for region, total in zip((around, whole), power[:, group], strict=True):
+            for region, total in zip((around, whole), power, strict=True):
                 background = np.average(images, axis=(1, 2), weights=np.broadcast_to(region, images.shape))
                 transforms = rfft_images((images - background[:, None, None]) * region)
-                summed = np.sum(np.abs(transforms) ** 2, axis=0)[inside] * multiplicity
-                total += np.bincount(rings[inside], weights=summed) / (region**2).mean()
-        if len(rows):
-            power[:, group] /= weights * len(rows)
-    power = power.min(axis=0)
+                total += np.sum(np.abs(transforms) ** 2, axis=0) / ((region**2).mean() * len(rows))
+        means = np.stack([_ring_means(region) for region in power])
+        # the windowed images' power leaks into rings that have none
+        found[group] = np.where(_with_power(power[1]), means.min(axis=0), 0.0)
     # A uniform background is no noise: the mean of an image counts like the first ring.
-    power[:, 0] = power[:, 1]
-    return power
+    found[:, 0] = found[:, 1]
+    return found
+
+
+def _ring_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean (N//2 + 1,) over each Fourier ring of what a half plane (N, N//2 + 1) holds."""
+    box = len(values)
+    rings = shell_numbers(box, 2)
+    inside = rings <= box // 2
+    multiplicity = np.broadcast_to(half_plane_multiplicity(box), rings.shape)[inside]
+    return np.bincount(rings[inside], values[inside] * multiplicity) / np.bincount(rings[inside], multiplicity)
+
+
+def _with_power(power: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """In which Fourier rings (N//2 + 1,) images have power, by the mean power (N, N//2 + 1) of each coefficient.
+
+    A ring is empty beside the rings from half its radius on, or beside those up to twice it (images without low
+    frequencies). A padded transform is a square, so that rings which lie partly outside are empty too. Interpolated
+    images have no sharp end, but fall off steeply: the flank towards empty rings belongs to them.
+    """
+    box, means = len(power), _ring_means(power)
+    rings, count = shell_numbers(box, 2), len(means)
+    rows = np.arange(box)[:, None]
+    # the Nyquist row and column of an even box are used by nobody
+    used = (2 * rows != box) & (2 * np.arange(box // 2 + 1) != box)
+    full, level = means > 0, means[1]
+    for ring in range(2, count):
+        near = slice((ring + 1) // 2, ring)
+        if full[near].any():
+            level = np.median(means[near][full[near]])
+        empty = power[used & (rings == ring)] < EMPTY * level
+        full[ring] &= empty.sum() <= max(EMPTY_SHARE * len(empty), 1)
+    for ring in range(count - 1, 0, -1):
+        near = slice(ring + 1, 2 * ring + 1)
+        if full[near].any():
+            level = np.median(means[near][full[near]])
+        full[ring] &= means[ring] >= EMPTY * level
+    for edge in np.flatnonzero(full[:-1] & ~full[1:]):
+        for ring in range(edge, 0, -1):
+            inner = round(STEP * ring)
+            if means[ring] >= (inner / ring) ** CLIFF * means[inner]:
+                break
+            full[ring] = False
+    return full
 
 
 def write_noise(path: Path, particles: Particles, power: NDArray[np.float64]) -> None:
@@ -92,11 +138,13 @@ def read_noise(path: Path, particles: Particles) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        Not a noise spectrum, or one that lacks an optics group or has another number of shells.
+        Not a noise spectrum, or one that lacks an optics group, has another number of shells, or no finite powers.
     """
     table = pd.read_csv(path, float_precision="round_trip")
     if not {"optics_group", "shell", "power"} <= set(table.columns):
         raise InputError(path, "it is not a noise spectrum", "give the noise.csv of these particles, or none")
+    if not (np.isfinite(table["power"]) & (table["power"] >= 0)).all():
+        raise InputError(path, "it holds powers that are negative or no numbers", "estimate the noise again")
     by_group = {group: rows.sort_values("shell")["power"].to_numpy() for group, rows in table.groupby("optics_group")}
     wanted = particles.optics["rlnOpticsGroup"].tolist()
     shells = particles.box // 2 + 1

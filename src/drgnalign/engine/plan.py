@@ -50,8 +50,10 @@ class CoefficientPlan:
     stages: tuple[tuple[float, int], ...]
 
     def weights(self, noise: NDArray[np.float64]) -> NDArray[np.float32]:
-        """1/σ at each coefficient, for each group of a noise spectrum (groups, N//2 + 1); 0 where it fills up."""
-        weights = np.where(self.shell < 0, 0.0, 1.0 / np.sqrt(noise)[:, self.shell])
+        """1/σ at each coefficient, for each group of a noise spectrum (groups, N//2 + 1); 0 where it fills up, and
+        where a group's images have no power."""
+        inverse = np.divide(1.0, np.sqrt(noise), out=np.zeros_like(noise, np.float64), where=noise > 0)
+        weights = np.where(self.shell < 0, 0.0, inverse[:, self.shell])
         return np.ascontiguousarray(weights, np.float32)
 
     def within_limit(self) -> CoefficientPlan:
