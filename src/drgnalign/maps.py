@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.mask import particle_mask, soft_sphere
+from drgnalign.engine.mask import density_outside, particle_mask, soft_sphere
 from drgnalign.engine.reference import reliable_part
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
@@ -161,6 +161,7 @@ def write_maps(
         "reaches_nyquist": fsc.reaches_nyquist,
         "mean_fsc": float(fsc.corrected[1:].mean()),
         "mask": mask_name,
+        "density_outside_mask": density_outside(0.5 * (half1 + half2), mask, pixel_size, diameter),
         "b_factor_angstrom2": b_factor,
         **(figures or {}),
     }

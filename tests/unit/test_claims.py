@@ -13,6 +13,7 @@ GOOD: dict[str, Any] = {"resolution_angstrom": 9.0, "alignment_limit_angstrom": 
 
 def test_an_honest_claim_has_no_warning() -> None:
     assert claim_warnings(GOOD, "independent", 1.5) == []
+    assert claim_warnings(GOOD | {"density_outside_mask": 0.004}, "independent", 1.5) == []
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ def test_an_honest_claim_has_no_warning() -> None:
         ({"difference_fsc_40": 0.1}, "independent", 1.5, "does not differ from the consensus"),
         ({"alignment_limit_angstrom": 14.0}, "independent", 1.5, "claims 9.0 Å where poses were refined to 14 Å"),
         ({}, "not independent", 1.5, "not independent"),
+        ({"density_outside_mask": 0.124}, "independent", 1.5, "has 12 % of its density outside of the mask"),
         ({}, "independent", 4.4, "ends at Nyquist (8.80 Å)"),
     ],
 )

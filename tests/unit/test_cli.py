@@ -49,6 +49,7 @@ def test_reconstruct_writes_everything_that_is_kept(folder: Path) -> None:
     record = json.loads((folder / "given_resolution.json").read_text())
     assert record["resolution_angstrom"] == pytest.approx(table["resolution_0143_angstrom"][0])
     assert record["mask"] == table["mask"][0] == "given_mask.mrc"
+    assert record["density_outside_mask"] == 0
     halves = [read_volume(folder / f"given_half{half}.mrc")[0] for half in (1, 2)]
     filtered, pixel_size = read_volume(folder / "given.mrc")
     assert pixel_size == 8.0
@@ -149,6 +150,15 @@ def test_references_shrunk_towards_the_consensus(folder: Path, tmp_path: Path) -
     options = ["--weighted", "--limit", 20, "--mask-diameter", 220, "--images", folder / "set"]
     succeed("refine", tmp_path / "some.star", *references, *options, "-o", tmp_path / "refined.star")
     assert read_star(tmp_path / "refined.star").table["drgnAccepted"].mean() > 0.9
+
+
+def test_density_outside_of_a_mask_is_told(folder: Path, tmp_path: Path) -> None:
+    half, pixel_size = read_volume(folder / "given_mask.mrc")
+    half[:, :, 16:] = 0
+    write_volume(tmp_path / "half.mrc", half, pixel_size)
+    options = ["--mask", tmp_path / "half.mrc", "--mask-diameter", 220, "-o", tmp_path / "map"]
+    succeed("reconstruct", folder / "set" / "particles.star", *options)
+    assert 0.1 < json.loads((tmp_path / "map_resolution.json").read_text())["density_outside_mask"] < 0.6
 
 
 def test_the_stack_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:

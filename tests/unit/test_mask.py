@@ -70,6 +70,18 @@ def test_mask_follows_a_blob(box: int, centre: tuple[int, int, int]) -> None:
     assert np.abs(found - centre).max() < 1
 
 
+def test_a_finer_map_has_the_same_mask() -> None:
+    volume = with_noise(blob(48, (9, -4, 5), 2.5))
+    coarse = particle_mask(volume, PIXEL, 160.0)
+    fine = particle_mask(resize_volume(volume, 128), PIXEL * 48 / 128, 160.0)
+    assert fine.shape == (128,) * 3 and fine.dtype == np.float32
+    assert fine.min() == 0 and fine.max() == 1
+    assert np.abs(resize_volume(fine, 48) - coarse).mean() < 0.1 * coarse.mean()
+    assert fine.mean() == pytest.approx(coarse.mean(), rel=0.05)
+    axis = (np.arange(128) - 64) * PIXEL * 48 / 128
+    assert (fine[np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) > 84] == 0).all()
+
+
 def test_nothing_outside_the_sphere_and_a_soft_edge() -> None:
     mask = particle_mask(with_noise(blob(48, (0, 0, 0), 8.0)), PIXEL, diameter=100.0)
     axis = np.arange(48) - 24

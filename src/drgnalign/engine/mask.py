@@ -27,6 +27,7 @@ FEWEST_VOXELS = 2.0
 FEWEST_LOWPASS = 3.0
 # Voxels of a coarse map, per LOWPASS.
 FINENESS = 4
+RIPPLE = 0.01
 # Protein has about 1.21 Å³ a dalton (partial specific volume 0.73 cm³/g).
 ANGSTROM3_PER_DALTON = 1.21
 # What stands out of the background by so many standard deviations is density. The background is a shell around the
@@ -64,7 +65,8 @@ def particle_mask(
     parts larger than a ball of the filter's resolution (noise makes none). With a mass the level is lowered, if need
     be, to the one that encloses the mass, and the same parts are followed to there: a level that is chosen by the
     mass alone would cut off the domains of a few per cent of the particles. The parts are grown by 8 Å, with a
-    raised-cosine edge of 12 Å, inside the sphere of `diameter`.
+    raised-cosine edge of 12 Å, inside the sphere of `diameter`. All this is done at the coarse sampling that the filter
+    allows.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def particle_mask(
     DrgnalignError
         Nothing in the map rises above its background.
     """
-    view = _view(volume, pixel_size, diameter)
+    view = _coarse_view(volume, pixel_size, diameter)
     found = _particle(view, mass_kda)
     if not found.any():
         raise DrgnalignError(
@@ -93,7 +95,7 @@ def particle_mask(
             "the map has no density above its background, so no mask can be made around the particle",
             "check the poses, the CTF and the contrast of the images, or give a smaller --mask_diameter",
         )
-    return _softened(found, view)
+    return resampled_mask(_softened(found, view), len(volume))
 
 
 def union_mask(mask: FloatVolume, maps: Iterable[FloatVolume], pixel_size: float, diameter: float) -> FloatVolume:
@@ -125,9 +127,16 @@ def union_mask(mask: FloatVolume, maps: Iterable[FloatVolume], pixel_size: float
 
 
 def resampled_mask(mask: FloatVolume, box: int) -> FloatVolume:
-    """A mask over the same field of view at another sampling (box, box, box), by its Fourier transform; values stay
-    within 0…1."""
-    return np.clip(resize_volume(mask, box), 0, 1).astype(np.float32)
+    """A mask over the same field of view at another sampling (box, box, box), by its Fourier transform.
+
+    The ripples that this leaves are flattened: what comes within `RIPPLE` of 0 or 1, or beyond, is 0 or 1.
+    """
+    if len(mask) == box:
+        return mask
+    resized = resize_volume(mask, box).astype(np.float32)
+    resized[resized < RIPPLE] = 0
+    resized[resized > 1 - RIPPLE] = 1
+    return resized
 
 
 def density_outside(volume: FloatVolume, mask: FloatVolume, pixel_size: float, diameter: float) -> float:
@@ -149,8 +158,8 @@ def density_outside(volume: FloatVolume, mask: FloatVolume, pixel_size: float, d
     """
     from scipy import ndimage
 
-    box = coarse_box(len(volume), pixel_size)
-    view = _view(resize_volume(volume, box), pixel_size * len(volume) / box, diameter)
+    view = _coarse_view(volume, pixel_size, diameter)
+    box = len(view.smooth)
     seen = (view.smooth > view.level) & (view.radius <= min(AROUND * view.sphere, 0.5 * box - 1))
     distance = ndimage.distance_transform_edt(resampled_mask(mask, box) < 0.5)
     outside = _parts(seen & (distance > max(GROW / view.pixel_size, FEWEST_VOXELS)), view.speck)
@@ -190,6 +199,11 @@ class _View(NamedTuple):
     def speck(self) -> float:
         """Voxels of a ball of the filter's resolution."""
         return np.pi / 6 * max(LOWPASS / self.pixel_size, FEWEST_LOWPASS) ** 3
+
+
+def _coarse_view(volume: FloatVolume, pixel_size: float, diameter: float) -> _View:
+    box = coarse_box(len(volume), pixel_size)
+    return _view(resize_volume(volume, box), pixel_size * len(volume) / box, diameter)
 
 
 def _view(volume: FloatVolume, pixel_size: float, diameter: float) -> _View:

@@ -11,6 +11,8 @@ LEAST_DIFFERENCE = 0.5
 BEYOND_LIMIT = 1.5
 # Within this factor of Nyquist it is the pixels that end the FSC.
 NEAR_NYQUIST = 1.1
+# Share of a map's density that its mask may cut off. (Noise leaves none outside, a domain of 60 % of the mass a third.)
+MOST_OUTSIDE = 0.01
 
 
 def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
@@ -46,4 +48,7 @@ def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> l
         found.append("halves were aligned to one map: the resolution is not independent")
     if resolution < NEAR_NYQUIST * 2 * pixel_size:
         found.append(f"ends at Nyquist ({2 * pixel_size:.2f} Å): finer pixels are needed to know the resolution")
+    outside = cluster.get("density_outside_mask")
+    if outside is not None and outside > MOST_OUTSIDE:
+        found.append(f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask")
     return found
