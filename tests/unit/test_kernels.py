@@ -262,7 +262,7 @@ def test_a_pose_that_is_not_finite_does_not_reach_c(value: float) -> None:
     for call in (
         lambda: kernels.refine(reference, coefficients, poses, Prior()),
         lambda: kernels.products(reference, coefficients, poses, LANES),
-        lambda: kernels.scores(ReferenceSet((reference,)), coefficients, poses),
+        lambda: kernels.matches(ReferenceSet((reference,)), coefficients, poses),
         lambda: kernels.insert(sums, starts, 1.0, coefficients, poses),
     ):
         with pytest.raises(DrgnalignError, match="a pose is not a finite number"):

@@ -359,14 +359,16 @@ static void rotated(const double *rotation, double x, double y, double z, double
  * One look at memory serves all eight. */
 enum { PACK = 2 * LANES };
 
-/* 2 Re<d,m> - <m,m> of one image at one pose and the references of one pack. */
-static FAST void likelihoods(const float *pack, int edge, float scale, const Image *image, const Pose *pose, double *scores)
+/* Re<d,m> of one image at one pose and the references of one pack, and after these <m,m>: of the first `bulk`
+ * coefficients, and after these of the others. */
+static FAST void matches_of(const float *pack, int edge, float scale, const Image *image, const Pose *pose, int bulk,
+                            double *found)
 {
     const int row = edge + 1, plane = row * (2 * edge + 1);
     float turn[2], r[9];
     turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
-    for (int l = 0; l < LANES; l++) scores[l] = 0.0;
+    for (int l = 0; l < 2 * PACK; l++) found[l] = 0.0;
     for (int j = 0; j < image->plan->count; j += LANES) {
         const int ahead = j + PACK < image->plan->count ? j + PACK : j;
         const Place later = placed(r, load(image->plan->kx + ahead), load(image->plan->ky + ahead));
@@ -379,9 +381,9 @@ static FAST void likelihoods(const float *pack, int edge, float scale, const Ima
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
         const Place at = placed(r, x, y);
         const Complex d = brought_back(image, j, x, y, turn);
-        const vec d_re = 2.0f * c * d.re, d_im = with_sign_of(at.mirrored, 2.0f * c * d.im), power = c * c;
+        const vec d_re = c * d.re, d_im = with_sign_of(at.mirrored, c * d.im), square = c * c;
         const ivec corner = (at.iz + edge) * plane + (at.iy + edge) * row + at.ix;
-        vec sum = {0};
+        vec product = {0}, power = {0};
         for (int n = 0; n < LANES; n++) {
             Complex m = {{0}, {0}};
             for (int i = 0; i < 4; i++) {
@@ -391,9 +393,11 @@ static FAST void likelihoods(const float *pack, int edge, float scale, const Ima
                 m.re += left * load(p) + right * load(p + PACK);
                 m.im += left * load(p + LANES) + right * load(p + PACK + LANES);
             }
-            sum += d_re[n] * m.re + d_im[n] * m.im - power[n] * (m.re * m.re + m.im * m.im);
+            product += d_re[n] * m.re + d_im[n] * m.im;
+            power += square[n] * (m.re * m.re + m.im * m.im);
         }
-        for (int l = 0; l < LANES; l++) scores[l] += sum[l];
+        double *part = j < bulk ? found : found + PACK;
+        for (int l = 0; l < LANES; l++) part[l] += product[l], part[LANES + l] += power[l];
     }
 }
 
@@ -654,14 +658,15 @@ void products(const Plan *plan, const Reference *reference, int count, int image
     }
 }
 
-void scores(const Plan *plan, const float *packs, int number, int edge, float scale, int images,
-            const float *coefficients, const Pose *poses, double *result)
+void matches(const Plan *plan, const float *packs, int number, int edge, float scale, int bulk, int images,
+             const float *coefficients, const Pose *poses, double *result)
 {
     const int64_t size = (int64_t)PACK * (2 * edge + 1) * (2 * edge + 1) * (edge + 1);
     for (int i = 0; i < images; i++) {
         const Image image = image_of(plan, coefficients, i);
         for (int k = 0; k < number; k++)
-            likelihoods(packs + size * k, edge, scale, &image, poses + i, result + LANES * ((int64_t)number * i + k));
+            matches_of(packs + size * k, edge, scale, &image, poses + i, bulk,
+                       result + 2 * PACK * ((int64_t)number * i + k));
     }
 }
 

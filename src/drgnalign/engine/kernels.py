@@ -87,6 +87,23 @@ class ReferenceSet:
         return packs
 
 
+class Matches(NamedTuple):
+    """What images and references have in common, in nats where both are whitened.
+
+    Attributes
+    ----------
+    products, powers : (n, K) float64
+        Re⟨D, m⟩ of image D and the slice m of a reference; ⟨m, m⟩.
+    bulk_products, bulk_powers : (n, K) float64
+        The same over the coarsest coefficients alone.
+    """
+
+    products: NDArray[np.float64]
+    powers: NDArray[np.float64]
+    bulk_products: NDArray[np.float64]
+    bulk_powers: NDArray[np.float64]
+
+
 class Prior(NamedTuple):
     """What is expected of particles before their images are looked at.
 
@@ -135,7 +152,7 @@ _ARGUMENTS = {
     "prepare": [_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "scores": [_PLAN, _FLOATS, _INT, _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+    "matches": [_PLAN, _FLOATS, _INT, _INT, ctypes.c_float, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
     "insert": [_PLAN, _FLOATS, _array(np.int32), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
 }
 _LIBRARY = _library()
@@ -275,15 +292,18 @@ class Kernels:
         _LIBRARY.products(self._plan, _pointer(reference), count, len(poses), coefficients, _finite(poses), sums)
         return sums
 
-    def scores(
-        self, references: ReferenceSet, coefficients: NDArray[np.float32], poses: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Log-likelihoods 2 Re⟨D, m⟩ − ⟨m, m⟩ of images at their poses given each of K references: (n, K), nats."""
+    def matches(
+        self, references: ReferenceSet, coefficients: NDArray[np.float32], poses: NDArray[np.float64], bulk: int = 0
+    ) -> Matches:
+        """Inner products of images at their poses with each of K references; those over the first `bulk` coefficients
+        (a multiple of 8) also by themselves."""
         packs, first = references.packs, references.members[0]
-        result = np.empty((len(poses), len(packs) * LANES))
-        layout = (len(packs), len(first.transform) // 2, first.scale)
-        _LIBRARY.scores(self._plan, packs, *layout, len(poses), coefficients, _finite(poses), result)
-        return result[:, : len(references.members)]
+        result = np.empty((len(poses), len(packs), 2, 2, LANES))
+        layout = (len(packs), len(first.transform) // 2, first.scale, bulk)
+        _LIBRARY.matches(self._plan, packs, *layout, len(poses), coefficients, _finite(poses), result)
+        # (n, K) each: products and powers of the first coefficients, and of the others
+        parts = result.transpose(2, 3, 0, 1, 4).reshape(2, 2, len(poses), -1)[..., : len(references.members)]
+        return Matches(*parts.sum(axis=0), *parts[0])
 
     def insert(
         self,

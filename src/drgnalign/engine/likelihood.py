@@ -60,5 +60,6 @@ def log_likelihoods(
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "score"):
         if batch.half not in sets:
             sets[batch.half] = ReferenceSet(tuple(by_half[batch.half] for by_half in references))
-        result[batch.rows] = kernels.scores(sets[batch.half], batch.coefficients, poses[batch.rows])
+        found = kernels.matches(sets[batch.half], batch.coefficients, poses[batch.rows])
+        result[batch.rows] = 2 * found.products - found.powers
     return result

@@ -22,6 +22,7 @@ from drgnalign.engine.kernels import (
     SMALL_GAIN,
     SUCCESS,
     WEAK,
+    Matches,
     Prior,
     Reference,
     ReferenceSet,
@@ -151,13 +152,15 @@ class TorchKernels:
         assert sums.shape[1] == N_SUMS
         return sums
 
-    def scores(self, references: ReferenceSet, coefficients: Tensor, poses: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See `drgnalign.engine.kernels.Kernels.scores`."""
-        columns = []
-        for reference in references.members:
-            sums = self.products(reference, coefficients, poses, self.count)
-            columns.append(2 * sums[:, 26] - sums[:, 25])
-        return np.stack(columns, axis=1)
+    def matches(
+        self, references: ReferenceSet, coefficients: Tensor, poses: NDArray[np.float64], bulk: int = 0
+    ) -> Matches:
+        """See `drgnalign.engine.kernels.Kernels.matches`."""
+        found = []
+        for count in (self.count, bulk):
+            sums = [self.products(reference, coefficients, poses, count) for reference in references.members]
+            found += [np.stack([one[:, column] for one in sums], axis=1) for column in (26, 25)]
+        return Matches(*found)
 
     def insert(
         self,

@@ -15,18 +15,27 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from drgnalign.engine.images import Batch, coefficient_batches
-from drgnalign.engine.kernels import Reference, ReferenceSet, kernels_for, stacked_poses
-from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for, stacked_poses
+from drgnalign.engine.mask import soft_sphere
 from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
-from drgnalign.engine.reference import transform_reference
+from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.heterogeneity.contrast import (
+    ALIKE,
+    HALF,
+    Amplitudes,
+    Contrast,
+    Population,
+    evidence,
+    fitted_population,
+)
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
@@ -50,6 +59,8 @@ FOLDS = 4
 AGAINST = ("other_half", "own_half_folds")
 # A posterior below this adds nothing to a map worth the time.
 LEAST_SHARE = 0.01
+# Passes before anything is left out: maps that are still mixtures match a rare state badly.
+PATIENCE = 3
 # Particles of a cluster that are enough to say how far they spread.
 SAMPLE = 4000
 
@@ -71,6 +82,8 @@ class AssignmentSettings:
         Add particles to all clusters with their posteriors, not to the most probable one alone.
     symmetry : str
         Point group of the particle.
+    exclude : bool
+        Leave out, of maps and statistics, what is more likely junk than not.
     """
 
     limit: float
@@ -78,6 +91,7 @@ class AssignmentSettings:
     against: str = "other_half"
     soft: bool = False
     symmetry: str = "C1"
+    exclude: bool = True
 
 
 class Pass(NamedTuple):
@@ -88,14 +102,17 @@ class Pass(NamedTuple):
     clusters : int
         That particles could go to.
     changed : float
-        Share of particles that got another label.
+        Share of particles that got another label, or were left out or taken in again.
     log_likelihood : float
         Mean over particles of ln Σ π exp(q), nats; see `Assigner.run`.
+    left_out : int
+        Particles in no cluster.
     """
 
     clusters: int
     changed: float
     log_likelihood: float
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ class Assignment:
     Attributes
     ----------
     labels : (N,) int64
-        Each that of one of the clusters left.
+        Each that of one of the clusters left; 0 of particles that are left out.
     clusters : list of int
         The labels of the K clusters left, ascending.
     posteriors : (N, K) float64
@@ -113,6 +130,12 @@ class Assignment:
     difference_fsc : (K, N//2 + 1) float64
         Of each, against the consensus; see `drgnalign.engine.shrinkage.difference_fsc`.
     passes : tuple of Pass
+    contrast : Contrast
+        Of the images that are in clusters.
+    amplitudes : (N,) float64
+        Of each image, against the map that it matches best.
+    junk : (N,) float64
+        Probability of each to be junk; see `drgnalign.heterogeneity.contrast`.
     """
 
     labels: IntArray
@@ -120,6 +143,14 @@ class Assignment:
     posteriors: FloatArray
     difference_fsc: FloatArray
     passes: tuple[Pass, ...]
+    contrast: Contrast
+    amplitudes: FloatArray
+    junk: FloatArray
+
+    @property
+    def left_out(self) -> NDArray[np.bool_]:
+        """Which particles (N,) are in no cluster."""
+        return self.labels == 0
 
     @property
     def at_rest(self) -> bool:
@@ -133,12 +164,25 @@ class Assignment:
 
 
 class Model(NamedTuple):
-    """What particles are compared with in a pass: clusters, their sizes and maps, and all sums that they rest on."""
+    """What particles are compared with in a pass: clusters, their sizes and maps, and all sums that they rest on.
+
+    The last one of the maps is the consensus.
+    """
 
     clusters: list[int]
     counts: FloatArray
     references: References
     sums: Sums
+
+
+class _Looked(NamedTuple):
+    """What a pass over the images found."""
+
+    posteriors: FloatArray
+    amplitudes: Amplitudes
+    left_out: NDArray[np.bool_]
+    sums: Sums
+    log_likelihood: float
 
 
 class Assigner:
@@ -174,20 +218,29 @@ class Assigner:
         self._symmetry = point_group(settings.symmetry)
         self._poses = stacked_poses(particles.rotations(), particles.displacements())
         self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
-        self._mask = self._common_mask()
+        # No narrower than the particle may be: what only a rare state has is in no mask made of all particles.
+        self._mask = soft_sphere(particles.box, particles.pixel_size, settings.diameter)
+        # Of a limit coarser than all stages there is nothing but bulk.
+        (_, bulk), *finer = self._plan.stages
+        self._bulk = bulk if finer else 0
 
-    def run(self, labels: IntArray) -> Assignment:
+    def run(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None, patience: int = PATIENCE) -> Assignment:
         """Assign particles until they stay where they are.
 
-        With coefficients of a half plane whitened to complex noise of variance 1, q = 2 Re⟨D, m⟩ − ⟨m, m⟩ is the
-        log-likelihood itself (`drgnalign.engine.likelihood`), and the probability of cluster c is π_c exp(q_c) over
-        the sum of it, π_c the share of particles that it has. Clusters that fall below ten particles in a half set
-        are dropped.
+        With coefficients of a half plane whitened to complex noise of variance 1, the log-likelihood q is that of
+        `drgnalign.heterogeneity.contrast.evidence`, and the probability of cluster c is π_c exp(q_c) over the sum of
+        it, π_c the share of particles that it has. Clusters that fall below ten particles in a half set are dropped.
+
+        Contrast and junk are learnt from the amplitudes of one pass and used in the next.
 
         Parameters
         ----------
         labels : (N,) int64
             To start from; 0 = unassigned: such particles belong to the consensus alone until they are assigned.
+        left_out : (N,) bool, optional
+            Which are left out to begin with; they are looked at as all others, and may be taken in.
+        patience : int
+            Passes before others are left out.
 
         Returns
         -------
@@ -198,25 +251,30 @@ class Assigner:
         InputError
             No cluster is large enough to start from.
         """
+        out = np.zeros(len(labels), bool) if left_out is None else left_out
+        labels = np.where(out, 0, labels)
         passes: list[Pass] = []
-        sums, sizes = self._insert(labels), _sizes(labels)
+        sums, sizes, population = self._insert(labels, out), _sizes(labels), Population()
         while True:
             model = self._model(sums, labels, sizes)
-            found, sums, log_likelihood = self._pass(model)
-            now = np.array(model.clusters)[found.argmax(axis=1)]
-            passes.append(Pass(len(model.clusters), float((now != labels).mean()), log_likelihood))
-            labels = now
-            sizes = dict(zip(model.clusters, found.sum(axis=0), strict=True)) if self.settings.soft else _sizes(labels)
-            rests = passes[-1].changed < REST or len(passes) >= MOST_PASSES
+            excluding = self.settings.exclude and len(passes) >= patience
+            looked = self._pass(model, population, None if excluding else out)
+            sums, out = looked.sums, looked.left_out
+            now = np.where(out, 0, np.array(model.clusters)[looked.posteriors.argmax(axis=1)])
+            changed = float((now != labels).mean())
+            passes.append(Pass(len(model.clusters), changed, looked.log_likelihood, int(out.sum())))
+            labels, sizes = now, self._sizes(model.clusters, now, looked.posteriors)
+            population = fitted_population(looked.amplitudes)
+            rests = (changed < REST and (excluding or not self.settings.exclude)) or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
-            if rests and set(np.unique(labels)) <= set(self._large(labels)):
-                return self._ended(model.clusters, sums, labels, found, passes)
+            if rests and set(np.unique(labels[labels > 0])) <= set(self._large(labels)):
+                return self._ended(model.clusters, looked, labels, population, passes)
 
     def can_start(self, labels: IntArray) -> bool:
         """Is there a cluster of ten particles in each half set?"""
         return bool(self._large(labels))
 
-    def separations(self, labels: IntArray) -> Pairs:
+    def separations(self, labels: IntArray, contrast: Contrast = ALIKE) -> Pairs:
         """What each pair of clusters gains by not being one, in nats a particle of the two.
 
         The mean over their particles of ln (n_a exp q_a + n_b exp q_b)/(n_a + n_b) less the q of the two's common
@@ -226,16 +284,19 @@ class Assigner:
         Parameters
         ----------
         labels : (N,) int64
-            Each of at least ten particles in each half set.
+            Each of at least ten particles in each half set; 0 = left out.
+        contrast : Contrast
+            Of the images.
         """
-        model = self._model(self._insert(labels), labels)
+        model = self._model(self._insert(labels, labels == 0), labels)
         count, weights = len(model.clusters), np.log(model.counts)
         gains = np.zeros((count, count))
         for first, others in _each_and_others(count):
             names = [(model.clusters[first], model.clusters[second]) for second in others]
             together = self._references(names, model.sums)
             for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
-                apart, one = self._scores(batch, model.references) + weights, self._scores(batch, together)
+                apart = self._scores(batch, model.references, contrast)[:, :count] + weights
+                one = self._scores(batch, together, contrast)
                 for column, second in enumerate(others):
                     gains[first, second] += (np.logaddexp(apart[:, first], apart[:, second]) - one[:, column]).sum()
         separations = {}
@@ -245,7 +306,7 @@ class Assigner:
             separations[model.clusters[first], model.clusters[second]] = float(gain)
         return separations
 
-    def spreads(self, labels: IntArray) -> dict[tuple[int, int], Spread]:
+    def spreads(self, labels: IntArray, contrast: Contrast = ALIKE) -> dict[tuple[int, int], Spread]:
         """How far particles of each pair of clusters spread along the way from one map to the other.
 
         Of up to `SAMPLE` particles a cluster; no map contains the particle. See `drgnalign.heterogeneity.spread`.
@@ -253,72 +314,109 @@ class Assigner:
         Parameters
         ----------
         labels : (N,) int64
-            Each of at least ten particles in each half set.
+            Each of at least ten particles in each half set; 0 = left out.
+        contrast : Contrast
+            Of the images.
         """
-        model = self._model(self._insert(labels), labels)
+        model = self._model(self._insert(labels, labels == 0), labels)
         count = len(model.clusters)
         shown: dict[tuple[int, int], list[FloatArray]] = {pair: [] for pair in combinations(range(count), 2)}
         for first, others in _each_and_others(count):
             differences = {key: _differences(maps, first, others) for key, maps in model.references.items()}
             for batch in self._batches(_sample(np.flatnonzero(labels == model.clusters[first]))):
-                empty = _without_data(batch)
-                powers, apart = -self._scores(empty, model.references), -self._scores(empty, differences)
-                products = 0.5 * (self._scores(batch, model.references) + powers)
+                found = self._matches(batch, model.references)
+                apart = self._matches(batch, differences).powers
                 for column, second in enumerate(others):
                     pair = min(first, second), max(first, second)
-                    shown[pair].append(positions(products[:, pair], powers[:, pair], apart[:, column]))
+                    products, powers = found.products[:, pair], found.powers[:, pair]
+                    shown[pair].append(positions(products, powers, apart[:, column], contrast))
         return {
             (model.clusters[first], model.clusters[second]): fitted_spread(np.concatenate(parts, axis=1))
             for (first, second), parts in shown.items()
         }
 
     def _ended(
-        self, clusters: list[int], sums: Sums, labels: IntArray, found: FloatArray, passes: list[Pass]
+        self, clusters: list[int], looked: _Looked, labels: IntArray, population: Population, passes: list[Pass]
     ) -> Assignment:
         """Without the clusters that the last pass emptied."""
         left = [number for number, label in enumerate(clusters) if (labels == label).any()]
-        kept, names = found[:, left], [clusters[number] for number in left]
-        consensus = self._consensus(sums)
+        kept, names = looked.posteriors[:, left], [clusters[number] for number in left]
+        consensus = self._consensus(looked.sums)
         differences = [
-            difference_fsc(_half_maps(HalfMapSums.total(sums[label])), consensus, self._mask) for label in names
+            difference_fsc(_half_maps(HalfMapSums.total(looked.sums[label])), consensus, self._mask) for label in names
         ]
-        shares = kept / kept.sum(axis=1, keepdims=True)
-        return Assignment(labels, names, shares, np.array(differences), tuple(passes))
+        return Assignment(
+            labels,
+            names,
+            kept / kept.sum(axis=1, keepdims=True),
+            np.array(differences),
+            tuple(passes),
+            population.contrast,
+            looked.amplitudes.whole,
+            population.junk_posteriors(looked.amplitudes),
+        )
 
-    def _insert(self, labels: IntArray) -> Sums:
-        """Sums of the particles as they are labelled."""
-        sums = self._no_sums(np.unique(labels).tolist())
-        for batch in self._batches():
+    def _insert(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None) -> Sums:
+        """Sums of the particles as they are labelled, but for those left out."""
+        rows = None if left_out is None else np.flatnonzero(~left_out)
+        sums = self._no_sums(np.unique(labels if rows is None else labels[rows]).tolist())
+        for batch in self._batches(rows):
             for label, mine in sums.items():
                 self._add(batch, (labels[batch.rows] == label).astype(np.float64), mine)
         return sums
 
-    def _pass(self, model: Model) -> tuple[FloatArray, Sums, float]:
-        """Posteriors of all particles (N, K), the sums that follow from them, and the mean log-likelihood."""
-        found = np.empty((len(self.particles), len(model.clusters)))
+    def _pass(self, model: Model, population: Population, left_out: NDArray[np.bool_] | None) -> _Looked:
+        """Look at all particles, and add them up as they are now.
+
+        `left_out` says who is, or nothing: then the population does.
+        """
+        count, size = len(model.clusters), len(self.particles)
+        found, amplitudes = np.empty((size, count)), Amplitudes(*np.empty((4, size)))
+        out = np.zeros(size, bool) if left_out is None else left_out
         sums, total = self._no_sums(model.clusters), 0.0
         weights = np.log(model.counts / model.counts.sum())
         for batch in self._batches():
-            exponents = self._scores(batch, model.references) + weights
-            total += float(logsumexp(exponents, axis=1).sum())
-            mine = found[batch.rows] = softmax(exponents, axis=1)
-            shares = mine if self.settings.soft else np.eye(mine.shape[1])[mine.argmax(axis=1)]
+            rows, matches = batch.rows, self._matches(batch, model.references)
+            products, powers = matches.products[:, :count], matches.powers[:, :count]
+            exponents = evidence(products, powers, population.contrast) + weights
+            fitted = _amplitudes(matches, exponents)
+            for values, mine in zip(amplitudes, fitted, strict=True):
+                values[rows] = mine
+            if left_out is None:
+                out[rows] = population.junk_posteriors(fitted) > 0.5
+            total += float(population.log_likelihoods(products, powers, weights).sum())
+            found[rows] = softmax(exponents, axis=1)
+            shares = self._shares(found[rows]) * ~out[rows, None]
             for number, label in enumerate(model.clusters):
                 self._add(batch, shares[:, number], sums[label])
-        return found, sums, total / len(self.particles)
+        return _Looked(found, amplitudes, out, sums, total / size)
 
-    def _scores(self, batch: Batch, references: References) -> FloatArray:
+    def _shares(self, posteriors: FloatArray) -> FloatArray:
+        """With which particles count in each cluster."""
+        return posteriors if self.settings.soft else np.eye(posteriors.shape[1])[posteriors.argmax(axis=1)]
+
+    def _sizes(self, clusters: list[int], labels: IntArray, posteriors: FloatArray) -> dict[int, float]:
+        if not self.settings.soft:
+            return _sizes(labels)
+        return dict(zip(clusters, posteriors[labels > 0].sum(axis=0).tolist(), strict=True))
+
+    def _scores(self, batch: Batch, references: References, contrast: Contrast) -> FloatArray:
         """Log-likelihoods (n, K) of a batch, each particle's given maps that do not contain it."""
+        found = self._matches(batch, references)
+        return evidence(found.products, found.powers, contrast)
+
+    def _matches(self, batch: Batch, references: References) -> Matches:
+        """Of a batch, each particle with maps that do not contain it."""
         poses, folds = self._poses[batch.rows], self._folds[batch.rows]
         half = batch.half if self.settings.against == "own_half_folds" else 3 - batch.half
-        numbers = np.unique(folds).tolist()
-        if len(numbers) == 1:
-            return self._kernels.scores(references[half, numbers[0]], batch.coefficients, poses)
-        scores = np.empty((len(batch.rows), len(references[half, 0].members)))
-        for fold in numbers:
+        found = Matches(*np.empty((4, len(batch.rows), len(references[half, 0].members))))
+        for fold in np.unique(folds).tolist():
             mine = folds == fold
-            scores[mine] = self._kernels.scores(references[half, fold], batch.coefficients[mine], poses[mine])
-        return scores
+            coefficients = batch.coefficients if mine.all() else batch.coefficients[mine]
+            matches = self._kernels.matches(references[half, fold], coefficients, poses[mine], self._bulk)
+            for values, of_fold in zip(found, matches, strict=True):
+                values[mine] = of_fold
+        return found
 
     def _add(self, batch: Batch, shares: FloatArray, sums: Sequence[HalfMapSums]) -> None:
         """Add a batch to the sums of a cluster with the particles' shares of it (n,)."""
@@ -343,7 +441,7 @@ class Assigner:
             problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set"
             advice = "use fewer clusters (--k_start), another --clustering, or more particles"
             raise InputError(self.particles.path, problem, advice)
-        references = self._references([(label,) for label in clusters], sums)
+        references = self._references([(label,) for label in clusters], sums, with_consensus=True)
         sizes = sizes or _sizes(labels)
         return Model(clusters, np.array([sizes[label] for label in clusters], float), references, sums)
 
@@ -359,7 +457,9 @@ class Assigner:
             if min(int((labels[halves == half] == label).sum()) for half in HALVES) >= FEWEST_IN_HALF
         ]
 
-    def _references(self, candidates: Sequence[tuple[int, ...]], sums: Sums) -> References:
+    def _references(
+        self, candidates: Sequence[tuple[int, ...]], sums: Sums, with_consensus: bool = False
+    ) -> References:
         """Maps of clusters, or of several in one, each half set's without one of the folds, where there are several."""
         folds, references = range(self._fold_count), {}
         for fold in folds:
@@ -369,6 +469,7 @@ class Assigner:
                 self._pair(HalfMapSums.total(sums[label][other] for label in labels for other in others), consensus)
                 for labels in candidates
             ]
+            pairs += [self._weighted(consensus)] if with_consensus else []
             for half in HALVES:
                 references[half, fold] = ReferenceSet(tuple(pair[half - 1] for pair in pairs))
         return references
@@ -376,19 +477,18 @@ class Assigner:
     def _pair(self, sums: HalfMapSums, consensus: Halves) -> tuple[Reference, Reference]:
         """What half sets 1 and 2 make of a cluster."""
         weights = sums.weights(1), sums.weights(2)
-        shrunk = shrunk_references(_half_maps(sums), weights, consensus, self._mask)
-        limit, pixel_size = self.settings.limit, self.particles.pixel_size
-        every_shell = np.ones(self.particles.box // 2 + 1)
-        first, second = (
-            transform_reference(volume, self._mask, every_shell, pixel_size, limit, self._padding) for volume in shrunk
-        )
-        return first, second
+        first, second = shrunk_references(_half_maps(sums), weights, consensus, self._mask)
+        return self._transformed(first), self._transformed(second)
 
-    def _common_mask(self) -> FloatVolume:
-        """One soft mask for all clusters and passes."""
-        (sums,) = self._insert(np.zeros(len(self.particles), np.int64)).values()
-        first, second = _half_maps(HalfMapSums.total(sums))
-        return particle_mask(0.5 * (first + second), self.particles.pixel_size, self.settings.diameter)
+    def _weighted(self, consensus: Halves) -> tuple[Reference, Reference]:
+        """What half sets 1 and 2 make of the consensus."""
+        first, second, shell_weights = weighted_halves(*consensus, self._mask, joint=False)
+        return self._transformed(first, shell_weights), self._transformed(second, shell_weights)
+
+    def _transformed(self, volume: FloatVolume, shell_weights: FloatArray | None = None) -> Reference:
+        weights = np.ones(self.particles.box // 2 + 1) if shell_weights is None else shell_weights
+        pixel_size, limit = self.particles.pixel_size, self.settings.limit
+        return transform_reference(volume, self._mask, weights, pixel_size, limit, self._padding)
 
     def _batches(self, rows: IntArray | None = None) -> Iterator[Batch]:
         """Of all particles, or of some."""
@@ -403,7 +503,7 @@ class Assigner:
 
 
 def _sizes(labels: IntArray) -> dict[int, float]:
-    names, counts = np.unique(labels, return_counts=True)
+    names, counts = np.unique(labels[labels > 0], return_counts=True)
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
@@ -425,11 +525,22 @@ def _sample(rows: IntArray) -> IntArray:
     return rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64)]
 
 
-def _without_data(batch: Batch) -> Batch:
-    """Empty images of the same CTF: their scores are −⟨m, m⟩."""
-    coefficients = batch.coefficients.copy()
-    coefficients[:, :2] = 0.0
-    return replace(batch, coefficients=coefficients)
+def _amplitudes(matches: Matches, exponents: FloatArray) -> Amplitudes:
+    """Of images, each against the likeliest cluster, or against the consensus where that cluster shows next to nothing.
+
+    Of the details, a map that shows less than half of what all particles have in common is no standard: it may be made
+    of junk, and junk would match it well. `exponents` (n, K) say how likely clusters are, the last map of `matches` is
+    the consensus.
+    """
+    details = matches.powers - matches.bulk_powers
+    standard = details[:, :-1] > HALF**2 * details[:, -1:]
+    likeliest = np.where(standard, exponents, -np.inf).argmax(axis=1)
+    chosen = np.where(standard.any(axis=1), likeliest, len(details[0]) - 1)[:, None]
+    one = Matches(*(np.take_along_axis(values, chosen, axis=1)[:, 0] for values in matches))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole, bulk = one.products / one.powers, one.bulk_products / one.bulk_powers
+        detail = (one.products - one.bulk_products) / (one.powers - one.bulk_powers)
+        return Amplitudes(whole, np.where(one.bulk_powers > 0, bulk, whole), detail, 0.5 / one.powers)
 
 
 def _half_maps(sums: HalfMapSums) -> Halves:

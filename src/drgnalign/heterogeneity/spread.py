@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.heterogeneity.contrast import Contrast
+
 FloatArray = NDArray[np.float64]
 
 # Standard deviations that are tried, in units of the way.
@@ -20,6 +22,8 @@ CERTAIN = 4.5
 BLURRED = 1 / 8
 # Nats: where two maps differ by less in an image, the image does not say where on the way it is.
 LEAST_APART = 0.1
+# Contrast is never quite the same, and an image without any shows no position.
+LEAST_SPREAD, LEAST_CONTRAST = 0.05, 0.1
 
 
 class Spread(NamedTuple):
@@ -36,11 +40,12 @@ class Spread(NamedTuple):
     most: float
 
 
-def positions(products: FloatArray, powers: FloatArray, apart: FloatArray) -> FloatArray:
+def positions(products: FloatArray, powers: FloatArray, apart: FloatArray, contrast: Contrast) -> FloatArray:
     """Where on the way from map b (0) to map a (1) images show their particles to be.
 
-    An image is taken for g·(a + b)/2 + c·(a − b) and noise of variance 1, with both g and c fitted: contrast differs
-    between images, and would else look like a change of state. The position is ½ + c, as g is 1 but for contrast.
+    An image is taken for g·((a + b)/2 + t·(a − b)) and noise of variance 1. Its contrast g is fitted too, as it would
+    else look like a change of state; g and c = g·t are where the likelihood times the prior of g is highest, and the
+    position is ½ + t.
 
     Parameters
     ----------
@@ -50,18 +55,27 @@ def positions(products: FloatArray, powers: FloatArray, apart: FloatArray) -> Fl
         ⟨a, a⟩ and ⟨b, b⟩.
     apart : (n,) float64
         ⟨a − b, a − b⟩.
+    contrast : Contrast
+        Of the images.
 
     Returns
     -------
     (2, m) float64
-        Positions and the variances that noise gives them; without images that show no difference.
+        Positions and the variances that noise gives them; without images that show no difference, or nothing at all.
     """
     middle, difference = products.mean(axis=1), products[:, 0] - products[:, 1]
     power, common = powers.mean(axis=1) - 0.25 * apart, 0.5 * (powers[:, 0] - powers[:, 1])
+    telling = power * apart - common**2 > LEAST_APART * power
+    # half of the prior's precision, as that of the likelihood is [[power, common], [common, apart]]
+    prior = 0.5 / max(contrast.spread, LEAST_SPREAD) ** 2
+    power, middle = power + prior, middle + prior * contrast.mean
     determinant = power * apart - common**2
-    telling = determinant > LEAST_APART * power
-    shown = power * difference - common * middle
-    return np.stack([0.5 + shown[telling] / determinant[telling], 0.5 * power[telling] / determinant[telling]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = (apart * middle - common * difference) / determinant
+        way = (power * difference - common * middle) / determinant / g
+        variance = 0.5 * (power + 2 * way * common + way**2 * apart) / determinant / g**2
+    telling &= g > LEAST_CONTRAST
+    return np.stack([0.5 + way[telling], variance[telling]])
 
 
 def fitted_spread(shown: FloatArray) -> Spread:

@@ -305,18 +305,18 @@ class _Found(NamedTuple):
 
 def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
     assignment = assigner.run(labels)
-    return _Found(assignment, assigner.separations(assignment.labels))
+    return _Found(assignment, assigner.separations(assignment.labels, assignment.contrast))
 
 
 def _with_spreads(assigner: Assigner, found: _Found) -> Clusters:
-    return Clusters(*found, assigner.spreads(found.assignment.labels))
+    return Clusters(*found, assigner.spreads(found.assignment.labels, found.assignment.contrast))
 
 
 def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
     """Unite pairs that the images do not tell apart, and those that lose least while there are more than `k`."""
     while True:
         labels = found.assignment.labels
-        sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
+        sizes = dict(zip(*np.unique(labels[labels > 0], return_counts=True), strict=True))
         losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
         pairs = _disjoint([pair for pair in sorted(losses, key=losses.__getitem__) if losses[pair] <= 0])
         if not pairs and k is not None and len(found.assignment.clusters) > k:
