@@ -21,6 +21,7 @@ from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity import states as states_module
 from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
+from drgnalign.heterogeneity.contrast import Contrast, Population
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.states import (
     CONTINUUM,
@@ -82,9 +83,10 @@ def test_posteriors_are_those_of_the_likelihood_and_the_sizes(two: Any) -> None:
     labels = np.where(two.truth.cluster_labels() == 1, 3, 7)
     labels[:100] = 3
     model = mine._model(mine._insert(labels), labels)
-    found, _, _ = mine._pass(model)
+    found = mine._pass(model, Population(), None).posteriors
     batch = next(mine._batches())
-    members, everything = model.references[3 - batch.half, 0].members, mine._plan.kx.size
+    # the last one is the consensus
+    members, everything = model.references[3 - batch.half, 0].members[:2], mine._plan.kx.size
     products = [mine._kernels.products(one, batch.coefficients, mine._poses[batch.rows], everything) for one in members]
     scores = np.stack([2 * sums[:, 26] - sums[:, 25] for sums in products], axis=1)
     assert model.clusters == [3, 7]
@@ -98,7 +100,7 @@ def test_no_particle_is_held_against_a_map_that_contains_it(one: Any, against: s
     mine = assigner(one, against=against)
     start = proposed(len(one.truth), 2)
     model = mine._model(mine._insert(start), start)
-    found, _, _ = mine._pass(model)
+    found = mine._pass(model, Population(), None).posteriors
     kept = (np.array(model.clusters)[found.argmax(axis=1)] == start).mean()
     assert kept < 0.6
 
@@ -238,7 +240,8 @@ def clusters(labels: list[int], changed: float = 0.0, **spreads: Spread) -> Clus
     """Of labels 1 to 3; `spreads` are those of pairs, such as of_12."""
     names = sorted(set(labels))
     shares = (np.array(labels)[:, None] == names).astype(float)
-    found = Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), (Pass(3, changed, -1.0),))
+    passes, ones = (Pass(3, changed, -1.0),), np.ones(len(labels))
+    found = Assignment(np.array(labels), names, shares, np.zeros((len(names), 9)), passes, Contrast(), ones, 0 * ones)
     pairs = [pair for pair in PAIRS if set(pair) <= set(names)]
     return Clusters(found, dict.fromkeys(pairs, 3.0), {(a, b): spreads.get(f"of_{a}{b}", NONE) for a, b in pairs})
 

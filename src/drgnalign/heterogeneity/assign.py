@@ -9,6 +9,7 @@ label would ever change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from scipy.special import softmax
 
 from drgnalign.engine.images import Batch, coefficient_batches
 from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for, stacked_poses
-from drgnalign.engine.mask import soft_sphere
+from drgnalign.engine.mask import particle_mask, soft_sphere, union_mask
 from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
 from drgnalign.engine.reference import transform_reference, weighted_halves
@@ -59,6 +60,8 @@ FOLDS = 4
 AGAINST = ("other_half", "own_half_folds")
 # A posterior below this adds nothing to a map worth the time.
 LEAST_SHARE = 0.01
+# From proposals to labels that are good enough to make masks of.
+ROUGHLY = 0.05
 # Passes before anything is left out: maps that are still mixtures match a rare state badly.
 PATIENCE = 3
 # Particles of a cluster that are enough to say how far they spread.
@@ -218,13 +221,46 @@ class Assigner:
         self._symmetry = point_group(settings.symmetry)
         self._poses = stacked_poses(particles.rotations(), particles.displacements())
         self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
-        # No narrower than the particle may be: what only a rare state has is in no mask made of all particles.
+        # No narrower than the particle may be: what only a rare state has is in no mask made of all particles. Once
+        # clusters are known, their own masks keep more noise out, see `narrowed`.
         self._mask = soft_sphere(particles.box, particles.pixel_size, settings.diameter)
         # Of a limit coarser than all stages there is nothing but bulk.
         (_, bulk), *finer = self._plan.stages
         self._bulk = bulk if finer else 0
 
-    def run(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None, patience: int = PATIENCE) -> Assignment:
+    def narrowed(self, outcomes: Sequence[IntArray]) -> Assigner:
+        """The same with a mask that holds the density of all clusters, and little noise around it.
+
+        Parameters
+        ----------
+        outcomes : sequence of (N,) int64
+            Labels; 0 = left out. The mask is the union of the masks of the consensus and of all clusters of all of
+            them, so that it does not depend on which comes first.
+        """
+        pixel_size, diameter = self.particles.pixel_size, self.settings.diameter
+        mask: FloatVolume | None = None
+        for labels in outcomes:
+            sums = self._insert(labels, labels == 0)
+            consensus = self._consensus(sums)
+            first = particle_mask(_mean(consensus), pixel_size, diameter)
+            maps = (self._filtered(HalfMapSums.total(sums[label]), consensus) for label in self._large(labels))
+            union = union_mask(first, maps, pixel_size, diameter)
+            mask = union if mask is None else np.maximum(mask, union)
+        narrow = copy(self)
+        narrow._mask = self._mask if mask is None else mask
+        return narrow
+
+    def _filtered(self, sums: HalfMapSums, consensus: Halves) -> FloatVolume:
+        """A cluster's map, as far as it is known."""
+        return _mean(shrunk_references(_half_maps(sums), (sums.weights(1), sums.weights(2)), consensus, self._mask))
+
+    def run(
+        self,
+        labels: IntArray,
+        left_out: NDArray[np.bool_] | None = None,
+        patience: int = PATIENCE,
+        rest: float = REST,
+    ) -> Assignment:
         """Assign particles until they stay where they are.
 
         With coefficients of a half plane whitened to complex noise of variance 1, the log-likelihood q is that of
@@ -241,6 +277,8 @@ class Assigner:
             Which are left out to begin with; they are looked at as all others, and may be taken in.
         patience : int
             Passes before others are left out.
+        rest : float
+            Share of particles that may still change.
 
         Returns
         -------
@@ -265,7 +303,7 @@ class Assigner:
             passes.append(Pass(len(model.clusters), changed, looked.log_likelihood, int(out.sum())))
             labels, sizes = now, self._sizes(model.clusters, now, looked.posteriors)
             population = fitted_population(looked.amplitudes)
-            rests = (changed < REST and (excluding or not self.settings.exclude)) or len(passes) >= MOST_PASSES
+            rests = (changed < rest and (excluding or not self.settings.exclude)) or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
             if rests and set(np.unique(labels[labels > 0])) <= set(self._large(labels)):
                 return self._ended(model.clusters, looked, labels, population, passes)
@@ -541,6 +579,10 @@ def _amplitudes(matches: Matches, exponents: FloatArray) -> Amplitudes:
         whole, bulk = one.products / one.powers, one.bulk_products / one.bulk_powers
         detail = (one.products - one.bulk_products) / (one.powers - one.bulk_powers)
         return Amplitudes(whole, np.where(one.bulk_powers > 0, bulk, whole), detail, 0.5 / one.powers)
+
+
+def _mean(halves: Halves) -> FloatVolume:
+    return 0.5 * (halves[0] + halves[1])
 
 
 def _half_maps(sums: HalfMapSums) -> Halves:

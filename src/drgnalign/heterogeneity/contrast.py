@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 FloatArray = NDArray[np.float64]
 
 # Particles that a mixture is fitted to, and the fewest that tell anything.
-SAMPLE, FEWEST = 20_000, 100
-# Kinds of junk that are told apart at most: empty images, broken particles, lost poses.
-MOST_KINDS = 3
+SAMPLE, FEWEST = 5000, 100
+# No kind is narrower than that, in amplitude².
+WIDTH = 1e-4
+# Junk that is less of all particles than this is none that a map would show.
+LEAST_JUNK = 1e-3
 # A kind whose details are matched less than half as well as those of what the maps are made of is no part of these.
 # Below that it may be: contrast varies, and single states differ in mass.
 HALF = 0.5
@@ -136,19 +139,18 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
     -------
     Population
     """
-    usable = np.isfinite(amplitudes.bulk) & np.isfinite(amplitudes.detail)
-    rows = np.flatnonzero(usable)
+    rows = np.flatnonzero(np.isfinite(amplitudes.bulk) & np.isfinite(amplitudes.detail))
     rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
-    features = _features(amplitudes)[rows]
-    best, junk = None, np.zeros(0, bool)
-    if len(rows) >= FEWEST:
-        best, junk = _kinds(features)
-    posteriors = np.zeros(len(rows)) if best is None else best.predict_proba(features)[:, junk].sum(axis=1)
     sample = Amplitudes(*(values[rows] for values in amplitudes))
+    features = _features(sample)
+    weak = sample.detail < HALF * np.median(sample.detail) if len(rows) >= FEWEST else np.zeros(len(rows), bool)
+    best, junk = _kinds(features) if weak.sum() > LEAST_JUNK * len(rows) else (None, np.zeros(0, bool))
+    posteriors = np.zeros(len(rows)) if best is None else best.predict_proba(features)[:, junk].sum(axis=1)
     contrast = _contrast(sample, 1 - posteriors)
-    if best is None:
-        return Population(contrast, None, 0.0, None, junk)
-    return Population(contrast, _contrast(sample, posteriors), float(posteriors.mean()), best, junk)
+    share = float(posteriors.mean())
+    if share < LEAST_JUNK:
+        return Population(contrast)
+    return Population(contrast, _contrast(sample, posteriors), share, best, junk)
 
 
 def _features(amplitudes: Amplitudes) -> FloatArray:
@@ -158,22 +160,38 @@ def _features(amplitudes: Amplitudes) -> FloatArray:
 def _kinds(features: FloatArray) -> tuple[GaussianMixture | None, NDArray[np.bool_]]:
     """The mixture that describes the amplitudes, and which of its parts are junk; None where nothing is."""
     best, best_junk = None, np.zeros(1, bool)
-    reached = GaussianMixture(1).fit(features).score(features) * len(features)
-    for starts in _starts(features):
-        mixture = GaussianMixture(len(starts), means_init=starts, random_state=0, reg_covar=1e-4).fit(features)
-        weight = mixture.weights_ * np.maximum(mixture.means_[:, 1], 0)
-        junk = mixture.means_[:, 1] < HALF * mixture.means_[weight.argmax(), 1]
-        now = mixture.score(features) * len(features)
-        if junk.any() and now > reached + 6 * NATS_A_NUMBER:
-            best, best_junk, reached = mixture, junk, now
+    # so few numbers are not worth more threads
+    with threadpool_limits(1):
+        reached = GaussianMixture(1).fit(features).score(features) * len(features)
+        for starts in _starts(features):
+            mixture = _mixture(features, starts)
+            weight = mixture.weights_ * np.maximum(mixture.means_[:, 1], 0)
+            junk = mixture.means_[:, 1] < HALF * mixture.means_[weight.argmax(), 1]
+            now = mixture.score(features) * len(features)
+            if junk.any() and now > reached + 6 * NATS_A_NUMBER:
+                best, best_junk, reached = mixture, junk, now
     return best, best_junk
 
 
 def _starts(features: FloatArray) -> list[FloatArray]:
-    """Means to start mixtures of two and more parts from: what matches well, then empty images, lost poses, pieces."""
+    """Means to start mixtures from: of what matches well, and of empty images, lost poses, pieces, or some of these."""
     high = features[features[:, 1] >= np.quantile(features[:, 1], 0.6)].mean(axis=0)
     kinds = np.array([[1.0, 1.0], [0.0, 0.0], [0.7, 0.3], [0.5, 0.5]]) * high
-    return [kinds[[0, 1]], kinds[[0, 2]], kinds[[0, 3]], kinds[[0, 1, 2]], kinds[[0, 1, 3]], kinds][: 2 * MOST_KINDS]
+    return [kinds[[0, 1]], kinds[[0, 2]], kinds[[0, 1, 2]], kinds]
+
+
+def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:
+    number = len(means)
+    precision = np.diag(1 / np.maximum(features.var(axis=0), WIDTH) * number)
+    return GaussianMixture(
+        number,
+        init_params="random_from_data",
+        weights_init=np.full(number, 1 / number),
+        means_init=means,
+        precisions_init=np.stack([precision] * number),
+        random_state=0,
+        reg_covar=WIDTH,
+    ).fit(features)
 
 
 def _contrast(amplitudes: Amplitudes, weights: FloatArray) -> Contrast:

@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
-from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings, Pairs
+from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.particles import OCCUPANCY, Particles
 from drgnalign.split import CONSENSUS
@@ -278,7 +278,9 @@ def find_states(
     # what takes longest first, so that threads end together
     usable.sort(key=lambda labels: -len(np.unique(labels)))
     with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), usable))
+        rough = list(pool.map(lambda labels: assigner.run(labels, rest=ROUGHLY).labels, usable))
+        assigner = assigner.narrowed(rough)
+        found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), rough))
     related = [any(labels is one for one in kin) for labels in usable]
     likeliest = max(range(len(found)), key=lambda number: found[number].assignment.log_likelihood)
     best = found[likeliest]
@@ -295,6 +297,7 @@ def find_states(
 
 def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
     """What the images make of labels (N,), without dividing or uniting any."""
+    assigner = assigner.narrowed([labels])
     return _with_spreads(assigner, _assigned(assigner, labels))
 
 
@@ -304,7 +307,7 @@ class _Found(NamedTuple):
 
 
 def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
-    assignment = assigner.run(labels)
+    assignment = assigner.run(labels, labels == 0, patience=1)
     return _Found(assignment, assigner.separations(assignment.labels, assignment.contrast))
 
 
