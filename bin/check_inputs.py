@@ -8,10 +8,13 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, OUTPUT, Command, seed_option
+from drgnalign.background import survey_backgrounds
+from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, normalise_option, seed_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
-from drgnalign.inputs import import_particles, undecided
+from drgnalign.inputs import images_root, import_particles, undecided
+from drgnalign.interface import USUAL_FILL
+from drgnalign.particles import BACKGROUND_RADIUS
 
 
 @click.command(cls=Command)
@@ -22,6 +25,8 @@ from drgnalign.inputs import import_particles, undecided
 @click.option("--cs", type=float)
 @click.option("--amplitude-contrast", type=float)
 @click.option("--invert", type=click.Choice(["auto", "yes", "no"]), default="auto")
+@normalise_option
+@diameter_option
 @click.option("--perturb-rotation", type=float, default=0.0)
 @click.option("--perturb-shift", type=float, default=0.0)
 @seed_option
@@ -36,6 +41,8 @@ def main(
     cs: float | None,
     amplitude_contrast: float | None,
     invert: str,
+    normalise: str,
+    mask_diameter: float | None,
     perturb_rotation: float,
     perturb_shift: float,
     seed: int,
@@ -52,11 +59,16 @@ def main(
         cs=cs,
         amplitude_contrast=amplitude_contrast,
         invert=invert,
+        normalise=normalise,
+        mask_diameter=mask_diameter,
         seed=seed,
         perturb_rotation=perturb_rotation,
         perturb_shift=perturb_shift,
     )
     write_star(undecided(table), output)
+    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    backgrounds = survey_backgrounds(table, images_root(particles, images), diameter)
+    is_normalised = bool((table.optics[BACKGROUND_RADIUS] > 0).any())
     facts = {
         "input": particles.name,
         "particles": len(table),
@@ -67,9 +79,13 @@ def main(
         "half_sets": [int((table.half_sets() == half).sum()) for half in (1, 2)],
         "contrast": sorted(set(table.optics["drgnContrast"])),
         "contrast_from": "--invert" if invert != "auto" else "the images or the file",
+        "normalised": is_normalised,
+        "backgrounds": backgrounds.record,
     }
     with atomic_path(report) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    if is_normalised:
+        click.echo(f"Images are normalised as they are read: {', '.join(backgrounds.irregular)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ process CHECK_INPUTS {
     output:
     tuple path('particles.star'), path('inputs.json'), emit: checked
     path 'versions.yml', topic: 'versions'
+    path 'said.txt', topic: 'said'
 
     script:
     """
@@ -21,12 +22,12 @@ process CHECK_INPUTS {
         ${option('voltage', params.voltage)} \\
         ${option('cs', params.cs)} \\
         ${option('amplitude-contrast', params.amplitude_contrast)} \\
-        --invert ${params.invert} \\
+        --invert ${params.invert} --normalise ${params.normalise} ${option('mask-diameter', params.mask_diameter)} \\
         --perturb-rotation ${params.perturb_rotation} \\
         --perturb-shift ${params.perturb_shift} \\
         --seed ${params.seed} \\
         --train-box ${params.train_box} \\
-        --output particles.star --report inputs.json
+        --output particles.star --report inputs.json > said.txt
     versions.py > versions.yml
     """
 }

@@ -11,12 +11,24 @@ import pandas as pd
 import scipy.special
 from numpy.typing import NDArray
 
+from drgnalign.background import survey_backgrounds
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
-from drgnalign.particles import ANGLES, DEFOCUS, LEFT_OUT, OPTICS_OPTIONS, ORIGINS, Particles
+from drgnalign.interface import USUAL_FILL
+from drgnalign.particles import (
+    ANGLES,
+    BACKGROUND_RADIUS,
+    BACKGROUND_SIGMA,
+    DEFOCUS,
+    LEFT_OUT,
+    OPTICS_OPTIONS,
+    ORIGINS,
+    Particles,
+)
 
+NORMALISE = ("auto", "no")
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
 CONTRAST_SAMPLE = 2000
 CONTRAST_BATCH_PIXELS = 2**24
@@ -31,6 +43,8 @@ def import_particles(
     cs: float | None = None,
     amplitude_contrast: float | None = None,
     invert: str = "auto",
+    normalise: str = "auto",
+    mask_diameter: float | None = None,
     seed: int = 0,
     perturb_rotation: float = 0.0,
     perturb_shift: float = 0.0,
@@ -48,6 +62,10 @@ def import_particles(
     invert : {'auto', 'yes', 'no'}
         'yes': the protein is dark in the stored images. 'auto': as the file's own ``drgnContrast`` says, else
         found by `detect_contrast`.
+    normalise : {'auto', 'no'}
+        'auto': images are normalised as they are read, if `drgnalign.background` finds that some need it.
+    mask_diameter : float, optional
+        Å; 85 % of the box without it.
     seed : int
         For the half sets, where the file has none, and for the perturbation.
     perturb_rotation, perturb_shift : float
@@ -59,7 +77,8 @@ def import_particles(
     Particles
         With all columns of the state: half sets (``rlnRandomSubset``) dealt evenly where there were none,
         ``rlnClassNumber`` 0 (the file's own in ``drgnInputClassNumber``), ``rlnPhaseShift`` 0 unless given,
-        ``drgnRow`` the row in the file from 0, ``drgnContrast`` in the optics table.
+        ``drgnRow`` the row in the file from 0, ``drgnContrast`` and ``drgnBackgroundRadius`` (0: images are not
+        normalised) in the optics table.
 
     Raises
     ------
@@ -69,11 +88,18 @@ def import_particles(
     """
     if invert not in ("auto", *CONTRAST_OF_INVERT):
         raise InputError(None, f"--invert is {invert!r}", "give auto, yes or no")
+    if normalise not in NORMALISE:
+        raise InputError(None, f"--normalise is {normalise!r}", "give auto or no")
     particles = _read(Path(path), images, Facts(pixel_size, voltage, cs, amplitude_contrast))
     _check_optics(particles)
     _check_table(particles)
     root = images_root(path, images)
     particles.optics["rlnImageSize"] = check_images(particles, root)
+    if normalise == "auto":
+        particles.optics = _normalised(particles, root, mask_diameter)
+    else:
+        particles.optics = particles.optics.drop(columns=BACKGROUND_SIGMA, errors="ignore")
+        particles.optics[BACKGROUND_RADIUS] = 0.0
     particles.optics["drgnContrast"] = _contrast(particles, root, invert)
     random = np.random.default_rng(seed)
     _complete_table(particles.table, random)
@@ -81,15 +107,22 @@ def import_particles(
     return particles
 
 
-def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
+def open_particles(
+    path: Path, images: Path | None, mask_diameter: float | None = None, normalise: str = "auto"
+) -> tuple[Particles, Path]:
     """Particles of a star file and the folder that their image names are relative to.
 
     A file of the workflow's own is taken as it is, if it can be worked with; any other is checked and completed first.
-    That some particles are left out is said as a warning.
+    That images are normalised, or some particles left out, is said as a warning.
+
+    Parameters
+    ----------
+    path, images, mask_diameter, normalise
+        As of `import_particles`.
     """
     particles = read_star(path)
     if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
-        particles = import_particles(path, images)
+        particles = import_particles(path, images, mask_diameter=mask_diameter, normalise=normalise)
     particles.refuse_unusable()
     count = int(particles.left_out().sum())
     if count:
@@ -99,6 +132,21 @@ def open_particles(path: Path, images: Path | None) -> tuple[Particles, Path]:
             stacklevel=2,
         )
     return particles, images_root(path, images)
+
+
+def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
+    """The optics table with what images are normalised by, if they have to be."""
+    found = survey_backgrounds(particles, root, mask_diameter or USUAL_FILL * particles.box * particles.pixel_size)
+    optics = particles.optics.drop(columns=BACKGROUND_SIGMA, errors="ignore").assign(**{BACKGROUND_RADIUS: 0.0})
+    if not found.irregular:
+        return optics
+    if found.constant:
+        problem = f"{found.constant} of {len(found.gains) + found.constant} images looked at have a constant background"
+        remedy = "give images that were not masked, or --normalise no"
+        raise InputError(particles.path, f"{problem} outside of a circle of {found.radius:.0f} px", remedy)
+    reasons = ", ".join(found.irregular)
+    warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputWarning, stacklevel=3)
+    return optics.assign(**{BACKGROUND_RADIUS: found.radius, BACKGROUND_SIGMA: found.levels})
 
 
 def undecided(particles: Particles) -> Particles:

@@ -25,6 +25,9 @@ PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 OCCUPANCY = "drgnOccupancy"
 # 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
 LEFT_OUT = "drgnLeftOut"
+# Of an optics group whose images are normalised as they are read: the radius (px) outside of which their background is
+# (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
+BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset", LEFT_OUT]
 # Stands for the name of the stack where a file does not name it.

@@ -36,7 +36,7 @@ from drgnalign.external.common import (
 from drgnalign.external.images import STACK, stack_for
 from drgnalign.external.program import find_program, require_success, run
 from drgnalign.external.settings import check_arguments, parse_arguments, time_limit
-from drgnalign.formats.mrc import read_header, read_volume, write_volume
+from drgnalign.formats.mrc import ImageSource, read_header, read_volume, write_volume
 from drgnalign.fourier import radius_grid
 from drgnalign.interface import Chunk, EngineSettings, References
 from drgnalign.particles import Particles
@@ -206,6 +206,14 @@ def test_a_good_stack_is_only_linked(particles: Particles, images: np.ndarray, t
     is_link, dark, stored, numbers = linked(chosen, tmp_path)
     assert is_link and dark == (contrast == "dark") and numbers == [5, 2, 3]
     assert_array_equal(stored, images[[4, 1, 2]])
+
+
+def test_what_is_normalised_is_written(particles: Particles, tmp_path: Path) -> None:
+    chosen = particles.select([4, 1, 2])
+    chosen.optics["drgnContrast"], chosen.optics["drgnBackgroundRadius"] = "dark", 0.4 * chosen.box
+    is_link, dark, stored, numbers = linked(chosen, tmp_path)
+    assert (is_link, dark, numbers) == (False, False, [1, 2, 3])
+    assert_array_equal(stored, ImageSource(chosen, tmp_path).read([0, 1, 2]))
 
 
 def test_mixed_contrast_becomes_white(

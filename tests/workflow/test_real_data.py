@@ -29,3 +29,10 @@ def test_dark_protein_is_found_and_recorded(real_run: Run) -> None:
     assert facts["contrast"] == ["dark"]
     assert facts["contrast_from"] == "the images or the file"
     assert (facts["particles"], facts["box"], facts["half_sets"]) == (50, 128, [25, 25])
+
+
+def test_grey_values_of_any_scale_are_normalised_and_it_is_said(real_run: Run) -> None:
+    facts = json.loads((real_run.results / "pipeline_info" / "inputs.json").read_text())
+    assert facts["normalised"] and 20 < facts["backgrounds"]["gain"]["p50"] < 23
+    assert facts["backgrounds"]["share_with_outlying_pixels"] == 0
+    assert "Images are normalised as they are read: noise of σ = 2" in real_run.log

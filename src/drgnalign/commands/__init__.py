@@ -79,6 +79,13 @@ images_option = click.option(
 diameter_option = click.option(
     "--mask-diameter", type=POSITIVE, help="Diameter of the particle in Å. Default: 85 % of the box."
 )
+normalise_option = click.option(
+    "--normalise",
+    type=click.Choice(["auto", "no"]),
+    default="auto",
+    show_default=True,
+    help="Normalise images as they are read, if some need it (not of a file of the workflow's own).",
+)
 symmetry_option = click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle.")
 noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
 seed_option = click.option("--seed", type=int, default=0, show_default=True)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option
+from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option, normalise_option
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
@@ -40,6 +40,7 @@ DIFFERENCE_AT = (40, 25)
 @click.option("--local-resolution", is_flag=True, help="Also write a map of the local resolution.")
 @images_option
 @noise_option
+@normalise_option
 @diameter_option
 @with_engine
 def reconstruct(
@@ -51,6 +52,7 @@ def reconstruct(
     local_resolution: bool,
     images: Path | None,
     noise: Path | None,
+    normalise: str,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
@@ -67,7 +69,7 @@ def reconstruct(
     if star and len(inputs) > 1:
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
-        table, root = open_particles(star[0], images)
+        table, root = open_particles(star[0], images, mask_diameter, normalise)
         if mask is not None:
             read_mask(mask, table.box, table.pixel_size)  # images take long: it is refused before they are read
         require_folder(prefix)

@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from drgnalign.commands import FILE, OUTPUT, POSITIVE, Command, diameter_option, images_option, noise_option
+from drgnalign.commands import (
+    FILE,
+    OUTPUT,
+    POSITIVE,
+    Command,
+    diameter_option,
+    images_option,
+    noise_option,
+    normalise_option,
+)
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.native import NativeEngine
 from drgnalign.errors import InputError
@@ -45,6 +54,7 @@ from drgnalign.interface import Chunk, Engine, References
 )
 @images_option
 @noise_option
+@normalise_option
 @diameter_option
 @with_engine
 def refine(
@@ -60,6 +70,7 @@ def refine(
     pilot: Path | None,
     images: Path | None,
     noise: Path | None,
+    normalise: str,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
@@ -67,7 +78,7 @@ def refine(
 
     The references must have the grey values that `drgnalign reconstruct` gives to maps of these images.
     """
-    table, root = open_particles(particles, images)
+    table, root = open_particles(particles, images, mask_diameter, normalise)
     chunk = Chunk(table, root, noise, mask_diameter, pilot)
     if len(half1) != len(half2):
         raise InputError(None, f"{len(half1)} --half1 and {len(half2)} --half2", "give both of every reference")

@@ -47,6 +47,11 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
     -------
     (groups, box//2 + 1) float64
         σ² in squared grey values of the unnormalised transform, rows as in ``particles.optics``.
+
+    Raises
+    ------
+    InputError
+        A group's images have no noise at all around the particle.
     """
     box = particles.box
     around = 1 - raised_cosine(radius_grid(box, 2) - 0.5 * min(diameter / particles.pixel_size, box), EDGE * box)
@@ -67,6 +72,9 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
         means = np.stack([_ring_means(region) for region in power])
         # the windowed images' power leaks into rings that have none
         found[group] = np.where(_with_power(power[1]), means.min(axis=0), 0.0)
+        if len(rows) and not found[group].any():
+            problem = f"images of optics group {particles.optics['rlnOpticsGroup'].iloc[group]} have no noise"
+            raise InputError(particles.path, f"{problem} outside of the particle", "give images that were not masked")
     # A uniform background is no noise: the mean of an image counts like the first ring.
     found[:, 0] = found[:, 1]
     return found

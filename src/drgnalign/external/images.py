@@ -22,8 +22,8 @@ BATCH_PIXELS = 2**24
 def stack_for(chunk: Chunk, folder: Path) -> tuple[Particles, bool]:
     """Put the stack of a chunk's images into a folder, as `STACK`.
 
-    A link, where the images are in one stack that the programs can read; else their images, white, in the order of the
-    rows. The caller removes the folder.
+    A link, where the images are in one stack that the programs can read and are not normalised; else their images,
+    white, in the order of the rows. The caller removes the folder.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ def stack_for(chunk: Chunk, folder: Path) -> tuple[Particles, bool]:
     numbers, names = particles.image_locations()
     contrasts = set(particles.optics["drgnContrast"].to_numpy()[particles.optics_rows()])
     target = folder / STACK
-    source = find_stack(names[0], chunk.images)
-    if len(set(names)) == 1 and len(contrasts) == 1 and _readable(source) and len(set(numbers)) == len(numbers):
+    source, images = find_stack(names[0], chunk.images), ImageSource(particles, chunk.images)
+    is_one = len(set(names)) == 1 and len(contrasts) == 1 and len(set(numbers)) == len(numbers)
+    if is_one and _readable(source) and not images.normalises:
         target.symlink_to(source.resolve())
         return _named(particles, numbers), contrasts == {"dark"}
-    images = ImageSource(particles, chunk.images)
     with StackWriter(target, len(particles), particles.box, particles.pixel_size) as stack:
         batches = -(-len(particles) * particles.box**2 // BATCH_PIXELS)
         for rows in np.array_split(np.arange(len(particles)), batches):

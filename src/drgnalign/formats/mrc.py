@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import atomic_path
-from drgnalign.particles import Particles
+from drgnalign.normalise import normalise
+from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 
 ImageArray = NDArray[np.float32]
 
@@ -129,13 +130,14 @@ def find_stack(name: str, root: Path) -> Path:
 
 
 class ImageSource:
-    """Images of a particle set, read from their stacks as they are needed.
+    """Images of a particle set, read from their stacks as they are needed: the one place that reads them.
 
     Parameters
     ----------
     particles : Particles
-        With ``rlnImageSize``. Groups whose ``drgnContrast`` is ``dark`` are multiplied by −1; without that
-        column images come as they are stored.
+        With ``rlnImageSize``. Groups whose ``drgnContrast`` is ``dark`` are multiplied by −1. Groups whose
+        ``drgnBackgroundRadius`` (px) is above 0 are normalised (`drgnalign.normalise`), to noise of
+        ``drgnBackgroundSigma``, or 1. Without these columns images come as they are stored.
     root : path
         Folder that relative stack names refer to.
     """
@@ -146,15 +148,20 @@ class ImageSource:
         self._slices = numbers - 1
         self._stack_of, stacks = pd.factorize(names)
         self._paths = [find_stack(name, self.root) for name in stacks]
-        self._signs = _signs(particles)
+        self._factors, self._radii = _grey_values(particles)
         # Ten thousand stacks cannot all be open; each holds a file descriptor.
         self._stack = lru_cache(maxsize=OPEN_STACKS)(self._open)
 
     def __len__(self) -> int:
         return len(self._slices)
 
+    @property
+    def normalises(self) -> bool:
+        """Are some of the images normalised as they are read?"""
+        return bool((self._radii > 0).any())
+
     def read(self, rows: ArrayLike, out: ImageArray | None = None) -> ImageArray:
-        """Read the images of some particles, white protein.
+        """Read the images of some particles, white protein, normalised where the optics table says so.
 
         Parameters
         ----------
@@ -171,7 +178,8 @@ class ImageSource:
         Raises
         ------
         InputError
-            A stack is missing, truncated, too short, of another box, or holds NaN or infinite pixels.
+            A stack is missing, truncated, too short, of another box, or holds NaN or infinite pixels; an image that
+            is to be normalised has a constant background.
         """
         rows = np.asarray(rows, dtype=np.int64)
         images = np.empty((len(rows), self.box, self.box), np.float32) if out is None else out[: len(rows)]
@@ -186,12 +194,28 @@ class ImageSource:
                 images[mine] = stored
         if not np.isfinite(images).all():
             bad = rows[~np.isfinite(images).all(axis=(1, 2))][0]
-            problem = f"image {self._slices[bad] + 1} holds NaN or infinite pixels"
-            raise InputError(self._paths[self._stack_of[bad]], problem, "remove the particle")
-        signs = self._signs[rows]
-        if (signs < 0).any():
-            images *= signs[:, None, None]
+            self._refuse(bad, "holds NaN or infinite pixels", "remove the particle")
+        for radius in np.unique(self._radii[rows]):
+            if radius > 0:
+                self._normalise(images, rows, radius)
+        factors = self._factors[rows]
+        if (factors != 1).any():
+            images *= factors[:, None, None]
         return images
+
+    def _normalise(self, images: ImageArray, rows: NDArray[np.int64], radius: float) -> None:
+        """Normalise those of some images whose groups have this radius."""
+        mine = self._radii[rows] == radius
+        chosen = images if mine.all() else images[mine]
+        flat = (normalise(chosen, radius).sigma == 0) & (chosen.min(axis=(1, 2)) < chosen.max(axis=(1, 2)))
+        if flat.any():
+            problem = f"has a constant background outside of a circle of {radius:g} px, as masked images have"
+            self._refuse(rows[mine][flat.argmax()], problem, "give images that were not masked, or --normalise no")
+        if chosen is not images:
+            images[mine] = chosen
+
+    def _refuse(self, row: int, problem: str, remedy: str) -> None:
+        raise InputError(self._paths[self._stack_of[row]], f"image {self._slices[row] + 1} {problem}", remedy)
 
     def _read_stored(self, stack: int, slices: NDArray[np.int64], images: NDArray) -> None:
         """Fill `images` with those of a stack; those that follow each other there are read at one go."""
@@ -219,11 +243,14 @@ class ImageSource:
         return header, FileIO(header.path)
 
 
-def _signs(particles: Particles) -> ImageArray:
-    if "drgnContrast" not in particles.optics:
-        return np.ones(len(particles), np.float32)
-    dark = (particles.optics["drgnContrast"] == "dark").to_numpy()
-    return np.where(dark[particles.optics_rows()], np.float32(-1), np.float32(1))
+def _grey_values(particles: Particles) -> tuple[ImageArray, NDArray[np.float64]]:
+    """What each image (N,) is multiplied with, and the radius outside of which its background is; 0 where it is not
+    normalised."""
+    optics, rows = particles.optics, particles.optics_rows()
+    signs = np.where(optics.get("drgnContrast", "") == "dark", -1.0, 1.0) * np.ones(len(optics))
+    radii = optics.get(BACKGROUND_RADIUS, pd.Series(0.0, optics.index)).fillna(0.0).to_numpy(np.float64)
+    sigmas = optics.get(BACKGROUND_SIGMA, pd.Series(1.0, optics.index)).fillna(1.0).to_numpy(np.float64)
+    return (signs * np.where(radii > 0, sigmas, 1.0)).astype(np.float32)[rows], radii[rows]
 
 
 class StackWriter:
