@@ -9,7 +9,16 @@ from pathlib import Path
 import click
 import numpy as np
 
-from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option, threads_option
+from drgnalign.commands import (
+    FILE,
+    FOLDER,
+    OUTPUT,
+    Command,
+    diameter_option,
+    junk_option,
+    symmetry_option,
+    threads_option,
+)
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
@@ -40,6 +49,7 @@ from drgnalign.merge import read_used_labels
 @click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
 @click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
+@junk_option
 @diameter_option
 @symmetry_option
 @threads_option
@@ -56,6 +66,7 @@ def main(
     limit: float,
     against: str,
     assignment: str,
+    junk: str,
     mask_diameter: float | None,
     symmetry: str,
     threads: int,
@@ -66,7 +77,7 @@ def main(
     table, last = read_star(proposed), read_star(last_particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     reached = assignment_limit(last_references, limit, table, stack)
-    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry)
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude")
     starts, before = labels_to_start_from(table), last.cluster_labels()
     with assigner_for(table, stack, last_references, settings) as assigner:
         wanted = None if k == "auto" else int(k)

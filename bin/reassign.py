@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, junk_option, symmetry_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
@@ -27,6 +27,7 @@ from drgnalign.merge import merge_particles
 @click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
 @click.option("--against", type=click.Choice(AGAINST), default=AGAINST[0], show_default=True)
 @click.option("--assignment", type=click.Choice(["hard", "soft"]), default="hard", show_default=True)
+@junk_option
 @diameter_option
 @symmetry_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="GIVEN with the labels chosen; poses as given.")
@@ -41,6 +42,7 @@ def main(
     limit: float,
     against: str,
     assignment: str,
+    junk: str,
     mask_diameter: float | None,
     symmetry: str,
     output: Path,
@@ -52,7 +54,7 @@ def main(
     table = merge_particles(before, sorted(refined.glob("*.star")))
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     reached = assignment_limit(last_references, limit, table, stack)
-    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry)
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude")
     with assigner_for(table, stack, last_references, settings) as assigner:
         found = assigned(assigner, table.cluster_labels())
     facts = json.loads(clusters.read_text())

@@ -21,7 +21,7 @@ process ASSIGN {
     assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
         --k ${params.k} --limit ${params.assign_limit} --against ${params.assign_against} \\
-        --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
+        --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
         --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt
     """

@@ -19,7 +19,7 @@ process REASSIGN {
     # version ${version}
     reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
         --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
-        --assignment ${params.assignment} ${option('mask-diameter', params.mask_diameter)} \\
+        --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
         --output labelled.star --moved moved.star --record clusters.json
     """

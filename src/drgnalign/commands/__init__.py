@@ -87,6 +87,13 @@ normalise_option = click.option(
     help="Normalise images as they are read, if some need it (not of a file of the workflow's own).",
 )
 symmetry_option = click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle.")
+junk_option = click.option(
+    "--junk",
+    type=click.Choice(["exclude", "keep"]),
+    default="exclude",
+    show_default=True,
+    help="What is to become of particles that are more likely junk than not.",
+)
 noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
 seed_option = click.option("--seed", type=int, default=0, show_default=True)
 threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")

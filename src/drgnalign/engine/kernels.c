@@ -504,6 +504,31 @@ static void scan(const Reference *reference, const Image *image, double rotation
     }
 }
 
+/* The best places (rotation of a list, shift of the grid around a pose's) of one image, best first; the last of them may
+ * be no place at all where there are fewer than are kept. */
+static void search_one(const Reference *reference, const Image *image, int turns_number, const double *rotations,
+                       int kept, const Pose *start, Pose *found, double *reached)
+{
+    const double spacing = image->plan->scan_spacing;
+    for (int k = 0; k < kept; k++) found[k] = *start, reached[k] = -INFINITY;
+    for (int turn = 0; turn < turns_number; turn++) {
+        double products[GRID * GRID], mm;
+        Pose trial = *start;
+        memcpy(trial.rotation, rotations + 9 * turn, sizeof trial.rotation);
+        shift_products(reference, image, &trial, products, &mm);
+        int best = 0;
+        for (int i = 1; i < GRID * GRID; i++) if (products[i] > products[best]) best = i;
+        const double score = mm > 0.0 ? products[best] * fabs(products[best]) / mm : 0.0;
+        if (score <= reached[kept - 1]) continue;
+        trial.shift[0] += (best / GRID - GRID / 2) * spacing;
+        trial.shift[1] += (best % GRID - GRID / 2) * spacing;
+        int place = kept - 1;
+        for (; place > 0 && reached[place - 1] < score; place--)
+            found[place] = found[place - 1], reached[place] = reached[place - 1];
+        found[place] = trial, reached[place] = score;
+    }
+}
+
 /* Refine one pose; it stays as it was where nothing better is found. A weak match is tried once more from the best of a
  * coarse grid. */
 static void refine_pose(const Reference *reference, const Image *image, const Settings *settings, Pose *pose,
@@ -676,5 +701,15 @@ void insert(const Plan *plan, float *sums, const int32_t *starts, int edge, floa
     for (int i = 0; i < images; i++) {
         const Image image = image_of(plan, coefficients, i);
         insert_one(sums, starts, edge, scale, &image, poses + i);
+    }
+}
+
+void search(const Plan *plan, const Reference *reference, int images, const float *coefficients, int turns_number,
+            const double *rotations, int kept, const Pose *starts, Pose *found, double *reached)
+{
+    for (int i = 0; i < images; i++) {
+        const Image image = image_of(plan, coefficients, i);
+        search_one(reference, &image, turns_number, rotations, kept, starts + i, found + (int64_t)kept * i,
+                   reached + (int64_t)kept * i);
     }
 }

@@ -151,6 +151,7 @@ _FLOATS, _DOUBLES = _array(np.float32), _array(np.float64)
 _ARGUMENTS = {
     "prepare": [_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
+    "search": [_PLAN, _REFERENCE, _INT, _FLOATS, _INT, _DOUBLES, _INT, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
     "matches": [_PLAN, _FLOATS, _INT, _INT, ctypes.c_float, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
     "insert": [_PLAN, _FLOATS, _array(np.int32), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
@@ -283,6 +284,34 @@ class Kernels:
         given = np.array([*expected, *settings])
         _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, given, _finite(poses), scores)
         return scores
+
+    def search(
+        self,
+        reference: Reference,
+        coefficients: NDArray[np.float32],
+        poses: NDArray[np.float64],
+        rotations: NDArray[np.float64],
+        kept: int,
+    ) -> NDArray[np.float64]:
+        """Try many rotations, each with the shifts of the scan's grid around the given ones.
+
+        Parameters
+        ----------
+        reference, coefficients, poses
+            Poses (n, 11); their rotations play no part.
+        rotations : (m, 3, 3) float64
+        kept : int
+
+        Returns
+        -------
+        (n, kept, 11) float64
+            The poses that match best over the scan's coefficients, best first.
+        """
+        found, reached = np.empty((len(poses), kept, 11)), np.empty((len(poses), kept))
+        turns = np.ascontiguousarray(rotations, np.float64)
+        given = (self._plan, _pointer(reference), len(poses), coefficients, len(turns), turns, kept)
+        _LIBRARY.search(*given, np.ascontiguousarray(_finite(poses)), found, reached)
+        return found
 
     def products(
         self, reference: Reference, coefficients: NDArray[np.float32], poses: NDArray[np.float64], count: int

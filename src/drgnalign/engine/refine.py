@@ -129,7 +129,7 @@ def refine_particles(
     check_limit(limit, particles)
     plan = coefficient_plan(particles.box, particles.pixel_size, limit)
     plan = plan.within_limit() if sums is None else plan
-    kernels = kernels_for(plan, device, _search(plan))
+    kernels = kernels_for(plan, device, search_settings(plan))
     given = stacked_poses(particles.rotations(), particles.displacements())
     poses, scores, shares = given.copy(), np.zeros((len(particles), 2)), particles.occupancies()
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
@@ -146,7 +146,8 @@ def refine_particles(
     return Refinement(rotations, displacements, before, after, after > before)
 
 
-def _search(plan: CoefficientPlan) -> Search:
+def search_settings(plan: CoefficientPlan) -> Search:
+    """How a pose is searched for with a plan of coefficients."""
     box, pixel_size = plan.box, plan.pixel_size
     steps = np.array([FIRST_STEPS, *[STEPS] * len(plan.stages)][: len(plan.stages)], np.int32)
     steps[-1] = LAST_STEPS

@@ -25,6 +25,7 @@ from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
 from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit
+from drgnalign.engine.search import wide_search
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
@@ -254,6 +255,20 @@ class Assigner:
         """A cluster's map, as far as it is known."""
         return _mean(shrunk_references(_half_maps(sums), (sums.weights(1), sums.weights(2)), consensus, self._mask))
 
+    def searched(self, rows: IntArray, labels: IntArray) -> Particles:
+        """Particles of some rows at the poses that match best among all orientations, each with its own half set's
+        common map of the labelled particles."""
+        consensus = self._consensus(self._insert(labels, labels == 0))
+        references = dict(zip(HALVES, self._weighted(consensus), strict=True))
+        some = self.particles.select(rows)
+        return wide_search(some, ImageSource(some, self._source.root), references, self._noise, self.settings.limit)
+
+    def at(self, particles: Particles) -> Assigner:
+        """The same with the particles at other poses."""
+        moved = copy(self)
+        moved.particles, moved._poses = particles, stacked_poses(particles.rotations(), particles.displacements())
+        return moved
+
     def run(
         self,
         labels: IntArray,
@@ -274,7 +289,8 @@ class Assigner:
         labels : (N,) int64
             To start from; 0 = unassigned: such particles belong to the consensus alone until they are assigned.
         left_out : (N,) bool, optional
-            Which are left out to begin with; they are looked at as all others, and may be taken in.
+            Which are left out to begin with, those of the table without it; they are looked at as all others, and may
+            be taken in.
         patience : int
             Passes before others are left out.
         rest : float
@@ -289,7 +305,8 @@ class Assigner:
         InputError
             No cluster is large enough to start from.
         """
-        out = np.zeros(len(labels), bool) if left_out is None else left_out
+        out = self.particles.left_out() if left_out is None else left_out
+        out = out & self.settings.exclude
         labels = np.where(out, 0, labels)
         passes: list[Pass] = []
         sums, sizes, population = self._insert(labels, out), _sizes(labels), Population()

@@ -20,7 +20,7 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs
 from drgnalign.heterogeneity.spread import Spread
-from drgnalign.particles import OCCUPANCY, Particles
+from drgnalign.particles import LEFT_OUT, OCCUPANCY, Particles
 from drgnalign.split import CONSENSUS
 
 IntArray = NDArray[np.int64]
@@ -239,7 +239,15 @@ def labelled(particles: Particles, found: Assignment, soft: bool) -> Particles:
     kept = [label for label in map(str, particles.table) if not label.startswith((START, OCCUPANCY))]
     chosen = found.posteriors.max(axis=1)
     table = particles.table[kept].assign(rlnClassNumber=found.labels, drgnPosterior=chosen)
-    return replace(particles, table=table.assign(**{OCCUPANCY: chosen}) if soft else table)
+    table = table.assign(**{OCCUPANCY: chosen}) if soft else table
+    return with_amplitudes(replace(particles, table=table), found)
+
+
+def with_amplitudes(particles: Particles, found: Assignment) -> Particles:
+    """Particles with what an assignment says of each as an image of anything: its amplitude, how likely it is junk, and
+    whether it is left out."""
+    columns = {"drgnAmplitude": found.amplitudes, "drgnJunkPosterior": found.junk}
+    return replace(particles, table=particles.table.assign(**columns, **{LEFT_OUT: found.left_out.astype(np.int64)}))
 
 
 def find_states(
@@ -369,10 +377,11 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready: ``at_rest``, ``log_likelihood``, the ``passes``, and in ``clusters``, by label: ``particles``;
-        ``difference_fsc_40`` and ``_25``, of the difference from the consensus between half sets (None beyond
-        Nyquist); ``mean_posterior`` of its particles; ``separation_nats`` a particle from the cluster that is most like
-        it, and ``spread`` with its interval towards the one that it runs into most (None where there is no other).
+        JSON-ready: ``at_rest``, ``log_likelihood``, the ``passes``, mean and spread of the ``contrast``, the number
+        ``left_out``, and in ``clusters``, by label: ``particles``; ``difference_fsc_40`` and ``_25``, of the difference
+        from the consensus between half sets (None beyond Nyquist); ``mean_posterior`` and ``mean_amplitude`` of its
+        particles; ``separation_nats`` a particle from the cluster that is most like it, and ``spread`` with its
+        interval towards the one that it runs into most (None where there is no other).
     """
     chosen, clusters = found.assignment, {}
     for number, label in enumerate(chosen.clusters):
@@ -381,6 +390,7 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
             "particles": int(mine.sum()),
             **_differences(chosen.difference_fsc[number], angstrom),
             "mean_posterior": float(chosen.posteriors[mine, number].mean()),
+            "mean_amplitude": float(chosen.amplitudes[mine].mean()),
             "separation_nats": found.separation(label),
             "spread": spread and spread.likeliest,
             "spread_interval": spread and [spread.least, spread.most],
@@ -389,6 +399,8 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
         "at_rest": chosen.at_rest,
         "log_likelihood": chosen.log_likelihood,
         "passes": [one._asdict() for one in chosen.passes],
+        "contrast": chosen.contrast._asdict(),
+        "left_out": int(chosen.left_out.sum()),
         "clusters": clusters,
     }
 
