@@ -20,15 +20,20 @@ FloatArray = NDArray[np.float64]
 
 # Particles that a mixture is fitted to, and the fewest that tell anything.
 SAMPLE, FEWEST = 5000, 100
-# No kind is narrower than that, in amplitude².
-WIDTH = 1e-4
+# Where mixtures of (bulk, detail) start, in units of what matches well: two parts for what the maps show, as contrast
+# is not quite normal; empty images, and lost poses: pieces lie between these.
+SHOWN, JUNK = [(1.2, 1.2), (0.9, 0.9)], [(0.0, 0.05), (0.7, 0.35)]
+# Amplitudes below this count as they are, those above by their logarithm.
+BEND = 0.3
+# No part is narrower than that, squared.
+WIDTH, ITERATIONS = 1e-3, 300
 # Junk that is less of all particles than this is none that a map would show.
 LEAST_JUNK = 1e-3
-# A kind whose details are matched less than half as well as those of what the maps are made of is no part of these.
-# Below that it may be: contrast varies, and single states differ in mass.
+# What matches details less than half as well as what the maps are made of is junk: contrast varies, and states differ
+# in mass, but hardly by as much.
 HALF = 0.5
-# A kind of junk has to make the amplitudes likelier by so many nats for each of the six numbers that describe it, as
-# the tails of real contrast are not those of a normal distribution.
+# Junk has to make the amplitudes likelier by so many nats for each of the numbers that describe it (six a part), as the
+# tails of real contrast are not those of a normal distribution.
 NATS_A_NUMBER = 10.0
 
 
@@ -102,6 +107,7 @@ class Population:
     contrast: Contrast = ALIKE
     junk: Contrast | None = None
     share: float = 0.0
+    _unit: float = 1.0
     _mixture: GaussianMixture | None = None
     _is_junk: NDArray[np.bool_] | None = None
 
@@ -118,18 +124,18 @@ class Population:
         """Probability (N,) of each particle to be junk."""
         if self._mixture is None:
             return np.zeros(len(amplitudes.whole))
-        found = self._mixture.predict_proba(_features(amplitudes)) @ self._is_junk
-        # what matches better than all that the maps are made of is none, however far out it is
-        return np.where(amplitudes.detail > self.contrast.mean, 0.0, found)
+        found = self._mixture.predict_proba(_features(amplitudes, self._unit)) @ self._is_junk
+        # what matches better than most is none, however far out it is
+        return np.where(amplitudes.detail > self._unit, 0.0, found)
 
 
 def fitted_population(amplitudes: Amplitudes) -> Population:
     """Find the kinds of junk in a set by the amplitudes of its images.
 
-    One normal distribution of (bulk, detail) is what the maps show, further ones are kinds of junk, each taken in where
-    it makes the amplitudes much likelier. The one with the most to say in the maps (share times amplitude) is what
-    these show; junk are those whose details have less than half of its amplitude. So the border between the two lies
-    where the amplitudes have it.
+    Two normal distributions of (bulk, detail) describe what the maps show, two further ones junk, which are taken in
+    where they make the amplitudes much likelier. The one with the most to say in the maps (share times amplitude) is
+    surely what these show; junk are those whose details have less than half of its amplitude. So the border between the
+    two lies where the amplitudes have it.
 
     Parameters
     ----------
@@ -142,47 +148,44 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
     rows = np.flatnonzero(np.isfinite(amplitudes.bulk) & np.isfinite(amplitudes.detail))
     rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
     sample = Amplitudes(*(values[rows] for values in amplitudes))
-    features = _features(sample)
-    weak = sample.detail < HALF * np.median(sample.detail) if len(rows) >= FEWEST else np.zeros(len(rows), bool)
-    best, junk = _kinds(features) if weak.sum() > LEAST_JUNK * len(rows) else (None, np.zeros(0, bool))
-    posteriors = np.zeros(len(rows)) if best is None else best.predict_proba(features)[:, junk].sum(axis=1)
+    if len(rows) < FEWEST or (sample.detail < HALF * np.median(sample.detail)).sum() < LEAST_JUNK * len(rows):
+        return Population(_contrast(sample, np.ones(len(rows))))
+    # of those that match well, whatever share of all they are
+    unit = float(np.median(sample.detail[sample.detail > np.quantile(sample.detail, 0.4)]))
+    found = _kinds(_features(sample, unit)) if unit > 0 else None
+    if found is None:
+        return Population(_contrast(sample, np.ones(len(rows))))
+    population = Population(ALIKE, None, 0.0, unit, *found)
+    posteriors = population.junk_posteriors(sample)
     contrast = _contrast(sample, 1 - posteriors)
     share = float(posteriors.mean())
     if share < LEAST_JUNK:
         return Population(contrast)
-    return Population(contrast, _contrast(sample, posteriors), share, best, junk)
+    return Population(contrast, _contrast(sample, posteriors), share, unit, *found)
 
 
-def _features(amplitudes: Amplitudes) -> FloatArray:
-    return np.nan_to_num(np.stack([amplitudes.bulk, amplitudes.detail], axis=1))
+def _features(amplitudes: Amplitudes, unit: float) -> FloatArray:
+    """Bulk and detail on a scale on which real contrast, whose logarithm is spread evenly, and the noise of images that
+    show nothing both are near normal."""
+    return np.arcsinh(np.nan_to_num(np.stack([amplitudes.bulk, amplitudes.detail], axis=1)) / (BEND * unit))
 
 
-def _kinds(features: FloatArray) -> tuple[GaussianMixture | None, NDArray[np.bool_]]:
-    """The mixture that describes the amplitudes, and which of its parts are junk; None where nothing is."""
-    best, best_junk = None, np.zeros(1, bool)
+def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_]] | None:
+    """The mixture that describes the amplitudes, and which of its parts are junk; nothing where there is none."""
+    starts = np.arcsinh(np.array(SHOWN + JUNK) / BEND)
     # so few numbers are not worth more threads
     with threadpool_limits(1):
-        reached = GaussianMixture(1).fit(features).score(features) * len(features)
-        for starts in _starts(features):
-            mixture = _mixture(features, starts)
-            weight = mixture.weights_ * np.maximum(mixture.means_[:, 1], 0)
-            junk = mixture.means_[:, 1] < HALF * mixture.means_[weight.argmax(), 1]
-            now = mixture.score(features) * len(features)
-            if junk.any() and now > reached + 6 * NATS_A_NUMBER:
-                best, best_junk, reached = mixture, junk, now
-    return best, best_junk
-
-
-def _starts(features: FloatArray) -> list[FloatArray]:
-    """Means to start mixtures from: of what matches well, and of empty images, lost poses, pieces, or some of these."""
-    high = features[features[:, 1] >= np.quantile(features[:, 1], 0.6)].mean(axis=0)
-    kinds = np.array([[1.0, 1.0], [0.0, 0.0], [0.7, 0.3], [0.5, 0.5]]) * high
-    return [kinds[[0, 1]], kinds[[0, 2]], kinds[[0, 1, 2]], kinds]
+        without, mixture = _mixture(features, starts[: len(SHOWN)]), _mixture(features, starts)
+    gain = (mixture.score(features) - without.score(features)) * len(features)
+    details = np.sinh(mixture.means_[:, 1])
+    weight = mixture.weights_ * np.maximum(details, 0)
+    junk = details < HALF * details[weight.argmax()]
+    return (mixture, junk) if junk.any() and gain > NATS_A_NUMBER * 6 * len(JUNK) else None
 
 
 def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:
     number = len(means)
-    precision = np.diag(1 / np.maximum(features.var(axis=0), WIDTH) * number)
+    precision = np.diag(number / np.maximum(features.var(axis=0), WIDTH))
     return GaussianMixture(
         number,
         init_params="random_from_data",
@@ -191,6 +194,7 @@ def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:
         precisions_init=np.stack([precision] * number),
         random_state=0,
         reg_covar=WIDTH,
+        max_iter=ITERATIONS,
     ).fit(features)
 
 
