@@ -175,12 +175,12 @@ def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_]] | 
     starts = np.arcsinh(np.array(SHOWN + JUNK) / BEND)
     # so few numbers are not worth more threads
     with threadpool_limits(1):
-        without, mixture = _mixture(features, starts[: len(SHOWN)]), _mixture(features, starts)
+        without, mixture = _mixture(features, starts[:1]), _mixture(features, starts)
     gain = (mixture.score(features) - without.score(features)) * len(features)
     details = np.sinh(mixture.means_[:, 1])
     weight = mixture.weights_ * np.maximum(details, 0)
     junk = details < HALF * details[weight.argmax()]
-    return (mixture, junk) if junk.any() and gain > NATS_A_NUMBER * 6 * len(JUNK) else None
+    return (mixture, junk) if junk.any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1) else None
 
 
 def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:
