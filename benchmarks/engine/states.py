@@ -53,7 +53,8 @@ class Experiment:
         self.padding = oversampling(self.given.box, self.given.pixel_size, DIAMETER)
         self.states = self.truth.cluster_labels()
         self.true_maps = {
-            int(state): read_volume(folder / f"state_{state:02d}.mrc")[0] for state in np.unique(self.states[self.states > 0])
+            int(state): read_volume(folder / f"state_{state:02d}.mrc")[0]
+            for state in np.unique(self.states[self.states > 0])
         }
 
     def reconstruct(self, particles: Particles) -> HalfMapSums:

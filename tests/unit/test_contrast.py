@@ -80,8 +80,9 @@ def test_junk_is_found_and_good_images_are_not_lost(seed: int, share: float) -> 
     junk = found.junk_posteriors(given) > 0.5
     # where there is more junk, a weak image is more likely junk
     assert junk[: len(good)].mean() < (0.02 if share > 0.5 else 0.01)
-    # few lost poses are hard to tell from weak contrast
-    assert junk[len(good) :].mean() > (0.5 if share < 0.05 else 0.95)
+    assert junk[len(good) :][:number].mean() > 0.95
+    # a few lost poses are hard to tell from weak contrast, and stay
+    assert share < 0.05 or junk[len(good) :].mean() > 0.95
     assert found.share == pytest.approx(share, abs=0.03)
     assert found.contrast.spread == pytest.approx(0.15, abs=0.03)
 
