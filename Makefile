@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hpc lint lock images rib50s bench-engine bench-states clean
+.PHONY: setup demo test test-hpc lint lock images rib50s bench-engine bench-states bench-real clean
 
 setup: .venv/.done .tools/.done
 
@@ -55,6 +55,10 @@ bench-engine: setup
 # Which method finds the states of labelled 50S sets (needs the test data; hours with all seeds).
 bench-states: setup
 	$(BIN)/python benchmarks/states/run.py
+
+# The same with what real images have besides noise (needs the test data; a night, what is recorded is not run again).
+bench-real: setup
+	$(BIN)/python benchmarks/real/run.py
 
 docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py

@@ -44,17 +44,29 @@ Volumes = Sequence[NDArray[np.float32]]
 
 
 class Experiment:
-    """A set and what all refinements of it share."""
+    """A set and what all refinements of it share.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Attributes
+    ----------
+    truth, given : Particles
+    states : (N,) int64
+        True labels; 0 = junk.
+    good : (N,) bool
+        Who is no junk and was given a pose that is near the true one.
+    true_maps : dict of int to (N, N, N) float32
+        By state.
+    """
+
+    def __init__(self, folder: Path, diameter: float = DIAMETER) -> None:
+        self.folder, self.diameter = folder, diameter
         self.truth, self.given = read_star(folder / "truth.star"), read_star(folder / "particles.star")
-        self.noise = estimate_noise(self.given, ImageSource(self.given, folder), DIAMETER)
-        self.padding = oversampling(self.given.box, self.given.pixel_size, DIAMETER)
+        self.noise = estimate_noise(self.given, ImageSource(self.given, folder), diameter)
+        self.padding = oversampling(self.given.box, self.given.pixel_size, diameter)
         self.states = self.truth.cluster_labels()
+        lost = self.truth.table.get("drgnTrueLost")
+        self.good = (self.states > 0) & (True if lost is None else (lost == "no").to_numpy())
         self.true_maps = {
-            int(state): read_volume(folder / f"state_{state:02d}.mrc")[0]
-            for state in np.unique(self.states[self.states > 0])
+            int(state): read_volume(folder / f"state_{state:02d}.mrc")[0] for state in np.unique(self.states[self.good])
         }
 
     def reconstruct(self, particles: Particles) -> HalfMapSums:
@@ -87,10 +99,10 @@ class Experiment:
         particles, sums = self.given, self.reconstruct(self.given)
         for limit in limits:
             volumes = [sums.half_map(half) for half in HALVES]
-            mask = particle_mask(0.5 * (volumes[0] + volumes[1]), particles.pixel_size, DIAMETER)
+            mask = self._mask(volumes)
             particles, sums = self.refine(particles, volumes, mask, limit, weighted=False)
         volumes = [sums.half_map(half) for half in HALVES]
-        return particles, volumes, particle_mask(0.5 * (volumes[0] + volumes[1]), particles.pixel_size, DIAMETER)
+        return particles, volumes, self._mask(volumes)
 
     def clusters(
         self, start: Particles, labels: NDArray[np.int64], common: Volumes, mask: NDArray[np.float32], limit: float,
@@ -121,7 +133,8 @@ class Experiment:
         }
 
     def score(self, particles: Particles) -> dict[str, Any]:
-        scores = score_particles(self.truth, particles)
+        """Errors of the poses of those that are no junk and were not given a lost pose."""
+        scores = score_particles(self.truth.select(self.good), particles.select(self.good))
         rarest = int(np.bincount(self.states)[1:].argmin()) + 1
         return {
             "degrees": {name: round(value, 4) for name, value in scores["rotation_degrees"].items()},
@@ -131,6 +144,9 @@ class Experiment:
             },
             "angstrom": {name: round(value, 4) for name, value in scores["shift_angstrom"].items()},
         }
+
+    def _mask(self, volumes: Volumes) -> NDArray[np.float32]:
+        return particle_mask(0.5 * (volumes[0] + volumes[1]), self.given.pixel_size, self.diameter)
 
     def _at(self, correlation: NDArray[np.float64], resolutions: Sequence[float]) -> list[float]:
         width = self.given.box * self.given.pixel_size

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.simulate import Specimen, Spectrum, simulate_set
+from drgnalign.simulate import Nuisances, Specimen, Spectrum, simulate_set
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 # Å: EMPIAR-10076 has 320 px of 1.31 Å. Its noise spectrum's shells are counted in 1/FIELD too.
 FIELD = 419.2
 SIZES = {"tiny": (32, 3000), "small": (64, 6000), "medium": (128, 10000)}
+# Medians, degrees and Å.
+ROTATION_ERROR, SHIFT_ERROR = 4.0, 2.0
+STATES = "E,D,C,B"
 # A domain is part of a state where its occupancy is above this.
 OCCUPANCY = 0.35
 ATOMIC_NUMBER = {"C": 6, "N": 7, "O": 8, "P": 15, "S": 16}
@@ -104,6 +108,44 @@ def read_spectrum(folder: Path) -> Spectrum:
     return Spectrum(np.arange(1, len(power) + 1) / FIELD, power)
 
 
+def simulate_50s(
+    out: Path,
+    specimens: Sequence[Specimen],
+    populations: Sequence[float],
+    n: int,
+    box: int,
+    *,
+    snr: float,
+    seed: int,
+    data: Path = DATA,
+    rotation_error: float = ROTATION_ERROR,
+    shift_error: float = SHIFT_ERROR,
+    nuisances: Nuisances | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Simulate a set with defoci, views, displacements and noise spectrum of EMPIAR-10076; see `simulate_set`."""
+    empiar = data / "empiar10076"
+    defoci, rotations, displacements = read_particles(empiar, n, box, seed)
+    simulate_set(
+        out,
+        specimens,
+        populations,
+        n,
+        box,
+        FIELD / box,
+        snr=snr,
+        rotation_error_deg=rotation_error,
+        shift_error_angstrom=shift_error,
+        defoci=defoci,
+        rotations=rotations,
+        displacements=displacements,
+        noise_spectrum=read_spectrum(empiar),
+        nuisances=nuisances,
+        seed=seed,
+        progress=progress,
+    )
+
+
 def split(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
 
@@ -112,12 +154,12 @@ def split(text: str) -> list[str]:
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", help="Box and number of particles.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the set.")
 @click.option("--data", type=click.Path(path_type=Path), default=DATA, show_default=False, help="Test data.")
-@click.option("--states", default="E,D,C,B", help="Columns of the domain occupancy table.")
+@click.option("--states", default=STATES, help="Columns of the domain occupancy table.")
 @click.option("--populations", default="0.4,0.3,0.2,0.1", help="Share of each state.")
 @click.option("--particles", type=click.IntRange(1), help="Number of particles instead of the size's.")
 @click.option("--box", type=click.IntRange(16), help="Box in px instead of the size's.")
-@click.option("--rotation-error", type=click.FloatRange(0), default=4.0, help="Median, degrees.")
-@click.option("--shift-error", type=click.FloatRange(0), default=2.0, help="Median, Å.")
+@click.option("--rotation-error", type=click.FloatRange(0), default=ROTATION_ERROR, help="Median, degrees.")
+@click.option("--shift-error", type=click.FloatRange(0), default=SHIFT_ERROR, help="Median, Å.")
 @click.option("--snr", type=click.FloatRange(0, min_open=True), default=0.1, help="Per pixel.")
 @click.option("--seed", type=int, default=0)
 def main(
@@ -136,29 +178,23 @@ def main(
     """Make a labelled set of 50S assembly states from the atomic model and EMPIAR-10076's metadata."""
     box = box or SIZES[size][0]
     n = particles or SIZES[size][1]
-    empiar = data / "empiar10076"
     try:
         shares = [float(share) for share in split(populations)]
     except ValueError as error:
         raise click.BadParameter("not a list of numbers", param_hint="--populations") from error
     try:
-        defoci, rotations, displacements = read_particles(empiar, n, box, seed)
         with tqdm(total=n, unit="image", disable=None) as bar:
-            simulate_set(
+            simulate_50s(
                 out,
                 read_states(data / "model50S", split(states)),
                 shares,
                 n,
                 box,
-                FIELD / box,
                 snr=snr,
-                rotation_error_deg=rotation_error,
-                shift_error_angstrom=shift_error,
-                defoci=defoci,
-                rotations=rotations,
-                displacements=displacements,
-                noise_spectrum=read_spectrum(empiar),
                 seed=seed,
+                data=data,
+                rotation_error=rotation_error,
+                shift_error=shift_error,
                 progress=bar.update,
             )
     except DrgnalignError as error:

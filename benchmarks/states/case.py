@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import adjusted_rand_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
-import states as experiments
-from labelled_sets import CONTROLS, SETS, make
+from states import DIAMETER, Experiment
 
 from drgnalign.downsample import downsample_stack
 from drgnalign.engine.likelihood import log_likelihoods
-from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.mask import EDGE, GROW, particle_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.reconstruct import HALVES
 from drgnalign.engine.reference import transform_reference
@@ -26,19 +26,21 @@ from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.fourier import raised_cosine
+from drgnalign.geometry import angular_distance, global_rotation
 from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
 from drgnalign.heterogeneity.embed import embed
 from drgnalign.heterogeneity.states import coarse_images
-from drgnalign.heterogeneity.train import train
+from drgnalign.heterogeneity.train import train, trained_on
 from drgnalign.particles import Particles
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
 
-LIMIT, DIAMETER = 14.0, experiments.DIAMETER
-# Before those of the other sets, where poses are further off.
-COARSE = (40.0, 30.0)
+LIMIT = 14.0
 TRAIN_BOX, EPOCHS, MORE_EPOCHS = 32, 24, 6
 TRAINING: dict[str, Any] = {"zdim": 4, "layers": 3, "nodes": 64, "batch_size": 8, "learning_rate": 1e-3, "beta": 0.25}
+# Share of a map's highest value from which on a voxel is part of it.
+PART = 0.1
 IntArray = NDArray[np.int64]
 
 
@@ -53,40 +55,67 @@ class Refined(NamedTuple):
     claims : list of dict
         Of each cluster: ``claimed`` (half maps, 0.143) and ``true`` (against the truth, 0.5) resolution in Å,
         ``difference_fsc_40``, ``warnings``.
+    maps : dict of int to (N, N, N) float32
+        Unfiltered, by cluster.
     """
 
     particles: Particles
     area: float
     claims: list[dict[str, Any]]
+    maps: dict[int, NDArray[np.float32]]
 
 
 class Case:
-    """Made once, kept in a folder.
+    """A set in a folder, which keeps what is made of it.
+
+    Parameters
+    ----------
+    folder : Path
+    seed : int
+    k : int
+        The number of states that a method is told.
+    limits : sequence of float
+        Of the consensus, Å.
+    diameter : float
+        Of the particle, Å.
+    one_mask : bool
+        Maps are held against the truth in a mask made of the true maps, not in the consensus's own, which differs from
+        set to set.
 
     Attributes
     ----------
     truth, particles : Particles
         True poses; those of the refined consensus.
     states : (N,) int64
-        True labels.
-    k : int
-        Their number, or the one that a method is told on a control.
+        True labels; 0 = junk.
+    good : (N,) bool
+        Whose labels and poses count: no junk, and given near their true poses.
     """
 
-    def __init__(self, name: str, seed: int, folder: Path) -> None:
-        self.name, self.seed, self.folder = name, seed, folder
-        make(name, seed, folder)
-        self.experiment = experiments.Experiment(folder)
-        self.truth = self.experiment.truth
-        self.states = self.truth.cluster_labels()
-        self.k = 4 if name in CONTROLS else len(np.unique(self.states))
-        limits = experiments.CONSENSUS[SETS[name].get("size", "small")]
-        self.limits = (*COARSE, *limits) if "perturbation" in SETS[name] else limits
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        k: int,
+        limits: Sequence[float],
+        diameter: float = DIAMETER,
+        one_mask: bool = False,
+    ) -> None:
+        self.folder, self.seed, self.k, self.limits, self.diameter = folder, seed, k, limits, diameter
+        self.experiment = Experiment(folder, diameter)
+        self.truth, self.states, self.good = self.experiment.truth, self.experiment.states, self.experiment.good
         self.particles = self._consensus()
         sums = self.experiment.reconstruct(self.particles)
         self.common = sums.half_map(1), sums.half_map(2)
         mean = 0.5 * (self.common[0] + self.common[1])
-        self.mask = particle_mask(mean, self.particles.pixel_size, DIAMETER)
+        self.mask = particle_mask(mean, self.particles.pixel_size, diameter)
+        self._truth_mask = self._mask_of_truth() if one_mask else self.mask
+
+    def _mask_of_truth(self) -> NDArray[np.float32]:
+        """What is in any of the true maps, grown, with a soft edge."""
+        maps, pixel_size = self.experiment.true_maps.values(), self.truth.pixel_size
+        inside = np.any([volume > PART * volume.max() for volume in maps], axis=0)
+        return raised_cosine(distance_transform_edt(~inside) - GROW / pixel_size, EDGE / pixel_size)
 
     def _consensus(self) -> Particles:
         path = self.folder / "consensus.star"
@@ -104,20 +133,20 @@ class Case:
             width = particles.box * particles.pixel_size
             settings = TRAINING | {"epochs": epochs, "seed": self.seed, "threads": 1}
             train(stack, particles, TRAIN_BOX, width / TRAIN_BOX, last, out, **settings)
-            embed(read_latent(out / "z.pkl")[0], last, self.seed, out)
+            embed(read_latent(out / "z.pkl")[0], last, self.seed, out, trained_on(out, len(particles)))
         return out
 
     def assigner(self, particles: Particles) -> Assigner:
         """Of particles at their poses, at the usual limit."""
         images = coarse_images(particles, self.folder / "particles.mrcs", LIMIT, self.folder)
         source = ImageSource(images.particles, images.folder)
-        noise = estimate_noise(images.particles, source, DIAMETER)
-        return Assigner(images.particles, source, noise, AssignmentSettings(LIMIT, DIAMETER))
+        noise = estimate_noise(images.particles, source, self.diameter)
+        return Assigner(images.particles, source, noise, AssignmentSettings(LIMIT, self.diameter))
 
     def refine(self, particles: Particles, labels: IntArray, joint: bool = False) -> Refined:
         """Refine each cluster once, against its half maps shrunk towards the consensus, or one map of both halves."""
         rotations, displacements = particles.rotations(), particles.displacements()
-        areas, claims = [], []
+        areas, claims, maps = [], [], {}
         for label in np.unique(labels[labels > 0]):
             rows = np.flatnonzero(labels == label)
             mine = particles.select(rows)
@@ -129,12 +158,22 @@ class Case:
                 mine, volumes, self.mask, self.limits[-1], weighted=not joint, joint=joint
             )
             rotations[rows], displacements[rows] = refined.rotations(), refined.displacements()
-            area, claim = self.judged_map(
-                [sums.half_map(half) for half in HALVES], rows, "not independent" if joint else "independent"
-            )
+            halves = [sums.half_map(half) for half in HALVES]
+            maps[int(label)] = 0.5 * (halves[0] + halves[1])
+            area, claim = self.judged_map(halves, rows, "not independent" if joint else "independent")
             areas.append(area)
             claims.append({"cluster": int(label), **claim})
-        return Refined(particles.with_poses(rotations, displacements), float(np.mean(areas)), claims)
+        return Refined(particles.with_poses(rotations, displacements), float(np.mean(areas)), claims, maps)
+
+    def areas_by_state(self, labels: IntArray, maps: Mapping[int, NDArray[np.float32]]) -> dict[int, float]:
+        """Mean FSC of each true state against the map of the cluster that has most of its good particles."""
+        areas = {}
+        for state, truth in self.experiment.true_maps.items():
+            found = labels[self.good & (self.states == state) & (labels > 0)]
+            volume = maps[int(np.bincount(found).argmax())] if found.size else np.zeros_like(truth)
+            curve = fourier_shell_correlation(volume * self._truth_mask, truth * self._truth_mask)
+            areas[state] = round(float(curve[1:].mean()), 4)
+        return areas
 
     def area(self, particles: Particles, labels: IntArray) -> float:
         """As in `Refined`, of the clusters as they are."""
@@ -148,10 +187,15 @@ class Case:
     def judged_map(
         self, volumes: Sequence[NDArray[np.float32]], rows: IntArray, halves: str
     ) -> tuple[float, dict[str, Any]]:
-        """Area under the FSC against the truth, and the entry of `Refined.claims`, of half maps of some particles."""
-        truth = self.experiment.true_maps[int(np.bincount(self.states[rows]).argmax())] * self.mask
+        """Area under the FSC against the truth, and the entry of `Refined.claims`, of half maps of some particles.
+
+        Maps without a good particle have no truth: there is nothing in common with it.
+        """
+        states = self.states[rows[self.good[rows]]]
+        commonest = self.experiment.true_maps[int(np.bincount(states).argmax())] if states.size else 0.0
+        truth = commonest * self._truth_mask
         pixel_size, width = self.truth.pixel_size, self.truth.pixel_size * self.truth.box
-        curve = fourier_shell_correlation((volumes[0] + volumes[1]) * self.mask, truth)
+        curve = fourier_shell_correlation((volumes[0] + volumes[1]) * self._truth_mask, truth)
         claimed = half_map_fsc(volumes[0], volumes[1], pixel_size, self.mask).resolution
         difference = difference_fsc((volumes[0], volumes[1]), self.common, self.mask)[round(width / 40.0)]
         facts = {
@@ -166,17 +210,23 @@ class Case:
             "warnings": claim_warnings(facts, halves, pixel_size),
         }
 
+    def rotation_errors(self, particles: Particles) -> NDArray[np.float64]:
+        """Degrees (N,), of junk and lost poses too, after the rotation that the good ones have in common."""
+        found, true = particles.rotations(), self.truth.rotations()
+        return angular_distance(true, global_rotation(true[self.good], found[self.good]) @ found)
+
     def judged(self, labels: IntArray) -> dict[str, Any]:
-        """Labels against the truth."""
+        """Labels of the good particles against the truth; the index is of those that have one."""
         rarest = int(np.bincount(self.states)[1:].argmin()) + 1
-        mine = self.states == rarest
-        best = np.bincount(labels[mine]).argmax()
+        labelled = self.good & (labels > 0)
+        mine = labelled & (self.states == rarest)
+        best = np.bincount(labels[mine], minlength=1).argmax()
         shared = int((mine & (labels == best)).sum())
         return {
             "clusters": len(np.unique(labels[labels > 0])),
-            "ari": round(float(adjusted_rand_score(self.states, labels)), 4),
-            "rarest_recall": round(shared / int(mine.sum()), 4),
-            "rarest_purity": round(shared / int((labels == best).sum()), 4),
+            "ari": round(float(adjusted_rand_score(self.states[labelled], labels[labelled])), 4),
+            "rarest_recall": round(shared / int((self.good & (self.states == rarest)).sum()), 4),
+            "rarest_purity": round(shared / max(int((self.good & (labels == best)).sum()), 1), 4),
         }
 
     def judged_with_maps(
@@ -188,6 +238,7 @@ class Case:
             **self.judged(labels),
             **self.experiment.score(refined.particles),
             "area": round(refined.area, 4),
+            "area_by_state": self.areas_by_state(labels, refined.maps),
             "claims": refined.claims,
         }
 

@@ -12,14 +12,17 @@ from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rib50s"))
 
-from make_set import DATA, FIELD, SIZES, read_particles, read_spectrum, read_states
+from case import Case
+from make_set import DATA, SIZES, STATES, read_states, simulate_50s
 from make_set import main as make_set
+from states import CONSENSUS
 
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import euler_to_matrix, matrix_to_euler
 from drgnalign.particles import Particles
-from drgnalign.simulate import Specimen, simulate_set
+from drgnalign.simulate import Specimen
 
+OUT = Path(__file__).resolve().parents[1] / "out" / "states"
 # Options of benchmarks/rib50s/make_set.py; a hinge instead.
 SETS: Mapping[str, dict[str, Any]] = {
     "snr_0.1": {"snr": 0.1},
@@ -34,12 +37,25 @@ SETS: Mapping[str, dict[str, Any]] = {
     **{f"perturbed_{amount}": {"snr": 0.1, "perturbation": amount} for amount in (3, 5, 10, 20)},
 }
 CONTROLS = ("one_state", "hinge", "faint_hinge")
+# Clusters that methods are told to find in them.
+CONTROL_CLUSTERS = 4
+# Limits of the consensus before the usual ones, Å, where poses are further off.
+COARSE = (40.0, 30.0)
 # Å: perturbations of so many degrees (each Euler angle) and pixels are uniform, and count pixels of EMPIAR-10076.
 GIVEN_PIXEL_SIZE = 1.31
 # A part of the specimen swings through so many degrees each way, in so many positions.
 SWING, POSITIONS = 25.0, 60
 # Share of the atoms that swings: those farthest along a direction.
 SWINGING, ALONG = 0.22, np.array([1.0, 0.4, 0.2])
+
+
+def case_of(name: str, seed: int) -> Case:
+    """A set with its consensus, made if it is not there."""
+    folder, options = OUT / f"{name}_{seed}", SETS[name]
+    make(name, seed, folder)
+    limits = CONSENSUS[options.get("size", "small")]
+    k = CONTROL_CLUSTERS if name in CONTROLS else len(options.get("states", STATES).split(","))
+    return Case(folder, seed, k, (*COARSE, *limits) if "perturbation" in options else limits)
 
 
 def make(name: str, seed: int, out: Path, data: Path = DATA) -> None:
@@ -85,20 +101,4 @@ def hinge(seed: int, out: Path, data: Path, snr: float) -> None:
         points = whole.points.copy()
         points[part] = Rotation.from_rotvec(angle * axis).apply(points[part] - pivot) + pivot
         positions.append(Specimen(points, whole.weights))
-    defoci, rotations, displacements = read_particles(data / "empiar10076", count, box, seed)
-    simulate_set(
-        out,
-        positions,
-        [1.0] * POSITIONS,
-        count,
-        box,
-        FIELD / box,
-        snr=snr,
-        rotation_error_deg=4.0,
-        shift_error_angstrom=2.0,
-        defoci=defoci,
-        rotations=rotations,
-        displacements=displacements,
-        noise_spectrum=read_spectrum(data / "empiar10076"),
-        seed=seed,
-    )
+    simulate_50s(out, positions, [1.0] * POSITIONS, count, box, snr=snr, seed=seed, data=data)

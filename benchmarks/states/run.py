@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,21 @@ from typing import Any
 import click
 import numpy as np
 import relion
-from case import DIAMETER, EPOCHS, MORE_EPOCHS, Case
+from case import EPOCHS, Case
 from cost import cost
-from labelled_sets import CONTROLS, SETS
+from labelled_sets import CONTROLS, SETS, case_of
+from methods import RELION_MISSING, numbers_proposed, reference_loop, relion_classes, starts
 from numpy.typing import NDArray
 
-from drgnalign.heterogeneity.cluster import cluster, other_numbers
+from drgnalign.heterogeneity.cluster import cluster
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.states import evidence, find_states
-from drgnalign.version import __version__
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-OUT, RESULT = REPOSITORY / "benchmarks" / "out" / "states", REPOSITORY / "benchmarks" / "results" / "states.json"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from records import REPOSITORY, Records
+
+RESULT = REPOSITORY / "benchmarks" / "results" / "states.json"
 ARMS = ("bounds", "ours", "rounds", "random", "loop", "relion", "fixed", "cost")
 # What sets are for; else rounds of ours and of the reference method.
 COMPARED = ("bounds", "ours", "rounds", "random", "loop", "relion")
@@ -38,22 +40,18 @@ ARMS_OF |= {name: ("ours", "random", "relion") for name in CONTROLS}
 ARMS_OF |= {"medium": ("bounds", "ours", "rounds"), "faint": ("fixed",), "large": ("cost",)}
 SEEDS_OF = {"snr_0.1": (1, 2, 3, 4, 5)}
 SEEDS = (1, 2, 3)
-OUR_ROUNDS, REFERENCE_ROUNDS, FIXED_ROUNDS = 3, 2, 10
-# What each record was made with.
-COMMIT = subprocess.run(
-    ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
-).stdout.strip()
+OUR_ROUNDS, FIXED_ROUNDS = 3, 10
 IntArray = NDArray[np.int64]
 
 
-def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
-    """Records of the arms wanted."""
+def run_case(case: Case, arms: tuple[str, ...], control: bool) -> dict[str, Any]:
+    """Records of the arms wanted; of a control there is no true number of states, and no true map."""
     record: dict[str, Any] = {"given": case.experiment.score(case.experiment.given)}
     record["consensus"] = case.experiment.score(case.particles)
     latent = case.latent(case.particles, EPOCHS, "latent_1", None)
     points = read_points(latent / "embedding.csv", "umap2")
     alone = cluster(points, "kmeans", case.k, case.seed).labels
-    if case.name in CONTROLS:
+    if control:
         record["cryodrgn"] = case.judged(alone)
     if "bounds" in arms:
         record["cryodrgn"] = case.judged_with_maps(alone)[1]
@@ -69,11 +67,9 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
     if "loop" in arms:
         record["reference_loop"] = reference_loop(case, alone, latent)
     if "relion" in arms and relion.installed():
-        mean = 0.5 * (case.common[0] + case.common[1])
         for k in (case.k, case.k + 2):
-            out = case.folder / f"relion_{k}"
-            labels = relion.class3d(case.particles, case.folder, mean, k, DIAMETER, case.seed, out)
-            record[f"relion_{k}"] = case.judged(labels) if case.name in CONTROLS else case.judged_with_maps(labels)[1]
+            labels = relion_classes(case, k)
+            record[f"relion_{k}"] = case.judged(labels) if control else case.judged_with_maps(labels)[1]
     if "fixed" in arms:
         random = np.random.default_rng(case.seed).permutation(case.states)
         record["fixed"] = {
@@ -84,15 +80,6 @@ def run_case(case: Case, arms: tuple[str, ...]) -> dict[str, Any]:
     if "cost" in arms:
         record["cost"] = cost(case, latent)
     return record
-
-
-def numbers_proposed(case: Case) -> list[int]:
-    return [2 * case.k, *other_numbers(2 * case.k, len(case.particles))]
-
-
-def starts(case: Case, points: NDArray[np.float64]) -> list[IntArray]:
-    """As CLUSTER proposes them."""
-    return [cluster(points, "kmeans", number, case.seed + number).labels for number in numbers_proposed(case)]
 
 
 def ours(case: Case, points: NDArray[np.float64]) -> dict[str, Any]:
@@ -129,22 +116,11 @@ def ours_rounds(case: Case, points: NDArray[np.float64]) -> list[dict[str, Any]]
     return record
 
 
-def reference_loop(case: Case, labels: IntArray, latent: Path) -> dict[str, Any]:
-    """Clusters of the latent space refined as they are, trained on, clustered again."""
-    particles = case.particles
-    for number in range(2, REFERENCE_ROUNDS + 1):
-        particles = case.refine(particles, labels).particles
-        latent = case.latent(particles, MORE_EPOCHS, f"loop_{number}", latent)
-        points = read_points(latent / "embedding.csv", "umap2")
-        labels = cluster(points, "kmeans", case.k, case.seed, labels).labels
-    return case.judged_with_maps(labels, particles)[1]
-
-
 def fixed_rounds(case: Case, labels: IntArray, joint: bool) -> list[dict[str, Any]]:
     """Rounds of refinement of the same clusters: what is claimed, what is true, and what we would warn of."""
     particles, record = case.particles, []
     for _ in range(FIXED_ROUNDS):
-        particles, area, claims = case.refine(particles, labels, joint)
+        particles, area, claims, _ = case.refine(particles, labels, joint)
         record.append(
             {
                 "degrees": case.experiment.score(particles)["degrees"],
@@ -157,19 +133,6 @@ def fixed_rounds(case: Case, labels: IntArray, joint: bool) -> list[dict[str, An
     return record
 
 
-def keep(name: str, seed: int, record: dict[str, Any]) -> None:
-    """Add to the results, which another run may have added to in the meantime."""
-    result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"sets": {}}
-    result |= {
-        "command": "make bench-states",
-        "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
-        "version": __version__,
-    }
-    record = {key: value | {"commit": COMMIT} if isinstance(value, dict) else value for key, value in record.items()}
-    result["sets"].setdefault(name, {}).setdefault(str(seed), {}).update(record)
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-
-
 @click.command()
 @click.option("--set", "names", type=click.Choice(list(SETS)), multiple=True, help="Default: all.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Default: 1 to 3, of snr_0.1 to 5.")
@@ -178,13 +141,13 @@ def main(names: tuple[str, ...], seeds: tuple[int, ...], arms: tuple[str, ...]) 
     """Run sets and seeds; what was recorded of others stays."""
     os.environ["OMP_NUM_THREADS"] = "1"
     if not relion.installed():
-        print("RELION is left out: relion_refine is not on the PATH")
+        print(RELION_MISSING)
+    records = Records(RESULT, "make bench-states")
     for name in names or tuple(SETS):
         for seed in seeds or SEEDS_OF.get(name, SEEDS):
-            record = run_case(
-                Case(name, seed, OUT / f"{name}_{seed}"), arms or ARMS_OF.get(name, ("ours", "rounds", "loop"))
-            )
-            keep(name, seed, record)
+            wanted = arms or ARMS_OF.get(name, ("ours", "rounds", "loop"))
+            record = run_case(case_of(name, seed), wanted, name in CONTROLS)
+            records.keep(name, seed, record)
             show = {key: value["ari"] for key, value in record.items() if "ari" in value} | {
                 f"{key} says": value["verdict"] for key, value in record.items() if "verdict" in value
             }
