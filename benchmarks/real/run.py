@@ -11,10 +11,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "states"))
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 from real_sets import OUT, SETS, case_of, case_without_nuisances
 from records import REPOSITORY, Records
 
-from drgnalign.heterogeneity.assign import Assignment
+from drgnalign.heterogeneity.assign import Assigner, Assignment
 from drgnalign.heterogeneity.cluster import cluster
 from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.states import evidence, find_states
@@ -85,10 +87,9 @@ class Bench:
     def ours(self, case: Case, begun: str) -> dict[str, Any]:
         """Likelihood assignment: as many clusters as the images tell apart, refined once each."""
         proposed = starts(case, self.points()) if begun == "latent" else starts_from_truth(case)
-        assigner, passes = case.assigner(case.particles), []
-        assigner.run = _counting(assigner.run, passes)
-        begin = time.process_time()
-        found = find_states(assigner, proposed, None)
+        assigner, begin = case.assigner(case.particles), time.process_time()
+        with counted_passes() as passes:
+            found = find_states(assigner, proposed, None)
         seconds = time.process_time() - begin
         facts = evidence(found, case.particles.box * case.particles.pixel_size)
         return {
@@ -119,15 +120,18 @@ class Bench:
         return cluster(self.points(), "kmeans", self.kind.k, self.seed).labels
 
 
-def _counting(run: Callable[[IntArray], Assignment], passes: list[int]) -> Callable[[IntArray], Assignment]:
-    """`Assigner.run` that adds to a list how many passes it took."""
+@contextmanager
+def counted_passes() -> Iterator[list[int]]:
+    """Passes over the images that each assignment takes meanwhile."""
+    passes, run = [], Assigner.run
 
-    def counted(labels: IntArray) -> Assignment:
-        found = run(labels)
+    def counting(assigner: Assigner, *arguments: Any, **options: Any) -> Assignment:
+        found = run(assigner, *arguments, **options)
         passes.append(len(found.passes))
         return found
 
-    return counted
+    with patch.object(Assigner, "run", counting):
+        yield passes
 
 
 @click.command()

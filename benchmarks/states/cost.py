@@ -13,6 +13,7 @@ from case import Case
 from timing import REPEATS, run_step
 
 from drgnalign.formats.star import write_star
+from drgnalign.heterogeneity.contrast import Population, fitted_population
 from drgnalign.split import CONSENSUS
 
 # Of EMPIAR-10076.
@@ -34,17 +35,18 @@ def cost_of_a_pass(case: Case) -> dict[str, Any]:
     """On one core, with random labels; the fastest of some passes."""
     assigner = case.assigner(case.particles)
     labels = np.random.default_rng(case.seed).integers(1, CLUSTERS + 1, len(case.particles))
-    sums = assigner._insert(labels)
+    sums, population = assigner._insert(labels), Population()
     maps, passes = [], []
-    for _ in range(REPEATS):
+    # the first pass knows nothing of contrast and junk, and is quicker for it
+    for _ in range(1 + REPEATS):
         begin = time.process_time()
         model = assigner._model(sums, labels)
         made = time.process_time()
-        assigner._pass(model)
+        population = fitted_population(assigner._pass(model, population, None).amplitudes)
         maps.append(made - begin)
         passes.append(time.process_time() - made)
     return {
-        "ms_a_particle_and_pass": round(1e3 * min(passes) / len(labels), 4),
+        "ms_a_particle_and_pass": round(1e3 * min(passes[1:]) / len(labels), 4),
         "s_for_maps_a_pass": round(min(maps), 2),
         "clusters": CLUSTERS,
     }
