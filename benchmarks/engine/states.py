@@ -33,6 +33,7 @@ from drgnalign.engine.refine import refine_particles
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.formats.mrc import ImageSource, read_volume
 from drgnalign.formats.star import read_star
+from drgnalign.inputs import import_particles
 from drgnalign.particles import Particles
 from drgnalign.validation.fsc import fourier_shell_correlation
 from drgnalign.validation.score import score_particles
@@ -49,6 +50,7 @@ class Experiment:
     Attributes
     ----------
     truth, given : Particles
+        The latter as the workflow takes them in: images are normalised where they need it.
     states : (N,) int64
         True labels; 0 = junk.
     good : (N,) bool
@@ -59,7 +61,8 @@ class Experiment:
 
     def __init__(self, folder: Path, diameter: float = DIAMETER) -> None:
         self.folder, self.diameter = folder, diameter
-        self.truth, self.given = read_star(folder / "truth.star"), read_star(folder / "particles.star")
+        self.truth = read_star(folder / "truth.star")
+        self.given = import_particles(folder / "particles.star", None, mask_diameter=diameter)
         self.noise = estimate_noise(self.given, ImageSource(self.given, folder), diameter)
         self.padding = oversampling(self.given.box, self.given.pixel_size, diameter)
         self.states = self.truth.cluster_labels()

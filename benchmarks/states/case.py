@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
 from states import DIAMETER, Experiment
 
-from drgnalign.downsample import downsample_stack
+from drgnalign.downsample import box_for_limit, downsample_stack, with_stack
 from drgnalign.engine.likelihood import log_likelihoods
 from drgnalign.engine.mask import EDGE, GROW, particle_mask
 from drgnalign.engine.noise import estimate_noise
@@ -30,7 +30,6 @@ from drgnalign.fourier import raised_cosine
 from drgnalign.geometry import angular_distance, global_rotation
 from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
 from drgnalign.heterogeneity.embed import embed
-from drgnalign.heterogeneity.states import coarse_images
 from drgnalign.heterogeneity.train import train, trained_on
 from drgnalign.particles import Particles
 from drgnalign.validation.claims import claim_warnings
@@ -138,10 +137,17 @@ class Case:
 
     def assigner(self, particles: Particles) -> Assigner:
         """Of particles at their poses, at the usual limit."""
-        images = coarse_images(particles, self.folder / "particles.mrcs", LIMIT, self.folder)
-        source = ImageSource(images.particles, images.folder)
-        noise = estimate_noise(images.particles, source, self.diameter)
-        return Assigner(images.particles, source, noise, AssignmentSettings(LIMIT, self.diameter))
+        images = self.with_assigned_images(particles)
+        source = ImageSource(images, self.folder)
+        noise = estimate_noise(images, source, self.diameter)
+        return Assigner(images, source, noise, AssignmentSettings(LIMIT, self.diameter))
+
+    def with_assigned_images(self, particles: Particles) -> Particles:
+        """The same with normalised images that reach the limit of assignment."""
+        stack = self.folder / "assigned.mrcs"
+        if not stack.exists():
+            downsample_stack(particles, ImageSource(particles, self.folder), box_for_limit(particles, LIMIT), stack)
+        return with_stack(particles, stack)
 
     def refine(self, particles: Particles, labels: IntArray, joint: bool = False) -> Refined:
         """Refine each cluster once, against its half maps shrunk towards the consensus, or one map of both halves."""

@@ -10,6 +10,7 @@ import relion
 from case import MORE_EPOCHS, Case
 from numpy.typing import NDArray
 
+from drgnalign.fourier import resize_volume
 from drgnalign.heterogeneity.cluster import cluster, other_numbers
 from drgnalign.heterogeneity.embed import read_points
 
@@ -57,6 +58,6 @@ def reference_loop(case: Case, labels: IntArray, latent: Path) -> dict[str, Any]
 
 def relion_classes(case: Case, k: int) -> IntArray:
     """RELION's Class3D at the consensus poses."""
-    mean = 0.5 * (case.common[0] + case.common[1])
-    out = case.folder / f"relion_{k}"
-    return relion.class3d(case.particles, case.folder, mean, k, case.diameter, case.seed, out)
+    images, out = case.with_assigned_images(case.particles), case.folder / f"relion_{k}"
+    mean = resize_volume(0.5 * (case.common[0] + case.common[1]), images.box)
+    return relion.class3d(images, case.folder, mean, k, case.diameter, case.seed, out)
