@@ -179,6 +179,24 @@ class Model(NamedTuple):
     sums: Sums
 
 
+class Searched(NamedTuple):
+    """Particles at the poses that match best among all, and what that is worth.
+
+    Attributes
+    ----------
+    particles : Particles
+        n of them.
+    gains : (n,) float64
+        Nats over no signal, by the map of the other half set.
+    decoys : (n,) float64
+        The same of poses that were found in a map's mirror image: of nothing but luck.
+    """
+
+    particles: Particles
+    gains: FloatArray
+    decoys: FloatArray
+
+
 class _Looked(NamedTuple):
     """What a pass over the images found."""
 
@@ -255,13 +273,33 @@ class Assigner:
         """A cluster's map, as far as it is known."""
         return _mean(shrunk_references(_half_maps(sums), (sums.weights(1), sums.weights(2)), consensus, self._mask))
 
-    def searched(self, rows: IntArray, labels: IntArray) -> Particles:
-        """Particles of some rows at the poses that match best among all orientations, each with its own half set's
-        common map of the labelled particles."""
-        consensus = self._consensus(self._insert(labels, labels == 0))
-        references = dict(zip(HALVES, self._weighted(consensus), strict=True))
+    def searched(self, rows: IntArray, labels: IntArray) -> Searched:
+        """Look for the poses of some particles among all orientations, each with its own half set's common map of the
+        labelled particles; and in the mirror images of these maps, in which there is nothing to be found.
+
+        Parameters
+        ----------
+        rows : (n,) int64
+        labels : (N,) int64
+            0 = left out.
+        """
+        first, second = self._weighted(self._consensus(self._insert(labels, labels == 0)))
+        maps = {1: first, 2: second}
+        mirrored = {half: _mirrored(one) for half, one in maps.items()}
         some = self.particles.select(rows)
-        return wide_search(some, ImageSource(some, self._source.root), references, self._noise, self.settings.limit)
+        source, limit = ImageSource(some, self._source.root), self.settings.limit
+        found, decoys = (wide_search(some, source, given, self._noise, limit) for given in (maps, mirrored))
+        return Searched(found, self._gains(found, maps), self._gains(decoys, mirrored))
+
+    def _gains(self, particles: Particles, maps: Mapping[int, Reference]) -> FloatArray:
+        """Log-likelihood (n,) that particles gain over no signal by the map of the other half set, of any amplitude."""
+        poses, gains = stacked_poses(particles.rotations(), particles.displacements()), np.empty(len(particles))
+        source, kernels = ImageSource(particles, self._source.root), kernels_for(self._plan, "cpu")
+        for batch in coefficient_batches(particles, source, self._plan, kernels, self._noise, "look"):
+            found = kernels.matches(ReferenceSet((maps[3 - batch.half],)), batch.coefficients, poses[batch.rows])
+            product, power = found.products[:, 0], np.maximum(found.powers[:, 0], np.finfo(float).tiny)
+            gains[batch.rows] = product * np.abs(product) / power
+        return gains
 
     def at(self, particles: Particles) -> Assigner:
         """The same with the particles at other poses."""
@@ -596,6 +634,11 @@ def _amplitudes(matches: Matches, exponents: FloatArray) -> Amplitudes:
         whole, bulk = one.products / one.powers, one.bulk_products / one.bulk_powers
         detail = (one.products - one.bulk_products) / (one.powers - one.bulk_powers)
         return Amplitudes(whole, np.where(one.bulk_powers > 0, bulk, whole), detail, 0.5 / one.powers)
+
+
+def _mirrored(reference: Reference) -> Reference:
+    """Of the other hand."""
+    return reference._replace(transform=np.ascontiguousarray(reference.transform[::-1]))
 
 
 def _mean(halves: Halves) -> FloatVolume:

@@ -18,6 +18,10 @@ from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSetti
 from drgnalign.heterogeneity.states import assigner_for, with_amplitudes
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 
+FloatArray = NDArray[np.float64]
+# Of the poses that are taken for found.
+FALSE = 0.05
+
 
 class Screening(NamedTuple):
     """What was found.
@@ -63,11 +67,34 @@ def screened(assigner: Assigner) -> Screening:
     if lost.any():
         rows = np.flatnonzero(lost)
         found = assigner.searched(rows, last.labels)
-        tried = _moved(particles, rows, found)
-        again = assigner.at(tried).run(everyone, lost, patience=1)
-        back = lost & ~again.left_out
-        particles, last = _moved(particles, np.flatnonzero(back), tried.select(back)), again
+        matching = beyond_luck(found.gains, found.decoys)
+        back[rows[matching]] = True
+        particles = _moved(particles, rows[matching], found.particles.select(matching))
+        last = assigner.at(particles).run(everyone, lost & ~back, patience=1)
+        back &= ~last.left_out
     return Screening(particles, int(lost.sum()), back, last)
+
+
+def beyond_luck(gains: FloatArray, decoys: FloatArray) -> NDArray[np.bool_]:
+    """Which of some matches are better than luck makes them: so good that, by those of decoys, no more than `FALSE` of
+    all that are as good are false.
+
+    Parameters
+    ----------
+    gains, decoys : (n,) float64
+        What is looked for, and what is known to be false, of the same images.
+
+    Returns
+    -------
+    (n,) bool
+        Elias & Gygi (2007), Nat. Methods 4, 207, do so with peptides.
+    """
+    order = np.argsort(-gains)
+    false = np.searchsorted(np.sort(-decoys), -gains[order], side="right")
+    good = np.flatnonzero(false <= FALSE * np.arange(1, len(gains) + 1))
+    found = np.zeros(len(gains), bool)
+    found[order[: good[-1] + 1 if len(good) else 0]] = True
+    return found
 
 
 def screen(

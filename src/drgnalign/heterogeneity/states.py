@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
-from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs
+from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, Particles
 from drgnalign.split import CONSENSUS
@@ -286,9 +286,9 @@ def find_states(
     # what takes longest first, so that threads end together
     usable.sort(key=lambda labels: -len(np.unique(labels)))
     with ThreadPoolExecutor(threads) as pool:
-        rough = list(pool.map(lambda labels: assigner.run(labels, rest=ROUGHLY).labels, usable))
-        assigner = assigner.narrowed(rough)
-        found = list(pool.map(lambda labels: _united(assigner, _assigned(assigner, labels)), rough))
+        rough = list(pool.map(lambda labels: assigner.run(labels, rest=ROUGHLY), usable))
+        assigner = assigner.narrowed([one.labels for one in rough])
+        found = list(pool.map(lambda one: _united(assigner, _assigned(assigner, one.labels, one.passes)), rough))
     related = [any(labels is one for one in kin) for labels in usable]
     likeliest = max(range(len(found)), key=lambda number: found[number].assignment.log_likelihood)
     best = found[likeliest]
@@ -314,8 +314,9 @@ class _Found(NamedTuple):
     separations: Pairs
 
 
-def _assigned(assigner: Assigner, labels: IntArray) -> _Found:
-    assignment = assigner.run(labels, labels == 0, patience=1)
+def _assigned(assigner: Assigner, labels: IntArray, before: tuple[Pass, ...] = ()) -> _Found:
+    found = assigner.run(labels, labels == 0, patience=1)
+    assignment = replace(found, passes=(*before, *found.passes))
     return _Found(assignment, assigner.separations(assignment.labels, assignment.contrast))
 
 
