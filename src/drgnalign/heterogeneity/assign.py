@@ -21,7 +21,7 @@ from scipy.special import softmax
 from drgnalign.engine.images import Batch, coefficient_batches
 from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for, stacked_poses
 from drgnalign.engine.mask import particle_mask, soft_sphere, union_mask
-from drgnalign.engine.plan import coefficient_plan, oversampling
+from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
 from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit
@@ -189,7 +189,7 @@ class Searched(NamedTuple):
     gains : (n,) float64
         Nats over no signal, by the map of the other half set.
     decoys : (n,) float64
-        The same of poses that were found in a map's mirror image: of nothing but luck.
+        The same of poses that were found in a decoy of the map: of nothing but luck.
     """
 
     particles: Particles
@@ -275,7 +275,7 @@ class Assigner:
 
     def searched(self, rows: IntArray, labels: IntArray) -> Searched:
         """Look for the poses of some particles among all orientations, each with its own half set's common map of the
-        labelled particles; and in the mirror images of these maps, in which there is nothing to be found.
+        labelled particles; and in decoys of these maps, in which there is nothing to be found.
 
         Parameters
         ----------
@@ -285,11 +285,23 @@ class Assigner:
         """
         first, second = self._weighted(self._consensus(self._insert(labels, labels == 0)))
         maps = {1: first, 2: second}
-        mirrored = {half: _mirrored(one) for half, one in maps.items()}
+        false = {half: self._decoy(one) for half, one in maps.items()}
         some = self.particles.select(rows)
         source, limit = ImageSource(some, self._source.root), self.settings.limit
-        found, decoys = (wide_search(some, source, given, self._noise, limit) for given in (maps, mirrored))
-        return Searched(found, self._gains(found, maps), self._gains(decoys, mirrored))
+        found, decoys = (wide_search(some, source, given, self._noise, limit) for given in (maps, false))
+        return Searched(found, self._gains(found, maps), self._gains(decoys, false))
+
+    def _decoy(self, reference: Reference) -> Reference:
+        """The bulk of a map with the details of its mirror image.
+
+        It has the same power everywhere. The mirror image as a whole would not do: each of its views is one of the map.
+        """
+        edge = len(reference.transform) // 2
+        bulk, *_ = self._plan.stages
+        axis, half = np.arange(-edge, edge + 1), np.arange(edge + 1)
+        radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + half**2)
+        kept = radius <= reference.scale * limit_radius(self.particles.box, self.particles.pixel_size, bulk[0])
+        return reference._replace(transform=np.where(kept, reference.transform, reference.transform[::-1]))
 
     def _gains(self, particles: Particles, maps: Mapping[int, Reference]) -> FloatArray:
         """Log-likelihood (n,) that particles gain over no signal by the map of the other half set, of any amplitude."""
@@ -634,11 +646,6 @@ def _amplitudes(matches: Matches, exponents: FloatArray) -> Amplitudes:
         whole, bulk = one.products / one.powers, one.bulk_products / one.bulk_powers
         detail = (one.products - one.bulk_products) / (one.powers - one.bulk_powers)
         return Amplitudes(whole, np.where(one.bulk_powers > 0, bulk, whole), detail, 0.5 / one.powers)
-
-
-def _mirrored(reference: Reference) -> Reference:
-    """Of the other hand."""
-    return reference._replace(transform=np.ascontiguousarray(reference.transform[::-1]))
 
 
 def _mean(halves: Halves) -> FloatVolume:
