@@ -28,7 +28,8 @@ process MERGE {
     script:
     """
     # version ${version}
-    mkdir -p refined clusters pass_${meta.pass}
+    mkdir -p refined maps clusters pass_${meta.pass}
+    shopt -s nullglob
     STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
         --last-particles ${last_particles} ${option('clustering', clusters ?: null)} ${option('mask', mask ?: null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\

@@ -17,6 +17,7 @@ process REASSIGN {
     script:
     """
     # version ${version}
+    mkdir -p refined
     reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
         --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\

@@ -9,7 +9,7 @@ process SPLIT {
     val version
 
     output:
-    tuple val(meta), path('plan/plan.csv'), path('plan/*.star', arity: '1..*'), emit: plan
+    tuple val(meta), path('plan/plan.csv'), path('plan/*.star', arity: '0..*'), emit: plan
 
     script:
     """

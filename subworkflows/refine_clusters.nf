@@ -9,16 +9,22 @@ include { REASSIGN } from '../modules/reassign.nf'
 include { MERGE } from '../modules/merge.nf'
 include { versionOf } from './scripts.nf'
 
-// Chunks of a plan: [cluster meta, [chunk.star, pilot.star]]; meta says how many chunks make the cluster, and the pass.
+// Chunks of a plan: [cluster meta, [chunk.star, pilot.star]]; meta says how many chunks make the cluster, how many of
+// the pass are refined, how many clusters it has, and whether labels are chosen again.
 def chunksOf(meta, plan, files) {
     def rows = plan.splitCsv(header: true)
+    def refined = refinedRows(plan).size()
     def in_cluster = rows.countBy { row -> row.cluster }
     def by_name = [files].flatten().collectEntries { path -> [path.name, path] }
     return rows.collect { row ->
         def cluster = [cluster: row.cluster, limit: row.limit, reference: row.reference]
-        def sizes = [chunks: in_cluster[row.cluster], pass_chunks: rows.size(), pass_clusters: in_cluster.size()]
-        [meta + cluster + sizes, [by_name[row.chunk], by_name[row.pilot]]]
+        def sizes = [chunks: in_cluster[row.cluster], pass_refined: refined, pass_clusters: in_cluster.size()]
+        [meta + cluster + sizes + [reassigned: reassigns(meta)], [by_name[row.chunk], by_name[row.pilot]]]
     }
+}
+
+def refinedRows(plan) {
+    return plan.splitCsv(header: true).findAll { row -> row.limit != 'none' }
 }
 
 // [meta, item] of all chunks of a cluster -> [meta, [items]]
@@ -61,9 +67,13 @@ workflow REFINE_CLUSTERS {
         .map { meta, chunk -> [meta.pass, meta, chunk] }
         .combine(folders, by: 0)
 
-    // Reconstructions at the present poses: the result of a pass without refinement, else the first references.
+    // Reconstructions at the present poses: the result where nothing is refined, else the first references. Where labels
+    // are chosen again, what is not refined is added up once they have been.
     INSERT(
-        chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.reference == 'reconstruct' }
+        chunks
+            .filter { _pass, meta, _chunk, _references, _decoded ->
+                meta.reference == 'reconstruct' && !(meta.limit == 'none' && meta.reassigned)
+            }
             .map { _pass, meta, chunk, references, _decoded -> [meta, chunk[0], references] }
             .combine(images),
         versionOf('insert'),
@@ -100,12 +110,15 @@ workflow REFINE_CLUSTERS {
         versionOf('refine'),
     )
 
-    unrefined = INSERT.out.part.filter { meta, _part -> meta.limit == 'none' }.map { meta, _part -> [meta, []] }
     // [pass, [refined chunks]]
-    stars = REFINE.out.refined.mix(unrefined)
-        .map { meta, star -> [groupKey(meta.pass, meta.pass_chunks), star] }
+    stars = REFINE.out.refined
+        .map { meta, star -> [groupKey(meta.pass, meta.pass_refined), star] }
         .groupTuple()
-        .map { key, files -> [key.target, files.flatten()] }
+        .map { key, files -> [key.target, files] }
+        .mix(
+            SPLIT.out.plan.filter { _meta, plan, _files -> !refinedRows(plan) }
+                .map { meta, _plan, _files -> [meta.pass, []] }
+        )
 
     // Where the images choose, they do so again at the refined poses, and clusters are made of what they choose.
     choosing = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> reassigns(meta) }
@@ -134,20 +147,25 @@ workflow REFINE_CLUSTERS {
         .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own] }
     RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
 
-    // [pass, [maps]]
-    maps = RECONSTRUCT.out.maps
-        .map { meta, files -> [groupKey(meta.pass, meta.pass_clusters), files] }
-        .groupTuple()
-        .map { key, files -> [key.target, files.flatten()] }
     // [pass, labelled.star, clusters.json or [], plan]
     as_split = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> !reassigns(meta) }
         .map { meta, labelled, _references, _latent, clusters, _decoded -> [meta.pass, labelled, clusters] }
         .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
     chosen = REASSIGN.out.labelled.map { meta, labelled, clusters -> [meta.pass, labelled, clusters] }
         .join(SPLIT_AGAIN.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
+    planned = as_split.mix(chosen)
+    // [pass, [maps]]; none where no cluster is large enough for one
+    maps = RECONSTRUCT.out.maps
+        .map { meta, files -> [groupKey(meta.pass, meta.pass_clusters), files] }
+        .groupTuple()
+        .map { key, files -> [key.target, files.flatten()] }
+        .mix(
+            planned.filter { _pass, _labelled, _clusters, plan -> !plan.splitCsv(header: true) }
+                .map { pass, _labelled, _clusters, _plan -> [pass, []] }
+        )
     MERGE(
         passes.map { meta, _labelled, references, latent, _clusters, _decoded -> [meta.pass, meta, references, latent] }
-            .join(as_split.mix(chosen))
+            .join(planned)
             .join(lasts)
             .join(masks)
             .join(maps)

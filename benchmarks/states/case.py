@@ -210,7 +210,7 @@ class Case:
             "difference_fsc_40": float(difference),
         }
         return float(curve[1:].mean()), {
-            "claimed": round(claimed, 3),
+            "claimed": None if claimed is None else round(claimed, 3),
             "true": round(resolution_at(curve, width, 0.5), 3),
             "difference_fsc_40": round(float(difference), 3),
             "warnings": claim_warnings(facts, halves, pixel_size),

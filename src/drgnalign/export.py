@@ -99,7 +99,8 @@ def _export_cluster(
         own.to_csv(temporary, index=False)
     for ending in MAPS:
         _copy(references / f"{name}{ending}", outdir)
-    resolution = f"{float(own['resolution_0143_angstrom'].iloc[0]):.2f} Å at 0.143 under {own['mask'].iloc[0]}"
+    value = own["resolution_0143_angstrom"].iloc[0]
+    resolution = f"{float(value):.2f} Å at 0.143 under {own['mask'].iloc[0]}" if value else "no resolution"
     return {
         f"{name}_particles.star": f"{len(members):,} particles with their last poses",
         **{f"{name}{ending}": description for ending, description in MAPS.items()},

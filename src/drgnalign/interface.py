@@ -19,6 +19,8 @@ from drgnalign.particles import Particles
 FloatVolume = NDArray[np.float32]
 # A particle is taken to fill this much of its box unless a diameter is given.
 USUAL_FILL = 0.85
+# Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
+COARSEST_LIMIT = 200.0
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def wiener_filtered(half1: FloatVolume, half2: FloatVolume, correlation: NDArray
     return irfft_volume(rfft_volume(0.5 * (half1 + half2)) * weights[shells], box).astype(np.float32)
 
 
-def guinier_b_factor(volume: FloatVolume, pixel_size: float, resolution: float) -> float | None:
+def guinier_b_factor(volume: FloatVolume, pixel_size: float, resolution: float | None) -> float | None:
     """B-factor of a map: slope of the logarithm of its amplitude against the squared frequency, from 10 Å on.
 
     Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721.
@@ -191,8 +191,9 @@ def guinier_b_factor(volume: FloatVolume, pixel_size: float, resolution: float) 
     ----------
     volume : (N, N, N) float32
         Filtered by its FSC, under a mask.
-    pixel_size, resolution : float
-        Å; the resolution is where the fit ends.
+    pixel_size : float
+    resolution : float or None
+        Å; where the fit ends.
 
     Returns
     -------
@@ -200,6 +201,8 @@ def guinier_b_factor(volume: FloatVolume, pixel_size: float, resolution: float) 
         Å², negative where amplitudes fall; None where the map does not reach well beyond 10 Å, so that there is no
         slope to be seen.
     """
+    if resolution is None:
+        return None
     box = volume.shape[0]
     shells = shell_numbers(box, 3)
     first, last = math.ceil(box * pixel_size / GUINIER_FROM), math.floor(box * pixel_size / resolution)

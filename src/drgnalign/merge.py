@@ -240,6 +240,7 @@ def pass_metrics(
         if not mine.empty:
             limit = str(mine["limit"].iloc[0])
             entry |= {
+                "carried": bool(mine["carried"].iloc[0]),
                 "alignment_limit_angstrom": None if limit == "none" else float(limit),
                 "reference": str(mine["reference"].iloc[0]),
                 **json.loads((maps / f"{name}_resolution.json").read_text()),
@@ -346,6 +347,7 @@ def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float,
             continue
         if cluster["cluster"] not in last:
             return False
-        if abs(extent / cluster["resolution_angstrom"] - extent / last[cluster["cluster"]]) > STEADY_SHELLS:
+        now, before = cluster["resolution_angstrom"], last[cluster["cluster"]]
+        if (now is None) != math.isnan(before) or (now and abs(extent / now - extent / before) > STEADY_SHELLS):
             return False
     return True

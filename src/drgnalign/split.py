@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.prior import evenly_spread
 from drgnalign.engine.reconstruct import part_bytes
-from drgnalign.errors import DrgnalignError
+from drgnalign.engine.refine import coarsest_limit
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
+from drgnalign.interface import COARSEST_LIMIT
 from drgnalign.particles import Particles
-from drgnalign.validation.fsc import THRESHOLD, resolution_at
+from drgnalign.validation.claims import BEYOND_LIMIT
 
 CONSENSUS = "consensus"
 # Particles in a chunk, if their images are not to be compared with the part of a reconstruction that they give.
@@ -26,6 +27,7 @@ USUAL_CHUNK = 1000
 IMAGES_PER_PART = 4
 # A half map of fewer particles than this says nothing, and its FSC less.
 FEWEST_IN_HALF = 10
+PLAN = ["cluster", "limit", "reference", "carried", "chunk", "pilot"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
     """Write each cluster's particles in chunks, and the plan that says what to do with them.
 
     Particles that are left out are in no chunk. Clusters with fewer than 10 particles in one of the half sets are
-    reported on standard error and skipped: their particles keep poses and labels.
+    reported on standard error and skipped: their particles keep poses and labels. Those whose maps of the last pass had
+    no resolution are carried: poses have nothing to be refined against, and a map is made of them as they are.
 
     Parameters
     ----------
@@ -95,15 +98,11 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
     -------
     DataFrame
         One row a chunk: cluster, chunk and pilot (file names), limit (Å or ``none``), reference (file name stem, or
-        ``reconstruct``).
-
-    Raises
-    ------
-    DrgnalignError
-        No cluster is large enough.
+        ``reconstruct``), carried (the pass refines poses, but not this cluster's). No rows where no cluster is large
+        enough.
     """
     outdir.mkdir(parents=True, exist_ok=True)
-    rows = []
+    last, rows = _last_pass(references), []
     for name, members in _clusters(particles, settings.consensus).items():
         smallest = min(int((particles.half_sets()[members] == half).sum()) for half in (1, 2))
         if smallest < FEWEST_IN_HALF:
@@ -113,21 +112,22 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
                 file=sys.stderr,
             )
             continue
-        plan = {"cluster": name, "limit": _limit(name, particles, references, settings.limit)}
-        plan["reference"] = "reconstruct" if plan["limit"] == "none" else _reference(name, references, settings)
+        limit = _limit(name, particles, last, settings)
+        plan = {
+            "cluster": name,
+            "limit": limit,
+            "reference": "reconstruct" if limit == "none" else _reference(name, references, settings),
+            "carried": limit == "none" and settings.limit != "none",
+        }
+        if plan["carried"]:
+            print(f"{name}: its maps of the last pass have no resolution; it keeps its poses", file=sys.stderr)
         pilot = f"{name}_pilot.star"
         write_star(particles.select(_pilot(particles, members)), outdir / pilot)
         for number, start in enumerate(range(0, len(members), settings.chunk_size), start=1):
             chunk = f"{name}_chunk_{number:04d}.star"
             write_star(particles.select(members[start : start + settings.chunk_size]), outdir / chunk)
             rows.append({**plan, "chunk": chunk, "pilot": pilot})
-    if not rows:
-        raise DrgnalignError(
-            particles.path,
-            f"no cluster has {FEWEST_IN_HALF} particles in each half set",
-            "use fewer clusters (--k), another clustering, or more particles",
-        )
-    plan_table = pd.DataFrame(rows)
+    plan_table = pd.DataFrame(rows, columns=PLAN)
     with atomic_path(outdir / "plan.csv") as temporary:
         plan_table.to_csv(temporary, index=False)
     return plan_table
@@ -158,15 +158,33 @@ def _reference(name: str, references: Path, settings: PassSettings) -> str:
     return "reconstruct" if settings.references == "reconstruct" else f"decoder_{name}"
 
 
-def _limit(name: str, particles: Particles, references: Path, limit: str) -> str:
-    """The limit in Å as text; ``auto``: where the cluster's FSC of the last pass, else the consensus's, falls
-    below 0.143."""
-    if limit != "auto":
-        return limit
-    table = pd.read_csv(references / "fsc.csv")
-    known = table[table["cluster"] == name]
-    own = known if len(known) else table[table["cluster"] == CONSENSUS]
-    correlation = np.concatenate([[1.0], own.sort_values("shell")["fsc_corrected"].to_numpy()])
-    resolution = resolution_at(correlation, particles.box * particles.pixel_size, THRESHOLD)
-    # Rounded up to a hundredth, so as never to ask for more than there is.
-    return f"{max(math.ceil(resolution * 100) / 100, 2 * particles.pixel_size):g}"
+def _last_pass(references: Path) -> dict[str, tuple[float, float]]:
+    """By cluster: resolution (NaN: none) and limit (NaN: poses were not refined) of the last pass, Å; empty before the
+    first reconstruction."""
+    path = references / "fsc.csv"
+    if not path.exists():
+        return {}
+    table = pd.read_csv(path).drop_duplicates("cluster").set_index("cluster")
+    figures = table[["resolution_0143_angstrom", "alignment_limit_angstrom"]].apply(pd.to_numeric, errors="coerce")
+    return {str(row[0]): (float(row[1]), float(row[2])) for row in figures.itertuples()}
+
+
+def _limit(name: str, particles: Particles, last: dict[str, tuple[float, float]], settings: PassSettings) -> str:
+    """The limit of a cluster in Å as text, ``none`` where its own maps of the last pass had no resolution.
+
+    ``auto`` is where the cluster's FSC of the last pass fell below 0.143, or the consensus's where it had no maps: not
+    coarser than engines take, and not finer than Nyquist or than two thirds of the last limit. What an FSC claims
+    beyond that has nothing in the poses to rest on (`drgnalign.validation.claims`), and one that never falls, as
+    where the half sets share images, does not say what there is to refine to.
+    """
+    own = name != CONSENSUS and name in last
+    if own and math.isnan(last[name][0]):
+        return "none"
+    if settings.limit != "auto":
+        return settings.limit
+    resolution, before = last[name if own else CONSENSUS]
+    # Down and up to a hundredth, so as never to ask for more than there is.
+    coarsest = math.floor(100 * min(coarsest_limit(particles), 0.9 * COARSEST_LIMIT)) / 100
+    bounds = [resolution, before / BEYOND_LIMIT, 2 * particles.pixel_size]
+    finest = math.ceil(100 * max(bound for bound in bounds if not math.isnan(bound))) / 100
+    return f"{coarsest if math.isnan(resolution) else min(finest, coarsest):g}"

@@ -305,6 +305,9 @@ def test_images_are_made_smaller_where_that_pays(two: Any, tmp_path: Path) -> No
         (17.0, 14.0, 17.0, "the consensus has a resolution of 17.0 Å"),
         (12.0, 14.0, 16.0, "Nyquist of the images is 16.0 Å"),
         (17.0, 18.0, 18.0, ""),
+        # a consensus without resolution
+        (np.nan, 18.0, 18.0, ""),
+        (np.nan, 14.0, 16.0, "Nyquist of the images is 16.0 Å"),
     ],
 )
 def test_the_limit_is_what_the_consensus_and_the_pixels_allow(

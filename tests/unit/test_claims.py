@@ -31,5 +31,12 @@ def test_what_flatters_is_named(change: dict[str, float], halves: str, pixel_siz
     assert part in warning
 
 
-def test_without_a_map_there_is_no_claim() -> None:
-    assert claim_warnings({"skipped": True}, "not independent", 1.5) == []
+def test_a_cluster_without_a_map_says_so() -> None:
+    assert claim_warnings({"skipped": True}, "not independent", 1.5) == ["has no map: too few particles in a half set"]
+
+
+def test_a_cluster_without_resolution_claims_nothing() -> None:
+    (warning,) = claim_warnings(GOOD | {"resolution_angstrom": None}, "not independent", 1.5)
+    assert "has no resolution" in warning
+    (warning,) = claim_warnings(GOOD | {"carried": True}, "independent", 1.5)
+    assert "was not refined" in warning

@@ -95,6 +95,15 @@ def test_who_is_left_out_has_a_file_of_its_own(particles: Particles, references:
     assert read_star(tmp_path / "cluster_02_particles.star").table["drgnScore"].isna().all()
 
 
+def test_maps_without_resolution_are_handed_on(particles: Particles, references: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(references / "fsc.csv")
+    table.loc[table["cluster"] == "cluster_02", "resolution_0143_angstrom"] = np.nan
+    table.to_csv(references / "fsc.csv", index=False)
+    descriptions = export_final(particles, references, tmp_path / "final").set_index("file")["description"]
+    assert "no resolution" in descriptions["cluster_02_fsc.csv"] and "2.62 Å" in descriptions["cluster_01_fsc.csv"]
+    assert (tmp_path / "final" / "cluster_02.mrc").exists()
+
+
 def test_independent_halves_need_no_mark(particles: Particles, references: Path, tmp_path: Path) -> None:
     fsc = references / "fsc.csv"
     fsc.write_text(fsc.read_text().replace("not independent", "independent"))

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, soft_sphere
-from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
+from drgnalign.validation.fsc import FscResult, fourier_shell_correlation, half_map_fsc, resolution_at
 
 boxes = pytest.mark.parametrize("box", [32, 33])
 
@@ -106,7 +106,25 @@ def test_a_claim_of_nyquist_is_marked() -> None:
     assert same.resolution == pytest.approx(8.0)
     different = half_map_fsc(noise(16, 0), noise(16, 1), 4.0)
     assert not different.reaches_nyquist
-    assert different.resolution > 8.0
+    assert different.resolution is None
+
+
+@pytest.mark.parametrize(("last", "angstrom"), [(0, None), (3, None), (4, 128 / 4.857), (9, 128 / 9.857)])
+def test_maps_that_agree_in_three_shells_at_most_have_no_resolution(last: int, angstrom: float | None) -> None:
+    correlation = np.where(np.arange(17) <= last, 1.0, 0.0)
+    found = FscResult(correlation, correlation, correlation, correlation, 128.0)
+    assert found.resolution == (None if angstrom is None else pytest.approx(angstrom))
+    assert ("no resolution" in found.claim) == (angstrom is None)
+    assert not found.reaches_nyquist
+
+
+@pytest.mark.parametrize("empty", [0.0, np.nan])
+def test_an_empty_map_has_no_resolution(empty: float) -> None:
+    mask = soft_sphere(16, 4, 2)
+    for first in (noise(16, 0), np.full((16, 16, 16), empty)):
+        result = half_map_fsc(first, np.full((16, 16, 16), empty), 4.0, mask)
+        assert result.resolution is None and not result.reaches_nyquist
+        assert np.isfinite(result.table()).all(axis=None)
 
 
 def test_table_has_a_row_a_shell() -> None:

@@ -23,6 +23,8 @@ from drgnalign.merge import (
     steady,
 )
 from drgnalign.particles import ANGLES, ORIGINS, Particles
+from drgnalign.report.summary import summary_table
+from drgnalign.split import PLAN
 
 POSE = [*ANGLES, *ORIGINS]
 REPORT = PassReport(number=3, round=2, halves="independent", references="previous")
@@ -114,7 +116,7 @@ def test_a_particle_of_another_set_is_refused(labelled: Particles, chunks: list[
 # --- references
 
 
-def write_maps_of(folder: Path, name: str, resolution: float) -> None:
+def write_maps_of(folder: Path, name: str, resolution: float | None) -> None:
     for suffix in ("_half1", "_half2", ""):
         (folder / f"{name}{suffix}.mrc").write_text(f"{name}{suffix} of {folder.name}")
     (folder / f"{name}_mask.mrc").write_text(f"mask of {name}")
@@ -126,10 +128,10 @@ def write_maps_of(folder: Path, name: str, resolution: float) -> None:
     (folder / f"{name}_resolution.json").write_text(json.dumps(record))
 
 
-def plan_of(*names: str, limit: str = "20", reference: str = "consensus") -> pd.DataFrame:
-    return pd.DataFrame(
-        [{"cluster": n, "limit": limit, "reference": reference, "chunk": f"{n}_chunk_0001.star"} for n in names]
-    )
+def plan_of(*names: str, limit: str = "20", reference: str = "consensus", carried: bool = False) -> pd.DataFrame:
+    shared = {"limit": limit, "reference": reference, "carried": carried}
+    rows = [{"cluster": name, "chunk": f"{name}_chunk_0001.star", **shared} for name in names]
+    return pd.DataFrame(rows, columns=PLAN)
 
 
 @pytest.fixture
@@ -214,7 +216,8 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     assert one["accepted_share"] == 3.0  # what the chunks have in that column
     moved = np.hypot(4, 5) + 0.03
     assert one["median_shift_change_angstrom"] == pytest.approx(moved, abs=0.1)
-    assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": []}
+    too_few = ["has no map: too few particles in a half set"]
+    assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few}
     assert metrics["median_shift_change_angstrom"] == 0
     assert json.loads(json.dumps(metrics)) == metrics
 
@@ -277,12 +280,40 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
     assert not any("does not differ" in warning for warning in one["warnings"])
 
 
+def test_a_cluster_without_resolution_is_on_record(labelled: Particles, chunks: list[Path], tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    write_maps_of(maps, "cluster_01", 21.0)
+    write_maps_of(maps, "cluster_02", None)
+    plan = pd.concat([plan_of("cluster_01"), plan_of("cluster_02", limit="none", carried=True)])
+    merged = merge_particles(labelled, chunks[:2])
+    metrics = pass_metrics(labelled, merged, plan, maps, REPORT, None, NOBODY)
+    one, two = metrics["clusters"]
+    assert not one["carried"] and one["warnings"] == []
+    assert two["carried"] and two["resolution_angstrom"] is None and two["alignment_limit_angstrom"] is None
+    assert [warning.split(":")[0] for warning in two["warnings"]] == ["was not refined", "has no resolution"]
+    assert "NaN" not in json.dumps(metrics)
+    row = summary_table([metrics]).set_index("cluster").loc["cluster_02"]
+    assert np.isnan(row["resolution_angstrom"]) and row["alignment_limit_angstrom"] == "none"
+    assert "has no resolution" in row["warnings"]
+
+
+def test_a_pass_without_any_map(labelled: Particles, after_consensus: Path, tmp_path: Path) -> None:
+    maps = tmp_path / "none"
+    maps.mkdir()
+    merged = merge_particles(labelled, [])
+    metrics = pass_metrics(labelled, merged, plan_of(), maps, REPORT, None, NOBODY)
+    assert [cluster["skipped"] for cluster in metrics["clusters"]] == [True, True]
+    fsc = merge_references(after_consensus, maps, plan_of(), REPORT, tmp_path / "refs")
+    assert set(fsc["cluster"]) == {"consensus"}
+
+
 BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
 # A quarter of a pixel at the particle's edge, in degrees: 2 Å of 100 Å.
 STILL = 1.14
 
 
-def cluster(name: str, resolution: float = 20.0, skipped: bool = False) -> dict:
+def cluster(name: str, resolution: float | None = 20.0, skipped: bool = False) -> dict:
     return {"cluster": name, "skipped": skipped, "resolution_angstrom": resolution}
 
 
@@ -302,9 +333,9 @@ def last_fsc(tmp_path: Path) -> Path:
     """The last round's resolutions: shells 12.8 (20 Å) and 12 (21.33 Å) of the box of 256 Å."""
     table = pd.DataFrame(
         {
-            "cluster": ["cluster_01", "cluster_01", "cluster_02"],
-            "shell": [1, 2, 1],
-            "resolution_0143_angstrom": [20.0, 20.0, 256 / 12],
+            "cluster": ["cluster_01", "cluster_01", "cluster_02", "cluster_04"],
+            "shell": [1, 2, 1, 1],
+            "resolution_0143_angstrom": [20.0, 20.0, 256 / 12, np.nan],
         }
     )
     table.to_csv(tmp_path / "fsc.csv", index=False)
@@ -327,6 +358,9 @@ def test_a_loop_at_rest_is_steady(last_fsc: Path) -> None:
         {"clusters": [cluster("cluster_01", 256 / 14)]},
         {"clusters": [cluster("cluster_01", 256 / 11.5)]},
         {"clusters": [cluster("cluster_01"), cluster("cluster_03")]},
+        # One that had no resolution, or has none now.
+        {"clusters": [cluster("cluster_04")]},
+        {"clusters": [cluster("cluster_01", None)]},
     ],
 )
 def test_a_loop_that_still_moves_is_not(last_fsc: Path, change: dict) -> None:
@@ -335,4 +369,5 @@ def test_a_loop_that_still_moves_is_not(last_fsc: Path, change: dict) -> None:
 
 def test_within_a_shell_and_skipped_clusters_are_steady(last_fsc: Path) -> None:
     clusters = [cluster("cluster_01", 256 / 13.7), cluster("cluster_02", 256 / 11.1), cluster("cluster_09", 0, True)]
+    clusters.append(cluster("cluster_04", None))
     assert steady(rested(clusters=clusters), last_fsc, BOX, PIXEL, DIAMETER)

@@ -320,6 +320,17 @@ def test_resolution_has_a_gap_where_a_cluster_was_skipped(run_passes: list[dict[
     assert "Nyquist, 6.4 Å" in words(figure)
 
 
+def test_figures_of_clusters_without_resolution(run_passes: list[dict[str, Any]]) -> None:
+    fsc = fsc_rows("cluster_01", np.nan, "none").assign(fsc_corrected=-0.01)
+    assert "cluster 1 (9): no resolution" in words(fsc_figure(fsc, {"cluster_01": 9}, PIXEL_SIZE, "t"))
+    for entry in (entry for metrics in run_passes for entry in metrics["clusters"] if not entry["skipped"]):
+        entry |= {"resolution_angstrom": None, "alignment_limit_angstrom": None}
+    table = summary_table(run_passes)
+    assert table["resolution_angstrom"].isna().all()
+    assert set(table.loc[~table["skipped"], "alignment_limit_angstrom"]) == {"none"}
+    resolution_figure(run_passes, PIXEL_SIZE, "t")
+
+
 def test_flow_conserves_particles() -> None:
     figure = label_flow_figure(LABELS, "t")
     bars = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_height")]

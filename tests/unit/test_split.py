@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pandas as pd
 import pytest
 
 from drgnalign.engine.reconstruct import part_bytes
-from drgnalign.errors import DrgnalignError
+from drgnalign.engine.refine import check_limit
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
-from drgnalign.split import PassSettings, cluster_name, split_clusters, usual_chunk_size
+from drgnalign.split import PLAN, PassSettings, cluster_name, split_clusters, usual_chunk_size
 
 # Clusters 1 (100 particles), 2 (60) and 7 (12, of which 6 in each half); 8 particles without a label.
 COUNTS = {1: 100, 2: 60, 7: 12, 0: 8}
@@ -34,15 +35,25 @@ def references(tmp_path: Path) -> Path:
     folder = tmp_path / "references"
     folder.mkdir()
     (folder / "cluster_01_half1.mrc").touch()
-    shell = np.arange(1, 17)
-    # 1 up to a shell, then 0: the crossing of 0.143 lies 0.857 shells further.
+    write_fsc(folder, {"consensus": (25.9721, "none"), "cluster_01": (21.5903, "none")})
+    return folder
+
+
+def write_fsc(folder: Path, found: Mapping[str, tuple[float, str]]) -> None:
+    """Of clusters by name: resolution and limit of the last pass."""
     tables = [
-        pd.DataFrame({"cluster": name, "shell": shell, "fsc_corrected": np.where(shell <= last, 1.0, 0.0)})
-        for name, last in (("consensus", 9), ("cluster_01", 11))
+        pd.DataFrame(
+            {
+                "cluster": name,
+                "shell": np.arange(1, 17),
+                "resolution_0143_angstrom": resolution,
+                "alignment_limit_angstrom": limit,
+            }
+        )
+        for name, (resolution, limit) in found.items()
     ]
     # The order of rows must not matter.
     pd.concat(tables).sample(frac=1, random_state=0).to_csv(folder / "fsc.csv", index=False)
-    return folder
 
 
 def test_a_chunk_is_large_enough_for_its_part_of_the_reconstruction() -> None:
@@ -103,10 +114,12 @@ def test_one_half_set_alone_is_too_small(labelled: Particles, references: Path, 
     assert set(split(labelled, references, tmp_path / "out")["cluster"]) == {"cluster_01"}
 
 
-def test_nothing_left_to_refine_is_an_error(labelled: Particles, references: Path, tmp_path: Path) -> None:
+def test_a_pass_may_have_nothing_to_do(labelled: Particles, references: Path, tmp_path: Path) -> None:
     labelled.table["rlnClassNumber"] = 0
-    with pytest.raises(DrgnalignError, match="no cluster has 10 particles in each half set"):
-        split(labelled, references, tmp_path / "out")
+    assert split(labelled, references, tmp_path / "out").empty
+    written = pd.read_csv(tmp_path / "out" / "plan.csv")
+    assert written.empty and written.columns.tolist() == PLAN
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.csv"]
 
 
 def test_consensus_takes_all_particles(labelled: Particles, references: Path, tmp_path: Path) -> None:
@@ -156,9 +169,8 @@ def test_without_refinement_maps_are_only_reconstructed(labelled: Particles, ref
 def test_automatic_limits_are_each_clusters_own(labelled: Particles, references: Path, tmp_path: Path) -> None:
     plan = split(labelled, references, tmp_path / "out", limit="auto")
     limits = {cluster: float(limit) for cluster, limit in zip(plan["cluster"], plan["limit"], strict=True)}
-    # 256 Å / 11.857 shells; cluster 2 is new and takes the consensus's, 256 Å / 9.857. Rounded up to 0.01 Å.
+    # Cluster 2 is new and takes the consensus's. Rounded up to 0.01 Å.
     assert limits == {"cluster_01": 21.6, "cluster_02": 25.98}
-    assert 256 / 11.857 <= limits["cluster_01"] < 256 / 11.857 + 0.01
 
 
 @pytest.mark.parametrize("pixel_size", [8.0, 1.0666666666666667, 0.8233333333])
@@ -166,11 +178,75 @@ def test_an_automatic_limit_is_never_beyond_nyquist(
     labelled: Particles, references: Path, tmp_path: Path, pixel_size: float
 ) -> None:
     labelled.optics["rlnImagePixelSize"] = pixel_size
-    table = pd.read_csv(references / "fsc.csv").assign(fsc_corrected=1.0)
+    table = pd.read_csv(references / "fsc.csv").assign(resolution_0143_angstrom=2 * pixel_size)
     table.to_csv(references / "fsc.csv", index=False)
     plan = split(labelled, references, tmp_path / "out", limit="auto")
     assert (plan["limit"].astype(float) >= 2 * pixel_size).all()
     assert (plan["limit"].astype(float) < 2 * pixel_size + 0.02).all()
+
+
+@pytest.mark.parametrize(("limit", "references_kind"), [("auto", "previous"), ("20", "reconstruct")])
+def test_a_cluster_without_resolution_is_carried(
+    labelled: Particles,
+    references: Path,
+    tmp_path: Path,
+    limit: str,
+    references_kind: str,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    write_fsc(references, {"consensus": (25.97, "none"), "cluster_01": (np.nan, "20.0"), "cluster_02": (21.0, "20.0")})
+    plan = split(labelled, references, tmp_path / "out", limit=limit, references=references_kind)
+    one = plan[plan["cluster"] == "cluster_01"]
+    assert len(one) == 3 and one["carried"].all()
+    assert set(one["limit"]) == {"none"} and set(one["reference"]) == {"reconstruct"}
+    two = plan[plan["cluster"] == "cluster_02"]
+    assert not two["carried"].any() and (two["limit"].astype(float) <= 21).all()
+    message = capsys.readouterr().err
+    assert "cluster_01: its maps of the last pass have no resolution" in message and "cluster_02" not in message
+
+
+def test_all_clusters_may_be_carried(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    write_fsc(references, {name: (np.nan, "none") for name in ("consensus", "cluster_01", "cluster_02")})
+    plan = split(labelled, references, tmp_path / "out", limit="auto")
+    assert set(plan["cluster"]) == {"cluster_01", "cluster_02"} and plan["carried"].all()
+
+
+def test_where_nothing_is_refined_nothing_is_carried(labelled: Particles, references: Path, tmp_path: Path) -> None:
+    write_fsc(references, {"consensus": (25.97, "none"), "cluster_01": (np.nan, "20.0")})
+    assert not split(labelled, references, tmp_path / "out", limit="none")["carried"].any()
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        # The box is 256 Å; an engine takes limits from four Fourier pixels on.
+        ((63.995, "none"), 64.0),
+        ((64.0, "none"), 64.0),
+        # FSC that never falls: two thirds of the last limit, or Nyquist.
+        ((16.0, "30.0"), 20.0),
+        ((16.0, "22.0"), 16.0),
+        ((16.0, "none"), 16.0),
+    ],
+)
+def test_automatic_limits_are_sensible(
+    labelled: Particles, references: Path, tmp_path: Path, found: tuple[float, str], expected: float
+) -> None:
+    write_fsc(references, {"consensus": found, "cluster_01": found})
+    plan = split(labelled, references, tmp_path / "out", limit="auto")
+    assert set(plan["limit"].astype(float)) == {expected}
+    for limit in plan["limit"].astype(float):
+        check_limit(limit, labelled)
+
+
+@pytest.mark.parametrize(("pixel_size", "coarsest"), [(3.13373, 25.06), (40.0, 180.0)])
+def test_a_new_cluster_is_refined_as_coarsely_as_engines_can_where_the_consensus_has_no_resolution(
+    labelled: Particles, references: Path, tmp_path: Path, pixel_size: float, coarsest: float
+) -> None:
+    labelled.optics["rlnImagePixelSize"] = pixel_size
+    write_fsc(references, {"consensus": (np.nan, "none")})
+    plan = split(labelled, references, tmp_path / "out", limit="auto")
+    assert set(plan["limit"].astype(float)) == {coarsest}
+    check_limit(coarsest, labelled)
 
 
 def test_all_chunks_of_a_cluster_learn_from_the_same_particles(

@@ -25,4 +25,4 @@ def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
     soft = read_mask(mask, box, pixel_size) if mask else None
     result = half_map_fsc(volumes[0], volumes[1], pixel_size, soft, seed)
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
-    click.echo(f"{result.resolution:.2f} Å at FSC 0.143 ({mask.name if mask else 'no mask'})", err=True)
+    click.echo(f"{result.claim} ({mask.name if mask else 'no mask'})", err=True)

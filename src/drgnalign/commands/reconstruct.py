@@ -96,7 +96,7 @@ def reconstruct(
         figures=figures,
         local=local_resolution,
     )
-    click.echo(f"{prefix.name}: {fsc.resolution:.2f} Å at FSC 0.143{' (Nyquist)' if fsc.reaches_nyquist else ''}")
+    click.echo(f"{prefix.name}: {fsc.claim}")
 
 
 def _half_maps(prefix: Path, box: int, pixel_size: float) -> tuple[FloatVolume, FloatVolume]:

@@ -61,6 +61,11 @@ class Refinement:
         return refined
 
 
+def coarsest_limit(particles: Particles) -> float:
+    """Å; a coarser limit leaves too few Fourier pixels for a pose."""
+    return particles.box * particles.pixel_size / FEWEST_STAGE_RADIUS
+
+
 def check_limit(limit: float, particles: Particles) -> None:
     """Refuse a resolution limit that the images do not carry.
 
@@ -70,7 +75,7 @@ def check_limit(limit: float, particles: Particles) -> None:
         The limit (Å) is finer than Nyquist, leaves too few Fourier pixels, or is no number.
     """
     nyquist = 2 * particles.pixel_size
-    coarsest = particles.box * particles.pixel_size / FEWEST_STAGE_RADIUS
+    coarsest = coarsest_limit(particles)
     if not limit <= coarsest:
         raise InputError(
             particles.path,

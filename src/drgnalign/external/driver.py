@@ -25,11 +25,9 @@ from drgnalign.external.images import STACK, stack_for
 from drgnalign.external.program import find_program, require_success, run, working_folder
 from drgnalign.external.settings import TIME_LIMITS, Ranges, check_arguments, parse_arguments, time_limit
 from drgnalign.formats.par import read_par
-from drgnalign.interface import Chunk, EngineSettings, Reconstruction, References
+from drgnalign.interface import COARSEST_LIMIT, Chunk, EngineSettings, Reconstruction, References
 from drgnalign.particles import Particles
 
-# Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
-COARSEST_LIMIT = 200.0
 ASKED, ANSWERED = "asked.par", "answered.par"
 
 

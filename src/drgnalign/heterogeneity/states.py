@@ -155,7 +155,8 @@ def assignment_limit(references: Path, wanted: float, particles: Particles, stac
     fsc = pd.read_csv(references / "fsc.csv")
     consensus = float(fsc.loc[fsc["cluster"] == CONSENSUS, "resolution_0143_angstrom"].iloc[0])
     nyquist = 2 * with_stack(particles, stack).pixel_size
-    if wanted >= max(consensus, nyquist):
+    # NaN: without resolution, which sets no limit. Maps are shrunk to what the half sets share of them anyway.
+    if wanted >= nyquist and not consensus > wanted:
         return Limit(wanted, wanted)
     if consensus > nyquist:
         return Limit(consensus, wanted, f"the consensus has a resolution of {consensus:.1f} Å")

@@ -181,7 +181,9 @@ def fsc_figure(fsc: pd.DataFrame, sizes: Mapping[str, int], pixel_size: float, t
             axes.plot(1 / limit, height, "|", markersize=12, markeredgewidth=2, color=_style(name)["color"])
         # A curve that never falls below the threshold bounds the resolution only.
         bound = "≤ " if correlation.min() >= THRESHOLD else ""
-        text = f"{_words(name)} ({sizes[name]:,}): {bound}{curves[name]['resolution_0143_angstrom'].iloc[0]:.2f} Å"
+        resolution = curves[name]["resolution_0143_angstrom"].iloc[0]
+        claim = f"{bound}{resolution:.2f} Å" if np.isfinite(resolution) else "no resolution"
+        text = f"{_words(name)} ({sizes[name]:,}): {claim}"
         handles.append(Line2D([], [], label=text, **_style(name)))
     axes.set(xlim=(0, nyquist), ylim=(min(-0.05, fsc["fsc_corrected"].min()), 1.05), ylabel="FSC")
     axes.set_xlabel("Resolution (Å), up to Nyquist")

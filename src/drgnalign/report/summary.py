@@ -11,7 +11,8 @@ import pandas as pd
 
 from drgnalign.errors import InputError
 
-# Of a cluster's entry in metrics.json; empty where the cluster was skipped or its poses were not refined.
+# Of a cluster's entry in metrics.json; empty where the cluster was skipped, has no resolution, or its poses were not
+# refined.
 CLUSTER_COLUMNS = [
     "reference",
     "alignment_limit_angstrom",
@@ -117,14 +118,19 @@ def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
         "particles": cluster["particles"],
         "skipped": cluster["skipped"],
     }
-    row |= {column: cluster.get(column, np.nan) for column in CLUSTER_COLUMNS}
-    if row["alignment_limit_angstrom"] is None:
+    row |= {column: _known(cluster.get(column)) for column in CLUSTER_COLUMNS}
+    if not cluster["skipped"] and cluster["alignment_limit_angstrom"] is None:
         row["alignment_limit_angstrom"] = "none"
     row["halves"] = metrics["halves"]
     row |= {column: metrics[column] for column in LEFT_OUT_COLUMNS}
     ari = (metrics["clustering"] or {}).get("ari_with_last_round")
-    row["ari_with_last_round"] = np.nan if ari is None else ari
-    row |= {column: cluster.get(column, np.nan) for column in CHANGE_COLUMNS}
+    row["ari_with_last_round"] = _known(ari)
+    row |= {column: _known(cluster.get(column)) for column in CHANGE_COLUMNS}
     row["verdict"] = metrics.get("verdict") or np.nan
     row["warnings"] = "; ".join(cluster.get("warnings", [])) or np.nan
     return row
+
+
+def _known(value: Any) -> Any:
+    """NaN where there is no such figure: a column of None would be no column of numbers."""
+    return np.nan if value is None else value

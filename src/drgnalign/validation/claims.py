@@ -1,4 +1,4 @@
-"""Claims of resolution that should not be believed as they stand."""
+"""Clusters without resolution, and claims of resolution that should not be believed as they stand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_OUTSIDE = 0.01
 
 
 def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
-    """Why the 0.143 resolution of a cluster may flatter.
+    """Why a cluster has no resolution, or why its 0.143 resolution may flatter.
 
     A cluster with wrong labels gains claimed resolution (more particles of what is common to all), so that the
     resolution alone does not show what a cluster is worth.
@@ -35,10 +35,12 @@ def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> l
     list of str
         Empty where nothing speaks against it.
     """
-    resolution, limit = cluster.get("resolution_angstrom"), cluster.get("alignment_limit_angstrom")
+    if cluster.get("skipped"):
+        return ["has no map: too few particles in a half set"]
+    resolution, limit = cluster["resolution_angstrom"], cluster["alignment_limit_angstrom"]
+    found = ["was not refined: its maps of the last pass had no resolution"] if cluster.get("carried") else []
     if resolution is None:
-        return []
-    found = []
+        return [*found, "has no resolution: its half maps do not agree, and it is not refined further"]
     difference = cluster.get("difference_fsc_40")
     if difference is not None and difference < LEAST_DIFFERENCE:
         found.append("does not differ from the consensus: the resolution is that of what all particles share")

@@ -13,6 +13,8 @@ from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume
 THRESHOLD = 0.143
 # Phases are randomised from the shell on where the unmasked FSC first falls below this (Chen et al. 2013).
 RANDOMISE_BELOW = 0.8
+# An FSC that falls below the threshold before this shell stands for no resolution: poses cannot be refined on fewer.
+FEWEST_SHELLS = 4
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,18 @@ class FscResult:
     box_angstrom: float
 
     @property
-    def resolution(self) -> float:
-        """Å at which the corrected FSC falls below 0.143; Nyquist where it never does."""
-        return resolution_at(self.corrected, self.box_angstrom, THRESHOLD)
+    def resolution(self) -> float | None:
+        """Å at which the corrected FSC falls below 0.143; Nyquist where it never does, None where it does so before
+        the fourth shell: such half maps agree in nothing."""
+        found = resolution_at(self.corrected, self.box_angstrom, THRESHOLD)
+        return None if found > self.box_angstrom / FEWEST_SHELLS else found
+
+    @property
+    def claim(self) -> str:
+        """The resolution in words."""
+        if self.resolution is None:
+            return f"no resolution: FSC below {THRESHOLD} before shell {FEWEST_SHELLS}"
+        return f"{self.resolution:.2f} Å at FSC {THRESHOLD}{' (Nyquist)' if self.reaches_nyquist else ''}"
 
     @property
     def reaches_nyquist(self) -> bool:

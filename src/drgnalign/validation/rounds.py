@@ -54,8 +54,8 @@ def _row(folder: Path, score: dict[str, Any]) -> dict[str, Any]:
         "limit": "/".join(f"{limit:g}" if limit else "none" for limit in limits),
         "clusters": len(metrics["clusters"]),
         "sizes": "/".join(str(cluster["particles"]) for cluster in metrics["clusters"]),
-        "resolution": "/".join(f"{cluster['resolution_angstrom']:.1f}" for cluster in maps),
-        "mean_fsc": sum(cluster["mean_fsc"] for cluster in maps) / len(maps),
+        "resolution": "/".join(_in_words(cluster["resolution_angstrom"]) for cluster in maps),
+        "mean_fsc": sum(cluster["mean_fsc"] for cluster in maps) / len(maps) if maps else None,
         "ari_last": clustering.get("ari_with_last_round"),
         "rotation_median": score["rotation_degrees"]["median"],
         "rotation_p90": score["rotation_degrees"]["p90"],
@@ -63,3 +63,7 @@ def _row(folder: Path, score: dict[str, Any]) -> dict[str, Any]:
         "shift_median": score["shift_angstrom"]["median"],
         "ari_truth": score["label_ari"],
     }
+
+
+def _in_words(resolution: float | None) -> str:
+    return "none" if resolution is None else f"{resolution:.1f}"
