@@ -22,6 +22,7 @@ from drgnalign.geometry import angular_distance
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.split import CONSENSUS, cluster_name
 from drgnalign.validation.claims import claim_warnings
+from drgnalign.validation.composition import Composition
 
 REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotationChange", "drgnShiftChange"]
 # Scores that the Frealigns weight particles with in the next pass.
@@ -231,6 +232,7 @@ def pass_metrics(
     latest = (clustering or {}).get("reassignment", assignment)
     clusters = []
     names = [CONSENSUS] if report.round == 0 else [cluster_name(label) for label in sorted(set(labels) - {0})]
+    composition = Composition(after)
     rotation_change = angular_distance(before.rotations(), after.rotations())
     shift_change = np.linalg.norm(after.displacements() - before.displacements(), axis=1) * after.pixel_size
     for name in names:
@@ -251,6 +253,7 @@ def pass_metrics(
                     "median_rotation_change_degrees": float(np.median(rotation_change[members])),
                     "median_shift_change_angstrom": float(np.median(shift_change[members])),
                 }
+        entry["composition"] = composition.of(members)
         facts = {}
         if latest and name != CONSENSUS:
             facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})

@@ -14,6 +14,9 @@ GOOD: dict[str, Any] = {"resolution_angstrom": 9.0, "alignment_limit_angstrom": 
 def test_an_honest_claim_has_no_warning() -> None:
     assert claim_warnings(GOOD, "independent", 1.5) == []
     assert claim_warnings(GOOD | {"density_outside_mask": 0.004}, "independent", 1.5) == []
+    for amplitude, error in ((0.5, 0.01), (1.9, 0.01), (0.2, 0.2), (2.4, 0.5)):
+        figures = {"amplitude": amplitude, "amplitude_error": error}
+        assert claim_warnings(GOOD | figures, "independent", 1.5) == []
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,8 @@ def test_an_honest_claim_has_no_warning() -> None:
         ({}, "not independent", 1.5, "not independent"),
         ({"density_outside_mask": 0.124}, "independent", 1.5, "has 12 % of its density outside of the mask"),
         ({}, "independent", 4.4, "ends at Nyquist (8.80 Å)"),
+        ({"amplitude": 0.1, "amplitude_error": 0.05}, "independent", 1.5, "has 0.10 times the consensus's amplitude"),
+        ({"amplitude": 2.4, "amplitude_error": 0.1}, "independent", 1.5, "has 2.40 times the consensus's amplitude"),
     ],
 )
 def test_what_flatters_is_named(change: dict[str, float], halves: str, pixel_size: float, part: str) -> None:
@@ -36,7 +41,8 @@ def test_a_cluster_without_a_map_says_so() -> None:
 
 
 def test_a_cluster_without_resolution_claims_nothing() -> None:
-    (warning,) = claim_warnings(GOOD | {"resolution_angstrom": None}, "not independent", 1.5)
-    assert "has no resolution" in warning
+    figures = {"resolution_angstrom": None, "amplitude": 0.02, "amplitude_error": 0.01}
+    resolution, amplitude = claim_warnings(GOOD | figures, "not independent", 1.5)
+    assert "has no resolution" in resolution and "amplitude" in amplitude
     (warning,) = claim_warnings(GOOD | {"carried": True}, "independent", 1.5)
     assert "was not refined" in warning

@@ -217,6 +217,7 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     moved = np.hypot(4, 5) + 0.03
     assert one["median_shift_change_angstrom"] == pytest.approx(moved, abs=0.1)
     too_few = ["has no map: too few particles in a half set"]
+    assert two.pop("composition").keys() == {"micrographs", "views", "defocus"}
     assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few}
     assert metrics["median_shift_change_angstrom"] == 0
     assert json.loads(json.dumps(metrics)) == metrics

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from drgnalign.engine.reconstruct import insert_particles
-from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
+from drgnalign.engine.shrinkage import difference_fsc, relative_amplitudes, shrunk_references
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, soft_sphere
 from drgnalign.validation.fsc import fourier_shell_correlation
 
@@ -45,6 +45,28 @@ def test_a_difference_that_is_real_is_told_from_noise(scene) -> None:
     assert real[1:4].min() > 0.8
     assert np.abs(none[4:12]).max() < 0.25
     assert real[7:].mean() < 0.2
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.4, 1.0, 1.7])
+def test_amplitudes_are_those_of_the_maps(scene, amplitude: float) -> None:
+    common, _, mask, noisy = scene
+    halves = noisy(amplitude * common, 0.3), noisy(amplitude * common, 0.3)
+    found = relative_amplitudes(halves, (noisy(common, 0.1), noisy(common, 0.1)), mask, 8.0)
+    assert found == pytest.approx((amplitude, amplitude), abs=0.04)
+
+
+def test_noise_that_a_cluster_shares_with_the_consensus_is_no_amplitude(scene) -> None:
+    # the cluster's own images are in the consensus of its half set
+    common, _, mask, noisy = scene
+    halves = noisy(0 * common, 3.0), noisy(0 * common, 3.0)
+    consensus = tuple(noisy(common, 0.05) + 0.5 * half for half in halves)
+    assert relative_amplitudes(halves, consensus, mask, 8.0) == pytest.approx((0, 0), abs=0.4)
+    assert relative_amplitudes(halves, consensus[::-1], mask, 8.0)[0] > 1
+
+
+def test_an_empty_consensus_gives_no_amplitude(scene) -> None:
+    common, _, mask, _ = scene
+    assert relative_amplitudes((common, common), (0 * common, 0 * common), mask, 8.0) is None
 
 
 def test_a_cluster_without_a_difference_gets_the_consensus(scene) -> None:

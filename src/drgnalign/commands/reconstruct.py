@@ -9,7 +9,7 @@ import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option, normalise_option
 from drgnalign.commands.engine_options import with_engine
-from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
+from drgnalign.engine.shrinkage import difference_fsc, relative_amplitudes, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.files import require_folder
 from drgnalign.formats.mrc import write_volume
@@ -118,9 +118,13 @@ def _compare(
     if reference_prior == "consensus":
         for half, volume in enumerate(shrunk_references(halves, made.weights, consensus, mask), start=1):
             write_volume(prefix.with_name(f"{prefix.name}_reference_half{half}.mrc"), volume, made.pixel_size)
+    amplitudes = relative_amplitudes(halves, consensus, mask, made.pixel_size)
     correlation = difference_fsc(halves, consensus, mask)
     shells = {angstrom: round(len(mask) * made.pixel_size / angstrom) for angstrom in DIFFERENCE_AT}
     return {
         f"difference_fsc_{angstrom}": float(correlation[shell]) if shell < len(correlation) else None
         for angstrom, shell in shells.items()
+    } | {
+        "amplitude": None if amplitudes is None else 0.5 * (amplitudes[0] + amplitudes[1]),
+        "amplitude_error": None if amplitudes is None else 0.5 * abs(amplitudes[0] - amplitudes[1]),
     }

@@ -17,6 +17,9 @@ from drgnalign.validation.fsc import fourier_shell_correlation
 FloatVolume = NDArray[np.float32]
 # The difference's correlation is averaged over so many shells, and never quite trusted.
 SMOOTHED, LEAST, MOST = 3, 0.001, 0.999
+# Å: amplitudes are compared between these. Below, what the particle has in common with any other blob rules; beyond,
+# many a cluster has nothing to compare.
+COMPARED = (60.0, 25.0)
 
 
 def difference_fsc(
@@ -44,6 +47,45 @@ def difference_fsc(
     correlation = fourier_shell_correlation(first, second)
     correlation[0] = correlation[1]  # one Fourier pixel, whose value is the maps' mean, tells nothing
     return uniform_filter1d(correlation, SMOOTHED, mode="nearest")
+
+
+def relative_amplitudes(
+    halves: tuple[FloatVolume, FloatVolume],
+    consensus: tuple[FloatVolume, FloatVolume],
+    mask: FloatVolume,
+    pixel_size: float,
+) -> tuple[float, float] | None:
+    """How strong a cluster's map is, in units of the consensus's: the factor of the consensus that fits it best from 60
+    to 25 Å, under the mask.
+
+    Each half map is fitted with the other half set's consensus, as the two share no noise: Re⟨X₁, C₂⟩/Re⟨C₁, C₂⟩ and
+    Re⟨X₂, C₁⟩/Re⟨C₁, C₂⟩. States have something like 1, with more mass more; images without the particle have 0.
+
+    Parameters
+    ----------
+    halves, consensus : pair of (N, N, N) float32
+        Unfiltered half maps 1 and 2, in the same grey values.
+    mask : (N, N, N) float32
+    pixel_size : float
+        Å.
+
+    Returns
+    -------
+    pair of float, or None
+        Of half sets 1 and 2; None where the consensus has nothing there.
+    """
+    box = mask.shape[0]
+    shells = shell_numbers(box, 3)
+    first, last = (round(box * pixel_size / angstrom) for angstrom in COMPARED)
+    compared = (shells >= max(first, 1)) & (shells <= min(last, box // 2))
+    weights = compared * half_plane_multiplicity(box)
+    own, common = ([rfft_volume(volume * mask) for volume in pair] for pair in (halves, consensus))
+
+    def product(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating]) -> float:
+        return float((weights * (a * b.conj()).real).sum())
+
+    power = product(common[0], common[1])
+    return (product(own[0], common[1]) / power, product(own[1], common[0]) / power) if power > 0 else None
 
 
 def shrunk_references(

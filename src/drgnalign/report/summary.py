@@ -21,6 +21,7 @@ CLUSTER_COLUMNS = [
     "mean_fsc",
     "difference_fsc_40",
     "difference_fsc_25",
+    "amplitude",
     "assign_limit_angstrom",
     "mean_posterior",
     "separation_nats",
@@ -75,14 +76,14 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
         ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``skipped``, ``reference`` that poses were
         refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined), ``resolution_angstrom``
         (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``, ``difference_fsc_40`` and ``_25`` (of the
-        cluster's difference from the consensus, at 40 and 25 Å), ``assign_limit_angstrom`` (up to which images were
-        compared), ``mean_posterior``, ``separation_nats`` and ``spread`` (of likelihood assignment), ``halves``
-        (``independent`` or ``not independent``), ``left_out``, ``left_out_new`` and ``left_out_back`` (particles that
-        are left out after the pass, those of them that were not before, those that are back), ``ari_with_last_round``
-        (of the whole round), ``accepted_share`` and medians of the change of pose in degrees and Å, the round's
-        ``verdict`` on the number of states, and ``warnings`` (`drgnalign.validation.claims`). Particles that are
-        unassigned or left out have no row. A cell is empty where there is no such figure: all that comes of maps where
-        a cluster was skipped, for example.
+        cluster's difference from the consensus, at 40 and 25 Å), ``amplitude`` of its map in units of the consensus's,
+        ``assign_limit_angstrom`` (up to which images were compared), ``mean_posterior``, ``separation_nats`` and
+        ``spread`` (of likelihood assignment), ``halves`` (``independent`` or ``not independent``), ``left_out``,
+        ``left_out_new`` and ``left_out_back`` (particles that are left out after the pass, those of them that were not
+        before, those that are back), ``ari_with_last_round`` (of the whole round), ``accepted_share`` and medians of
+        the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and ``warnings``
+        (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is empty where
+        there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
     return pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
 

@@ -1,4 +1,5 @@
-"""Clusters without resolution, and claims of resolution that should not be believed as they stand."""
+"""Clusters without resolution, or of particles that are no state, and claims of resolution that should not be believed
+as they stand."""
 
 from __future__ import annotations
 
@@ -13,10 +14,19 @@ BEYOND_LIMIT = 1.5
 NEAR_NYQUIST = 1.1
 # Share of a map's density that its mask may cut off. (Noise leaves none outside, a domain of 60 % of the mass a third.)
 MOST_OUTSIDE = 0.01
+# Amplitude against the consensus (`drgnalign.engine.shrinkage.relative_amplitudes`): .58–1.15 of states of the 50S
+# subunit, .48–1.4 of four phantoms whose masses are as 1 to 2.35, up to 1.9 where a third of all images was junk; 0 of
+# empty images, up to .15 of those and of broken particles once they were refined to the consensus.
+LEAST_AMPLITUDE, MOST_AMPLITUDE = 1 / 3, 2.0
+# What is large: micrographs fewer than expected by this factor, a sampling of Fourier space worse by this, a defocus
+# above (or below) that of any particle with this chance. And what is rare: a chance, or a number of standard deviations,
+# that random choices do not reach (`drgnalign.validation.composition`).
+FEWER_MICROGRAPHS, FEWER_VIEWS, ODD_DEFOCUS = 3.0, 2.0, 0.8
+LEAST_CHANCE, MOST_DEVIATIONS = 1e-6, 5.0
 
 
 def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
-    """Why a cluster has no resolution, or why its 0.143 resolution may flatter.
+    """Why a cluster has no resolution, is perhaps no state, or why its 0.143 resolution may flatter.
 
     A cluster with wrong labels gains claimed resolution (more particles of what is common to all), so that the
     resolution alone does not show what a cluster is worth.
@@ -35,6 +45,10 @@ def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> l
     list of str
         Empty where nothing speaks against it.
     """
+    return [*_of_the_resolution(cluster, halves, pixel_size), *_of_the_particles(cluster)]
+
+
+def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
     if cluster.get("skipped"):
         return ["has no map: too few particles in a half set"]
     resolution, limit = cluster["resolution_angstrom"], cluster["alignment_limit_angstrom"]
@@ -53,4 +67,26 @@ def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> l
     outside = cluster.get("density_outside_mask")
     if outside is not None and outside > MOST_OUTSIDE:
         found.append(f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask")
+    return found
+
+
+def _of_the_particles(cluster: dict[str, Any]) -> list[str]:
+    """What a state of the molecule would not have; only where it is much, and far beyond chance."""
+    found = []
+    amplitude, error = cluster.get("amplitude"), cluster.get("amplitude_error")
+    # in both half sets
+    if amplitude is not None and (amplitude + error < LEAST_AMPLITUDE or amplitude - error > MOST_AMPLITUDE):
+        found.append(f"has {amplitude:.2f} times the consensus's amplitude: images without the particle, here or there")
+    composition = cluster.get("composition", {})
+    micrographs, views, defocus = (composition.get(name) for name in ("micrographs", "views", "defocus"))
+    few = micrographs and micrographs["effective"] * FEWER_MICROGRAPHS < micrographs["expected"]
+    if few and micrographs["p"] < LEAST_CHANCE:
+        chance = f"it would be {micrographs['expected']:.0f}"
+        found.append(f"comes from few micrographs, as if from {micrographs['effective']:.1f}; by chance {chance}")
+    if views and views["z"] < -MOST_DEVIATIONS and views["efficiency"] * FEWER_VIEWS < views["expected"]:
+        chance = f"it would be {views['expected']:.2f}"
+        found.append(f"has few views: they sample Fourier space by {views['efficiency']:.2f}; by chance {chance}")
+    if defocus and abs(defocus["z"]) > MOST_DEVIATIONS and not 1 - ODD_DEFOCUS <= defocus["higher"] <= ODD_DEFOCUS:
+        median, usual = defocus["quantiles"][1], defocus["quantiles_of_all"][1]
+        found.append(f"has odd defoci: {median:.0f} Å in the median, all particles {usual:.0f} Å")
     return found
