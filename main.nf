@@ -50,14 +50,14 @@ workflow {
     checkParameters(params)
     checkOutputFolder()
     def (particles, images, image_stack) = inputFiles()
-    def mask = ownFile('mask')
+    def (mask, focus) = [ownFile('mask'), ownFile('focus_mask')]
     def passes = schedule()
 
     CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
     given = CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, images, image_stack] }
     CHECK_INPUTS(given, versionOf('check_inputs'))
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    CHECK_SETTINGS(checked, mask, versionOf('check_settings'))
+    CHECK_SETTINGS(checked, mask, focus, versionOf('check_settings'))
     stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
     DOWNSAMPLE(stars.map { star -> [star, images] }, versionOf('downsample'))
     training_stack = DOWNSAMPLE.out.stack.first()
@@ -83,10 +83,10 @@ workflow {
             rounds: true
         }
 
-    LABEL(states.rounds, training_stack, assign_stack)
+    LABEL(states.rounds, training_stack, assign_stack, focus)
     consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     lasts = states.consensus.mix(states.rounds).map { meta, star, _references, _latent -> [meta.pass, star] }
-    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), assign_stack, mask)
+    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), assign_stack, mask, focus)
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(

@@ -52,7 +52,8 @@ def make_images(folder: Path) -> None:
     references.mkdir()
     for ending in ("_half1.mrc", "_half2.mrc", ".mrc"):
         shutil.copy(folder / "maps" / f"consensus{ending}", references)
-    shutil.copy(folder / "maps" / "consensus_mask.mrc", references / "mask.mrc")
+    for name in ("mask.mrc", "consensus_mask.mrc"):
+        shutil.copy(folder / "maps" / "consensus_mask.mrc", references / name)
     fsc = pd.read_csv(folder / "maps" / "consensus_fsc.csv").assign(alignment_limit_angstrom="none")
     fsc.insert(0, "cluster", "consensus")
     fsc.assign(halves="independent").to_csv(references / "fsc.csv", index=False)
@@ -133,6 +134,11 @@ def steps(folder: Path) -> dict[str, tuple[str, Callable[[], None] | None]]:
         "CLUSTER": (
             f"cluster.py {star} --latent {folder / 'latent'} --last-references {references} --method kmeans "
             f"--space umap2 --k {K} -o {labelled} --record {folder / 'clusters.json'}",
+            None,
+        ),
+        "MASK": (
+            f"mask.py {labelled} --stack {folder / 'stack.mrcs'} --last-references {references} "
+            f"-o {folder / 'mask.mrc'}",
             None,
         ),
         "SPLIT": (

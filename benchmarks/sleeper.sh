@@ -43,6 +43,7 @@ case $step in
                 echo "$cluster,${given[limit]},$reference,$chunk" >> "$output/plan.csv"
             done
         done ;;
+    mask) touch "$output" ;;
     insert) touch "${given[part]}" ;;
     refine) touch "${given[part]}" "$output" ;;
     reconstruct) maps "$output" ;;
@@ -50,7 +51,7 @@ case $step in
         mkdir "${given[references]}"
         for name in consensus $(seq -f 'cluster_%02g' "$STUB_CLUSTERS"); do maps "${given[references]}/$name"; done
         touch "${given[references]}/mask.mrc" "${given[references]}/noise.csv" "${given[references]}/fsc.csv"
-        touch "${given[particles]}" "${given[metrics]}"
+        touch "${given[particles]}" "${given[metrics]}" "${given[said]}"
         echo false ;;
     report) mkdir "$output"; touch "$output/summary.csv" ;;
     export) mkdir "$output" ;;

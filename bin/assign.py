@@ -35,6 +35,7 @@ from drgnalign.heterogeneity.states import (
     renamed,
 )
 from drgnalign.interface import USUAL_FILL
+from drgnalign.maps import read_mask
 from drgnalign.merge import read_used_labels
 
 
@@ -52,6 +53,7 @@ from drgnalign.merge import read_used_labels
 @junk_option
 @diameter_option
 @symmetry_option
+@click.option("--focus-mask", type=FILE, help="Mask of the part that clusters are told apart by, of full size.")
 @threads_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the labels that the images chose.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with the evidence for them, JSON.")
@@ -69,6 +71,7 @@ def main(
     junk: str,
     mask_diameter: float | None,
     symmetry: str,
+    focus_mask: Path | None,
     threads: int,
     output: Path,
     record: Path,
@@ -77,7 +80,8 @@ def main(
     table, last = read_star(proposed), read_star(last_particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     reached = assignment_limit(last_references, limit, table, stack)
-    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude")
+    focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude", focus)
     starts, before = labels_to_start_from(table), last.cluster_labels()
     with assigner_for(table, stack, last_references, settings) as assigner:
         wanted = None if k == "auto" else int(k)

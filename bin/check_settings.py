@@ -20,6 +20,7 @@ from drgnalign.maps import check_mask
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
 @click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
 @click.option("--mask", type=FILE, help="The user's own mask.")
+@click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
 @diameter_option
 @with_engine
 def main(
@@ -27,17 +28,18 @@ def main(
     limits: str,
     clusters: int | None,
     mask: Path | None,
+    focus_mask: Path | None,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
-    """Refuse limits, a number of clusters and a mask that PARTICLES do not allow, and an engine that cannot work."""
+    """Refuse limits, a number of clusters and masks that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
     if clusters is not None and clusters > len(table):
         problem = f"it has {len(table)} particles, fewer than {clusters} clusters"
         raise InputError(particles, problem, "give a smaller --k or --k_start")
-    if mask is not None:
-        diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-        check_mask(mask, table.box, table.pixel_size, diameter)
+    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    for path in filter(None, (mask, focus_mask)):
+        check_mask(path, table.box, table.pixel_size, diameter)
     listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
     engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
 

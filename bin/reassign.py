@@ -15,6 +15,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
 from drgnalign.interface import USUAL_FILL
+from drgnalign.maps import read_mask
 from drgnalign.merge import merge_particles
 
 
@@ -30,6 +31,7 @@ from drgnalign.merge import merge_particles
 @junk_option
 @diameter_option
 @symmetry_option
+@click.option("--focus-mask", type=FILE, help="Mask of the part that clusters are told apart by, of full size.")
 @click.option("-o", "--output", type=OUTPUT, required=True, help="GIVEN with the labels chosen; poses as given.")
 @click.option("--moved", type=OUTPUT, required=True, help="The same with the refined poses.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with what was found, JSON.")
@@ -45,6 +47,7 @@ def main(
     junk: str,
     mask_diameter: float | None,
     symmetry: str,
+    focus_mask: Path | None,
     output: Path,
     moved: Path,
     record: Path,
@@ -54,7 +57,8 @@ def main(
     table = merge_particles(before, sorted(refined.glob("*.star")))
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     reached = assignment_limit(last_references, limit, table, stack)
-    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude")
+    focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
+    settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude", focus)
     with assigner_for(table, stack, last_references, settings) as assigner:
         found = assigned(assigner, table.cluster_labels())
     facts = json.loads(clusters.read_text())

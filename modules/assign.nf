@@ -8,6 +8,7 @@ process ASSIGN {
     tuple val(meta), path(proposed, stageAs: 'proposed.star'), path(last_particles, stageAs: 'last.star'),
         path(last_references, stageAs: 'last_references'), path(latent), path(proposal, stageAs: 'proposal.json')
     path stack
+    path focus, stageAs: 'focus_mask.mrc'
     val version
 
     output:
@@ -22,7 +23,7 @@ process ASSIGN {
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
         --k ${params.k} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
-        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
+        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} ${option('focus-mask', focus ?: null)} \\
         --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt
     """
 }

@@ -8,6 +8,7 @@ process CHECK_SETTINGS {
     input:
     path particles
     path mask, stageAs: 'mask/*'
+    path focus, stageAs: 'focus_mask/*'
     val version
 
     output:
@@ -22,7 +23,7 @@ process CHECK_SETTINGS {
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
         ${option('clusters', clusters)} ${option('mask-diameter', params.mask_diameter)} \\
-        ${mask ? "--mask ${mask}" : ''} \\
+        ${mask ? "--mask ${mask}" : ''} ${focus ? "--focus-mask ${focus}" : ''} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)}
     """

@@ -8,6 +8,7 @@ process REASSIGN {
     tuple val(meta), path(labelled, stageAs: 'given.star'), path(last_references, stageAs: 'last_references'),
         path(clusters, stageAs: 'given.json'), path(refined, stageAs: 'refined/*')
     path stack
+    path focus, stageAs: 'focus_mask.mrc'
     val version
 
     output:
@@ -21,7 +22,7 @@ process REASSIGN {
     reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
         --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
-        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
+        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} ${option('focus-mask', focus ?: null)} \\
         --output labelled.star --moved moved.star --record clusters.json
     """
 }

@@ -9,7 +9,7 @@ process RECONSTRUCT {
 
     input:
     tuple val(meta), path(parts, stageAs: 'parts/*'), path(references, stageAs: 'references'),
-        path(mask, stageAs: 'mask.mrc')
+        path(mask, stageAs: 'mask.mrc'), path(focus, stageAs: 'focus_mask.mrc')
     val version
 
     output:
@@ -18,7 +18,8 @@ process RECONSTRUCT {
 
     script:
     def prior = meta.cluster != 'consensus' && params.engine == 'native'
-        ? "--consensus references/consensus --reference-prior ${params.reference_prior}" : ''
+        ? "--consensus references/consensus --reference-prior ${params.reference_prior} ${option('focus-mask', focus ?: null)}"
+        : ''
     """
     # version ${version}
     mkdir maps

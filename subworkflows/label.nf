@@ -12,6 +12,7 @@ workflow LABEL {
     states // [meta, particles.star, references, latent]
     training_stack // down-sampled images
     assign_stack // images for assignment
+    focus // mask of the part that assignment judges by, or []
 
     main:
     // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
@@ -46,6 +47,7 @@ workflow LABEL {
                 [meta.subMap('pass', 'round'), star, particles, references, latent, clusters]
             },
         assign_stack,
+        focus,
         versionOf('assign'),
     )
     // [pass, meta, labelled.star, references, latent, clusters.json]

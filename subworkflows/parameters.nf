@@ -38,6 +38,7 @@ def checkParameters(given) {
     // only what each parameter is by itself has been checked so far
     def contradictory = wrong ? [] : [
         given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
+        given.assign == 'none' && given.focus_mask ? '--focus_mask: needs --assign likelihood' : null,
         given.k != 'auto' && given.k_start != null && given.k_start < (given.k.toString() as int)
             ? "--k_start ${given.k_start}: fewer than --k ${given.k}"
             : null,

@@ -40,6 +40,7 @@ workflow REFINE_CLUSTERS {
     images // folder
     stack // images for assignment
     mask // the user's own, or []
+    focus // mask of the part that assignment judges by, or []
 
     main:
     // [pass, mask of all its maps]; [] where the consensus makes its own
@@ -81,8 +82,8 @@ workflow REFINE_CLUSTERS {
     inserted = byCluster(INSERT.out.part).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
         .combine(masks, by: 0)
-        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own] }
-        .branch { meta, _parts, _references, _own ->
+        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own, lookedAt(meta, focus)] }
+        .branch { meta, _parts, _references, _own, _focus ->
             result: meta.limit == 'none'
             reference: true
         }
@@ -125,7 +126,7 @@ workflow REFINE_CLUSTERS {
         .map { meta, labelled, references, _latent, clusters, _decoded ->
             [meta.pass, meta, labelled, references, clusters]
         }
-    REASSIGN(choosing.join(stars).map { row -> row.tail() }, stack, versionOf('reassign'))
+    REASSIGN(choosing.join(stars).map { row -> row.tail() }, stack, focus, versionOf('reassign'))
     SPLIT_AGAIN(
         REASSIGN.out.moved.map { meta, moved -> [meta.pass, meta, moved] }
             .join(folders)
@@ -144,7 +145,7 @@ workflow REFINE_CLUSTERS {
     refined = byCluster(REFINE.out.part.mix(INSERT_AGAIN.out.part)).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
         .combine(masks, by: 0)
-        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own] }
+        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own, lookedAt(meta, focus)] }
     RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
 
     // [pass, labelled.star, clusters.json or [], plan]
@@ -187,6 +188,11 @@ workflow REFINE_CLUSTERS {
 // Is a pass's assignment repeated at its refined poses?
 def reassigns(meta) {
     return meta.assign == 'likelihood' && meta.limit != 'none'
+}
+
+// The consensus does not depend on where clusters are told apart.
+def lookedAt(meta, focus) {
+    return meta.round ? focus : []
 }
 
 def referenceFiles(files, name) {

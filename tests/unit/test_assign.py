@@ -37,7 +37,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
-from drgnalign.simulate import Specimen, phantom_states, simulate_set
+from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 POSITIONS = 24
@@ -103,6 +103,27 @@ def test_no_particle_is_held_against_a_map_that_contains_it(one: Any, against: s
     found = mine._pass(model, Population(), None).posteriors
     kept = (np.array(model.clusters)[found.argmax(axis=1)] == start).mean()
     assert kept < 0.6
+
+
+def test_a_focus_tells_apart_by_what_is_inside_it(tmp_path: Path) -> None:
+    """Two lobes, each there or not, independently: by either one alone there are two clusters."""
+    body, one, both = phantom_states(3)
+    lobes = [
+        Specimen(*(array[start:end] for array in both))
+        for start, end in ((len(body.points), len(one.points)), (len(one.points), None))
+    ]
+    other = Specimen(*(np.concatenate(arrays) for arrays in zip(body, lobes[1], strict=True)))
+    simulate_set(tmp_path, [body, one, other, both], [1.0] * 4, 800, BOX, PIXEL, snr=0.3, sigma=0.75 * PIXEL, seed=1)
+    particles = read_star(tmp_path / "truth.star")
+    present = [np.isin(particles.cluster_labels(), states) for states in ((2, 4), (3, 4))]
+    for lobe, mine, others in zip(lobes, present, present[::-1], strict=True):
+        density = density_map(*lobe, BOX, PIXEL, 2 * PIXEL)
+        focus = np.clip(4 * density / density.max() - 0.2, 0, 1).astype(np.float32)
+        looking = assigner(SimpleNamespace(truth=particles, folder=tmp_path), focus=focus)
+        states = find_states(looking, [proposed(800, 5, seed) for seed in range(2)], None)
+        assert len(states.kept.assignment.clusters) == 2
+        assert adjusted_rand_score(mine, states.kept.assignment.labels) > 0.95
+        assert adjusted_rand_score(others, states.kept.assignment.labels) < 0.05
 
 
 def test_one_state_is_said_to_be_one(one: Any) -> None:

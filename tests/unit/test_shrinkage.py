@@ -111,6 +111,24 @@ def test_the_formula(scene) -> None:
     assert_allclose(rfft_volume(first)[z, y, x], expected, rtol=2e-3)
 
 
+def test_outside_of_a_focus_there_is_the_consensus(scene) -> None:
+    common, difference, mask, noisy = scene
+    consensus = (noisy(common, 0.05), noisy(common, 0.05))
+    state = common + 3 * difference
+    halves, weights = (noisy(state, 0.05), noisy(state, 0.05)), (evenly(1), evenly(1))
+    focus = np.roll(soft_sphere(BOX, 4.0, 2.0), 4, axis=2)
+    plain = shrunk_references(halves, weights, consensus, mask)
+    nothing = shrunk_references(halves, weights, consensus, mask, np.zeros_like(mask))
+    focused = shrunk_references(halves, weights, consensus, mask, focus)
+    for whole, none, part in zip(plain, nothing, focused, strict=True):
+        assert fourier_shell_correlation(none * mask, common * mask)[1:7].min() > 0.98
+        assert_allclose(part[focus == 0], none[focus == 0], atol=1e-5)
+        # within it the difference is told from noise by what is there
+        inside = focus == 1
+        assert np.corrcoef(part[inside], state[inside])[0, 1] > 0.98
+        assert np.abs(part[inside] - whole[inside]).mean() < 0.1 * np.abs(whole[inside] - none[inside]).mean()
+
+
 def test_halves_stay_apart(scene) -> None:
     """What is in the other half's maps changes only how strongly all are shrunk."""
     common, difference, mask, noisy = scene

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 from runs import REPOSITORY, Run, run_workflow
 
+from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import write_star
+from drgnalign.fourier import soft_sphere
 
 DOUBLES = REPOSITORY / "tests" / "doubles"
 DATA = REPOSITORY.parent / "shared" / "data"
@@ -40,6 +42,14 @@ class Consensus(NamedTuple):
     other_chunks: Run
     changed_code: Run
     changed_kernels: Run
+
+
+class Masks(NamedTuple):
+    """A round with the user's own masks, again with another mask to focus on, and the consensus with another mask."""
+
+    given: Run
+    other_focus: Run
+    other_mask: Run
 
 
 class Fault(NamedTuple):
@@ -119,6 +129,20 @@ class Scenarios:
         append(code / "src" / "drgnalign" / "engine" / "kernels.c", "/* changed */\n")
         return Consensus(serial, other_chunks, changed_code, run("changed_kernels", 150, "-resume"))
 
+    def mask_runs(self) -> Masks:
+        folder = self.folder / "masks"
+        folder.mkdir()
+        paths = {"mask": folder / "my mask.mrc", "focus_mask": folder / "my focus.mrc"}
+
+        def run(results: str, rounds: int, **radii: float) -> Run:
+            for name, radius in radii.items():
+                write_volume(paths[name], soft_sphere(32, radius / 8.0, 2), 8.0)
+            parameters = {**paths, "rounds": rounds, "consensus_limits": "none"}
+            return finished(run_workflow(folder, self.particles, parameters, results=results, options=("-resume",)))
+
+        given = run("given", 1, mask=110, focus_mask=90)
+        return Masks(given, run("other_focus", 1, focus_mask=80), run("other_mask", 0, mask=100))
+
     def frealignx_run(self) -> Run:
         parameters = FREALIGN | SOFT | {"engine": "frealignx"}
         return finished(run_workflow(self.folder / "frealignx", self.particles, parameters))
@@ -185,7 +209,7 @@ def scenario(
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
-    names += ("coarser_run", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
+    names += ("coarser_run", "mask_runs", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -231,6 +255,11 @@ def joint_run(scenario: Callable[[str], Any]) -> Run:
 @pytest.fixture(scope="session")
 def consensus_runs(scenario: Callable[[str], Any]) -> Consensus:
     return scenario("consensus_runs")
+
+
+@pytest.fixture(scope="session")
+def mask_runs(scenario: Callable[[str], Any]) -> Masks:
+    return scenario("mask_runs")
 
 
 @pytest.fixture(scope="session")

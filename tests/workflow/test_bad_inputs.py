@@ -170,8 +170,9 @@ def ball(box: int = BOX, radius: float = 80.0, shift: int = 0) -> np.ndarray:
 )
 def test_masks_that_are_none_of_these_images(inputs: InputSet, mask: np.ndarray, problem: str) -> None:
     write_volume(inputs.folder / "my mask.mrc", mask, PIXEL_SIZE)
-    done = check_settings(inputs, "--mask", inputs.folder / "my mask.mrc", "--mask-diameter", 100)
-    refused(inputs, done, "my mask.mrc", problem, "")
+    for option in ("--mask", "--focus-mask"):
+        done = check_settings(inputs, option, inputs.folder / "my mask.mrc", "--mask-diameter", 100)
+        refused(inputs, done, "my mask.mrc", problem, "")
     write_volume(inputs.folder / "my mask.mrc", ball(), PIXEL_SIZE)
     assert check_settings(inputs, "--mask", inputs.folder / "my mask.mrc").returncode == 0
 
@@ -206,9 +207,9 @@ def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
     message = stopped_before_training(run)
     assert "mask/my mask.mrc: its values are 0 … 255" in message
     assert "DOWNSAMPLE" not in message
-    gone = run_workflow(inputs.folder / "run", inputs.star, {"mask": inputs.folder / "nowhere.mrc"})
+    gone = run_workflow(inputs.folder / "run", inputs.star, {"focus_mask": inputs.folder / "nowhere.mrc"})
     assert "nowhere.mrc: no such file" in stopped_before_training(gone)
-    assert "Submitted" not in gone.log
+    assert "--focus_mask" in gone.log and "Submitted" not in gone.log
 
 
 def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:

@@ -12,9 +12,10 @@ import pytest
 from runs import Run
 from sklearn.metrics import adjusted_rand_score
 
-from conftest import FEW_IN_HALF_2, Consensus, Interrupted
+from conftest import FEW_IN_HALF_2, Consensus, Interrupted, Masks
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
+from drgnalign.fourier import soft_sphere
 from drgnalign.geometry import angular_distance
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.validation.rounds import score_rounds
@@ -243,6 +244,30 @@ def test_parallel_tasks_make_no_difference_at_all(consensus_runs: Consensus, loo
     for number in (0, 1):
         star = f"consensus/pass_0{number}/particles.star"
         assert (consensus_runs.serial.results / star).read_bytes() == (loop_run.results / star).read_bytes()
+
+
+def test_a_round_s_mask_holds_what_the_consensus_s_does(loop_run: Run) -> None:
+    assert {"REFINE_CLUSTERS:MASK (round 1)", "REFINE_CLUSTERS:MASK (round 2)"} <= set(loop_run.tasks.index)
+    consensus, *rounds = (
+        read_volume(loop_run.results / folder / "clusters" / "mask.mrc")[0]
+        for folder in ("consensus/pass_01", "round_01", "round_02")
+    )
+    for mask in rounds:
+        assert (mask >= consensus).all() and mask.max() == 1 and mask.mean() < 0.5
+    fsc = pd.read_csv(loop_run.results / "round_01" / "fsc.csv").groupby("cluster")["mask"].first()
+    assert fsc.to_dict() == {"consensus": "consensus_mask.mrc", **dict.fromkeys(NAMES, "mask.mrc")}
+    assert all(cluster["density_outside_mask"] < 0.01 for cluster in metrics(loop_run, "round_02")["clusters"])
+
+
+def test_a_user_s_mask_is_the_mask_of_all_passes(mask_runs: Masks) -> None:
+    results = mask_runs.given.results
+    assert not any("MASK" in name for name in mask_runs.given.tasks.index)
+    expected = soft_sphere(32, 110 / 8.0, 2)
+    for folder in ("consensus/pass_00/clusters", "round_01/clusters", "final"):
+        np.testing.assert_array_equal(read_volume(results / folder / "mask.mrc")[0], expected)
+    assert set(pd.read_csv(results / "round_01" / "fsc.csv")["mask"]) == {"mask.mrc"}
+    other = read_volume(mask_runs.other_mask.results / "consensus" / "pass_00" / "clusters" / "mask.mrc")[0]
+    np.testing.assert_array_equal(other, soft_sphere(32, 100 / 8.0, 2))
 
 
 def test_dbscan_clusters_run_through_a_round(dbscan_run: Run, loop_run: Run) -> None:

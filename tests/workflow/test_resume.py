@@ -7,7 +7,7 @@ import signal
 
 from runs import REPOSITORY, Run, contents
 
-from conftest import Consensus, Interrupted
+from conftest import Consensus, Interrupted, Masks
 
 
 def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:
@@ -72,6 +72,20 @@ def test_changed_kernels_run_again(consensus_runs: Consensus) -> None:
     assert "CHECK_INPUTS" in again.named("CACHED")
     steps = {name.split(" (")[0] for name in again.named("COMPLETED")}
     assert {f"REFINE_CLUSTERS:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
+
+
+def test_what_depends_on_a_mask_runs_again_when_its_file_changes(mask_runs: Masks) -> None:
+    given, focus, mask = mask_runs
+    assert given.named("COMPLETED") == set(given.tasks.index)
+    again = focus.named("COMPLETED")
+    assert {"CHECK_SETTINGS", "LABEL:ASSIGN (round 1)", "REFINE_CLUSTERS:REASSIGN (pass 1)"} <= again
+    assert {"LABEL:TRAIN (round 1)", "REFINE_CLUSTERS:RECONSTRUCT (pass 0 consensus)"} <= focus.named("CACHED")
+    again = {
+        "CHECK_SETTINGS",
+        *(f"REFINE_CLUSTERS:{name}" for name in ("RECONSTRUCT (pass 0 consensus)", "MERGE (pass 0)")),
+    }
+    assert again <= mask.named("COMPLETED")
+    assert "DOWNSAMPLE (1)" in mask.named("CACHED")
 
 
 def test_modules_name_every_parameter_that_they_depend_on() -> None:

@@ -37,6 +37,7 @@ DIFFERENCE_AT = (40, 25)
     show_default=True,
     help="Also write references for refinement, shrunk towards the consensus where they do not differ from it.",
 )
+@click.option("--focus-mask", type=FILE, help="Mask of the part that is looked at for what differs.")
 @click.option("--local-resolution", is_flag=True, help="Also write a map of the local resolution.")
 @images_option
 @noise_option
@@ -49,6 +50,7 @@ def reconstruct(
     mask: Path | None,
     consensus: Path | None,
     reference_prior: str,
+    focus_mask: Path | None,
     local_resolution: bool,
     images: Path | None,
     noise: Path | None,
@@ -83,7 +85,8 @@ def reconstruct(
     soft = None if mask is None else read_mask(mask, box, pixel_size)
     figures: dict[str, float | None] = {}
     if consensus is not None and soft is not None:
-        figures = _compare(made, _half_maps(consensus, box, pixel_size), soft, prefix, reference_prior)
+        focus = soft if focus_mask is None else soft * read_mask(focus_mask, box, pixel_size)
+        figures = _compare(made, _half_maps(consensus, box, pixel_size), soft, focus, prefix, reference_prior)
     fsc = write_maps(
         made.half1,
         made.half2,
@@ -108,10 +111,12 @@ def _compare(
     made: Reconstruction,
     consensus: tuple[FloatVolume, FloatVolume],
     mask: FloatVolume,
+    focus: FloatVolume,
     prefix: Path,
     reference_prior: str,
 ) -> dict[str, float | None]:
-    """Write references shrunk towards the consensus, if they are wanted; how much is real of what differs from it."""
+    """Write references shrunk towards the consensus, if they are wanted; how much is real of what differs from it in
+    the focus."""
     if made.weights is None:
         raise InputError(None, "this engine does not tell what its maps rest on", "leave out --consensus")
     halves = (made.half1, made.half2)
@@ -119,7 +124,7 @@ def _compare(
         for half, volume in enumerate(shrunk_references(halves, made.weights, consensus, mask), start=1):
             write_volume(prefix.with_name(f"{prefix.name}_reference_half{half}.mrc"), volume, made.pixel_size)
     amplitudes = relative_amplitudes(halves, consensus, mask, made.pixel_size)
-    correlation = difference_fsc(halves, consensus, mask)
+    correlation = difference_fsc(halves, consensus, focus)
     shells = {angstrom: round(len(mask) * made.pixel_size / angstrom) for angstrom in DIFFERENCE_AT}
     return {
         f"difference_fsc_{angstrom}": float(correlation[shell]) if shell < len(correlation) else None

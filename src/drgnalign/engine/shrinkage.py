@@ -93,6 +93,7 @@ def shrunk_references(
     weights: tuple[FloatVolume, FloatVolume],
     consensus: tuple[FloatVolume, FloatVolume],
     mask: FloatVolume,
+    focus: FloatVolume | None = None,
 ) -> tuple[FloatVolume, FloatVolume]:
     """References for half sets 1 and 2: (A + τM₀)/(W + τ) in Fourier space, each of its own half set alone.
 
@@ -107,6 +108,9 @@ def shrunk_references(
     weights : pair of (N, N, N//2 + 1) float32
         W at each Fourier pixel, see `drgnalign.engine.reconstruct.HalfMapSums.weights`.
     mask : (N, N, N) float32
+    focus : (N, N, N) float32, optional
+        Soft mask of the part that is looked at: d is that of the difference within it, and outside of it the references
+        are the consensus with its Wiener weight.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def shrunk_references(
     shells = shell_numbers(box, 3)
     inside = shells <= box // 2
     index = np.minimum(shells, box // 2)
-    real = np.clip(difference_fsc(halves, consensus, mask), LEAST, MOST)
+    real = np.clip(difference_fsc(halves, consensus, mask if focus is None else mask * focus), LEAST, MOST)
     wiener = reliable_part(fourier_shell_correlation(consensus[0] * mask, consensus[1] * mask)).astype(np.float32)
     multiplicity = np.broadcast_to(half_plane_multiplicity(box), shells.shape)
     pixels = np.bincount(index[inside], multiplicity[inside], box // 2 + 1)
@@ -125,10 +129,15 @@ def shrunk_references(
     def shrunk(half: FloatVolume, weight: FloatVolume, common: FloatVolume) -> FloatVolume:
         means = np.bincount(index[inside], (weight * multiplicity)[inside], box // 2 + 1) / pixels
         pull = (means * (1 - real) / real).astype(np.float32)[index]
-        numerator = rfft_volume(half) * weight + pull * wiener[index] * rfft_volume(common)
+        weighted = wiener[index] * rfft_volume(common)
+        numerator = rfft_volume(half) * weight + pull * weighted
         denominator = weight + pull
         transform = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=inside & (denominator > 0))
-        return irfft_volume(transform, box).astype(np.float32)
+        own = irfft_volume(transform, box).astype(np.float32)
+        if focus is None:
+            return own
+        around = irfft_volume(weighted, box).astype(np.float32)
+        return around + focus * (own - around)
 
     first, second = (shrunk(*one) for one in zip(halves, weights, consensus, strict=True))
     return first, second

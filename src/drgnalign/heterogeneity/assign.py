@@ -88,6 +88,8 @@ class AssignmentSettings:
         Point group of the particle.
     exclude : bool
         Leave out, of maps and statistics, what is more likely junk than not.
+    focus : (N, N, N) float32, optional
+        Soft mask of the part that clusters are told apart by: outside of it their maps are the consensus.
     """
 
     limit: float
@@ -96,6 +98,7 @@ class AssignmentSettings:
     soft: bool = False
     symmetry: str = "C1"
     exclude: bool = True
+    focus: FloatVolume | None = None
 
 
 class Pass(NamedTuple):
@@ -447,8 +450,9 @@ class Assigner:
         left = [number for number, label in enumerate(clusters) if (labels == label).any()]
         kept, names = looked.posteriors[:, left], [clusters[number] for number in left]
         consensus = self._consensus(looked.sums)
+        judged = self._mask if self.settings.focus is None else self._mask * self.settings.focus
         differences = [
-            difference_fsc(_half_maps(HalfMapSums.total(looked.sums[label])), consensus, self._mask) for label in names
+            difference_fsc(_half_maps(HalfMapSums.total(looked.sums[label])), consensus, judged) for label in names
         ]
         return Assignment(
             labels,
@@ -582,7 +586,7 @@ class Assigner:
     def _pair(self, sums: HalfMapSums, consensus: Halves) -> tuple[Reference, Reference]:
         """What half sets 1 and 2 make of a cluster."""
         weights = sums.weights(1), sums.weights(2)
-        first, second = shrunk_references(_half_maps(sums), weights, consensus, self._mask)
+        first, second = shrunk_references(_half_maps(sums), weights, consensus, self._mask, self.settings.focus)
         return self._transformed(first), self._transformed(second)
 
     def _weighted(self, consensus: Halves) -> tuple[Reference, Reference]:

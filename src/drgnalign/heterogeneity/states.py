@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
+from drgnalign.engine.mask import resampled_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
@@ -201,13 +202,15 @@ def assigner_for(
     references : Path
         Folder of the last pass, with ``fsc.csv``.
     settings : AssignmentSettings
+        With a focus of any sampling.
     """
     limit = assignment_limit(references, settings.limit, particles, stack).angstrom
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         images = coarse_images(particles, stack, limit, Path(folder))
         source = ImageSource(images.particles, images.folder)
         noise = estimate_noise(images.particles, source, settings.diameter)
-        yield Assigner(images.particles, source, noise, replace(settings, limit=limit))
+        focus = None if settings.focus is None else resampled_mask(settings.focus, images.particles.box)
+        yield Assigner(images.particles, source, noise, replace(settings, limit=limit, focus=focus))
 
 
 def labels_to_start_from(proposed: Particles) -> list[IntArray]:
