@@ -73,7 +73,9 @@ class Experiment:
         }
 
     def reconstruct(self, particles: Particles) -> HalfMapSums:
-        return insert_particles(particles, ImageSource(particles, self.folder), self.noise, self.padding)
+        """Of those that are not left out."""
+        kept = particles.select(~particles.left_out())
+        return insert_particles(kept, ImageSource(kept, self.folder), self.noise, self.padding)
 
     def refine(
         self,

@@ -80,9 +80,14 @@ class Bench:
         return arms[arm]()
 
     def poses(self) -> dict[str, Any]:
-        """Errors of the good particles' poses, as given and of the consensus."""
-        experiment = self.case.experiment
-        return {"given": experiment.score(experiment.given), "consensus": experiment.score(self.case.particles)}
+        """Errors of the good particles' poses, as given and of the consensus, and who was left out after that."""
+        case, experiment = self.case, self.case.experiment
+        return {
+            "given": experiment.score(experiment.given),
+            "consensus": experiment.score(case.particles),
+            "screening": json.loads((case.folder / "screening.json").read_text())
+            | judged_junk(case, case.kept.astype(np.int64), case.particles),
+        }
 
     def ours(self, case: Case, begun: str) -> dict[str, Any]:
         """Likelihood assignment: as many clusters as the images tell apart, refined once each."""
@@ -117,7 +122,7 @@ class Bench:
         return read_points(self.latent() / "embedding.csv", "umap2")
 
     def clusters_of_the_latent_space(self) -> IntArray:
-        return cluster(self.points(), "kmeans", self.kind.k, self.seed).labels
+        return cluster(self.points(), "kmeans", self.kind.k, self.seed, kept=self.case.kept).labels
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import adjusted_rand_score
@@ -30,8 +33,10 @@ from drgnalign.fourier import raised_cosine
 from drgnalign.geometry import angular_distance, global_rotation
 from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
 from drgnalign.heterogeneity.embed import embed
+from drgnalign.heterogeneity.screen import screen
 from drgnalign.heterogeneity.train import train, trained_on
-from drgnalign.particles import Particles
+from drgnalign.particles import LEFT_OUT, Particles
+from drgnalign.split import CONSENSUS
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
 
@@ -84,7 +89,7 @@ class Case:
     Attributes
     ----------
     truth, particles : Particles
-        True poses; those of the refined consensus.
+        True poses; those of the refined consensus, with who is left out.
     states : (N,) int64
         True labels; 0 = junk.
     good : (N,) bool
@@ -119,16 +124,39 @@ class Case:
     def _consensus(self) -> Particles:
         path = self.folder / "consensus.star"
         if not path.exists():
-            write_star(self.experiment.consensus(self.limits)[0], path)
+            write_star(self._screened(*self.experiment.consensus(self.limits)), path)
         return read_star(path)
+
+    def _screened(
+        self, particles: Particles, volumes: Sequence[NDArray[np.float32]], mask: NDArray[np.float32]
+    ) -> Particles:
+        """As SCREEN leaves them: junk left out, lost poses looked for; what it says is in ``screening.json``."""
+        references = self.folder / "references"
+        references.mkdir(exist_ok=True)
+        resolution = half_map_fsc(volumes[0], volumes[1], particles.pixel_size, mask).resolution
+        consensus = {"cluster": [CONSENSUS], "resolution_0143_angstrom": [resolution]}
+        pd.DataFrame(consensus).to_csv(references / "fsc.csv", index=False)
+        settings = AssignmentSettings(LIMIT, self.diameter)
+        screened, found = screen(particles, self._training_stack(particles), references, settings)
+        (self.folder / "screening.json").write_text(json.dumps(found))
+        return screened
+
+    def _training_stack(self, particles: Particles) -> Path:
+        stack = self.folder / "down_sampled.mrcs"
+        if not stack.exists():
+            downsample_stack(particles, ImageSource(particles, self.folder), TRAIN_BOX, stack)
+        return stack
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Who is not left out after the consensus (N,)."""
+        return ~self.particles.left_out()
 
     def latent(self, particles: Particles, epochs: int, name: str, last: Path | None) -> Path:
         """Folder with the latent space of particles at their poses."""
         out = self.folder / name
         if not (out / "embedding.csv").exists():
-            stack = self.folder / "down_sampled.mrcs"
-            if not stack.exists():
-                downsample_stack(particles, ImageSource(particles, self.folder), TRAIN_BOX, stack)
+            stack = self._training_stack(particles)
             width = particles.box * particles.pixel_size
             settings = TRAINING | {"epochs": epochs, "seed": self.seed, "threads": 1}
             train(stack, particles, TRAIN_BOX, width / TRAIN_BOX, last, out, **settings)
@@ -150,7 +178,12 @@ class Case:
         return with_stack(particles, stack)
 
     def refine(self, particles: Particles, labels: IntArray, joint: bool = False) -> Refined:
-        """Refine each cluster once, against its half maps shrunk towards the consensus, or one map of both halves."""
+        """Refine each cluster once, against its half maps shrunk towards the consensus, or one map of both halves.
+
+        Labels decide who is left out (0).
+        """
+        left_out = {LEFT_OUT: (labels == 0).astype(np.int64)}
+        particles = replace(particles, table=particles.table.assign(**left_out))
         rotations, displacements = particles.rotations(), particles.displacements()
         areas, claims, maps = [], [], {}
         for label in np.unique(labels[labels > 0]):
@@ -186,7 +219,9 @@ class Case:
         areas = []
         for label in np.unique(labels[labels > 0]):
             rows = np.flatnonzero(labels == label)
-            sums = self.experiment.reconstruct(particles.select(rows))
+            mine = particles.select(rows)
+            mine.table[LEFT_OUT] = 0
+            sums = self.experiment.reconstruct(mine)
             areas.append(self.judged_map([sums.half_map(half) for half in HALVES], rows, "independent")[0])
         return float(np.mean(areas))
 

@@ -22,12 +22,13 @@ IntArray = NDArray[np.int64]
 
 
 def numbers_proposed(case: Case) -> list[int]:
-    return [2 * case.k, *other_numbers(2 * case.k, len(case.particles))]
+    return [2 * case.k, *other_numbers(2 * case.k, int(case.kept.sum()))]
 
 
 def starts(case: Case, points: NDArray[np.float64]) -> list[IntArray]:
     """As CLUSTER proposes them."""
-    return [cluster(points, "kmeans", number, case.seed + number).labels for number in numbers_proposed(case)]
+    numbers = numbers_proposed(case)
+    return [cluster(points, "kmeans", number, case.seed + number, kept=case.kept).labels for number in numbers]
 
 
 def starts_from_truth(case: Case) -> list[IntArray]:
@@ -52,12 +53,14 @@ def reference_loop(case: Case, labels: IntArray, latent: Path) -> dict[str, Any]
         particles = case.refine(particles, labels).particles
         latent = case.latent(particles, MORE_EPOCHS, f"loop_{number}", latent)
         points = read_points(latent / "embedding.csv", "umap2")
-        labels = cluster(points, "kmeans", case.k, case.seed, labels).labels
+        labels = cluster(points, "kmeans", case.k, case.seed, labels, kept=case.kept).labels
     return case.judged_with_maps(labels, particles)[1]
 
 
 def relion_classes(case: Case, k: int) -> IntArray:
-    """RELION's Class3D at the consensus poses."""
-    images, out = case.with_assigned_images(case.particles), case.folder / f"relion_{k}"
+    """RELION's Class3D at the consensus poses, of those that are not left out."""
+    images, out = case.with_assigned_images(case.particles).select(case.kept), case.folder / f"relion_{k}"
     mean = resize_volume(0.5 * (case.common[0] + case.common[1]), images.box)
-    return relion.class3d(images, case.folder, mean, k, case.diameter, case.seed, out)
+    labels = np.zeros(len(case.particles), np.int64)
+    labels[case.kept] = relion.class3d(images, case.folder, mean, k, case.diameter, case.seed, out)
+    return labels

@@ -50,7 +50,7 @@ def run_case(case: Case, arms: tuple[str, ...], control: bool) -> dict[str, Any]
     record["consensus"] = case.experiment.score(case.particles)
     latent = case.latent(case.particles, EPOCHS, "latent_1", None)
     points = read_points(latent / "embedding.csv", "umap2")
-    alone = cluster(points, "kmeans", case.k, case.seed).labels
+    alone = cluster(points, "kmeans", case.k, case.seed, kept=case.kept).labels
     if control:
         record["cryodrgn"] = case.judged(alone)
     if "bounds" in arms:
