@@ -8,6 +8,7 @@ include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { COARSEN } from './modules/coarsen.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
+include { SCREEN } from './modules/screen.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { REFINE_CLUSTERS } from './subworkflows/refine_clusters.nf'
 include { REPORT } from './modules/report.nf'
@@ -78,15 +79,25 @@ workflow {
             [stop == 'true' ? null : passes[meta.pass + 1], star, references, latent]
         })
         .until { meta, _star, _references, _latent -> meta == null }
-        .branch { meta, _star, _references, _latent ->
-            consensus: meta.round == 0
-            rounds: true
-        }
+    kinds = states.branch { meta, _star, _references, _latent ->
+        screened: meta.screen
+        consensus: meta.round == 0
+        rounds: true
+    }
 
-    LABEL(states.rounds, training_stack, assign_stack, focus)
-    consensus = states.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
-    lasts = states.consensus.mix(states.rounds).map { meta, star, _references, _latent -> [meta.pass, star] }
-    REFINE_CLUSTERS(consensus.mix(LABEL.out.labelled), lasts, channel.value(images), assign_stack, mask, focus)
+    // What is clustered, refined and added up in each kind of pass: [meta, labelled.star, references, latent, record, decoded]
+    SCREEN(
+        kinds.screened.map { meta, star, references, _latent -> [meta.subMap('pass', 'round'), star, references] },
+        assign_stack,
+        versionOf('screen'),
+    )
+    screened = kinds.screened.map { meta, _star, references, latent -> [meta.pass, meta, references, latent] }
+        .join(SCREEN.out.screened.map { meta, star, record -> [meta.pass, star, record] })
+        .map { _pass, meta, references, latent, star, record -> [meta, star, references, latent, record, []] }
+    LABEL(kinds.rounds, training_stack, assign_stack, focus)
+    consensus = kinds.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
+    lasts = states.map { meta, star, _references, _latent -> [meta.pass, star] }
+    REFINE_CLUSTERS(consensus.mix(screened, LABEL.out.labelled), lasts, channel.value(images), assign_stack, mask, focus)
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(

@@ -9,7 +9,7 @@ process MERGE {
 
     input:
     tuple val(meta), path(labelled), path(last_particles, stageAs: 'last.star'),
-        path(last_references, stageAs: 'last_references'), path(latent), path(clusters), path(plan),
+        path(last_references, stageAs: 'last_references'), path(latent), path(record), path(plan),
         path(mask, stageAs: 'mask.mrc'), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
     val version
 
@@ -31,7 +31,8 @@ process MERGE {
     mkdir -p refined maps clusters pass_${meta.pass}
     shopt -s nullglob
     STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
-        --last-particles ${last_particles} ${option('clustering', clusters ?: null)} ${option('mask', mask ?: null)} \\
+        --last-particles ${last_particles} ${option('mask', mask ?: null)} \\
+        ${option(meta.screen ? 'screening' : 'clustering', record ?: null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
         --references-kind ${meta.references} --stop ${params.stop} ${option('mask-diameter', params.mask_diameter)} \\
         --particles particles.star --references references --metrics metrics.json --said said.txt)

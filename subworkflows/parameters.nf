@@ -104,10 +104,11 @@ def valueInRound(list, round) {
 }
 
 // What each pass of the loop does: pass 0 reconstructs the consensus from the given poses, then come its
-// refinements, then the rounds.
+// refinements, then junk is looked for and the consensus made without it, then come the rounds.
 def schedule() {
     def limits = params.consensus_limits == 'none' ? [] : params.consensus_limits.toString().tokenize(',')
     def consensus = (['none'] + limits).collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
+    def screened = params.junk == 'exclude' ? [[round: 0, limit: 'none', references: 'consensus', screen: true]] : []
     def rounds = (1..<(params.rounds + 1)).collect { round ->
         def fixed = params.fixed_clusters && round > 1
         [
@@ -119,7 +120,7 @@ def schedule() {
             epochs: round == 1 || !params.warm_start ? params.epochs_first : params.epochs_round,
         ]
     }
-    def passes = consensus + rounds
+    def passes = consensus + screened + rounds
     // Once a pass has aligned both half sets to one map, no later one is independent.
     def joined = passes.findIndexOf { pass ->
         pass.limit != 'none' && (params.joint_reference || pass.references == 'decoder')

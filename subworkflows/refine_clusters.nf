@@ -35,7 +35,7 @@ def byCluster(channel) {
 
 workflow REFINE_CLUSTERS {
     take:
-    passes // [meta, labelled.star, references, latent, clusters.json or [], decoded or []]
+    passes // [meta, labelled.star, references, latent, clusters.json, screening.json or [], decoded or []]
     lasts // [pass, particles.star as the last pass left it]
     images // folder
     stack // images for assignment

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 CLUSTER = {"gpu_options": "none", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
 # Two passes of refinement without training: four chunks each, for as many nodes.
-TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75}
+TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75, "junk": "keep"}
 REFINES = [f"REFINE_CLUSTERS:REFINE (pass {n} consensus_chunk_000{m})" for n in (1, 2) for m in (1, 2, 3, 4)]
 
 

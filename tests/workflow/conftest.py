@@ -14,13 +14,14 @@ from runs import REPOSITORY, Run, run_workflow
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.fourier import soft_sphere
+from drgnalign.simulate import Nuisances, phantom_states, simulate_set
 
 DOUBLES = REPOSITORY / "tests" / "doubles"
 DATA = REPOSITORY.parent / "shared" / "data"
 ATP_SYNTHASE = DATA / "particles" / "freehand"
 LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
 FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
-FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1}
+FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1, "junk": "keep"}
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 19
@@ -52,6 +53,14 @@ class Masks(NamedTuple):
     other_mask: Run
 
 
+class LeftOut(NamedTuple):
+    """A round of a set of which a fifth are empty images, and the same with ``--junk keep``; where the set is."""
+
+    excluded: Run
+    kept: Run
+    folder: Path
+
+
 class Fault(NamedTuple):
     """A run whose programs fail in the first round, and the one that goes on from there without the fault."""
 
@@ -73,7 +82,7 @@ class Scenarios:
 
     def interrupted_runs(self) -> Interrupted:
         folder = self.folder / "interrupted"
-        killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (pass 3")
+        killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (pass 4")
         resumed = run_workflow(folder, self.particles, LOOP, results="resumed", options=("-resume",))
         extended = run_workflow(folder, self.particles, {**LOOP, "rounds": 3}, results="extended", options=("-resume",))
         return Interrupted(killed, finished(resumed), finished(extended))
@@ -107,7 +116,7 @@ class Scenarios:
         folder = self.folder / "joint"
         folder.mkdir()
         write_star(particles, folder / "unbalanced.star")
-        parameters = {"images": self.set.folder, "rounds": 1, "consensus_limits": "none"}
+        parameters = {"images": self.set.folder, "rounds": 1, "consensus_limits": "none", "junk": "keep"}
         parameters |= {"joint_reference": True, "references": "consensus", "assign": "none"}
         return finished(run_workflow(folder, folder / "unbalanced.star", parameters))
 
@@ -117,7 +126,7 @@ class Scenarios:
         append(code / "conf" / "test.config", ONE_TASK_AT_A_TIME)
 
         def run(results: str, chunk_size: int, *options: object) -> Run:
-            parameters = {"rounds": 0, "chunk_size": chunk_size}
+            parameters = {"rounds": 0, "chunk_size": chunk_size, "junk": "keep"}
             return finished(
                 run_workflow(folder, self.particles, parameters, results=results, options=options, code=code)
             )
@@ -142,6 +151,20 @@ class Scenarios:
 
         given = run("given", 1, mask=110, focus_mask=90)
         return Masks(given, run("other_focus", 1, focus_mask=80), run("other_mask", 0, mask=100))
+
+    def junk_runs(self) -> LeftOut:
+        folder = self.folder / "junk"
+        options: dict[str, Any] = {"snr": 0.3, "sigma": 6.0, "seed": 2}
+        options |= {"rotation_error_deg": 3.0, "shift_error_angstrom": 3.0, "nuisances": Nuisances(empty=0.2)}
+        simulate_set(folder / "set", phantom_states(2), [1.0, 1.0], 500, 32, 8.0, **options)
+
+        def run(results: str, *options: object, **parameters: object) -> Run:
+            given = {"rounds": 1, "chunk_size": 250, **parameters}
+            return finished(
+                run_workflow(folder, folder / "set" / "particles.star", given, results=results, options=options)
+            )
+
+        return LeftOut(run("excluded"), run("kept", "-resume", junk="keep"), folder / "set")
 
     def frealignx_run(self) -> Run:
         parameters = FREALIGN | SOFT | {"engine": "frealignx"}
@@ -209,7 +232,7 @@ def scenario(
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
-    names += ("coarser_run", "mask_runs", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
+    names += ("coarser_run", "mask_runs", "junk_runs", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -260,6 +283,11 @@ def consensus_runs(scenario: Callable[[str], Any]) -> Consensus:
 @pytest.fixture(scope="session")
 def mask_runs(scenario: Callable[[str], Any]) -> Masks:
     return scenario("mask_runs")
+
+
+@pytest.fixture(scope="session")
+def junk_runs(scenario: Callable[[str], Any]) -> LeftOut:
+    return scenario("junk_runs")
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,7 @@ def particles(run: Run, folder: str) -> Particles:
 
 def test_all_is_published(loop_run: Run) -> None:
     folders = {"consensus/pass_00": CONSENSUS, "consensus/pass_01": CONSENSUS, "round_01": ROUND, "round_02": ROUND}
+    folders["consensus/pass_02"] = [*CONSENSUS, "screening.json"]
     folders |= {"final": FINAL, "pipeline_info": RECORDS}
     expected = {f"{folder}/{file}" for folder, files in folders.items() for file in files} | {"summary.csv"}
     expected |= {f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]}
@@ -84,7 +85,7 @@ def test_order_names_and_half_sets_never_change(loop_run: Run, noisy_set: Any) -
     given = noisy_set.given.table
     tables = [read_star(folder / "particles.star").table for folder in pass_folders(loop_run)]
     tables.append(read_star(loop_run.results / "final" / "all_particles.star").table)
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables:
         columns = ["rlnImageName", "rlnRandomSubset", "rlnDefocusU", "rlnDefocusAngle"]
         pd.testing.assert_frame_equal(table[columns], given[columns])
@@ -159,10 +160,10 @@ def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, 
 
 def test_summary_has_a_row_per_pass_and_cluster(loop_run: Run) -> None:
     summary = pd.read_csv(loop_run.results / "summary.csv")
-    assert summary["cluster"].tolist() == ["consensus", "consensus", *NAMES, *NAMES]
-    assert summary["round"].tolist() == [0, 0, 1, 1, 2, 2]
-    assert summary.groupby("pass")["particles"].sum().tolist() == [300] * 4
-    assert summary["alignment_limit_angstrom"].tolist() == ["none", "20.0", *["16.5"] * 4]
+    assert summary["cluster"].tolist() == [*["consensus"] * 3, *NAMES, *NAMES]
+    assert summary["round"].tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert summary.groupby("pass")["particles"].sum().tolist() == [300] * 5
+    assert summary["alignment_limit_angstrom"].tolist() == ["none", "20.0", "none", *["16.5"] * 4]
     assert (summary["resolution_angstrom"] >= 16.0).all()
 
 
@@ -215,7 +216,7 @@ def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> N
 
 
 def test_unassigned_particles_keep_their_poses(dbscan_run: Run) -> None:
-    before, after = particles(dbscan_run, "consensus/pass_01"), particles(dbscan_run, "round_01")
+    before, after = particles(dbscan_run, "consensus/pass_02"), particles(dbscan_run, "round_01")
     unassigned = after.cluster_labels() == 0
     assert 0 < unassigned.sum() == metrics(dbscan_run, "round_01")["unassigned"]
     poses = [*ANGLES, *ORIGINS]

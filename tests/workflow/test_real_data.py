@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not ATP_SYNTHASE.is_dir(), reason=f"the test dat
 def test_frealign_particles_come_through_a_round(real_run: Run) -> None:
     assert set(real_run.tasks) == {"COMPLETED"}
     summary = pd.read_csv(real_run.results / "summary.csv")
-    assert summary["cluster"].tolist() == ["consensus", "cluster_01"]
+    assert summary["cluster"].tolist() == ["consensus", "consensus", "cluster_01"]
     assert (summary["particles"] == 50).all() and not summary["skipped"].any()
     refined = read_star(real_run.results / "final" / "cluster_01_particles.star")
     assert refined.pixel_size == pytest.approx(2.8)

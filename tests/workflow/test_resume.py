@@ -14,18 +14,18 @@ def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> 
     killed, resumed, _ = interrupted_runs
     assert killed.status == -signal.SIGKILL
     done = killed.named("COMPLETED")
-    assert {"LABEL:TRAIN (round 2)", "LABEL:DECODE (round 2)", "REFINE_CLUSTERS:SPLIT (pass 3)"} <= done
-    assert not any("RECONSTRUCT (pass 3" in name or "MERGE (pass 3" in name for name in done)
+    assert {"LABEL:TRAIN (round 2)", "LABEL:DECODE (round 2)", "REFINE_CLUSTERS:SPLIT (pass 4)"} <= done
+    assert not any("RECONSTRUCT (pass 4" in name or "MERGE (pass 4" in name for name in done)
     assert resumed.named("CACHED") == done
     again = set(resumed.tasks.index) - done
     assert resumed.named("COMPLETED") == again
     assert {name.split(" cluster")[0].removeprefix("REFINE_CLUSTERS:") for name in again} == {
-        "REFINE (pass 3",
-        "REASSIGN (pass 3)",
-        "SPLIT_AGAIN (pass 3)",
-        "INSERT_AGAIN (pass 3",
-        "RECONSTRUCT (pass 3",
-        "MERGE (pass 3)",
+        "REFINE (pass 4",
+        "REASSIGN (pass 4)",
+        "SPLIT_AGAIN (pass 4)",
+        "INSERT_AGAIN (pass 4",
+        "RECONSTRUCT (pass 4",
+        "MERGE (pass 4)",
         "REPORT",
         "EXPORT",
     }
@@ -41,9 +41,9 @@ def test_the_same_seed_gives_the_same_results_interrupted_or_not(loop_run: Run, 
 def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
     _, resumed, extended = interrupted_runs
     assert extended.named("CACHED") == set(resumed.tasks.index) - {"REPORT", "EXPORT"}
-    last = {"LABEL:TRAIN (round 3)", "REFINE_CLUSTERS:MERGE (pass 4)", "REPORT", "EXPORT"}
+    last = {"LABEL:TRAIN (round 3)", "REFINE_CLUSTERS:MERGE (pass 5)", "REPORT", "EXPORT"}
     assert last <= extended.named("COMPLETED")
-    assert not any("(round 2)" in name or "(pass 3" in name for name in extended.named("COMPLETED"))
+    assert not any("(round 2)" in name or "(pass 4" in name for name in extended.named("COMPLETED"))
     for number in (1, 2):
         star = f"round_0{number}/particles.star"
         assert (extended.results / star).read_bytes() == (resumed.results / star).read_bytes()
@@ -51,7 +51,7 @@ def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
 
 def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> None:
     again = coarser_run.named("COMPLETED")
-    assert {"COARSEN", "LABEL:ASSIGN (round 1)", "REFINE_CLUSTERS:MERGE (pass 2)"} <= {
+    assert {"COARSEN", "LABEL:ASSIGN (round 1)", "REFINE_CLUSTERS:MERGE (pass 3)"} <= {
         name.removesuffix(" (1)") for name in again
     }
     steps = {name.split(" (")[0].split(":")[-1] for name in again}

@@ -1,0 +1,27 @@
+include { assignmentSymmetry ; option ; passFolder } from '../subworkflows/scripts.nf'
+
+// With the training images and a limit of its own: another limit of assignment must not train anew.
+process SCREEN {
+    tag "pass ${meta.pass}"
+    label 'cpu_small'
+    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
+        path == 'screening.json' ? "${passFolder(meta)}/${path}" : null
+    }
+
+    input:
+    tuple val(meta), path(particles, stageAs: 'given.star'), path(references, stageAs: 'references')
+    path stack
+    val version
+
+    output:
+    tuple val(meta), path('screened.star'), path('screening.json'), emit: screened
+
+    script:
+    """
+    # version ${version}
+    screen.py ${particles} --references ${references} --stack ${stack} \\
+        ${option('mask-diameter', params.mask_diameter)} \\
+        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
+        --output screened.star --record screening.json
+    """
+}
