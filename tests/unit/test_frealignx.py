@@ -14,6 +14,7 @@ from typing import Any
 
 import mrcfile
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -403,6 +404,19 @@ def test_parts_make_the_map_of_the_whole(few: Any, maps: References, tmp_path: P
         whole = read_volume(path)[0]
         assert_allclose(volume, whole, atol=1e-4 * np.abs(whole).max())
     assert f"Images processed: {ours.sum()} {120 - ours.sum()}" in (tmp_path / "logs" / "map_merge3d.log").read_text()
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_who_is_left_out_is_shown_to_no_program(few: Any, maps: References, tmp_path: Path, joint: bool) -> None:
+    marked = few.given.select(np.arange(120))
+    marked.table["drgnLeftOut"] = (np.arange(120) % 6 == 0).astype(int)
+    refined = engine(joint_reference=joint).refine(chunk_of(few, marked), maps, LIMIT, tmp_path / "refined.part")
+    logs = [path.read_text() for path in sorted((tmp_path / "logs").glob("*_refine3d.log"))]
+    shown = sorted(number for log in logs for number in numbers_in(log))
+    assert shown == (np.flatnonzero(~marked.left_out()) + 1).tolist()
+    assert sum(images_in(dump) for dump in dumps_of(tmp_path / "refined.part").values()) == 100
+    left = marked.left_out()
+    pd.testing.assert_frame_equal(refined.table.loc[left, list(marked.table)], marked.table[left], check_exact=True)
 
 
 def test_joint_reference_is_the_reference_methods_way(few: Any, maps: References, tmp_path: Path) -> None:
