@@ -38,7 +38,8 @@ def refine_seconds(data: Path, folder: Path, cores: int) -> dict[str, float]:
     """Wall time of the stage, and the sum of its tasks' times."""
     folder.mkdir()
     copy_checkout(folder, REPOSITORY / "bin", SETTINGS.format(slots=cores))
-    parameters = {"rounds": 0, "consensus_limits": 10, "train_box": 32, "chunk_size": IMAGES * REPEATS // CHUNKS}
+    parameters = {"rounds": 0, "consensus_limits": 10, "train_box": 32, "junk": "keep"}
+    parameters["chunk_size"] = IMAGES * REPEATS // CHUNKS
     load = os.getloadavg()[0]
     run_workflow(data, folder, folder / "results", "standard", parameters, folder)
     trace = read_trace(folder / "results")
