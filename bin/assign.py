@@ -86,7 +86,8 @@ def main(
     with assigner_for(table, stack, last_references, settings) as assigner:
         wanted = None if k == "auto" else int(k)
         states = find_states(assigner, starts, wanted, before if before.any() else None, threads)
-    matching = match_labels(before, states.kept.assignment.labels, read_used_labels(last_references))
+    found = states.kept.assignment
+    matching = match_labels(before, found.labels, read_used_labels(last_references), ~found.left_out)
     states = renamed(states, matching.labels)
     write_star(labelled(table, states.kept.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())

