@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, soft_sphere
-from drgnalign.validation.fsc import FscResult, fourier_shell_correlation, half_map_fsc, resolution_at
+from drgnalign.engine.mask import particle_mask
+from drgnalign.engine.reference import interpolation_envelope
+from drgnalign.fourier import irfft_volume, raised_cosine, rfft_volume, shell_numbers, soft_sphere
+from drgnalign.simulate import density_map, phantom_states
+from drgnalign.validation.fsc import (
+    FscResult,
+    fourier_shell_correlation,
+    half_map_fsc,
+    randomised_from,
+    resolution_at,
+)
 
 boxes = pytest.mark.parametrize("box", [32, 33])
 
@@ -76,6 +85,70 @@ def test_the_correction_leaves_real_signal_standing() -> None:
     mask = soft_sphere(32, radius=8, edge=4)
     result = half_map_fsc(signal + noise(32, 1), signal + noise(32, 2), 4.0, mask)
     assert result.corrected[6:].mean() == pytest.approx(0.8, abs=0.06)
+
+
+PIXEL, PARTICLE = 4.15, 64
+
+
+def half_maps(volume: np.ndarray, noise_level: float, padding: int, seed: int) -> list[np.ndarray]:
+    """Signal and noise as direct inversion leaves it: its power rises with frequency, and without padding it is divided
+    by what interpolation multiplied the map with."""
+    rng, box = np.random.default_rng(seed), len(volume)
+    rising = np.sqrt(np.maximum(shell_numbers(box, 3), 1))
+    halves = []
+    for _ in range(2):
+        map_of_noise = irfft_volume(rfft_volume(rng.standard_normal(volume.shape)) * rising, box)
+        map_of_noise *= noise_level * volume.std() / map_of_noise.std()
+        halves.append(volume + map_of_noise / interpolation_envelope(box, padding * box))
+    return halves
+
+
+@pytest.fixture(scope="module")
+def particle() -> np.ndarray:
+    """A phantom that fills half of its box, whose power falls by a factor of a thousand within 15 shells."""
+    return density_map(*phantom_states(1)[0], PARTICLE, PIXEL, 1.3 * PIXEL).astype(np.float64)
+
+
+def masks(volume: np.ndarray) -> dict[str, np.ndarray]:
+    """Close to the particle's surface and farther out, and one with hard edges that cuts off a third of its density."""
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(volume, 1.0)
+
+    def above(share: float, edge: float) -> np.ndarray:
+        return raised_cosine(ndimage.distance_transform_edt(smooth <= share * smooth.max()), edge)
+
+    return {
+        "tight": above(0.05, 1.5),
+        "normal": particle_mask(volume.astype(np.float32), PIXEL, 170.0),
+        "loose": soft_sphere(PARTICLE, 20.5, 4.0),
+        "cutting": (smooth > 0.2 * smooth.max()).astype(np.float64),
+    }
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+@pytest.mark.parametrize("noise_level", [3.0, 10.0])
+@pytest.mark.parametrize(("mask", "share"), [("cutting", 0.68), ("tight", 0.96), ("normal", 0.99), ("loose", 1.0)])
+def test_claims_are_true(particle: np.ndarray, mask: str, share: float, noise_level: float, padding: int) -> None:
+    inside = masks(particle)[mask]
+    assert (inside * particle).sum() == pytest.approx(share * particle.sum(), rel=0.01)
+    ratios = []
+    for seed in range(3):
+        halves = half_maps(particle, noise_level, padding, seed)
+        # with the whole particle: with what the mask leaves of it, its edges would agree in both
+        truth = fourier_shell_correlation((halves[0] + halves[1]) * inside, particle)
+        claimed = half_map_fsc(*halves, PIXEL, inside).resolution
+        ratios.append(claimed / resolution_at(truth, PARTICLE * PIXEL, 0.5))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_noise_in_the_corners_does_not_decide_where_phases_are_randomised(particle: np.ndarray) -> None:
+    flat, amplified = (half_maps(particle, 3.0, padding, 0) for padding in (100, 1))
+    assert np.flatnonzero(fourier_shell_correlation(*amplified) < 0.8)[0] <= 7
+    assert 10 <= randomised_from(*amplified) <= randomised_from(*flat) <= 12
+    # and shell 0, which is the mean of the maps, says nothing
+    assert randomised_from(flat[0], flat[1] - 2 * flat[1].mean()) >= 10
+    assert randomised_from(noise(32, 0), noise(32, 1)) == 4
 
 
 def test_the_seed_decides_the_random_phases() -> None:

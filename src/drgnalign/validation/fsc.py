@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers
+from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers, soft_sphere
 
 THRESHOLD = 0.143
-# Phases are randomised from the shell on where the unmasked FSC first falls below this (Chen et al. 2013).
-RANDOMISE_BELOW = 0.8
+# Phases are randomised from the shell on where the FSC first falls below this (Chen et al. 2013), averaged over so many
+# shells and under a soft sphere: its radius and the width of its edge, in parts of the box. It hardly has an edge.
+RANDOMISE_BELOW, SMOOTHED = 0.8, 3
+SPHERE_RADIUS = SPHERE_EDGE = 0.25
 # An FSC that falls below the threshold before this shell stands for no resolution: poses cannot be refined on fewer.
 FEWEST_SHELLS = 4
 
@@ -24,8 +26,9 @@ class FscResult:
     Attributes
     ----------
     unmasked, masked, randomised, corrected : (N//2 + 1,) float64
-        Of the maps; under the mask; under the mask with phases randomised at high resolution; masked with the
-        mask's own correlation taken away. The last three equal `unmasked` when there is no mask.
+        Of the maps in their whole box, all noise around the particle included; under the mask; under the mask with
+        phases randomised at high resolution; masked with the mask's own correlation taken away. The last three equal
+        `unmasked` when there is no mask.
     box_angstrom : float
         Side of the box: shell s has resolution box_angstrom / s.
     """
@@ -111,9 +114,15 @@ def half_map_fsc(
 ) -> FscResult:
     """FSC of two half maps, under a mask, corrected for what the mask itself correlates.
 
-    Phases of both maps are randomised beyond the shell where the unmasked FSC falls below 0.8; what correlation
-    remains there under the mask is the mask's: corrected = (masked − randomised) / (1 − randomised), two shells
-    past that shell (before it the masked FSC stands).
+    Phases of both maps are randomised from the shell on where the maps begin to differ; what correlation remains there
+    under the mask is the mask's: corrected = (masked − randomised) / (1 − randomised), two shells past that shell
+    (before it the masked FSC stands).
+
+    Noise in the corners of maps that are not padded is amplified up to 15-fold by the correction for interpolation, and
+    must not decide. So maps begin to differ where their FSC falls below 0.8 under a soft sphere in the middle of the
+    box, at shell 4 at the earliest. And as random phases spread noise evenly over the box, what was in the corners
+    would drown what a mask that cuts density smears over shells: what has random phases is scaled to the noise that is
+    under the mask. The maps' difference, which has no signal, tells how much that is.
 
     Parameters
     ----------
@@ -136,10 +145,10 @@ def half_map_fsc(
     if mask is None:
         return FscResult(unmasked, unmasked, unmasked, unmasked, box * pixel_size)
     masked = fourier_shell_correlation(half1 * mask, half2 * mask)
-    low = np.flatnonzero(unmasked < RANDOMISE_BELOW)
-    start = int(low[0]) if len(low) else box // 2
+    start = randomised_from(half1, half2)
+    level = _noise_under(transforms[0] - transforms[1], mask, start)
     rng = np.random.default_rng(seed)
-    noisy = [_randomise_phases(t, start, box, rng) * mask for t in transforms]
+    noisy = [_randomise_phases(t, start, level, box, rng) * mask for t in transforms]
     randomised = fourier_shell_correlation(noisy[0], noisy[1])
     corrected = masked.copy()
     beyond = slice(start + 2, None)
@@ -149,14 +158,35 @@ def half_map_fsc(
     return FscResult(unmasked, masked, randomised, corrected, box * pixel_size)
 
 
+def randomised_from(half1: NDArray[np.floating], half2: NDArray[np.floating]) -> int:
+    """The shell from which `half_map_fsc` randomises phases; half the box where the maps do not differ."""
+    from scipy.ndimage import uniform_filter1d  # slow to import
+
+    box = half1.shape[0]
+    sphere = soft_sphere(box, SPHERE_RADIUS * box, SPHERE_EDGE * box)
+    correlation = uniform_filter1d(fourier_shell_correlation(half1 * sphere, half2 * sphere), SMOOTHED, mode="nearest")
+    low = np.flatnonzero(correlation < RANDOMISE_BELOW)
+    return max(int(low[0]), FEWEST_SHELLS) if len(low) else box // 2
+
+
+def _noise_under(difference: NDArray[np.complexfloating], mask: NDArray[np.floating], start: int) -> float:
+    """Root mean square, under a mask, of the part of a difference map (by its transform) from shell `start` on, in
+    units of that in the whole box; 1 where it has none."""
+    box = mask.shape[0]
+    squares = irfft_volume(np.where(shell_numbers(box, 3) >= start, difference, 0), box) ** 2
+    mean, weights = float(squares.mean()), mask**2
+    return float(np.sqrt((weights * squares).sum() / weights.sum() / mean)) if mean > 0 and weights.any() else 1.0
+
+
 def _randomise_phases(
-    transform: NDArray[np.complexfloating], start: int, box: int, rng: np.random.Generator
+    transform: NDArray[np.complexfloating], start: int, level: float, box: int, rng: np.random.Generator
 ) -> NDArray[np.floating]:
-    """Real-space map whose coefficients from shell `start` on keep their amplitudes but have the phases of noise."""
+    """Real-space map whose coefficients from shell `start` on keep their amplitudes, times `level`, but have the phases
+    of noise."""
     # Phases of a real noise map are Hermitian by construction.
     noise = rfft_volume(rng.standard_normal((box, box, box)))
     beyond = shell_numbers(box, 3) >= start
-    randomised = np.where(beyond, np.abs(transform) * noise / np.abs(noise), transform)
+    randomised = np.where(beyond, level * np.abs(transform) * noise / np.abs(noise), transform)
     return irfft_volume(randomised, box)
 
 
