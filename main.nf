@@ -88,7 +88,7 @@ workflow {
     // What is clustered, refined and added up in each kind of pass: [meta, labelled.star, references, latent, record, decoded]
     SCREEN(
         kinds.screened.map { meta, star, references, _latent -> [meta.subMap('pass', 'round'), star, references] },
-        assign_stack,
+        training_stack,
         versionOf('screen'),
     )
     screened = kinds.screened.map { meta, _star, references, latent -> [meta.pass, meta, references, latent] }
