@@ -1,0 +1,93 @@
+"""Junk and lost poses among particles whose truth is known, and the search of all orientations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.engine.reference import transform_reference
+from drgnalign.engine.search import ROTATIONS, evenly_spread_rotations, wide_search
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.geometry import angular_distance
+from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
+from drgnalign.heterogeneity.screen import FALSE, beyond_luck, screened
+from drgnalign.simulate import Nuisances
+
+BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
+
+
+@pytest.fixture(scope="module")
+def dirty(simulate: Callable) -> Any:
+    """Of 900 particles, a fifth are empty and a tenth of the others have random poses."""
+    return simulate(900, BOX, PIXEL, snr=0.3, nuisances=Nuisances(empty=0.2, random_poses=0.1))
+
+
+@pytest.fixture(scope="module")
+def clean(simulate: Callable) -> Any:
+    return simulate(400, BOX, PIXEL, snr=0.3, nuisances=Nuisances(contrast=0.2))
+
+
+def screening_of(data: Any) -> Any:
+    source = ImageSource(data.given, data.folder)
+    noise = estimate_noise(data.given, source, DIAMETER)
+    return screened(Assigner(data.given, source, noise, AssignmentSettings(LIMIT, DIAMETER)))
+
+
+def test_no_orientation_is_far_from_those_tried() -> None:
+    grid = Rotation.from_matrix(evenly_spread_rotations(ROTATIONS))
+    anywhere = Rotation.random(200, np.random.default_rng(0))
+    cosines = np.abs(anywhere.as_quat() @ grid.as_quat().T).max(axis=1)
+    assert np.degrees(2 * np.arccos(np.minimum(cosines, 1))).max() < 13
+
+
+def test_lost_poses_are_found_again(clean: Any) -> None:
+    """From random ones, with the true map."""
+    some = clean.truth.select(np.arange(60))
+    ones, every = np.ones_like(clean.volume), np.ones(BOX // 2 + 1)
+    reference = transform_reference(clean.volume, ones, every, PIXEL, LIMIT, 1.5)
+    lost = some.with_poses(Rotation.random(60, np.random.default_rng(1)).as_matrix(), some.displacements())
+    source = ImageSource(lost, clean.folder)
+    found = wide_search(lost, source, {1: reference, 2: reference}, clean.white_noise, LIMIT)
+    errors = angular_distance(some.rotations(), found.rotations())
+    assert (errors < 10).mean() > 0.9
+    assert np.median(np.linalg.norm(found.displacements() - some.displacements(), axis=1)) < 0.5
+
+
+def test_empty_images_are_left_out_and_lost_poses_brought_back(dirty: Any) -> None:
+    found, truth = screening_of(dirty), dirty.truth.table
+    empty = (truth["drgnTrueJunk"] == "empty").to_numpy()
+    lost = ~empty & (truth["drgnTrueLost"] != "no").to_numpy()
+    good, out = ~empty & ~lost, found.outcome.left_out
+    errors = angular_distance(dirty.truth.rotations(), found.particles.rotations())
+    assert out[empty].mean() > 0.95
+    assert out[good].mean() < 0.01
+    assert (out | (errors < 10))[lost].mean() > 0.85
+    assert (errors[found.brought_back & lost] < 10).mean() > 0.8
+    # images of 32 px have few details, by which alone a found pose is told from luck
+    assert found.brought_back[lost].mean() > 0.3
+    assert found.record["left_out"] == out.sum()
+    # who was not looked for keeps the pose given
+    kept = ~found.brought_back
+    np.testing.assert_array_equal(found.particles.rotations()[kept], dirty.given.rotations()[kept])
+
+
+def test_contrast_is_no_reason_to_leave_anybody_out(clean: Any) -> None:
+    found = screening_of(clean)
+    assert not found.outcome.left_out.any() and not found.searched
+    assert found.outcome.contrast.spread == pytest.approx(0.2, abs=0.06)
+
+
+def test_no_more_matches_are_believed_than_luck_leaves() -> None:
+    rng = np.random.default_rng(2)
+    luck, decoys = rng.normal(10, 2, (2, 1000))
+    assert beyond_luck(luck, decoys).mean() < 0.02
+    gains = np.concatenate([luck, rng.normal(40, 5, 500)])
+    found = beyond_luck(gains, np.concatenate([decoys, rng.normal(10, 2, 500)]))
+    assert found[1000:].all()
+    assert found[:1000].sum() <= 1.5 * FALSE * found.sum()
+    assert not beyond_luck(np.zeros(0), np.zeros(0)).size
