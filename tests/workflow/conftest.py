@@ -146,7 +146,7 @@ class Scenarios:
         def run(results: str, rounds: int, **radii: float) -> Run:
             for name, radius in radii.items():
                 write_volume(paths[name], soft_sphere(32, radius / 8.0, 2), 8.0)
-            parameters = {**paths, "rounds": rounds, "consensus_limits": "none"}
+            parameters = {**paths, "rounds": rounds, "consensus_limits": "none", "junk": "keep"}
             return finished(run_workflow(folder, self.particles, parameters, results=results, options=("-resume",)))
 
         given = run("given", 1, mask=110, focus_mask=90)
