@@ -120,16 +120,13 @@ def screen(
     """
     with assigner_for(particles, stack, references, settings) as assigner:
         found = screened(assigner)
-    # angles and Å: the same for images of any size
-    poses = found.particles.table[[*ANGLES, *ORIGINS]].to_numpy(np.float64)
-    kept = particles.table[[*ANGLES, *ORIGINS]].to_numpy(np.float64)
-    table = particles.table.copy()
-    table[[*ANGLES, *ORIGINS]] = np.where(found.brought_back[:, None], poses, kept)
-    return with_amplitudes(replace(particles, table=table), found.outcome), found.record
+    back = np.flatnonzero(found.brought_back)
+    return with_amplitudes(_moved(particles, back, found.particles.select(back)), found.outcome), found.record
 
 
 def _moved(particles: Particles, rows: NDArray[np.int64], others: Particles) -> Particles:
-    """Particles of which those in some rows have the poses of others."""
-    rotations, displacements = particles.rotations(), particles.displacements()
-    rotations[rows], displacements[rows] = others.rotations(), others.displacements()
-    return particles.with_poses(rotations, displacements)
+    """Particles of which those in some rows have the poses of others, whose images may be of another size."""
+    table, poses = particles.table.copy(), [*ANGLES, *ORIGINS]
+    table[poses] = table[poses].astype(np.float64)
+    table.loc[table.index[rows], poses] = others.table[poses].to_numpy(np.float64)
+    return replace(particles, table=table)
