@@ -91,3 +91,11 @@ def test_no_more_matches_are_believed_than_luck_leaves() -> None:
     assert found[1000:].all()
     assert found[:1000].sum() <= 1.5 * FALSE * found.sum()
     assert not beyond_luck(np.zeros(0), np.zeros(0)).size
+
+
+def test_a_match_is_held_against_the_decoy_of_its_own_image() -> None:
+    """Whatever an image's contrast adds to both."""
+    rng = np.random.default_rng(3)
+    contrast = rng.uniform(0, 100, 300)
+    found = beyond_luck(contrast + rng.normal(20, 3, 300), contrast + rng.normal(0, 3, 300))
+    assert found.mean() > 0.9

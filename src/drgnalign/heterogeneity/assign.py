@@ -189,14 +189,15 @@ class Searched(NamedTuple):
     ----------
     particles : Particles
         n of them.
-    gains : (n,) float64
-        Nats over no signal, by the map of the other half set.
+    gains, given : (n,) float64
+        Nats over no signal, by the map of the other half set, there and at the poses given.
     decoys : (n,) float64
         The same of poses that were found in a decoy of the map: of nothing but luck.
     """
 
     particles: Particles
     gains: FloatArray
+    given: FloatArray
     decoys: FloatArray
 
 
@@ -291,8 +292,8 @@ class Assigner:
         false = {half: self._decoy(one) for half, one in maps.items()}
         some = self.particles.select(rows)
         source, limit = ImageSource(some, self._source.root), self.settings.limit
-        found, decoys = (wide_search(some, source, given, self._noise, limit) for given in (maps, false))
-        return Searched(found, self._gains(found, maps), self._gains(decoys, false))
+        found, decoys = (wide_search(some, source, looked_in, self._noise, limit) for looked_in in (maps, false))
+        return Searched(found, self._gains(found, maps), self._gains(some, maps), self._gains(decoys, false))
 
     def _decoy(self, reference: Reference) -> Reference:
         """The bulk of a map with the details of its mirror image.

@@ -67,7 +67,7 @@ def screened(assigner: Assigner) -> Screening:
     if lost.any():
         rows = np.flatnonzero(lost)
         found = assigner.searched(rows, last.labels)
-        matching = beyond_luck(found.gains, found.decoys)
+        matching = beyond_luck(found.gains, found.decoys) & (found.gains > found.given)
         back[rows[matching]] = True
         particles = _moved(particles, rows[matching], found.particles.select(matching))
         last = assigner.at(particles).run(everyone, lost & ~back, patience=1)
@@ -76,8 +76,11 @@ def screened(assigner: Assigner) -> Screening:
 
 
 def beyond_luck(gains: FloatArray, decoys: FloatArray) -> NDArray[np.bool_]:
-    """Which of some matches are better than luck makes them: so good that, by those of decoys, no more than `FALSE` of
-    all that are as good are false.
+    """Which of some matches are better than luck makes them: of all that are as good, no more than `FALSE` are false.
+
+    Each is held against its own decoy, as an image of more contrast has more of both. Where there is nothing to be
+    found either of the two may be the better one; so there are as many false ones above a margin as decoys that win by
+    it.
 
     Parameters
     ----------
@@ -87,14 +90,13 @@ def beyond_luck(gains: FloatArray, decoys: FloatArray) -> NDArray[np.bool_]:
     Returns
     -------
     (n,) bool
-        Elias & Gygi (2007), Nat. Methods 4, 207, do so with peptides.
+        Barber & Candès (2015), Ann. Stat. 43, 2055, choose variables so.
     """
-    order = np.argsort(-gains)
-    false = np.searchsorted(np.sort(-decoys), -gains[order], side="right")
-    good = np.flatnonzero(false <= FALSE * np.arange(1, len(gains) + 1))
-    found = np.zeros(len(gains), bool)
-    found[order[: good[-1] + 1 if len(good) else 0]] = True
-    return found
+    margins = gains - decoys
+    order = np.argsort(-np.abs(margins))
+    false, found = np.cumsum(margins[order] < 0), np.cumsum(margins[order] > 0)
+    enough = np.flatnonzero(1 + false <= FALSE * found)
+    return margins >= np.abs(margins[order[enough[-1]]]) if len(enough) else np.zeros(len(margins), bool)
 
 
 def screen(
