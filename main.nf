@@ -89,6 +89,7 @@ workflow {
     SCREEN(
         kinds.screened.map { meta, star, references, _latent -> [meta.subMap('pass', 'round'), star, references] },
         training_stack,
+        images,
         versionOf('screen'),
     )
     screened = kinds.screened.map { meta, _star, references, latent -> [meta.pass, meta, references, latent] }

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option
+from drgnalign.downsample import coarsen
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AssignmentSettings
@@ -20,6 +22,7 @@ from drgnalign.interface import USUAL_FILL
 @click.argument("particles", type=FILE)
 @click.option("--references", type=FOLDER, required=True, help="Of the last pass: consensus, mask and fsc.csv.")
 @click.option("--stack", type=FILE, required=True, help="Training images, in the order of the particles.")
+@click.option("--images", type=FOLDER, required=True, help="Read where the training images do not reach the limit.")
 @click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
 @diameter_option
 @symmetry_option
@@ -29,6 +32,7 @@ def main(
     particles: Path,
     references: Path,
     stack: Path,
+    images: Path,
     limit: float,
     mask_diameter: float | None,
     symmetry: str,
@@ -38,7 +42,11 @@ def main(
     """Look for PARTICLES that are junk, or have lost their pose."""
     table = read_star(particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    screened, facts = screen(table, stack, references, AssignmentSettings(limit, diameter, symmetry=symmetry))
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        own = Path(folder) / "screen.mrcs"
+        coarsen(table, images, stack, limit, own)
+        settings = AssignmentSettings(limit, diameter, symmetry=symmetry)
+        screened, facts = screen(table, own if own.exists() else stack, references, settings)
     write_star(screened, output)
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")

@@ -1,6 +1,6 @@
 include { assignmentSymmetry ; option ; passFolder } from '../subworkflows/scripts.nf'
 
-// With the training images and a limit of its own: another limit of assignment must not train anew.
+// With a limit of its own, and the training images where they reach it: another limit of assignment must not train anew.
 process SCREEN {
     tag "pass ${meta.pass}"
     label 'cpu_small'
@@ -11,6 +11,7 @@ process SCREEN {
     input:
     tuple val(meta), path(particles, stageAs: 'given.star'), path(references, stageAs: 'references')
     path stack
+    path images, stageAs: 'images'
     val version
 
     output:

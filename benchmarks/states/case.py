@@ -137,7 +137,8 @@ class Case:
         consensus = {"cluster": [CONSENSUS], "resolution_0143_angstrom": [resolution]}
         pd.DataFrame(consensus).to_csv(references / "fsc.csv", index=False)
         settings = AssignmentSettings(LIMIT, self.diameter)
-        screened, found = screen(particles, self._training_stack(particles), references, settings)
+        self.with_assigned_images(particles)
+        screened, found = screen(particles, self._assigned, references, settings)
         (self.folder / "screening.json").write_text(json.dumps(found))
         return screened
 
@@ -172,10 +173,14 @@ class Case:
 
     def with_assigned_images(self, particles: Particles) -> Particles:
         """The same with normalised images that reach the limit of assignment."""
-        stack = self.folder / "assigned.mrcs"
-        if not stack.exists():
-            downsample_stack(particles, ImageSource(particles, self.folder), box_for_limit(particles, LIMIT), stack)
-        return with_stack(particles, stack)
+        if not self._assigned.exists():
+            box = box_for_limit(particles, LIMIT)
+            downsample_stack(particles, ImageSource(particles, self.folder), box, self._assigned)
+        return with_stack(particles, self._assigned)
+
+    @property
+    def _assigned(self) -> Path:
+        return self.folder / "assigned.mrcs"
 
     def refine(self, particles: Particles, labels: IntArray, joint: bool = False) -> Refined:
         """Refine each cluster once, against its half maps shrunk towards the consensus, or one map of both halves.
