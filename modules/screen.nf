@@ -20,7 +20,7 @@ process SCREEN {
     script:
     """
     # version ${version}
-    screen.py ${particles} --references ${references} --stack ${stack} \\
+    screen.py ${particles} --references ${references} --stack ${stack} --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\
         --output screened.star --record screening.json
