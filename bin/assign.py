@@ -24,6 +24,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.cluster import cluster_record
 from drgnalign.heterogeneity.embed import read_points
+from drgnalign.heterogeneity.lost import with_found_poses
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
     assigner_for,
@@ -89,7 +90,9 @@ def main(
     found = states.kept.assignment
     matching = match_labels(before, found.labels, read_used_labels(last_references), ~found.left_out)
     states = renamed(states, matching.labels)
-    write_star(labelled(table, states.kept.assignment, settings.soft), output)
+    left_out = states.kept.assignment.left_out
+    moved = with_found_poses(table, states.particles, left_out)
+    write_star(labelled(moved, states.kept.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())
     points = read_points(latent / "embedding.csv", facts["space"])
     facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)
@@ -97,6 +100,8 @@ def main(
         **reached.record,
         "against": against,
         "assignment": assignment,
+        "searched": int((moved.searched() & ~table.searched()).sum()),
+        "brought_back": int((moved.searched() & ~table.searched() & ~left_out).sum()),
         **evidence(states, table.box * table.pixel_size),
     }
     with atomic_path(record) as temporary:

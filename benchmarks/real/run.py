@@ -36,7 +36,9 @@ from records import REPOSITORY, Records
 from drgnalign.heterogeneity.assign import Assigner, Assignment
 from drgnalign.heterogeneity.cluster import cluster
 from drgnalign.heterogeneity.embed import read_points
+from drgnalign.heterogeneity.lost import with_found_poses
 from drgnalign.heterogeneity.states import evidence, find_states
+from drgnalign.particles import Particles
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "real.json"
 ARMS = ("poses", "ours", "without", "cryodrgn", "loop", "relion", "cost")
@@ -96,6 +98,7 @@ class Bench:
         with counted_passes() as passes:
             found = find_states(assigner, proposed, None)
         seconds = time.process_time() - begin
+        labels = found.told_apart.assignment.labels
         facts = evidence(found, case.particles.box * case.particles.pixel_size)
         return {
             "starts": begun,
@@ -103,15 +106,15 @@ class Bench:
             "passes": len(facts["passes"]),
             "processor_s": round(seconds, 1),
             "ms_a_particle_and_pass": round(1e3 * seconds / (len(case.particles) * sum(passes)), 3),
-            **self.judged(case, found.told_apart.assignment.labels),
+            **self.judged(case, labels, with_found_poses(case.particles, found.particles, labels == 0)),
             "evidence": facts["clusters"],
         }
 
-    def judged(self, case: Case, labels: IntArray) -> dict[str, Any]:
-        """What labels are worth, and poses and maps after one refinement of each cluster."""
+    def judged(self, case: Case, labels: IntArray, particles: Particles | None = None) -> dict[str, Any]:
+        """What labels are worth, and poses and maps after one refinement of each cluster from those of particles."""
         if not self.kind.states:
             return case.judged(labels)
-        refined, record = case.judged_with_maps(labels)
+        refined, record = case.judged_with_maps(labels, particles)
         record |= judged_junk(case, labels, refined)
         return record | ({"domain": judged_domain(case, labels)} if self.kind.domain else {})
 

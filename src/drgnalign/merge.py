@@ -308,8 +308,9 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
     of_all, out = f"of {metrics['particles']:,} particles", metrics["left_out"]
     if out or metrics["left_out_back"]:
         changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
-        if metrics["screening"]:
-            changes += f", {metrics['screening']['brought_back']:,} lost poses found"
+        looked = metrics["screening"] or (metrics["clustering"] or {}).get("assignment") or {}
+        if "brought_back" in looked:
+            changes += f", {looked['brought_back']:,} lost poses found"
         sentence = f"{name}: {out:,} {of_all} are left out ({changes})"
         return f"{sentence}: in no map, training or statistic; --junk keep keeps them"
     if metrics["junk_expected"] is None:

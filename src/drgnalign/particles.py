@@ -25,11 +25,13 @@ PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 OCCUPANCY = "drgnOccupancy"
 # 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
 LEFT_OUT = "drgnLeftOut"
+# 1 where a particle's pose was looked for among all orientations.
+SEARCHED = "drgnSearched"
 # Of an optics group whose images are normalised as they are read: the radius (px) outside of which their background is
 # (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
 BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
-NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset", LEFT_OUT]
+NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [
@@ -199,7 +201,14 @@ class Particles:
 
     def left_out(self) -> NDArray[np.bool_]:
         """Which particles (N,) are in no map, training or statistic; none where the table does not say."""
-        given = self.table.get(LEFT_OUT)
+        return self._flag(LEFT_OUT)
+
+    def searched(self) -> NDArray[np.bool_]:
+        """Which particles' poses (N,) were looked for among all orientations; none where the table does not say."""
+        return self._flag(SEARCHED)
+
+    def _flag(self, label: str) -> NDArray[np.bool_]:
+        given = self.table.get(label)
         return np.zeros(len(self), np.bool_) if given is None else given.to_numpy(np.float64) > 0
 
     def optics_rows(self) -> IntArray:
@@ -233,6 +242,21 @@ class Particles:
         columns = dict(zip(ANGLES, matrix_to_euler(rotations), strict=True))
         columns |= dict(zip(ORIGINS, origins.T, strict=True))
         return replace(self, table=self.table.assign(**columns), optics=self.optics.copy())
+
+    def with_poses_of(self, rows: IntArray, others: Particles) -> Particles:
+        """A copy in which some particles have the poses of others, whose images may be of another size.
+
+        Parameters
+        ----------
+        rows : (n,) int64
+            All others keep theirs, to the last bit.
+        others : Particles
+            n of them.
+        """
+        table, poses = self.table.copy(), [*ANGLES, *ORIGINS]
+        table[poses] = table[poses].astype(np.float64)
+        table.loc[table.index[rows], poses] = others.table[poses].to_numpy(np.float64)
+        return replace(self, table=table, optics=self.optics.copy())
 
     def validate(self) -> None:
         """Check what every reader guarantees, whatever the file holds besides.

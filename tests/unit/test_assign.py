@@ -37,6 +37,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
+from drgnalign.particles import Particles
 from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
@@ -267,14 +268,18 @@ def clusters(labels: list[int], changed: float = 0.0, **spreads: Spread) -> Clus
     return Clusters(found, dict.fromkeys(pairs, 3.0), {(a, b): spreads.get(f"of_{a}{b}", NONE) for a, b in pairs})
 
 
+def states_of(found: Clusters, agreement: list[float]) -> States:
+    return States(found, found, agreement, Particles(Path("set.star"), pd.DataFrame(), pd.DataFrame()))
+
+
 def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:
     labels = [1, 1, 2, 2]
     found, restless = clusters(labels), clusters(labels, changed=0.05)
-    assert States(found, found, [0.99, 0.95]).verdict == "2 states"
+    assert states_of(found, [0.99, 0.95]).verdict == "2 states"
     # one bad start says nothing
-    assert States(found, found, [1.0, 0.0]).verdict == "2 states"
-    assert States(found, found, [0.7, 0.8]).verdict.endswith("other starts lead to other clusters")
-    assert States(restless, restless, [1.0]).verdict.endswith("labels never come to rest")
+    assert states_of(found, [1.0, 0.0]).verdict == "2 states"
+    assert states_of(found, [0.7, 0.8]).verdict.endswith("other starts lead to other clusters")
+    assert states_of(restless, [1.0]).verdict.endswith("labels never come to rest")
 
 
 def test_clusters_that_run_into_each_other_are_named_a_continuum() -> None:
@@ -283,7 +288,7 @@ def test_clusters_that_run_into_each_other_are_named_a_continuum() -> None:
 
     def verdict(**spreads: Spread) -> str:
         found = clusters(labels, **spreads)
-        return States(found, found, [1.0]).verdict
+        return states_of(found, [1.0]).verdict
 
     assert verdict() == "3 states"
     assert verdict(of_12=much) == "3 states, of which 2 run into each other"
@@ -294,7 +299,7 @@ def test_clusters_that_run_into_each_other_are_named_a_continuum() -> None:
 
 def test_names_change_in_all_that_is_said() -> None:
     found = clusters([1, 1, 2])
-    states = renamed(States(found, found, []), np.array([8, 8, 4]))
+    states = renamed(states_of(found, []), np.array([8, 8, 4]))
     assert states.kept.assignment.clusters == [4, 8]
     assert_array_equal(states.kept.assignment.posteriors, [[0, 1], [0, 1], [1, 0]])
     assert (states.kept.separations, states.kept.spreads) == ({(8, 4): 3.0}, {(8, 4): NONE})

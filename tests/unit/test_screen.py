@@ -15,7 +15,7 @@ from drgnalign.engine.search import ROTATIONS, evenly_spread_rotations, wide_sea
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
 from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
-from drgnalign.heterogeneity.screen import FALSE, beyond_luck, screened
+from drgnalign.heterogeneity.screen import screened
 from drgnalign.simulate import Nuisances
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
@@ -80,22 +80,3 @@ def test_contrast_is_no_reason_to_leave_anybody_out(clean: Any) -> None:
     found = screening_of(clean)
     assert not found.outcome.left_out.any() and not found.searched
     assert found.outcome.contrast.spread == pytest.approx(0.2, abs=0.06)
-
-
-def test_no_more_matches_are_believed_than_luck_leaves() -> None:
-    rng = np.random.default_rng(2)
-    luck, decoys = rng.normal(10, 2, (2, 1000))
-    assert beyond_luck(luck, decoys).mean() < 0.02
-    gains = np.concatenate([luck, rng.normal(40, 5, 500)])
-    found = beyond_luck(gains, np.concatenate([decoys, rng.normal(10, 2, 500)]))
-    assert found[1000:].all()
-    assert found[:1000].sum() <= 1.5 * FALSE * found.sum()
-    assert not beyond_luck(np.zeros(0), np.zeros(0)).size
-
-
-def test_a_match_is_held_against_the_decoy_of_its_own_image() -> None:
-    """Whatever an image's contrast adds to both."""
-    rng = np.random.default_rng(3)
-    contrast = rng.uniform(0, 100, 300)
-    found = beyond_luck(contrast + rng.normal(20, 3, 300), contrast + rng.normal(0, 3, 300))
-    assert found.mean() > 0.9

@@ -189,6 +189,8 @@ class Searched(NamedTuple):
     ----------
     particles : Particles
         n of them.
+    clusters : (n,) int64
+        Whose maps match.
     gains, given : (n,) float64
         Nats over no signal, by the map of the other half set, there and at the poses given.
     decoys : (n,) float64
@@ -196,9 +198,23 @@ class Searched(NamedTuple):
     """
 
     particles: Particles
+    clusters: IntArray
     gains: FloatArray
     given: FloatArray
     decoys: FloatArray
+
+    def or_better(self, other: Searched) -> Searched:
+        """The better one for each particle, as for each that was given and each decoy."""
+        better = np.flatnonzero(other.gains > self.gains)
+        clusters = self.clusters.copy()
+        clusters[better] = other.clusters[better]
+        return Searched(
+            self.particles.with_poses_of(better, other.particles.select(better)),
+            clusters,
+            np.maximum(self.gains, other.gains),
+            np.maximum(self.given, other.given),
+            np.maximum(self.decoys, other.decoys),
+        )
 
 
 class _Looked(NamedTuple):
@@ -277,23 +293,33 @@ class Assigner:
         """A cluster's map, as far as it is known."""
         return _mean(shrunk_references(_half_maps(sums), (sums.weights(1), sums.weights(2)), consensus, self._mask))
 
-    def searched(self, rows: IntArray, labels: IntArray) -> Searched:
-        """Look for the poses of some particles among all orientations, each with its own half set's common map of the
-        labelled particles; and in decoys of these maps, in which there is nothing to be found.
+    def searched(self, rows: IntArray, labels: IntArray, among: Sequence[int]) -> Searched:
+        """Look for the poses of some particles among all orientations, with their own half set's maps of some clusters;
+        and in decoys of these maps, in which there is nothing to be found.
 
         Parameters
         ----------
         rows : (n,) int64
         labels : (N,) int64
             0 = left out.
+        among : sequence of int
+            Clusters; 0 = the consensus.
         """
-        first, second = self._weighted(self._consensus(self._insert(labels, labels == 0)))
-        maps = {1: first, 2: second}
-        false = {half: self._decoy(one) for half, one in maps.items()}
-        some = self.particles.select(rows)
+        sums = self._insert(labels, labels == 0)
+        consensus, some = self._consensus(sums), self.particles.select(rows)
+        none = np.full(len(rows), -np.inf)
+        best = Searched(some, np.zeros(len(rows), np.int64), none, none, none)
+        for label in among:
+            pair = self._pair(HalfMapSums.total(sums[label]), consensus) if label else self._weighted(consensus)
+            best = best.or_better(self._searched_in(dict(zip(HALVES, pair, strict=True)), some, label))
+        return best
+
+    def _searched_in(self, maps: Mapping[int, Reference], some: Particles, label: int) -> Searched:
+        decoys = {half: self._decoy(one) for half, one in maps.items()}
         source, limit = ImageSource(some, self._source.root), self.settings.limit
-        found, decoys = (wide_search(some, source, looked_in, self._noise, limit) for looked_in in (maps, false))
-        return Searched(found, self._gains(found, maps), self._gains(some, maps), self._gains(decoys, false))
+        found, false = (wide_search(some, source, looked_in, self._noise, limit) for looked_in in (maps, decoys))
+        gains, given, luck = self._gains(found, maps), self._gains(some, maps), self._gains(false, decoys)
+        return Searched(found, np.full(len(some), label), gains, given, luck)
 
     def _decoy(self, reference: Reference) -> Reference:
         """The bulk of a map with the details of its mirror image.

@@ -7,7 +7,6 @@ out, their poses are looked for once among all orientations.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings
+from drgnalign.heterogeneity.lost import looked_for, with_found_poses
 from drgnalign.heterogeneity.states import assigner_for, with_amplitudes
-from drgnalign.particles import ANGLES, ORIGINS, Particles
-
-FloatArray = NDArray[np.float64]
-# Of the poses that are taken for found.
-FALSE = 0.05
+from drgnalign.particles import Particles
 
 
 class Screening(NamedTuple):
@@ -62,41 +58,12 @@ def screened(assigner: Assigner) -> Screening:
     first = assigner.run(everyone, patience=1)
     assigner = assigner.narrowed([first.labels])
     last = assigner.run(everyone, first.left_out, patience=1)
-    lost, particles = last.left_out, assigner.particles
-    back = np.zeros(len(particles), bool)
-    if lost.any():
-        rows = np.flatnonzero(lost)
-        found = assigner.searched(rows, last.labels)
-        matching = beyond_luck(found.gains, found.decoys) & (found.gains > found.given)
-        back[rows[matching]] = True
-        particles = _moved(particles, rows[matching], found.particles.select(matching))
-        last = assigner.at(particles).run(everyone, lost & ~back, patience=1)
-        back &= ~last.left_out
-    return Screening(particles, int(lost.sum()), back, last)
-
-
-def beyond_luck(gains: FloatArray, decoys: FloatArray) -> NDArray[np.bool_]:
-    """Which of some matches are better than luck makes them: of all that are as good, no more than `FALSE` are false.
-
-    Each is held against its own decoy, as an image of more contrast has more of both. Where there is nothing to be
-    found either of the two may be the better one; so there are as many false ones above a margin as decoys that win by
-    it.
-
-    Parameters
-    ----------
-    gains, decoys : (n,) float64
-        What is looked for, and what is known to be false, of the same images.
-
-    Returns
-    -------
-    (n,) bool
-        Barber & Candès (2015), Ann. Stat. 43, 2055, choose variables so.
-    """
-    margins = gains - decoys
-    order = np.argsort(-np.abs(margins))
-    false, found = np.cumsum(margins[order] < 0), np.cumsum(margins[order] > 0)
-    enough = np.flatnonzero(1 + false <= FALSE * found)
-    return margins >= np.abs(margins[order[enough[-1]]]) if len(enough) else np.zeros(len(margins), bool)
+    lost = last.left_out
+    if not lost.any():
+        return Screening(assigner.particles, 0, lost, last)
+    particles, back, _ = looked_for(assigner, lost, last.labels, [0])
+    last = assigner.at(particles).run(everyone, lost & ~back, patience=1)
+    return Screening(particles, int(lost.sum()), back & ~last.left_out, last)
 
 
 def screen(
@@ -117,18 +84,11 @@ def screen(
     Returns
     -------
     particles : Particles
-        With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, and better poses of those brought back.
+        With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, ``drgnSearched``, and better poses of those
+        brought back.
     record : dict
     """
     with assigner_for(particles, stack, references, settings) as assigner:
         found = screened(assigner)
-    back = np.flatnonzero(found.brought_back)
-    return with_amplitudes(_moved(particles, back, found.particles.select(back)), found.outcome), found.record
-
-
-def _moved(particles: Particles, rows: NDArray[np.int64], others: Particles) -> Particles:
-    """Particles of which those in some rows have the poses of others, whose images may be of another size."""
-    table, poses = particles.table.copy(), [*ANGLES, *ORIGINS]
-    table[poses] = table[poses].astype(np.float64)
-    table.loc[table.index[rows], poses] = others.table[poses].to_numpy(np.float64)
-    return replace(particles, table=table)
+    moved = with_found_poses(particles, found.particles, found.outcome.left_out)
+    return with_amplitudes(moved, found.outcome), found.record

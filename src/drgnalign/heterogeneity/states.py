@@ -20,6 +20,7 @@ from drgnalign.engine.mask import resampled_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
+from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, Particles
 from drgnalign.split import CONSENSUS
@@ -86,11 +87,14 @@ class States:
         The same before clusters were united that the images do tell apart.
     agreement : list of float
         Adjusted Rand index of their labels with those that come of each of the other starts.
+    particles : Particles
+        With better poses of those that were left out only for theirs.
     """
 
     kept: Clusters
     told_apart: Clusters
     agreement: list[float]
+    particles: Particles
 
     @property
     def verdict(self) -> str:
@@ -301,10 +305,11 @@ def find_states(
         for number, one in enumerate(found)
         if number != likeliest and not (related[number] and related[likeliest])
     ]
+    assigner, best = _with_lost(assigner, best)
     told_apart = _with_spreads(assigner, best)
     fewer = _united(assigner, best, k)
     kept = told_apart if fewer is best else _with_spreads(assigner, fewer)
-    return States(kept, told_apart, agreement)
+    return States(kept, told_apart, agreement, assigner.particles)
 
 
 def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
@@ -322,6 +327,19 @@ def _assigned(assigner: Assigner, labels: IntArray, before: tuple[Pass, ...] = (
     found = assigner.run(labels, labels == 0, patience=1)
     assignment = replace(found, passes=(*before, *found.passes))
     return _Found(assignment, assigner.separations(assignment.labels, assignment.contrast))
+
+
+def _with_lost(assigner: Assigner, found: _Found) -> tuple[Assigner, _Found]:
+    """Look in the maps of all clusters for the poses of those left out that were never looked for."""
+    chosen = found.assignment
+    lost = chosen.left_out & ~assigner.particles.searched()
+    if not (lost.any() and assigner.settings.exclude):
+        return assigner, found
+    particles, back, clusters = looked_for(assigner, lost, chosen.labels, chosen.clusters)
+    assigner = assigner.at(particles)
+    if not back.any():
+        return assigner, found
+    return assigner, _united(assigner, _assigned(assigner, np.where(back, clusters, chosen.labels), chosen.passes))
 
 
 def _with_spreads(assigner: Assigner, found: _Found) -> Clusters:
