@@ -30,8 +30,9 @@ WIDTH, ITERATIONS = 1e-3, 300
 # Junk that is less of all particles than this is none that a map would show.
 LEAST_JUNK = 1e-3
 # What matches details less than half as well as what the maps are made of is junk: contrast varies, and states differ
-# in mass, but hardly by as much.
-HALF = 0.5
+# in mass, but hardly by as much. Both change bulk and details alike, so that less will do where details have lost more
+# of their amplitude than the bulk, as in views from 30° aside.
+HALF, ASIDE, FALL = 0.5, 0.75, 0.8
 # Junk has to make the amplitudes likelier by so many nats for each of the numbers that describe it (six a part), as the
 # tails of real contrast are not those of a normal distribution.
 NATS_A_NUMBER = 10.0
@@ -134,8 +135,8 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
 
     Two normal distributions of (bulk, detail) describe what the maps show, two further ones junk, which are taken in
     where they make the amplitudes much likelier. The one with the most to say in the maps (share times amplitude) is
-    surely what these show; junk are those whose details have less than half of its amplitude. So the border between the
-    two lies where the amplitudes have it.
+    surely what these show; junk are those whose details have less than half of its amplitude, or less than three
+    quarters and fall off from the bulk. So the border between the two lies where the amplitudes have it.
 
     Parameters
     ----------
@@ -177,9 +178,10 @@ def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_]] | 
     with threadpool_limits(1):
         without, mixture = _mixture(features, starts[:1]), _mixture(features, starts)
     gain = (mixture.score(features) - without.score(features)) * len(features)
-    details = np.sinh(mixture.means_[:, 1])
-    weight = mixture.weights_ * np.maximum(details, 0)
-    junk = details < HALF * details[weight.argmax()]
+    bulk, details = np.sinh(mixture.means_).T
+    main = (mixture.weights_ * np.maximum(details, 0)).argmax()
+    kept, falls = details / details[main], details * bulk[main] < FALL * bulk * details[main]
+    junk = (kept < HALF) | ((kept < ASIDE) & falls)
     return (mixture, junk) if junk.any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1) else None
 
 
