@@ -87,6 +87,17 @@ def test_junk_is_found_and_good_images_are_not_lost(seed: int, share: float) -> 
     assert found.contrast.spread == pytest.approx(0.15, abs=0.03)
 
 
+@pytest.mark.parametrize(("bulk", "detail", "junk"), [(0.85, 0.55, True), (0.65, 0.65, False)])
+def test_details_that_fall_off_are_junk_and_a_lighter_state_is_none(bulk: float, detail: float, junk: bool) -> None:
+    """A view from aside has lost details only; what a lighter state shows of the consensus is less of both."""
+    rng = np.random.default_rng(5)
+    good, other = lognormal(rng, COUNT, 0.1), lognormal(rng, COUNT // 8, 0.1)
+    given = amplitudes(rng, np.concatenate([good, bulk * other]), np.concatenate([good, detail * other]))
+    left_out = fitted_population(given).junk_posteriors(given) > 0.5
+    assert left_out[:COUNT].mean() < 0.02
+    assert (left_out[COUNT:].mean() > 0.9) if junk else not left_out.any()
+
+
 def test_scale_does_not_matter() -> None:
     """Maps that hold junk are weak, and amplitudes against them large."""
     rng = np.random.default_rng(1)
