@@ -47,7 +47,8 @@ def amplitudes(rng: np.random.Generator, bulk: np.ndarray, detail: np.ndarray) -
     """As noise would have them; the whole is that of both alike."""
     bulk = bulk + NOISE * rng.standard_normal(len(bulk))
     detail = detail + NOISE * rng.standard_normal(len(detail))
-    return Amplitudes(0.5 * (bulk + detail), bulk, detail, np.full(len(bulk), 0.5 * NOISE**2))
+    variances = np.full(len(bulk), 0.5 * NOISE**2)
+    return Amplitudes(0.5 * (bulk + detail), bulk, detail, variances, np.zeros(len(bulk)))
 
 
 def lognormal(rng: np.random.Generator, count: int, spread: float) -> np.ndarray:
@@ -87,15 +88,32 @@ def test_junk_is_found_and_good_images_are_not_lost(seed: int, share: float) -> 
     assert found.contrast.spread == pytest.approx(0.15, abs=0.03)
 
 
-@pytest.mark.parametrize(("bulk", "detail", "junk"), [(0.85, 0.55, True), (0.65, 0.65, False)])
-def test_details_that_fall_off_are_junk_and_a_lighter_state_is_none(bulk: float, detail: float, junk: bool) -> None:
-    """A view from aside has lost details only; what a lighter state shows of the consensus is less of both."""
+@pytest.mark.parametrize(("bulk", "detail", "aside"), [(0.85, 0.55, True), (0.65, 0.65, False)])
+def test_details_that_fall_off_are_worth_a_search_and_a_lighter_state_is_not(
+    bulk: float, detail: float, aside: bool
+) -> None:
+    """A view from aside has lost details only, as has a particle that moved; a lighter state is less of both."""
     rng = np.random.default_rng(5)
     good, other = lognormal(rng, COUNT, 0.1), lognormal(rng, COUNT // 8, 0.1)
     given = amplitudes(rng, np.concatenate([good, bulk * other]), np.concatenate([good, detail * other]))
+    found = fitted_population(given)
+    assert not (found.junk_posteriors(given) > 0.5).any()
+    seen = found.aside(given)
+    assert seen[:COUNT].mean() < 0.02
+    assert (seen[COUNT:].mean() > 0.9) if aside else not seen.any()
+
+
+@pytest.mark.parametrize(("times", "junk"), [(12.0, True), (3.5, False)])
+def test_what_shows_something_else_is_junk_and_a_state_with_a_large_domain_is_none(times: float, junk: bool) -> None:
+    """`times` as much signal that the map does not show as that it shows; all have noise and some contrast."""
+    rng = np.random.default_rng(6)
+    g = lognormal(rng, COUNT + COUNT // 8, 0.2)
+    given = amplitudes(rng, g, g)
+    noise = 0.3 * np.median(given.explained) * rng.standard_normal(len(g))
+    given = given._replace(unexplained=noise + np.where(np.arange(len(g)) < COUNT, 0.0, times * given.explained))
     left_out = fitted_population(given).junk_posteriors(given) > 0.5
-    assert left_out[:COUNT].mean() < 0.02
-    assert (left_out[COUNT:].mean() > 0.9) if junk else not left_out.any()
+    assert not left_out[:COUNT].any()
+    assert (left_out[COUNT:].mean() > 0.95) if junk else not left_out.any()
 
 
 def test_scale_does_not_matter() -> None:
@@ -103,7 +121,7 @@ def test_scale_does_not_matter() -> None:
     rng = np.random.default_rng(1)
     g = np.concatenate([lognormal(rng, COUNT, 0.15), np.zeros(COUNT // 4)])
     given = amplitudes(rng, g, g)
-    stronger = Amplitudes(*(factor * values for factor, values in zip((2, 2, 2, 4), given, strict=True)))
+    stronger = Amplitudes(*(factor * values for factor, values in zip((2, 2, 2, 4, 1), given, strict=True)))
     one, two = fitted_population(given), fitted_population(stronger)
     assert_allclose(one.junk_posteriors(given), two.junk_posteriors(stronger), atol=1e-6)
     assert two.contrast.mean == pytest.approx(2 * one.contrast.mean)

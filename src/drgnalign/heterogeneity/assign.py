@@ -143,6 +143,8 @@ class Assignment:
         Of each image, against the map that it matches best.
     junk : (N,) float64
         Probability of each to be junk; see `drgnalign.heterogeneity.contrast`.
+    aside : (N,) bool
+        Whose views may be from aside.
     """
 
     labels: IntArray
@@ -153,6 +155,7 @@ class Assignment:
     contrast: Contrast
     amplitudes: FloatArray
     junk: FloatArray
+    aside: NDArray[np.bool_]
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
@@ -490,6 +493,7 @@ class Assigner:
             population.contrast,
             looked.amplitudes.whole,
             population.junk_posteriors(looked.amplitudes),
+            population.aside(looked.amplitudes),
         )
 
     def _insert(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None) -> Sums:
@@ -507,7 +511,7 @@ class Assigner:
         `left_out` says who is, or nothing: then the population does.
         """
         count, size = len(model.clusters), len(self.particles)
-        found, amplitudes = np.empty((size, count)), Amplitudes(*np.empty((4, size)))
+        found, amplitudes = np.empty((size, count)), Amplitudes(*np.empty((5, size)))
         out = np.zeros(size, bool) if left_out is None else left_out
         sums, total = self._no_sums(model.clusters), 0.0
         weights = np.log(model.counts / model.counts.sum())
@@ -515,7 +519,7 @@ class Assigner:
             rows, matches = batch.rows, self._matches(batch, model.references)
             products, powers = matches.products[:, :count], matches.powers[:, :count]
             exponents = evidence(products, powers, population.contrast) + weights
-            fitted = _amplitudes(matches, exponents)
+            fitted = _amplitudes(matches, exponents, batch.coefficients)
             for values, mine in zip(amplitudes, fitted, strict=True):
                 values[rows] = mine
             if left_out is None:
@@ -661,7 +665,7 @@ def _sample(rows: IntArray) -> IntArray:
     return rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64)]
 
 
-def _amplitudes(matches: Matches, exponents: FloatArray) -> Amplitudes:
+def _amplitudes(matches: Matches, exponents: FloatArray, coefficients: NDArray[np.float32]) -> Amplitudes:
     """Of images, each against the likeliest cluster, or against the consensus where that cluster shows next to nothing.
 
     Of the details, a map that shows less than half of what all particles have in common is no standard: it may be made
@@ -673,10 +677,14 @@ def _amplitudes(matches: Matches, exponents: FloatArray) -> Amplitudes:
     likeliest = np.where(standard, exponents, -np.inf).argmax(axis=1)
     chosen = np.where(standard.any(axis=1), likeliest, len(details[0]) - 1)[:, None]
     one = Matches(*(np.take_along_axis(values, chosen, axis=1)[:, 0] for values in matches))
+    # noise has a power of 1 in each coefficient
+    data = coefficients[:, :2]
+    signal = np.einsum("ncm,ncm->n", data, data) - data.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):
+        unexplained = signal - one.products**2 / one.powers
         whole, bulk = one.products / one.powers, one.bulk_products / one.bulk_powers
         detail = (one.products - one.bulk_products) / (one.powers - one.bulk_powers)
-        return Amplitudes(whole, np.where(one.bulk_powers > 0, bulk, whole), detail, 0.5 / one.powers)
+        return Amplitudes(whole, np.where(one.bulk_powers > 0, bulk, whole), detail, 0.5 / one.powers, unexplained)
 
 
 def _mean(halves: Halves) -> FloatVolume:

@@ -7,12 +7,13 @@ one that falls off where details begin: a wrong view of the right particle has t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from scipy.stats import median_abs_deviation
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
@@ -30,9 +31,15 @@ WIDTH, ITERATIONS = 1e-3, 300
 # Junk that is less of all particles than this is none that a map would show.
 LEAST_JUNK = 1e-3
 # What matches details less than half as well as what the maps are made of is junk: contrast varies, and states differ
-# in mass, but hardly by as much. Both change bulk and details alike, so that less will do where details have lost more
-# of their amplitude than the bulk, as in views from 30° aside.
-HALF, ASIDE, FALL = 0.5, 0.75, 0.8
+# in mass, but hardly by as much.
+HALF = 0.5
+# Contrast and mass change bulk and details alike. Where details have less than three quarters of their amplitude and
+# have lost a fifth more of it than the bulk, the view may be from aside; or the particle has moved, and is no junk.
+ASIDE, FALL = 0.75, 0.8
+# Other particles are turned to match the consensus as well as they can. But an image is none of ours if it has so many
+# times more signal that its map does not show than signal that it shows, beyond what is usual: so many of the robust
+# standard deviations of all. A compact domain of 60 % more mass that the map has not is three and a half times as much.
+STRANGE, DEVIATIONS = 4.0, 4.0
 # Junk has to make the amplitudes likelier by so many nats for each of the numbers that describe it (six a part), as the
 # tails of real contrast are not those of a normal distribution.
 NATS_A_NUMBER = 10.0
@@ -81,12 +88,24 @@ class Amplitudes(NamedTuple):
         Amplitude at all resolutions, up to 40 Å, and beyond.
     variances : (N,) float64
         That noise gives to `whole`: 1/2p.
+    unexplained : (N,) float64
+        Power of the signal that the map does not show, nats.
     """
 
     whole: FloatArray
     bulk: FloatArray
     detail: FloatArray
     variances: FloatArray
+    unexplained: FloatArray
+
+    def of(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Amplitudes:
+        """Those of some images."""
+        return Amplitudes(*(values[rows] for values in self))
+
+    @property
+    def explained(self) -> FloatArray:
+        """Power of the signal that the map shows (N,), nats."""
+        return self.whole * np.abs(self.whole) / (2 * self.variances)
 
 
 @dataclass(frozen=True)
@@ -108,9 +127,11 @@ class Population:
     contrast: Contrast = ALIKE
     junk: Contrast | None = None
     share: float = 0.0
+    _usual: float = np.inf
     _unit: float = 1.0
     _mixture: GaussianMixture | None = None
     _is_junk: NDArray[np.bool_] | None = None
+    _is_aside: NDArray[np.bool_] | None = None
 
     def log_likelihoods(self, products: FloatArray, powers: FloatArray, log_shares: FloatArray) -> FloatArray:
         """Of images (n,), over that of no signal: of all clusters (n, K), in the proportions of their shares (K,), and
@@ -123,9 +144,18 @@ class Population:
 
     def junk_posteriors(self, amplitudes: Amplitudes) -> FloatArray:
         """Probability (N,) of each particle to be junk."""
-        if self._mixture is None:
+        strange = amplitudes.unexplained - self._usual > STRANGE * np.maximum(amplitudes.explained, 0)
+        return np.where(strange, 1.0, self._shares(amplitudes, self._is_junk))
+
+    def aside(self, amplitudes: Amplitudes) -> NDArray[np.bool_]:
+        """Whose views (N,) may be from aside: their poses are worth a search."""
+        return self._shares(amplitudes, self._is_aside) > 0.5
+
+    def _shares(self, amplitudes: Amplitudes, parts: NDArray[np.bool_] | None) -> FloatArray:
+        """Probability (N,) of each particle to belong to some parts of the mixture."""
+        if self._mixture is None or parts is None:
             return np.zeros(len(amplitudes.whole))
-        found = self._mixture.predict_proba(_features(amplitudes, self._unit)) @ self._is_junk
+        found = self._mixture.predict_proba(_features(amplitudes, self._unit)) @ parts
         # what matches better than most is none, however far out it is
         return np.where(amplitudes.detail > self._unit, 0.0, found)
 
@@ -135,8 +165,8 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
 
     Two normal distributions of (bulk, detail) describe what the maps show, two further ones junk, which are taken in
     where they make the amplitudes much likelier. The one with the most to say in the maps (share times amplitude) is
-    surely what these show; junk are those whose details have less than half of its amplitude, or less than three
-    quarters and fall off from the bulk. So the border between the two lies where the amplitudes have it.
+    surely what these show; junk are those whose details have less than half of its amplitude. So the border between the
+    two lies where the amplitudes have it.
 
     Parameters
     ----------
@@ -148,21 +178,22 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
     """
     rows = np.flatnonzero(np.isfinite(amplitudes.bulk) & np.isfinite(amplitudes.detail))
     rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
-    sample = Amplitudes(*(values[rows] for values in amplitudes))
-    if len(rows) < FEWEST or (sample.detail < HALF * np.median(sample.detail)).sum() < LEAST_JUNK * len(rows):
+    sample = amplitudes.of(rows)
+    if len(rows) < FEWEST:
         return Population(_contrast(sample, np.ones(len(rows))))
-    # of those that match well, whatever share of all they are
-    unit = float(np.median(sample.detail[sample.detail > np.quantile(sample.detail, 0.4)]))
-    found = _kinds(_features(sample, unit)) if unit > 0 else None
-    if found is None:
-        return Population(_contrast(sample, np.ones(len(rows))))
-    population = Population(ALIKE, None, 0.0, unit, *found)
-    posteriors = population.junk_posteriors(sample)
-    contrast = _contrast(sample, 1 - posteriors)
-    share = float(posteriors.mean())
+    usual = float(np.median(sample.unexplained) + DEVIATIONS * median_abs_deviation(sample.unexplained, scale="normal"))
+    known = Population(_usual=usual)
+    ours = sample.of(known.junk_posteriors(sample) < 0.5)
+    if (ours.detail < HALF * np.median(ours.detail)).sum() >= LEAST_JUNK * len(rows):
+        # of those that match well, whatever share of all they are
+        unit = float(np.median(ours.detail[ours.detail > np.quantile(ours.detail, 0.4)]))
+        found = _kinds(_features(ours, unit)) if unit > 0 else None
+        known = known if found is None else Population(ALIKE, None, 0.0, usual, unit, *found)
+    posteriors = known.junk_posteriors(sample)
+    contrast, share = _contrast(sample, 1 - posteriors), float(posteriors.mean())
     if share < LEAST_JUNK:
-        return Population(contrast)
-    return Population(contrast, _contrast(sample, posteriors), share, unit, *found)
+        return replace(known, contrast=contrast, _usual=np.inf, _is_junk=None)
+    return replace(known, contrast=contrast, junk=_contrast(sample, posteriors), share=share)
 
 
 def _features(amplitudes: Amplitudes, unit: float) -> FloatArray:
@@ -171,8 +202,9 @@ def _features(amplitudes: Amplitudes, unit: float) -> FloatArray:
     return np.arcsinh(np.nan_to_num(np.stack([amplitudes.bulk, amplitudes.detail], axis=1)) / (BEND * unit))
 
 
-def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_]] | None:
-    """The mixture that describes the amplitudes, and which of its parts are junk; nothing where there is none."""
+def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """The mixture that describes the amplitudes, and which of its parts are junk, and may be views from aside; nothing
+    where none is."""
     starts = np.arcsinh(np.array(SHOWN + JUNK) / BEND)
     # so few numbers are not worth more threads
     with threadpool_limits(1):
@@ -181,8 +213,9 @@ def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_]] | 
     bulk, details = np.sinh(mixture.means_).T
     main = (mixture.weights_ * np.maximum(details, 0)).argmax()
     kept, falls = details / details[main], details * bulk[main] < FALL * bulk * details[main]
-    junk = (kept < HALF) | ((kept < ASIDE) & falls)
-    return (mixture, junk) if junk.any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1) else None
+    junk, aside = kept < HALF, (kept < ASIDE) & falls
+    known = (junk | aside).any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1)
+    return (mixture, junk, junk | aside) if known else None
 
 
 def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:

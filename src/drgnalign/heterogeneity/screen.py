@@ -58,11 +58,11 @@ def screened(assigner: Assigner) -> Screening:
     first = assigner.run(everyone, patience=1)
     assigner = assigner.narrowed([first.labels])
     last = assigner.run(everyone, first.left_out, patience=1)
-    lost = last.left_out
+    lost = last.left_out | last.aside
     if not lost.any():
         return Screening(assigner.particles, 0, lost, last)
     particles, back, _ = looked_for(assigner, lost, last.labels, [0])
-    last = assigner.at(particles).run(everyone, lost & ~back, patience=1)
+    last = assigner.at(particles).run(everyone, last.left_out & ~back, patience=1)
     return Screening(particles, int(lost.sum()), back & ~last.left_out, last)
 
 
