@@ -176,13 +176,14 @@ class Assignment:
 class Model(NamedTuple):
     """What particles are compared with in a pass: clusters, their sizes and maps, and all sums that they rest on.
 
-    The last one of the maps is the consensus.
+    `standard` says which maps are good enough to call a particle junk by.
     """
 
     clusters: list[int]
     counts: FloatArray
     references: References
     sums: Sums
+    standard: NDArray[np.bool_]
 
 
 class Searched(NamedTuple):
@@ -329,12 +330,8 @@ class Assigner:
 
         It has the same power everywhere. The mirror image as a whole would not do: each of its views is one of the map.
         """
-        edge = len(reference.transform) // 2
-        bulk, *_ = self._plan.stages
-        axis, half = np.arange(-edge, edge + 1), np.arange(edge + 1)
-        radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + half**2)
-        kept = radius <= reference.scale * limit_radius(self.particles.box, self.particles.pixel_size, bulk[0])
-        return reference._replace(transform=np.where(kept, reference.transform, reference.transform[::-1]))
+        in_bulk = self._in_bulk(reference)
+        return reference._replace(transform=np.where(in_bulk, reference.transform, reference.transform[::-1]))
 
     def _gains(self, particles: Particles, maps: Mapping[int, Reference]) -> FloatArray:
         """Log-likelihood (n,) that particles gain over no signal by the map of the other half set, of any amplitude."""
@@ -433,7 +430,7 @@ class Assigner:
             names = [(model.clusters[first], model.clusters[second]) for second in others]
             together = self._references(names, model.sums)
             for batch in self._batches(np.flatnonzero(labels == model.clusters[first])):
-                apart = self._scores(batch, model.references, contrast)[:, :count] + weights
+                apart = self._scores(batch, model.references, contrast) + weights
                 one = self._scores(batch, together, contrast)
                 for column, second in enumerate(others):
                     gains[first, second] += (np.logaddexp(apart[:, first], apart[:, second]) - one[:, column]).sum()
@@ -517,9 +514,9 @@ class Assigner:
         weights = np.log(model.counts / model.counts.sum())
         for batch in self._batches():
             rows, matches = batch.rows, self._matches(batch, model.references)
-            products, powers = matches.products[:, :count], matches.powers[:, :count]
+            products, powers = matches.products, matches.powers
             exponents = evidence(products, powers, population.contrast) + weights
-            fitted = _amplitudes(matches, exponents, batch.coefficients)
+            fitted = _amplitudes(matches, np.where(model.standard, exponents, -np.inf), batch.coefficients)
             for values, mine in zip(amplitudes, fitted, strict=True):
                 values[rows] = mine
             if left_out is None:
@@ -581,9 +578,32 @@ class Assigner:
             problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set"
             advice = "use fewer clusters (--k_start), another --clustering, or more particles"
             raise InputError(self.particles.path, problem, advice)
-        references = self._references([(label,) for label in clusters], sums, with_consensus=True)
+        references = self._references([(label,) for label in clusters], sums)
         sizes = sizes or _sizes(labels)
-        return Model(clusters, np.array([sizes[label] for label in clusters], float), references, sums)
+        counts = np.array([sizes[label] for label in clusters], float)
+        return Model(clusters, counts, references, sums, self._standard(references, sums))
+
+    def _standard(self, references: References, sums: Sums) -> NDArray[np.bool_]:
+        """Which maps (K,) show at least half of the amplitude of the details that all particles have in common.
+
+        Others may be made of junk, and junk would match them well. One map at least shows as much as all in common.
+        """
+        common = self._details(self._weighted(self._consensus(sums))[0])
+        powers = np.array([self._details(member) for member in references[HALVES[0], 0].members])
+        return (powers >= HALF**2 * common) | (powers == powers.max())
+
+    def _details(self, reference: Reference) -> float:
+        """Power of a map beyond its bulk."""
+        return float((np.abs(reference.transform[~self._in_bulk(reference)]) ** 2).sum())
+
+    def _in_bulk(self, reference: Reference) -> NDArray[np.bool_]:
+        """Which Fourier pixels of a map are within the coarsest stage of comparison."""
+        edge = len(reference.transform) // 2
+        axis, half = np.arange(-edge, edge + 1), np.arange(edge + 1)
+        squares = axis[:, None, None] ** 2 + axis[:, None] ** 2 + half**2
+        (resolution, _), *_ = self._plan.stages
+        radius = reference.scale * limit_radius(self.particles.box, self.particles.pixel_size, resolution)
+        return squares <= radius**2
 
     def _consensus(self, sums: Sums) -> Halves:
         return _half_maps(HalfMapSums.total(part for mine in sums.values() for part in mine))
@@ -597,9 +617,7 @@ class Assigner:
             if min(int((labels[halves == half] == label).sum()) for half in HALVES) >= FEWEST_IN_HALF
         ]
 
-    def _references(
-        self, candidates: Sequence[tuple[int, ...]], sums: Sums, with_consensus: bool = False
-    ) -> References:
+    def _references(self, candidates: Sequence[tuple[int, ...]], sums: Sums) -> References:
         """Maps of clusters, or of several in one, each half set's without one of the folds, where there are several."""
         folds, references = range(self._fold_count), {}
         for fold in folds:
@@ -609,7 +627,6 @@ class Assigner:
                 self._pair(HalfMapSums.total(sums[label][other] for label in labels for other in others), consensus)
                 for labels in candidates
             ]
-            pairs += [self._weighted(consensus)] if with_consensus else []
             for half in HALVES:
                 references[half, fold] = ReferenceSet(tuple(pair[half - 1] for pair in pairs))
         return references
@@ -666,16 +683,8 @@ def _sample(rows: IntArray) -> IntArray:
 
 
 def _amplitudes(matches: Matches, exponents: FloatArray, coefficients: NDArray[np.float32]) -> Amplitudes:
-    """Of images, each against the likeliest cluster, or against the consensus where that cluster shows next to nothing.
-
-    Of the details, a map that shows less than half of what all particles have in common is no standard: it may be made
-    of junk, and junk would match it well. `exponents` (n, K) say how likely clusters are, the last map of `matches` is
-    the consensus.
-    """
-    details = matches.powers - matches.bulk_powers
-    standard = details[:, :-1] > HALF**2 * details[:, -1:]
-    likeliest = np.where(standard, exponents, -np.inf).argmax(axis=1)
-    chosen = np.where(standard.any(axis=1), likeliest, len(details[0]) - 1)[:, None]
+    """Of images, each against the cluster that `exponents` (n, K) say to be the likeliest."""
+    chosen = exponents.argmax(axis=1)[:, None]
     one = Matches(*(np.take_along_axis(values, chosen, axis=1)[:, 0] for values in matches))
     # noise has a power of 1 in each coefficient
     data = coefficients[:, :2]
