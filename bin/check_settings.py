@@ -9,6 +9,7 @@ import click
 
 from drgnalign.commands import FILE, Command, diameter_option
 from drgnalign.commands.engine_options import with_engine
+from drgnalign.engine.refine import coarsest_limit
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.interface import USUAL_FILL, Chunk, Engine
@@ -18,6 +19,7 @@ from drgnalign.maps import check_mask
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
+@click.option("--assign-limit", type=float, help="Å, of the comparison of images; finer than Nyquist is Nyquist.")
 @click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
 @click.option("--mask", type=FILE, help="The user's own mask.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
@@ -26,6 +28,7 @@ from drgnalign.maps import check_mask
 def main(
     particles: Path,
     limits: str,
+    assign_limit: float | None,
     clusters: int | None,
     mask: Path | None,
     focus_mask: Path | None,
@@ -37,7 +40,14 @@ def main(
     if clusters is not None and clusters > len(table):
         problem = f"it has {len(table)} particles, fewer than {clusters} clusters"
         raise InputError(particles, problem, "give a smaller --k or --k_start")
-    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    width = table.box * table.pixel_size
+    if mask_diameter is not None and mask_diameter > width:
+        problem = f"--mask_diameter {mask_diameter:g} Å is larger than the box ({width:g} Å)"
+        raise InputError(particles, problem, "give the particle's diameter")
+    if assign_limit is not None and assign_limit > coarsest_limit(table):
+        problem = f"--assign_limit {assign_limit:g} Å leaves nothing to compare in a box of {width:g} Å"
+        raise InputError(particles, problem, f"give {coarsest_limit(table):g} Å or less; 14 is usual")
+    diameter = mask_diameter or USUAL_FILL * width
     for path in filter(None, (mask, focus_mask)):
         check_mask(path, table.box, table.pixel_size, diameter)
     listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]

@@ -22,7 +22,8 @@ process CHECK_SETTINGS {
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', clusters)} ${option('mask-diameter', params.mask_diameter)} \\
+        ${option('clusters', clusters)} ${option('assign-limit', params.assign == 'likelihood' ? params.assign_limit : null)} \\
+        ${option('mask-diameter', params.mask_diameter)} \\
         ${mask ? "--mask ${mask}" : ''} ${focus ? "--focus-mask ${focus}" : ''} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)}

@@ -25,6 +25,7 @@ from drgnalign.particles import (
     LEFT_OUT,
     OPTICS_OPTIONS,
     ORIGINS,
+    SEARCHED,
     Particles,
 )
 
@@ -138,11 +139,12 @@ def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -
     """The optics table with what images are normalised by, if they have to be."""
     found = survey_backgrounds(particles, root, mask_diameter or USUAL_FILL * particles.box * particles.pixel_size)
     optics = particles.optics.drop(columns=BACKGROUND_SIGMA, errors="ignore").assign(**{BACKGROUND_RADIUS: 0.0})
-    if not found.irregular:
+    looked_at = len(found.gains) + found.constant
+    if not found.irregular and 2 * found.constant <= looked_at:
         return optics
     if found.constant:
-        problem = f"{found.constant} of {len(found.gains) + found.constant} images looked at have a constant background"
-        remedy = "give images that were not masked, or --normalise no"
+        problem = f"{found.constant} of {looked_at} images looked at have a constant background"
+        remedy = "give images that were not masked" + (", or --normalise no" if len(found.gains) else "")
         raise InputError(particles.path, f"{problem} outside of a circle of {found.radius:.0f} px", remedy)
     reasons = ", ".join(found.irregular)
     warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputWarning, stacklevel=3)
@@ -152,9 +154,10 @@ def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -
 def undecided(particles: Particles) -> Particles:
     """Particles as a run starts with them: it decides by itself who is left out.
 
-    What an earlier run decided stays as ``drgnInputLeftOut``.
+    Whom an earlier run left out stays as ``drgnInputLeftOut``; what it saw in the images is not kept.
     """
-    return replace(particles, table=particles.table.rename(columns={LEFT_OUT: "drgnInputLeftOut"}))
+    table = particles.table.drop(columns=[SEARCHED, "drgnAmplitude", "drgnJunkPosterior"], errors="ignore")
+    return replace(particles, table=table.rename(columns={LEFT_OUT: "drgnInputLeftOut"}))
 
 
 def images_root(path: str | Path, images: str | Path | None) -> Path:

@@ -309,13 +309,14 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
     if out or metrics["left_out_back"]:
         changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
         looked = metrics["screening"] or (metrics["clustering"] or {}).get("assignment") or {}
-        if "brought_back" in looked:
-            changes += f", {looked['brought_back']:,} lost poses found"
         sentence = f"{name}: {out:,} {of_all} are left out ({changes})"
-        return f"{sentence}: in no map, training or statistic; --junk keep keeps them"
+        sentence += ": in no map, training or statistic; --junk keep keeps them"
+        if looked.get("searched"):
+            sentence += f"; of {looked['searched']:,} poses looked for, {looked['brought_back']:,} were found"
+        return sentence
     if metrics["junk_expected"] is None:
         return ""
-    return f"{name}: no particle is left out; the images take {metrics['junk_expected']:.0f} {of_all} for junk"
+    return f"{name}: no particle is left out; the images take about {metrics['junk_expected']:.0f} {of_all} for junk"
 
 
 def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float, diameter: float) -> bool:

@@ -68,7 +68,11 @@ def chosen_rows(
         raise InputError(particles.path, problem, "correct --rows")
     keep[: first - 1] = keep[last:] = False
     if not keep.any():
-        raise InputError(particles.path, "none of its particles meets the conditions", "correct them")
+        remedy = "correct them"
+        if "rlnClassNumber" in particles.table:
+            labels = np.unique(particles.cluster_labels()).tolist()
+            remedy += f"; its clusters (rlnClassNumber) are {', '.join(map(str, labels[:20]))}"
+        raise InputError(particles.path, "none of its particles meets the conditions", remedy)
     return keep
 
 

@@ -84,7 +84,7 @@ def test_posteriors_are_those_of_the_likelihood_and_the_sizes(two: Any) -> None:
     labels = np.where(two.truth.cluster_labels() == 1, 3, 7)
     labels[:100] = 3
     model = mine._model(mine._insert(labels), labels)
-    found = mine._pass(model, Population(), None).posteriors
+    found = mine._pass(model, Population(), np.zeros(len(mine.particles), bool)).posteriors
     batch = next(mine._batches())
     # the last one is the consensus
     members, everything = model.references[3 - batch.half, 0].members[:2], mine._plan.kx.size
@@ -101,7 +101,7 @@ def test_no_particle_is_held_against_a_map_that_contains_it(one: Any, against: s
     mine = assigner(one, against=against)
     start = proposed(len(one.truth), 2)
     model = mine._model(mine._insert(start), start)
-    found = mine._pass(model, Population(), None).posteriors
+    found = mine._pass(model, Population(), np.zeros(len(mine.particles), bool)).posteriors
     kept = (np.array(model.clusters)[found.argmax(axis=1)] == start).mean()
     assert kept < 0.6
 

@@ -14,7 +14,7 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
 from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
-from drgnalign.heterogeneity.lost import FALSE, beyond_luck, with_found_poses
+from drgnalign.heterogeneity.lost import FALSE, margin_beyond_luck, with_found_poses
 from drgnalign.heterogeneity.states import find_states
 from drgnalign.particles import SEARCHED, Particles
 from drgnalign.simulate import Nuisances
@@ -55,20 +55,24 @@ def test_no_pose_is_looked_for_twice(lost: Any) -> None:
     assert_array_equal(found.particles.rotations(), given.rotations())
 
 
+def believed(gains: np.ndarray, decoys: np.ndarray) -> np.ndarray:
+    return gains - decoys >= margin_beyond_luck(gains, decoys)
+
+
 def test_no_more_matches_are_believed_than_luck_leaves() -> None:
     rng = np.random.default_rng(2)
     luck, decoys = rng.normal(10, 2, (2, 1000))
-    assert beyond_luck(luck, decoys).mean() < 0.02
+    assert believed(luck, decoys).mean() < 0.02
     gains = np.concatenate([luck, rng.normal(40, 5, 500)])
-    found = beyond_luck(gains, np.concatenate([decoys, rng.normal(10, 2, 500)]))
+    found = believed(gains, np.concatenate([decoys, rng.normal(10, 2, 500)]))
     assert found[1000:].all()
     assert found[:1000].sum() <= 1.5 * FALSE * found.sum()
-    assert not beyond_luck(np.zeros(0), np.zeros(0)).size
+    assert margin_beyond_luck(np.zeros(0), np.zeros(0)) == np.inf
 
 
 def test_a_match_is_held_against_the_decoy_of_its_own_image() -> None:
     """Whatever an image's contrast adds to both."""
     rng = np.random.default_rng(3)
     contrast = rng.uniform(0, 100, 300)
-    found = beyond_luck(contrast + rng.normal(20, 3, 300), contrast + rng.normal(0, 3, 300))
+    found = believed(contrast + rng.normal(20, 3, 300), contrast + rng.normal(0, 3, 300))
     assert found.mean() > 0.9

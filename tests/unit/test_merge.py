@@ -247,8 +247,9 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     assert [one["particles"] for one in metrics["clusters"]] == [(~left & (labels == k)).sum() for k in (1, 2)]
     sentence = left_out_sentence(metrics)
     assert sentence.startswith("Round 2: 6 of 60 particles are left out (4 new, 3 back):")
-    screened = left_out_sentence(metrics | {"round": 0, "screening": {"brought_back": 2}})
-    assert screened.startswith("Consensus, pass 3: 6 of 60 particles are left out (4 new, 3 back, 2 lost poses found):")
+    screened = left_out_sentence(metrics | {"round": 0, "screening": {"searched": 9, "brought_back": 2}})
+    assert screened.startswith("Consensus, pass 3: 6 of 60 particles are left out (4 new, 3 back):")
+    assert screened.endswith("of 9 poses looked for, 2 were found")
     consensus = PassReport(number=1, round=0, halves="independent", references="consensus")
     (one,) = pass_metrics(labelled, labelled, plan_of("cluster_01"), maps, consensus, None, left)["clusters"]
     assert one["particles"] == 54
@@ -261,7 +262,7 @@ def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Pa
     assert left_out_sentence(pass_metrics(*facts)) == ""
     labelled.table["drgnJunkPosterior"] = 0.05
     sentence = left_out_sentence(pass_metrics(*facts))
-    assert sentence == "Round 2: no particle is left out; the images take 3 of 60 particles for junk"
+    assert sentence == "Round 2: no particle is left out; the images take about 3 of 60 particles for junk"
 
 
 def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_not(

@@ -63,6 +63,9 @@ AGAINST = ("other_half", "own_half_folds")
 LEAST_SHARE = 0.01
 # From proposals to labels that are good enough to make masks of.
 ROUGHLY = 0.05
+# From this probability of being junk on a particle is left out, and below that it is taken in again: between the two it
+# stays where it is, as each pass makes the mixture anew.
+OUT, BACK = 0.5, 0.2
 # Passes before anything is left out: maps that are still mixtures match a rare state badly.
 PATIENCE = 3
 # Particles of a cluster that are enough to say how far they spread.
@@ -226,6 +229,7 @@ class _Looked(NamedTuple):
 
     posteriors: FloatArray
     amplitudes: Amplitudes
+    junk: FloatArray
     left_out: NDArray[np.bool_]
     sums: Sums
     log_likelihood: float
@@ -393,17 +397,18 @@ class Assigner:
         while True:
             model = self._model(sums, labels, sizes)
             excluding = self.settings.exclude and len(passes) >= patience
-            looked = self._pass(model, population, None if excluding else out)
+            looked = self._pass(model, population, out, excluding)
             sums, out = looked.sums, looked.left_out
             now = np.where(out, 0, np.array(model.clusters)[looked.posteriors.argmax(axis=1)])
             changed = float((now != labels).mean())
             passes.append(Pass(len(model.clusters), changed, looked.log_likelihood, int(out.sum())))
             labels, sizes = now, self._sizes(model.clusters, now, looked.posteriors)
             population = fitted_population(looked.amplitudes)
+            junk = looked.junk if excluding else population.junk_posteriors(looked.amplitudes)
             rests = (changed < rest and (excluding or not self.settings.exclude)) or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
             if rests and set(np.unique(labels[labels > 0])) <= set(self._large(labels)):
-                return self._ended(model.clusters, looked, labels, population, passes)
+                return self._ended(model.clusters, looked._replace(junk=junk), labels, population, passes)
 
     def can_start(self, labels: IntArray) -> bool:
         """Is there a cluster of ten particles in each half set?"""
@@ -489,7 +494,7 @@ class Assigner:
             tuple(passes),
             population.contrast,
             looked.amplitudes.whole,
-            population.junk_posteriors(looked.amplitudes),
+            looked.junk,
             population.aside(looked.amplitudes),
         )
 
@@ -502,14 +507,16 @@ class Assigner:
                 self._add(batch, (labels[batch.rows] == label).astype(np.float64), mine)
         return sums
 
-    def _pass(self, model: Model, population: Population, left_out: NDArray[np.bool_] | None) -> _Looked:
+    def _pass(
+        self, model: Model, population: Population, left_out: NDArray[np.bool_], deciding: bool = False
+    ) -> _Looked:
         """Look at all particles, and add them up as they are now.
 
-        `left_out` says who is, or nothing: then the population does.
+        Who is left out stays so, unless it is to be decided, by the population.
         """
         count, size = len(model.clusters), len(self.particles)
         found, amplitudes = np.empty((size, count)), Amplitudes(*np.empty((5, size)))
-        out = np.zeros(size, bool) if left_out is None else left_out
+        junk, out = np.zeros(size), left_out.copy()
         sums, total = self._no_sums(model.clusters), 0.0
         weights = np.log(model.counts / model.counts.sum())
         for batch in self._batches():
@@ -519,14 +526,15 @@ class Assigner:
             fitted = _amplitudes(matches, np.where(model.standard, exponents, -np.inf), batch.coefficients)
             for values, mine in zip(amplitudes, fitted, strict=True):
                 values[rows] = mine
-            if left_out is None:
-                out[rows] = population.junk_posteriors(fitted) > 0.5
+            if deciding:
+                junk[rows] = population.junk_posteriors(fitted)
+                out[rows] = junk[rows] > np.where(left_out[rows], BACK, OUT)
             total += float(population.log_likelihoods(products, powers, weights).sum())
             found[rows] = softmax(exponents, axis=1)
             shares = self._shares(found[rows]) * ~out[rows, None]
             for number, label in enumerate(model.clusters):
                 self._add(batch, shares[:, number], sums[label])
-        return _Looked(found, amplitudes, out, sums, total / size)
+        return _Looked(found, amplitudes, junk, out, sums, total / size)
 
     def _shares(self, posteriors: FloatArray) -> FloatArray:
         """With which particles count in each cluster."""

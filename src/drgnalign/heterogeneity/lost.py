@@ -54,7 +54,9 @@ def looked_for(
     """
     rows, back, clusters = np.flatnonzero(lost), np.zeros(len(lost), bool), np.zeros(len(lost), np.int64)
     found = assigner.searched(rows, labels, among)
-    matching = beyond_luck(found.gains, found.decoys) & (found.gains > found.given)
+    margin = margin_beyond_luck(found.gains, found.decoys)
+    # nor is a pose given up that does nearly as well
+    matching = found.gains - np.maximum(found.decoys, found.given) >= margin
     back[rows[matching]], clusters[rows[matching]] = True, found.clusters[matching]
     particles = assigner.particles.with_poses_of(rows[matching], found.particles.select(matching))
     searched = (particles.searched() | lost).astype(np.int64)
@@ -69,8 +71,8 @@ def with_found_poses(particles: Particles, found: Particles, left_out: NDArray[n
     return replace(moved, table=moved.table.assign(**{SEARCHED: found.searched().astype(np.int64)}))
 
 
-def beyond_luck(gains: FloatArray, decoys: FloatArray) -> NDArray[np.bool_]:
-    """Which of some matches are better than luck makes them: of all that are as good, no more than `FALSE` are false.
+def margin_beyond_luck(gains: FloatArray, decoys: FloatArray) -> float:
+    """By how much matches have to be better than their decoys, so that no more than `FALSE` of them are luck.
 
     Each is held against its own decoy, as an image of more contrast has more of both. Where there is nothing to be
     found either of the two may be the better one; so there are as many false ones above a margin as decoys that win by
@@ -83,11 +85,11 @@ def beyond_luck(gains: FloatArray, decoys: FloatArray) -> NDArray[np.bool_]:
 
     Returns
     -------
-    (n,) bool
-        Barber & Candès (2015), Ann. Stat. 43, 2055, choose variables so.
+    float
+        Infinite where no margin does. Barber & Candès (2015), Ann. Stat. 43, 2055, choose variables so.
     """
     margins = gains - decoys
     order = np.argsort(-np.abs(margins))
     false, found = np.cumsum(margins[order] < 0), np.cumsum(margins[order] > 0)
     enough = np.flatnonzero(1 + false <= FALSE * found)
-    return margins >= np.abs(margins[order[enough[-1]]]) if len(enough) else np.zeros(len(margins), bool)
+    return float(np.abs(margins[order[enough[-1]]])) if len(enough) else np.inf
