@@ -154,6 +154,19 @@ def test_more_clusters_than_particles(inputs: InputSet) -> None:
     refused(inputs, check_settings(inputs, k=301), "particles.star", problem, "smaller --k")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "problem", "remedy"),
+    [
+        ("--assign-limit", 400, "--assign_limit 400 Å leaves nothing to compare in a box of 256 Å", "64 Å or less"),
+        ("--mask-diameter", 500, "--mask_diameter 500 Å is larger than the box (256 Å)", "the particle's diameter"),
+    ],
+)
+def test_settings_that_no_box_of_this_size_allows(
+    inputs: InputSet, option: str, value: float, problem: str, remedy: str
+) -> None:
+    refused(inputs, check_settings(inputs, option, value), "particles.star", problem, remedy)
+
+
 def ball(box: int = BOX, radius: float = 80.0, shift: int = 0) -> np.ndarray:
     """A mask; radius in Å, off its place by so many voxels."""
     return np.roll(soft_sphere(box, radius / PIXEL_SIZE, 2), shift, axis=0)
