@@ -24,7 +24,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.cluster import cluster_record
 from drgnalign.heterogeneity.embed import read_points
-from drgnalign.heterogeneity.lost import with_found_poses
+from drgnalign.heterogeneity.lost import with_found_poses, with_searched
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
     assigner_for,
@@ -90,8 +90,7 @@ def main(
     found = states.kept.assignment
     matching = match_labels(before, found.labels, read_used_labels(last_references), ~found.left_out)
     states = renamed(states, matching.labels)
-    left_out = states.kept.assignment.left_out
-    moved = with_found_poses(table, states.particles, left_out)
+    moved = with_searched(with_found_poses(table, states.particles, states.brought_back), states.searched)
     write_star(labelled(moved, states.kept.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())
     points = read_points(latent / "embedding.csv", facts["space"])
@@ -100,8 +99,8 @@ def main(
         **reached.record,
         "against": against,
         "assignment": assignment,
-        "searched": int((moved.searched() & ~table.searched()).sum()),
-        "brought_back": int((moved.searched() & ~table.searched() & ~left_out).sum()),
+        "searched": int(states.searched.sum()),
+        "brought_back": int(states.brought_back.sum()),
         **evidence(states, table.box * table.pixel_size),
     }
     with atomic_path(record) as temporary:

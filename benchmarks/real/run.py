@@ -106,7 +106,7 @@ class Bench:
             "passes": len(facts["passes"]),
             "processor_s": round(seconds, 1),
             "ms_a_particle_and_pass": round(1e3 * seconds / (len(case.particles) * sum(passes)), 3),
-            **self.judged(case, labels, with_found_poses(case.particles, found.particles, labels == 0)),
+            **self.judged(case, labels, with_found_poses(case.particles, found.particles, found.brought_back)),
             "evidence": facts["clusters"],
         }
 

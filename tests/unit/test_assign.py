@@ -271,7 +271,8 @@ def clusters(labels: list[int], changed: float = 0.0, **spreads: Spread) -> Clus
 
 
 def states_of(found: Clusters, agreement: list[float]) -> States:
-    return States(found, found, agreement, Particles(Path("set.star"), pd.DataFrame(), pd.DataFrame()))
+    nobody = found.assignment.left_out
+    return States(found, found, agreement, Particles(pd.DataFrame(), pd.DataFrame(), Path("set.star")), nobody)
 
 
 def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:

@@ -98,7 +98,7 @@ def test_details_that_fall_off_are_worth_a_search_and_a_lighter_state_is_not(
     given = amplitudes(rng, np.concatenate([good, bulk * other]), np.concatenate([good, detail * other]))
     found = fitted_population(given)
     assert not (found.junk_posteriors(given) > 0.5).any()
-    seen = found.aside(given)
+    seen = found.doubtful(given)
     assert seen[:COUNT].mean() < 0.02
     assert (seen[COUNT:].mean() > 0.9) if aside else not seen.any()
 

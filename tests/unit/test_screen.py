@@ -78,5 +78,5 @@ def test_empty_images_are_left_out_and_lost_poses_brought_back(dirty: Any) -> No
 
 def test_contrast_is_no_reason_to_leave_anybody_out(clean: Any) -> None:
     found = screening_of(clean)
-    assert not found.outcome.left_out.any() and not found.searched
+    assert not found.outcome.left_out.any() and not found.searched.any()
     assert found.outcome.contrast.spread == pytest.approx(0.2, abs=0.06)

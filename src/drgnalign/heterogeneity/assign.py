@@ -146,8 +146,8 @@ class Assignment:
         Of each image, against the map that it matches best.
     junk : (N,) float64
         Probability of each to be junk; see `drgnalign.heterogeneity.contrast`.
-    aside : (N,) bool
-        Whose views may be from aside.
+    doubtful, whole : (N,) bool
+        Who may be junk, or have another pose; and who matches to the details.
     """
 
     labels: IntArray
@@ -158,7 +158,8 @@ class Assignment:
     contrast: Contrast
     amplitudes: FloatArray
     junk: FloatArray
-    aside: NDArray[np.bool_]
+    doubtful: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
@@ -359,6 +360,7 @@ class Assigner:
         left_out: NDArray[np.bool_] | None = None,
         patience: int = PATIENCE,
         rest: float = REST,
+        cautious: bool = False,
     ) -> Assignment:
         """Assign particles until they stay where they are.
 
@@ -379,6 +381,8 @@ class Assigner:
             Passes before others are left out.
         rest : float
             Share of particles that may still change.
+        cautious : bool
+            Leave out only what shows next to nothing, or something else: with one map, states may be far from it.
 
         Returns
         -------
@@ -391,13 +395,17 @@ class Assigner:
         """
         out = self.particles.left_out() if left_out is None else left_out
         out = out & self.settings.exclude
-        labels = np.where(out, 0, labels)
+        labels, exclude = np.where(out, 0, labels), self.settings.exclude
         passes: list[Pass] = []
         sums, sizes, population = self._insert(labels, out), _sizes(labels), Population()
         while True:
             model = self._model(sums, labels, sizes)
-            excluding = self.settings.exclude and len(passes) >= patience
-            looked = self._pass(model, population, out, excluding)
+            excluding = exclude and len(passes) >= patience
+            looked = self._pass(model, population, out, excluding, cautious)
+            if excluding and not self._large(np.where(looked.left_out, 0, 1)):
+                # where nobody would be left, the mixture knows nothing
+                exclude = excluding = False
+                looked = self._pass(model, population, out)
             sums, out = looked.sums, looked.left_out
             now = np.where(out, 0, np.array(model.clusters)[looked.posteriors.argmax(axis=1)])
             changed = float((now != labels).mean())
@@ -405,7 +413,7 @@ class Assigner:
             labels, sizes = now, self._sizes(model.clusters, now, looked.posteriors)
             population = fitted_population(looked.amplitudes)
             junk = looked.junk if excluding else population.junk_posteriors(looked.amplitudes)
-            rests = (changed < rest and (excluding or not self.settings.exclude)) or len(passes) >= MOST_PASSES
+            rests = (changed < rest and (excluding or not exclude)) or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
             if rests and set(np.unique(labels[labels > 0])) <= set(self._large(labels)):
                 return self._ended(model.clusters, looked._replace(junk=junk), labels, population, passes)
@@ -495,7 +503,8 @@ class Assigner:
             population.contrast,
             looked.amplitudes.whole,
             looked.junk,
-            population.aside(looked.amplitudes),
+            population.doubtful(looked.amplitudes),
+            population.whole(looked.amplitudes),
         )
 
     def _insert(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None) -> Sums:
@@ -508,7 +517,12 @@ class Assigner:
         return sums
 
     def _pass(
-        self, model: Model, population: Population, left_out: NDArray[np.bool_], deciding: bool = False
+        self,
+        model: Model,
+        population: Population,
+        left_out: NDArray[np.bool_],
+        deciding: bool = False,
+        cautious: bool = False,
     ) -> _Looked:
         """Look at all particles, and add them up as they are now.
 
@@ -527,7 +541,7 @@ class Assigner:
             for values, mine in zip(amplitudes, fitted, strict=True):
                 values[rows] = mine
             if deciding:
-                junk[rows] = population.junk_posteriors(fitted)
+                junk[rows] = population.junk_posteriors(fitted, cautious)
                 out[rows] = junk[rows] > np.where(left_out[rows], BACK, OUT)
             total += float(population.log_likelihoods(products, powers, weights).sum())
             found[rows] = softmax(exponents, axis=1)
@@ -583,8 +597,8 @@ class Assigner:
         """What particles are compared with next; clusters too small for a map are left out."""
         clusters = self._large(labels)
         if not clusters:
-            problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set"
-            advice = "use fewer clusters (--k_start), another --clustering, or more particles"
+            problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set that match a map"
+            advice = "use fewer clusters (--k_start), another --clustering, more particles, or --junk keep"
             raise InputError(self.particles.path, problem, advice)
         references = self._references([(label,) for label in clusters], sums)
         sizes = sizes or _sizes(labels)

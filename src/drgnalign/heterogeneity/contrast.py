@@ -30,12 +30,14 @@ BEND = 0.3
 WIDTH, ITERATIONS = 1e-3, 300
 # Junk that is less of all particles than this is none that a map would show.
 LEAST_JUNK = 1e-3
-# What matches details less than half as well as what the maps are made of is junk: contrast varies, and states differ
-# in mass, but hardly by as much.
-HALF = 0.5
-# Contrast and mass change bulk and details alike. Where details have less than three quarters of their amplitude and
-# have lost a fifth more of it than the bulk, the view may be from aside; or the particle has moved, and is no junk.
-ASIDE, FALL = 0.75, 0.8
+# Contrast and thick ice change bulk and details alike. Junk are images that match little of either, by the amplitude of
+# what the maps are made of; and those whose details have less than half of that amplitude, and have lost a fifth more
+# of it than the bulk. From three quarters on the view may be from aside, or the particle has moved, or is of a state
+# that has less than others: that is doubtful.
+NOTHING, LITTLE, HALF, ASIDE, FALL = 0.25, 0.4, 0.5, 0.75, 0.8
+# Those that match next to nothing are a kind of their own, not the tail of what contrast does: between their amplitudes
+# and the others' there are fewer images, by this factor.
+DIP = 0.8
 # Other particles are turned to match the consensus as well as they can. But an image is none of ours if it has so many
 # times more signal that its map does not show than signal that it shows, beyond what is usual: so many of the robust
 # standard deviations of all. A compact domain of 60 % more mass that the map has not is three and a half times as much.
@@ -108,6 +110,15 @@ class Amplitudes(NamedTuple):
         return self.whole * np.abs(self.whole) / (2 * self.variances)
 
 
+class Kinds(NamedTuple):
+    """A mixture of amplitudes, and which of its parts (parts,) show next to nothing, are junk, and are doubtful."""
+
+    mixture: GaussianMixture
+    nothing: NDArray[np.bool_] | None
+    junk: NDArray[np.bool_] | None
+    doubtful: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Population:
     """What the amplitudes of a set are a mixture of: what the maps show, and kinds of junk.
@@ -129,9 +140,7 @@ class Population:
     share: float = 0.0
     _usual: float = np.inf
     _unit: float = 1.0
-    _mixture: GaussianMixture | None = None
-    _is_junk: NDArray[np.bool_] | None = None
-    _is_aside: NDArray[np.bool_] | None = None
+    _kinds: Kinds | None = None
 
     def log_likelihoods(self, products: FloatArray, powers: FloatArray, log_shares: FloatArray) -> FloatArray:
         """Of images (n,), over that of no signal: of all clusters (n, K), in the proportions of their shares (K,), and
@@ -142,20 +151,26 @@ class Population:
         of_junk = logsumexp(evidence(products, powers, self.junk) + log_shares, axis=1)
         return np.logaddexp(np.log1p(-self.share) + likelihoods, np.log(self.share) + of_junk)
 
-    def junk_posteriors(self, amplitudes: Amplitudes) -> FloatArray:
-        """Probability (N,) of each particle to be junk."""
+    def junk_posteriors(self, amplitudes: Amplitudes, cautious: bool = False) -> FloatArray:
+        """Probability (N,) of each particle to be junk; `cautious` where states have no maps yet: they may be like junk
+        beside the consensus, unless it is next to nothing, or something else, that images show."""
         strange = amplitudes.unexplained - self._usual > STRANGE * np.maximum(amplitudes.explained, 0)
-        return np.where(strange, 1.0, self._shares(amplitudes, self._is_junk))
+        parts = None if self._kinds is None else self._kinds.nothing if cautious else self._kinds.junk
+        return np.where(strange, 1.0, self._shares(amplitudes, parts))
 
-    def aside(self, amplitudes: Amplitudes) -> NDArray[np.bool_]:
-        """Whose views (N,) may be from aside: their poses are worth a search."""
-        return self._shares(amplitudes, self._is_aside) > 0.5
+    def doubtful(self, amplitudes: Amplitudes) -> NDArray[np.bool_]:
+        """Who (N,) may be junk, or have another pose: worth a search."""
+        return self._shares(amplitudes, None if self._kinds is None else self._kinds.doubtful) > 0.5
+
+    def whole(self, amplitudes: Amplitudes) -> NDArray[np.bool_]:
+        """Who (N,) matches a map to its details, as most of those that match well do."""
+        return amplitudes.detail >= ASIDE * self._unit
 
     def _shares(self, amplitudes: Amplitudes, parts: NDArray[np.bool_] | None) -> FloatArray:
         """Probability (N,) of each particle to belong to some parts of the mixture."""
-        if self._mixture is None or parts is None:
+        if self._kinds is None or parts is None:
             return np.zeros(len(amplitudes.whole))
-        found = self._mixture.predict_proba(_features(amplitudes, self._unit)) @ parts
+        found = self._kinds.mixture.predict_proba(_features(amplitudes, self._unit)) @ parts
         # what matches better than most is none, however far out it is
         return np.where(amplitudes.detail > self._unit, 0.0, found)
 
@@ -165,8 +180,8 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
 
     Two normal distributions of (bulk, detail) describe what the maps show, two further ones junk, which are taken in
     where they make the amplitudes much likelier. The one with the most to say in the maps (share times amplitude) is
-    surely what these show; junk are those whose details have less than half of its amplitude. So the border between the
-    two lies where the amplitudes have it.
+    surely what these show; see `NOTHING` for what is junk beside it. So the border between the two lies where the
+    amplitudes have it.
 
     Parameters
     ----------
@@ -182,17 +197,17 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
     if len(rows) < FEWEST:
         return Population(_contrast(sample, np.ones(len(rows))))
     usual = float(np.median(sample.unexplained) + DEVIATIONS * median_abs_deviation(sample.unexplained, scale="normal"))
-    known = Population(_usual=usual)
-    ours = sample.of(known.junk_posteriors(sample) < 0.5)
-    if (ours.detail < HALF * np.median(ours.detail)).sum() >= LEAST_JUNK * len(rows):
-        # of those that match well, whatever share of all they are
-        unit = float(np.median(ours.detail[ours.detail > np.quantile(ours.detail, 0.4)]))
-        found = _kinds(_features(ours, unit)) if unit > 0 else None
-        known = known if found is None else Population(ALIKE, None, 0.0, usual, unit, *found)
+    ours = sample.of(Population(_usual=usual).junk_posteriors(sample) < 0.5)
+    # of those that match well, whatever share of all they are
+    unit = float(np.median(ours.detail[ours.detail > np.quantile(ours.detail, 0.4)]))
+    known = Population(_usual=usual, _unit=unit)
+    if unit > 0 and (ours.detail < HALF * np.median(ours.detail)).sum() >= LEAST_JUNK * len(rows):
+        known = replace(known, _kinds=_kinds(_features(ours, unit)))
     posteriors = known.junk_posteriors(sample)
     contrast, share = _contrast(sample, 1 - posteriors), float(posteriors.mean())
     if share < LEAST_JUNK:
-        return replace(known, contrast=contrast, _usual=np.inf, _is_junk=None)
+        nobody = known._kinds and known._kinds._replace(nothing=None, junk=None)
+        return replace(known, contrast=contrast, _usual=np.inf, _kinds=nobody)
     return replace(known, contrast=contrast, junk=_contrast(sample, posteriors), share=share)
 
 
@@ -202,20 +217,29 @@ def _features(amplitudes: Amplitudes, unit: float) -> FloatArray:
     return np.arcsinh(np.nan_to_num(np.stack([amplitudes.bulk, amplitudes.detail], axis=1)) / (BEND * unit))
 
 
-def _kinds(features: FloatArray) -> tuple[GaussianMixture, NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """The mixture that describes the amplitudes, and which of its parts are junk, and may be views from aside; nothing
-    where none is."""
+def _kinds(features: FloatArray) -> Kinds | None:
+    """The mixture that describes the amplitudes, and what its parts are; nothing where all are what the maps show."""
     starts = np.arcsinh(np.array(SHOWN + JUNK) / BEND)
     # so few numbers are not worth more threads
     with threadpool_limits(1):
-        without, mixture = _mixture(features, starts[:1]), _mixture(features, starts)
-    gain = (mixture.score(features) - without.score(features)) * len(features)
+        one, mixture = _mixture(features, starts[:1]), _mixture(features, starts)
+    gain = (mixture.score(features) - one.score(features)) * len(features)
     bulk, details = np.sinh(mixture.means_).T
     main = (mixture.weights_ * np.maximum(details, 0)).argmax()
-    kept, falls = details / details[main], details * bulk[main] < FALL * bulk * details[main]
-    junk, aside = kept < HALF, (kept < ASIDE) & falls
-    known = (junk | aside).any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1)
-    return (mixture, junk, junk | aside) if known else None
+    bulk, details = bulk / bulk[main], details / details[main]
+    most, apart, falls = np.maximum(bulk, details), _apart(mixture, main), details < FALL * bulk
+    nothing, little = (most < NOTHING) & apart, (most < LITTLE) & apart
+    junk = little | (falls & (details < HALF))
+    doubtful = junk | (falls & (details < ASIDE))
+    known = doubtful.any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1)
+    return Kinds(mixture, nothing, junk, doubtful) if known else None
+
+
+def _apart(mixture: GaussianMixture, main: int) -> NDArray[np.bool_]:
+    """Of which parts of a mixture the centre is denser than some place on the way to that of its main part."""
+    way = np.linspace(0, 1, 33)[:, None]
+    logs = [mixture.score_samples(mean + way * (mixture.means_[main] - mean)) for mean in mixture.means_]
+    return np.array([one.min() < one[0] + np.log(DIP) for one in logs])
 
 
 def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:

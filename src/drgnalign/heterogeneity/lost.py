@@ -25,7 +25,7 @@ class LookedFor(NamedTuple):
     Attributes
     ----------
     particles : Particles
-        All, with the better poses, and ``drgnSearched`` of those that were looked for.
+        All, with the better poses.
     back : (N,) bool
         Which of them match a map at the pose that was found.
     clusters : (N,) int64
@@ -59,16 +59,19 @@ def looked_for(
     matching = found.gains - np.maximum(found.decoys, found.given) >= margin
     back[rows[matching]], clusters[rows[matching]] = True, found.clusters[matching]
     particles = assigner.particles.with_poses_of(rows[matching], found.particles.select(matching))
-    searched = (particles.searched() | lost).astype(np.int64)
-    return LookedFor(replace(particles, table=particles.table.assign(**{SEARCHED: searched})), back, clusters)
+    return LookedFor(particles, back, clusters)
 
 
-def with_found_poses(particles: Particles, found: Particles, left_out: NDArray[np.bool_]) -> Particles:
-    """Particles with the better poses of `found`, the same particles with images of another size, but for those (N,)
-    that are left out all the same; and with who was looked for."""
-    rows = np.flatnonzero(~left_out)
-    moved = particles.with_poses_of(rows, found.select(rows))
-    return replace(moved, table=moved.table.assign(**{SEARCHED: found.searched().astype(np.int64)}))
+def with_found_poses(particles: Particles, found: Particles, back: NDArray[np.bool_]) -> Particles:
+    """Particles of which those that are back (N,) have the poses of `found`, the same with images of another size."""
+    rows = np.flatnonzero(back)
+    return particles.with_poses_of(rows, found.select(rows))
+
+
+def with_searched(particles: Particles, searched: NDArray[np.bool_]) -> Particles:
+    """Particles with ``drgnSearched``, of those (N,) too that were looked for now."""
+    searched = particles.searched() | searched
+    return replace(particles, table=particles.table.assign(**{SEARCHED: searched.astype(np.int64)}))
 
 
 def margin_beyond_luck(gains: FloatArray, decoys: FloatArray) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings
-from drgnalign.heterogeneity.lost import looked_for, with_found_poses
+from drgnalign.heterogeneity.lost import looked_for, with_found_poses, with_searched
 from drgnalign.heterogeneity.states import assigner_for, with_amplitudes
 from drgnalign.particles import Particles
 
@@ -26,16 +26,14 @@ class Screening(NamedTuple):
     ----------
     particles : Particles
         The assigner's, with better poses of those that were brought back.
-    searched : int
-        Particles whose poses were looked for.
-    brought_back : (N,) bool
-        Of these, which match the consensus at the pose that was found.
+    searched, brought_back : (N,) bool
+        Whose poses were looked for, and who of these is as good a match as others at the pose found.
     outcome : Assignment
         To the one consensus.
     """
 
     particles: Particles
-    searched: int
+    searched: NDArray[np.bool_]
     brought_back: NDArray[np.bool_]
     outcome: Assignment
 
@@ -46,24 +44,33 @@ class Screening(NamedTuple):
         return {
             "contrast_mean": contrast.mean,
             "contrast_spread": contrast.spread,
-            "searched": self.searched,
+            "searched": int(self.searched.sum()),
             "brought_back": int(self.brought_back.sum()),
             "left_out": int(self.outcome.left_out.sum()),
         }
 
 
 def screened(assigner: Assigner) -> Screening:
-    """Look for junk and lost poses among an assigner's particles."""
+    """Look for junk and lost poses among an assigner's particles.
+
+    States have no maps yet, and one that has less than others may match the consensus badly, as does a particle that
+    has moved: who does is looked for, but left out only where nothing of the consensus shows, or much else. And a pose
+    is believed only if the particle matches as well as others there: what has moved matches well in parts at best.
+    """
     everyone = np.ones(len(assigner.particles), np.int64)
-    first = assigner.run(everyone, patience=1)
+    first = assigner.run(everyone, patience=1, cautious=True)
     assigner = assigner.narrowed([first.labels])
-    last = assigner.run(everyone, first.left_out, patience=1)
-    lost = last.left_out | last.aside
-    if not lost.any():
-        return Screening(assigner.particles, 0, lost, last)
-    particles, back, _ = looked_for(assigner, lost, last.labels, [0])
-    last = assigner.at(particles).run(everyone, last.left_out & ~back, patience=1)
-    return Screening(particles, int(lost.sum()), back & ~last.left_out, last)
+    last = assigner.run(everyone, first.left_out, patience=1, cautious=True)
+    searched = last.left_out | last.doubtful
+    if not searched.any():
+        return Screening(assigner.particles, searched, searched, last)
+    given = assigner.particles
+    moved, back, _ = looked_for(assigner, searched, last.labels, [0])
+    there = assigner.at(moved).run(everyone, last.left_out & ~back, patience=1, cautious=True)
+    back &= ~there.left_out & there.whole
+    particles = with_found_poses(given, moved, back)
+    last = assigner.at(particles).run(everyone, last.left_out & ~back, patience=1, cautious=True)
+    return Screening(particles, searched, back & ~last.left_out, last)
 
 
 def screen(
@@ -84,11 +91,12 @@ def screen(
     Returns
     -------
     particles : Particles
-        With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, ``drgnSearched``, and better poses of those
-        brought back.
+        With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, ``drgnSearched`` (of those whose search is over:
+        who only may be junk is looked for again when states have maps), and better poses of those brought back.
     record : dict
     """
     with assigner_for(particles, stack, references, settings) as assigner:
         found = screened(assigner)
-    moved = with_found_poses(particles, found.particles, found.outcome.left_out)
+    moved = with_found_poses(particles, found.particles, found.brought_back)
+    moved = with_searched(moved, found.searched & (found.brought_back | found.outcome.left_out))
     return with_amplitudes(moved, found.outcome), found.record

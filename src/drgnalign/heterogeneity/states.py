@@ -89,12 +89,20 @@ class States:
         Adjusted Rand index of their labels with those that come of each of the other starts.
     particles : Particles
         With better poses of those that were left out only for theirs.
+    searched : (N,) bool
+        Whose poses were looked for.
     """
 
     kept: Clusters
     told_apart: Clusters
     agreement: list[float]
     particles: Particles
+    searched: NDArray[np.bool_]
+
+    @property
+    def brought_back(self) -> NDArray[np.bool_]:
+        """Who (N,) of these is in a cluster, and matches its map to the details."""
+        return self.searched & ~self.kept.assignment.left_out & self.kept.assignment.whole
 
     @property
     def verdict(self) -> str:
@@ -305,11 +313,11 @@ def find_states(
         for number, one in enumerate(found)
         if number != likeliest and not (related[number] and related[likeliest])
     ]
-    assigner, best = _with_lost(assigner, best)
+    assigner, best, searched = _with_lost(assigner, best)
     told_apart = _with_spreads(assigner, best)
     fewer = _united(assigner, best, k)
     kept = told_apart if fewer is best else _with_spreads(assigner, fewer)
-    return States(kept, told_apart, agreement, assigner.particles)
+    return States(kept, told_apart, agreement, assigner.particles, searched)
 
 
 def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
@@ -329,17 +337,18 @@ def _assigned(assigner: Assigner, labels: IntArray, before: tuple[Pass, ...] = (
     return _Found(assignment, assigner.separations(assignment.labels, assignment.contrast))
 
 
-def _with_lost(assigner: Assigner, found: _Found) -> tuple[Assigner, _Found]:
-    """Look in the maps of all clusters for the poses of those left out that were never looked for."""
+def _with_lost(assigner: Assigner, found: _Found) -> tuple[Assigner, _Found, NDArray[np.bool_]]:
+    """Look in the maps of all clusters for the poses of those left out that were never looked for; and who that is."""
     chosen = found.assignment
-    lost = chosen.left_out & ~assigner.particles.searched()
-    if not (lost.any() and assigner.settings.exclude):
-        return assigner, found
-    particles, back, clusters = looked_for(assigner, lost, chosen.labels, chosen.clusters)
-    assigner = assigner.at(particles)
+    lost = chosen.left_out & ~assigner.particles.searched() & assigner.settings.exclude
+    if not lost.any():
+        return assigner, found, lost
+    moved, back, clusters = looked_for(assigner, lost, chosen.labels, chosen.clusters)
     if not back.any():
-        return assigner, found
-    return assigner, _united(assigner, _assigned(assigner, np.where(back, clusters, chosen.labels), chosen.passes))
+        return assigner, found, lost
+    assigner = assigner.at(moved)
+    again = _united(assigner, _assigned(assigner, np.where(back, clusters, chosen.labels), chosen.passes))
+    return assigner, again, lost
 
 
 def _with_spreads(assigner: Assigner, found: _Found) -> Clusters:
