@@ -262,10 +262,9 @@ def clusters(labels: list[int], changed: float = 0.0, **spreads: Spread) -> Clus
     """Of labels 1 to 3; `spreads` are those of pairs, such as of_12."""
     names = sorted(set(labels))
     shares = (np.array(labels)[:, None] == names).astype(float)
-    passes, ones = (Pass(3, changed, -1.0),), np.ones(len(labels))
-    found = Assignment(
-        np.array(labels), names, shares, np.zeros((len(names), 9)), passes, Contrast(), ones, 0 * ones, ones < 0
-    )
+    passes, ones, curves = (Pass(3, changed, -1.0),), np.ones(len(labels)), np.zeros((len(names), 9))
+    facts = {"amplitudes": ones, "junk": 0 * ones, "doubtful": ones < 0, "whole": ones > 0}
+    found = Assignment(np.array(labels), names, shares, curves, passes, Contrast(), **facts)
     pairs = [pair for pair in PAIRS if set(pair) <= set(names)]
     return Clusters(found, dict.fromkeys(pairs, 3.0), {(a, b): spreads.get(f"of_{a}{b}", NONE) for a, b in pairs})
 

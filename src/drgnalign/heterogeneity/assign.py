@@ -382,7 +382,7 @@ class Assigner:
         rest : float
             Share of particles that may still change.
         cautious : bool
-            Leave out only what shows next to nothing, or something else: with one map, states may be far from it.
+            Leave out only what shows next to nothing: with one map, states may be far from it.
 
         Returns
         -------

@@ -153,10 +153,11 @@ class Population:
 
     def junk_posteriors(self, amplitudes: Amplitudes, cautious: bool = False) -> FloatArray:
         """Probability (N,) of each particle to be junk; `cautious` where states have no maps yet: they may be like junk
-        beside the consensus, unless it is next to nothing, or something else, that images show."""
+        beside the consensus, or show much besides, so that only those are junk that show next to nothing."""
+        if cautious:
+            return self._shares(amplitudes, self._kinds and self._kinds.nothing)
         strange = amplitudes.unexplained - self._usual > STRANGE * np.maximum(amplitudes.explained, 0)
-        parts = None if self._kinds is None else self._kinds.nothing if cautious else self._kinds.junk
-        return np.where(strange, 1.0, self._shares(amplitudes, parts))
+        return np.where(strange, 1.0, self._shares(amplitudes, self._kinds and self._kinds.junk))
 
     def doubtful(self, amplitudes: Amplitudes) -> NDArray[np.bool_]:
         """Who (N,) may be junk, or have another pose: worth a search."""

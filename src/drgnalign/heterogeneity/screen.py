@@ -54,8 +54,8 @@ def screened(assigner: Assigner) -> Screening:
     """Look for junk and lost poses among an assigner's particles.
 
     States have no maps yet, and one that has less than others may match the consensus badly, as does a particle that
-    has moved: who does is looked for, but left out only where nothing of the consensus shows, or much else. And a pose
-    is believed only if the particle matches as well as others there: what has moved matches well in parts at best.
+    has moved: who does is looked for, but left out only where nothing of the consensus shows. And a pose is believed
+    only if the particle matches as well as others there: what has moved matches well in parts at best.
     """
     everyone = np.ones(len(assigner.particles), np.int64)
     first = assigner.run(everyone, patience=1, cautious=True)
