@@ -91,12 +91,11 @@ def screen(
     Returns
     -------
     particles : Particles
-        With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, ``drgnSearched`` (of those whose search is over:
-        who only may be junk is looked for again when states have maps), and better poses of those brought back.
+        With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, ``drgnSearched``, and better poses of those
+        brought back.
     record : dict
     """
     with assigner_for(particles, stack, references, settings) as assigner:
         found = screened(assigner)
     moved = with_found_poses(particles, found.particles, found.brought_back)
-    moved = with_searched(moved, found.searched & (found.brought_back | found.outcome.left_out))
-    return with_amplitudes(moved, found.outcome), found.record
+    return with_amplitudes(with_searched(moved, found.searched), found.outcome), found.record
