@@ -63,8 +63,8 @@ AGAINST = ("other_half", "own_half_folds")
 LEAST_SHARE = 0.01
 # From proposals to labels that are good enough to make masks of.
 ROUGHLY = 0.05
-# From this probability of being junk on a particle is left out, and below that it is taken in again: between the two it
-# stays where it is, as each pass makes the mixture anew.
+# From this probability of being junk on a particle is left out; who was in the last round is taken in again below that.
+# Within a round nothing is remembered: what the first maps match badly is not lost to the better ones.
 OUT, BACK = 0.5, 0.2
 # Passes before anything is left out: maps that are still mixtures match a rare state badly.
 PATIENCE = 3
@@ -397,11 +397,12 @@ class Assigner:
         out = out & self.settings.exclude
         labels, exclude = np.where(out, 0, labels), self.settings.exclude
         passes: list[Pass] = []
+        bars = np.where(self.particles.left_out(), BACK, OUT)
         sums, sizes, population = self._insert(labels, out), _sizes(labels), Population()
         while True:
             model = self._model(sums, labels, sizes)
             excluding = exclude and len(passes) >= patience
-            looked = self._pass(model, population, out, excluding, cautious)
+            looked = self._pass(model, population, out, bars if excluding else None, cautious)
             if excluding and not self._large(np.where(looked.left_out, 0, 1)):
                 # where nobody would be left, the mixture knows nothing
                 exclude = excluding = False
@@ -521,12 +522,13 @@ class Assigner:
         model: Model,
         population: Population,
         left_out: NDArray[np.bool_],
-        deciding: bool = False,
+        bars: FloatArray | None = None,
         cautious: bool = False,
     ) -> _Looked:
         """Look at all particles, and add them up as they are now.
 
-        Who is left out stays so, unless it is to be decided, by the population.
+        Who is left out stays so, unless it is to be decided, by the population: from which probability of being junk on
+        each particle is, say `bars` (N,).
         """
         count, size = len(model.clusters), len(self.particles)
         found, amplitudes = np.empty((size, count)), Amplitudes(*np.empty((5, size)))
@@ -540,9 +542,9 @@ class Assigner:
             fitted = _amplitudes(matches, np.where(model.standard, exponents, -np.inf), batch.coefficients)
             for values, mine in zip(amplitudes, fitted, strict=True):
                 values[rows] = mine
-            if deciding:
+            if bars is not None:
                 junk[rows] = population.junk_posteriors(fitted, cautious)
-                out[rows] = junk[rows] > np.where(left_out[rows], BACK, OUT)
+                out[rows] = junk[rows] > bars[rows]
             total += float(population.log_likelihoods(products, powers, weights).sum())
             found[rows] = softmax(exponents, axis=1)
             shares = self._shares(found[rows]) * ~out[rows, None]
