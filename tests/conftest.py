@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import pytest
 from drgnalign.formats.mrc import ImageSource, StackWriter, read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
-from drgnalign.simulate import phantom_states, simulate_set
+from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 # So much blur leaves nothing in the corners of the true map's transform, which no reconstruction can know.
 BLUR_PIXELS = 0.75
@@ -46,12 +46,14 @@ def astigmatic_defoci(n: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def simulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimulatedSet]:
-    """Make a set of phantom particles; options as of `drgnalign.simulate.simulate_set`."""
+    """Make a set of particles, of so many phantom states if they are not given; options as of
+    `drgnalign.simulate.simulate_set`."""
 
-    def make(n: int, box: int, pixel_size: float, states: int = 1, **options: Any) -> SimulatedSet:
+    def make(n: int, box: int, pixel_size: float, states: int | Sequence[Specimen] = 1, **options: Any) -> SimulatedSet:
         folder = tmp_path_factory.mktemp("set")
-        options = {"sigma": BLUR_PIXELS * pixel_size, "seed": 1, **options}
-        simulate_set(folder, phantom_states(states), [1.0] * states, n, box, pixel_size, **options)
+        specimens = phantom_states(states) if isinstance(states, int) else states
+        options = {"sigma": BLUR_PIXELS * pixel_size, "seed": 1, "populations": [1.0] * len(specimens), **options}
+        simulate_set(folder, specimens, options.pop("populations"), n, box, pixel_size, **options)
         volume = read_volume(folder / "state_01.mrc")[0]
         return SimulatedSet(folder, read_star(folder / "truth.star"), read_star(folder / "particles.star"), volume)
 

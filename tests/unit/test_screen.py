@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.reference import transform_reference
@@ -15,8 +16,9 @@ from drgnalign.engine.search import ROTATIONS, evenly_spread_rotations, wide_sea
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
 from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
-from drgnalign.heterogeneity.screen import screened
-from drgnalign.simulate import Nuisances
+from drgnalign.heterogeneity.screen import Screening, screened
+from drgnalign.heterogeneity.states import find_states
+from drgnalign.simulate import Nuisances, Specimen, phantom_states
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 
@@ -32,10 +34,14 @@ def clean(simulate: Callable) -> Any:
     return simulate(400, BOX, PIXEL, snr=0.3, nuisances=Nuisances(contrast=0.2))
 
 
-def screening_of(data: Any) -> Any:
+def assigner_of(data: Any) -> Assigner:
     source = ImageSource(data.given, data.folder)
     noise = estimate_noise(data.given, source, DIAMETER)
-    return screened(Assigner(data.given, source, noise, AssignmentSettings(LIMIT, DIAMETER)))
+    return Assigner(data.given, source, noise, AssignmentSettings(LIMIT, DIAMETER))
+
+
+def screening_of(data: Any) -> Screening:
+    return screened(assigner_of(data))
 
 
 def test_no_orientation_is_far_from_those_tried() -> None:
@@ -80,3 +86,35 @@ def test_contrast_is_no_reason_to_leave_anybody_out(clean: Any) -> None:
     found = screening_of(clean)
     assert not found.outcome.left_out.any() and not found.searched.any()
     assert found.outcome.contrast.spread == pytest.approx(0.2, abs=0.06)
+
+
+FOUR, LIGHT_AND_HEAVY, FOUR_LOBES = phantom_states(4), phantom_states(3)[::2], phantom_states(5)[::4]
+
+
+@pytest.mark.parametrize(
+    ("states", "populations"),
+    [(FOUR, [1, 1, 1, 1]), (LIGHT_AND_HEAVY, [0.45, 0.55]), (FOUR_LOBES, [0.96, 0.04])],
+    ids=["a body without its lobes among four", "a body without its lobes", "four lobes more"],
+)
+def test_a_state_unlike_the_others_is_no_junk(
+    simulate: Callable, states: Sequence[Specimen], populations: list[float]
+) -> None:
+    """However little it has of the consensus, or how much besides: none is left out, and each becomes a cluster."""
+    data = simulate(1200, BOX, PIXEL, states=states, populations=populations, snr=0.2)
+    found = screening_of(data)
+    assert not found.outcome.left_out.any() and not found.brought_back.any()
+    true, random = data.truth.cluster_labels(), np.random.default_rng(1).integers(1, len(states) + 1, 1200)
+    states_found = find_states(assigner_of(data), [np.where(np.arange(1200) % 5 > 0, true, random)], None)
+    labels = states_found.kept.assignment.labels
+    assert states_found.verdict.startswith(f"{len(states)} states")
+    assert (labels == 0).mean() < 0.01
+    assert adjusted_rand_score(true, labels) > 0.9
+
+
+@pytest.mark.parametrize(("broken", "contrast"), [(0.3, 0.15), (0.6, 0.15), (0.0, 0.5)])
+def test_good_particles_stay_whatever_else_there_is(simulate: Callable, broken: float, contrast: float) -> None:
+    """Most may be broken, and the ice of any thickness."""
+    data = simulate(1000, BOX, PIXEL, snr=0.2, nuisances=Nuisances(broken=broken, contrast=contrast))
+    out, junk = screening_of(data).outcome.left_out, (data.truth.table["drgnTrueJunk"] == "broken").to_numpy()
+    assert out[~junk].mean() < 0.01
+    assert not junk.any() or out[junk].mean() > 0.8
