@@ -14,7 +14,7 @@ from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
-from drgnalign.particles import DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names
 
 # Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
 UNSET_PIXEL_SIZE = 1.0
@@ -149,6 +149,8 @@ def require_for(target: str, particles: Particles) -> None:
     InputError
         Names all that is missing and the options that give it.
     """
+    _require_poses(particles)
+    particles.refuse_not_finite()
     if target.startswith("par"):
         return
     # without CTF values there is nothing that voltage and aberration would be needed for
@@ -159,6 +161,12 @@ def require_for(target: str, particles: Particles) -> None:
         raise InputError(particles.path, f"does not say {', '.join(missing)}", f"give {options}")
     if target in ("star", "cs") and NO_STACK in set(particles.image_locations()[1]):
         raise InputError(particles.path, "does not name the stack of its images", "give --images STACK")
+
+
+def _require_poses(particles: Particles) -> None:
+    """Refuse orientations without origins: one program takes such particles as centred, another fails."""
+    if set(ANGLES) <= set(particles.table):
+        particles.require_poses()
 
 
 def with_contrast(particles: Particles, images: Path | None, invert: str) -> Particles:

@@ -21,7 +21,6 @@ from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
-    DEFOCUS,
     LEFT_OUT,
     OPTICS_OPTIONS,
     ORIGINS,
@@ -314,11 +313,8 @@ def _check_table(particles: Particles) -> None:
     path, table = particles.path, particles.table
     if len(particles) < 2:
         raise InputError(path, "has only one particle", "give at least two")
-    for columns, what in ((DEFOCUS, "CTF"), ([*ANGLES, *ORIGINS], "pose")):
-        missing = [label for label in columns if label not in table]
-        if missing:
-            problem = f"lacks the {what} columns {', '.join(missing)}"
-            raise InputError(path, problem, "give the particle file of a 3-D refinement")
+    particles.require_ctf()
+    particles.require_poses()
     particles.refuse_unusable()
     if "rlnRandomSubset" in table and table["rlnRandomSubset"].nunique() < 2:
         problem = f"rlnRandomSubset is {table['rlnRandomSubset'].iloc[0]} for all particles"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numba
@@ -31,7 +31,8 @@ SEARCHED = "drgnSearched"
 # (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
 BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
-NUMERIC = [*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
+CTF_VALUES = [*DEFOCUS, "rlnPhaseShift"]
+NUMERIC = [*ANGLES, *ORIGINS, *CTF_VALUES, "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [
@@ -75,6 +76,7 @@ def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | No
             continue
         if label not in optics:
             optics[label] = float(value)
+        optics[label] = optics[label].fillna(float(value))
         odd = optics.loc[~np.isclose(optics[label], value, rtol=1e-3, atol=0), label]
         if len(odd):
             option = OPTICS_OPTIONS[label].split()[0]
@@ -138,6 +140,10 @@ def _mark_bad_lines(text: NDArray[np.uint8], bad: NDArray[np.bool_]) -> int:
     return line
 
 
+def _not_finite(labels: pd.Index) -> str:
+    return f"{', '.join(labels)} {'is not a finite number' if len(labels) == 1 else 'are not finite numbers'}"
+
+
 @dataclass
 class Particles:
     """A particle set in RELION's terms.
@@ -153,12 +159,15 @@ class Particles:
         Where the set was read from; error messages name it.
     cs_rows : structured array, optional
         Rows (N,) of the cryoSPARC file that the set was read from: fields that the table has no column for.
+    origin_names : list of str
+        What origins are called in the file that the set was read from, whether or not it has them.
     """
 
     table: pd.DataFrame
     optics: pd.DataFrame
     path: Path
     cs_rows: NDArray[np.void] | None = None
+    origin_names: list[str] = field(default_factory=lambda: [*ORIGINS])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -275,10 +284,7 @@ class Particles:
                 raise InputError(self.path, f"has no column {label}", "give a file with one row an image")
         if self.table.empty:
             raise InputError(self.path, "has no particles", "give a file with one row an image")
-        self.refuse_rows(
-            _badly_named(self.table["rlnImageName"].astype(str).tolist()),
-            "rlnImageName is not of the form number@stack, with a number from 1",
-        )
+        self._refuse_names()
         if self.optics["rlnOpticsGroup"].duplicated().any():
             raise InputError(self.path, "an optics group is listed twice", "give every optics group one row")
         self.refuse_rows(self.optics_rows() < 0, "the optics group is not in the optics table")
@@ -288,23 +294,82 @@ class Particles:
                     text = pd.to_numeric(frame[label], errors="coerce").isna() & frame[label].notna()
                     self.refuse_rows(text.to_numpy(bool), f"{label} is not a number")
 
+    def _refuse_names(self) -> None:
+        names = self.table["rlnImageName"].astype(str)
+        bad = _badly_named(names.tolist())
+        if not bad.any():
+            return
+        number, at, stack = names.iloc[int(bad.argmax())].partition("@")
+        if number and not number.strip("0") and stack:
+            problem = f"the file counts from 0, and images count from 1 (row {bad.argmax() + 1}: {number}@{stack})"
+            raise InputError(self.path, problem, "add 1 to all its image numbers, or write it again from its program")
+        if not at and not names.str.contains("@").any():
+            problem = f"it names files with one image each ({number[:80]}), not images of stacks (number@stack)"
+            raise InputError(self.path, problem, "put the images into a stack and name them so: relion_stack_create")
+        self.refuse_rows(bad, "rlnImageName is not of the form number@stack, with a number from 1")
+
+    def require_poses(self) -> None:
+        """Refuse a table that lacks columns of the poses, origins in Å or px among them.
+
+        Raises
+        ------
+        InputError
+            Names the columns as the file would.
+        """
+        origins = next((labels for labels in (ORIGINS, PIXEL_ORIGINS) if set(labels) & set(self.table)), None)
+        missing = [label for label in (*ANGLES, *(origins or [])) if label not in self.table]
+        missing += self.origin_names if origins is None else []
+        if missing:
+            remedy = "give the particle file of a 3-D refinement"
+            if set(ANGLES) <= set(self.table):
+                remedy += f", or add {'them' if len(missing) > 1 else 'it'}: 0 where particles are centred"
+            raise InputError(self.path, f"lacks the pose columns {', '.join(missing)}", remedy)
+
+    def require_ctf(self) -> None:
+        """Refuse a table that lacks columns of the defocus.
+
+        Raises
+        ------
+        InputError
+            Names the columns.
+        """
+        missing = [label for label in DEFOCUS if label not in self.table]
+        if missing:
+            remedy = "give a particle file with CTF values, as the particle file of a 3-D refinement has them"
+            if missing[0] != DEFOCUS[0]:
+                remedy = "add them: without astigmatism rlnDefocusV is rlnDefocusU, and rlnDefocusAngle is 0"
+            raise InputError(self.path, f"lacks the CTF columns {', '.join(missing)}", remedy)
+
     def refuse_unusable(self) -> None:
-        """Refuse what no image can be worked on with: poses, CTF values and shares that are not finite numbers, and
-        half sets other than 1 and 2. Columns that the table lacks are not asked for.
+        """Refuse what no image can be worked on with: what `refuse_not_finite` does, and half sets other than 1 and 2.
+        Columns that the table lacks are not asked for.
 
         Raises
         ------
         InputError
             The first offending row is named, counted from 1.
         """
-        for label in self.table.columns.intersection([*ANGLES, *ORIGINS, *DEFOCUS, "rlnPhaseShift", OCCUPANCY]):
-            bad = ~np.isfinite(self.table[label].to_numpy(np.float64))
-            self.refuse_rows(bad, f"{label} is not a finite number")
+        self.refuse_not_finite()
         if "rlnRandomSubset" in self.table:
             self.refuse_rows(~self.table["rlnRandomSubset"].isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
-        for label in self.optics.columns.intersection(NUMERIC_OPTICS):
-            if not np.isfinite(self.optics[label].to_numpy(np.float64)).all():
-                raise InputError(self.path, f"{label} is not a finite number in its optics table", "correct it")
+
+    def refuse_not_finite(self) -> None:
+        """Refuse poses, CTF values and shares that are not finite numbers.
+
+        Raises
+        ------
+        InputError
+            One message, which names the first offending row, counted from 1, with its columns.
+        """
+        labels = self.table.columns.intersection([*ANGLES, *ORIGINS, *PIXEL_ORIGINS, *CTF_VALUES, OCCUPANCY])
+        bad = ~np.isfinite(self.table[labels].to_numpy(np.float64))
+        rows = bad.any(axis=1)
+        if rows.any():
+            self.refuse_rows(rows, _not_finite(labels[bad[rows.argmax()]]))
+        labels = self.optics.columns.intersection(NUMERIC_OPTICS)
+        bad = ~np.isfinite(self.optics[labels].to_numpy(np.float64))
+        if bad.any():
+            raise InputError(self.path, f"{_not_finite(labels[bad.any(axis=0)])} in its optics table", "correct it")
 
     def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""

@@ -85,7 +85,7 @@ def test_valid_set_passes() -> None:
     ("column", "value", "message"),
     [
         ("rlnImageName", "a.mrcs", "row 2: rlnImageName"),
-        ("rlnImageName", "0@a.mrcs", "row 2: rlnImageName"),
+        ("rlnImageName", "0@a.mrcs", r"counts from 0.*row 2: 0@a\.mrcs"),
         ("rlnImageName", None, "row 2: rlnImageName"),
         ("rlnOpticsGroup", 3, "row 2: the optics group"),
         ("rlnAngleTilt", "steep", "row 2: rlnAngleTilt is not a number"),

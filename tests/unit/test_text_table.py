@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 
-PAR = Syntax(comment=ord("C"), blank_ends=False)
-STAR = Syntax(comment=ord("#"), blank_ends=True)
+PAR = Syntax(comment=ord("C"), star=False)
+STAR = Syntax(comment=ord("#"), star=True)
 
 
 def column(words: list[str]) -> object:

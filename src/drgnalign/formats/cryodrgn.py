@@ -250,9 +250,9 @@ def read_cryodrgn(
     table.insert(0, "rlnImageName", image_names(range(1, len(table) + 1), name))
     if rotations is not None:
         table[ANGLES] = np.column_stack(matrix_to_euler(rotations))
-    if translations is not None:
         edge = (parameters["rlnImageSize"] * parameters["rlnImagePixelSize"]).to_numpy()
-        table[ORIGINS] = translations * edge[:, None]
+        # cryoDRGN takes particles without translations as centred
+        table[ORIGINS] = 0.0 if translations is None else translations * edge[:, None]
     particles = Particles(table, optics, Path(source))
     particles.validate()
     return particles
@@ -261,7 +261,7 @@ def read_cryodrgn(
 def write_cryodrgn(particles: Particles, folder: str | Path) -> None:
     """Write ``poses.pkl`` and ``ctf.pkl`` for the images as they are; both appear or none.
 
-    Without origins the particles are centred, and without a phase shift there is none, as RELION has it.
+    Without a phase shift there is none, as RELION has it.
 
     Parameters
     ----------
@@ -276,11 +276,12 @@ def write_cryodrgn(particles: Particles, folder: str | Path) -> None:
         cannot be written.
     """
     folder = Path(folder)
-    _refuse_missing(particles.path, [*ANGLES, *DEFOCUS], particles.table)
+    particles.require_poses()
+    particles.require_ctf()
     _refuse_missing(particles.path, list(OPTICS_OPTIONS), particles.optics)
     optics = particles.optics.iloc[particles.optics_rows()]
     box, pixel_size = (optics[label].to_numpy(np.float64) for label in ("rlnImageSize", "rlnImagePixelSize"))
-    origins = particles.table.reindex(columns=ORIGINS, fill_value=0.0).to_numpy(np.float64)
+    origins = particles.table[ORIGINS].to_numpy(np.float64)
     particles.refuse_rows(~((box >= 1) & (pixel_size > 0)), "rlnImageSize or rlnImagePixelSize is not positive")
     displacements = -origins / pixel_size[:, None]
     poses = _stored_poses(particles.path, particles.rotations(), displacements, box)
@@ -379,7 +380,7 @@ def _stored_poses(
 
 def _stored_ctf(particles: Particles, box: ArrayLike, pixel_size: ArrayLike) -> NDArray[np.float32]:
     labels = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
-    _refuse_missing(particles.path, DEFOCUS, particles.table)
+    particles.require_ctf()
     _refuse_missing(particles.path, labels, particles.optics)
     table = particles.table.reindex(columns=[*DEFOCUS, "rlnPhaseShift"], fill_value=0.0)
     optics = particles.optics.iloc[particles.optics_rows()]

@@ -22,8 +22,6 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
-    ANGLES,
-    DEFOCUS,
     NO_STACK,
     OCCUPANCY,
     OPTICS_OPTIONS,
@@ -33,7 +31,7 @@ from drgnalign.particles import (
     image_names,
 )
 
-SYNTAX = Syntax(comment=ord("C"), blank_ends=False)
+SYNTAX = Syntax(comment=ord("C"), star=False)
 ROWS_AT_ONCE = 100_000
 
 
@@ -355,8 +353,8 @@ def write_par(particles: Particles, path: str | Path, layout: str) -> None:
 
 def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     table = particles.table
-    _require(particles, ANGLES, "pose", "give the particle file of a 3-D refinement")
-    _require(particles, DEFOCUS, "CTF", "give a particle file with defocus values")
+    particles.require_poses()
+    particles.require_ctf()
     numbers, stacks = particles.image_locations()
     if len(set(stacks)) > 1:
         problem = f"its particles are in {len(set(stacks))} stacks, Frealign takes one"
@@ -403,7 +401,6 @@ def _origins(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Se
     have, want = (ORIGINS, PIXEL_ORIGINS) if in_pixels else (PIXEL_ORIGINS, ORIGINS)
     if set(want) <= set(table):
         return table[want[0]], table[want[1]]
-    _require(particles, have, "pose", "give the particle file of a 3-D refinement")
     if "rlnImagePixelSize" not in optics:
         raise InputError(
             particles.path, "shifts are in px in Frealign 8 and in Å elsewhere", "give --pixel_size (Å/px)"
@@ -425,14 +422,9 @@ def _extra(particles: Particles, name: str) -> pd.Series | float:
     if name == "FILM" and "rlnMicrographName" in particles.table:
         return pd.Series(pd.factorize(particles.table["rlnMicrographName"])[0] + 1, particles.table.index)
     if name not in DEFAULTS:
-        _require(particles, [label], "extended", "write the 17 columns of FrealignX: --to parx")
+        problem = f"lacks the extended columns, such as {label}"
+        raise InputError(particles.path, problem, "write the 17 columns of FrealignX: --to parx")
     return DEFAULTS[name]
-
-
-def _require(particles: Particles, labels: list[str], what: str, remedy: str) -> None:
-    missing = [label for label in labels if label not in particles.table]
-    if missing:
-        raise InputError(particles.path, f"lacks the {what} columns {', '.join(missing)}", remedy)
 
 
 def _check_fits(particles: Particles, values: NDArray[np.float64], column: Column) -> None:

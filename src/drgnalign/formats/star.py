@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
@@ -30,8 +32,29 @@ WHOLE = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf)", re.IGNORECASE | re.ASCII)
 # Characters of 2⁶⁴ with a sign; longer ones need not become numbers to be known as too large.
 LONGEST_WHOLE = 21
-LOOP_SYNTAX = Syntax(comment=ord("#"), blank_ends=True)
+LOOP_SYNTAX = Syntax(comment=ord("#"), star=True)
+# It begins with a line end, by which it is found fast.
+HEAD = re.compile(rb"\n[^\S\n]*data_(\S*)[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
+FIELD = re.compile(rb"\"(.*?)\"(?!\S)|'(.*?)'(?!\S)|(\S+)")
 ROWS_AT_ONCE = 50_000
+# Relative difference of two values that are meant to be the same.
+SAME_FACT = 1e-3
+# Sizes that mean the same differ by less; nominal magnifications do not.
+SAME_SIZE = 0.01
+# Labels of sub-tomograms, and of stacks of a particle's tilts; shifts along z are signs of them where they are not 0.
+TOMOGRAPHY = ("rlnTomo", "rlnCtfImage", "rlnTiltIndex")
+Z_ORIGINS = ("rlnOriginZAngst", "rlnOriginZ")
+# What a star file is that has such a block, or such a label, and no particle images.
+OTHER_BLOCKS = {
+    "model_general": "a model file of RELION's, with classes instead of particles",
+    "optimiser_general": "an optimiser file of RELION's, which names the particle file",
+    "sampling_general": "a sampling file of RELION's",
+    "pipeline_general": "the record of a RELION project",
+    "job": "the settings of a RELION job",
+    "movies": "a list of movies",
+    "micrographs": "a list of micrographs",
+}
+OTHER_LABELS = {"rlnReferenceImage": "a list of class averages", "rlnCoordinateX": "a list of coordinates"}
 
 
 def read_star(
@@ -44,9 +67,13 @@ def read_star(
 ) -> Particles:
     """Read a particle star file of RELION 3.0, 3.1, 4 or 5 (single-particle layout).
 
-    Columns that drgnalign does not know are kept. A file without optics table gets one, with a group for
-    every combination of voltage, spherical aberration, amplitude contrast, pixel size and beam tilt; its
-    pixel size is rlnPixelSize, or rlnDetectorPixelSize (µm) × 10⁴ / rlnMagnification. Origins in px become Å.
+    Columns that drgnalign does not know are kept. A file without optics table gets one: with the groups that its
+    particles name, or else one for every combination of voltage, spherical aberration, amplitude contrast, pixel size
+    and beam tilt. Where there is no rlnImagePixelSize, it is rlnPixelSize, or rlnDetectorPixelSize (µm) × 10⁴ /
+    rlnMagnification, of the optics table or of the particles. Origins in px become Å.
+
+    Blocks, tables of one row without a loop, and comments are found as RELION finds them; a byte order mark and line
+    ends of Windows, which RELION stumbles over, do not matter.
 
     Parameters
     ----------
@@ -62,20 +89,27 @@ def read_star(
     Raises
     ------
     InputError
-        No such file, not a particle star file, a value in the file that contradicts the one given by more
-        than 0.1 %, or origins in px without a pixel size.
+        No such file, not a particle star file, or one of tilt series; a value in the file that contradicts another, or
+        the one given, by more than 0.1 %; or origins in px without a pixel size.
+
+    Warns
+    -----
+    InputWarning
+        A second table with images, groups without optics table, or pixel sizes that contradict each other.
     """
     path = Path(path)
-    blocks = _read_blocks(path)
+    blocks = read_blocks(path)
     table = _particle_block(path, blocks)
     for block in (table, blocks.get("optics", table)):
         _refuse_words(path, block)
     if "optics" in blocks:
-        optics = blocks["optics"]
+        optics = _with_pixel_size(path, blocks["optics"])
+        if "rlnImagePixelSize" not in optics:
+            table = _with_pixel_size(path, table)
         _complete_optics(path, table, optics)
     else:
-        table, optics = _with_optics(table)
-    particles = Particles(table, optics, path)
+        table, optics = _with_optics(path, table)
+    particles = Particles(table, optics, path, origin_names=ORIGINS if "optics" in blocks else PIXEL_ORIGINS)
     particles.validate()
     given = {
         "rlnImagePixelSize": pixel_size,
@@ -122,7 +156,7 @@ def copy_star_rows(source: str | Path, keep: NDArray[np.bool_], path: str | Path
     source : path
         A file that `read_star` reads.
     keep : (N,) bool
-        Which of its rows.
+        Which of its rows; at least one.
     path : path
 
     Raises
@@ -131,24 +165,34 @@ def copy_star_rows(source: str | Path, keep: NDArray[np.bool_], path: str | Path
         The folder does not exist or cannot be written.
     """
     data = Path(source).read_bytes()
-    blocks = {name: (start, stop) for name, start, stop in _blocks(data)}
-    holding = re.compile(rb"^[^\S\n]*_rlnImageName\b", re.MULTILINE)
-    spans = [blocks["particles"]] if "particles" in blocks else list(blocks.values())
-    offset = next(filter(None, (holding.search(data, start, stop) for start, stop in spans))).start()
-    # to the first row, behind the labels
-    while not (line := data[offset : data.find(b"\n", offset)].strip()) or line.startswith((b"_", b"#")):
-        offset = data.index(b"\n", offset) + 1
+    offset = _first_row(data)
     row, ended = 0, False
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(data[:offset])
         for line in data[offset:].splitlines(keepends=True):
             ended = ended or not line.strip()
-            if ended or line.startswith(b"#"):
+            if ended or line.lstrip().startswith(b"#"):
                 file.write(line)
                 continue
             if keep[row]:
                 file.write(line)
             row += 1
+
+
+def _first_row(data: bytes) -> int:
+    """Where the rows of the table of images begin; at the end, if it is a list of labels and values, which is one."""
+    blocks = {name: (start, stop) for name, start, stop in _blocks(data)}
+    holding = re.compile(rb"^[^\S\n]*_(?:rlnImageName|cisTEMPositionInStack)\b", re.MULTILINE)
+    for start, stop in [blocks["particles"]] if "particles" in blocks else blocks.values():
+        label = holding.search(data, start, stop)
+        if label:
+            break
+    if label is None or b"loop_" not in data[start : label.start()]:
+        return len(data)
+    offset = label.start()
+    while not (line := data[offset : data.find(b"\n", offset)].strip()) or line.startswith((b"_", b"#", b";")):
+        offset = data.index(b"\n", offset) + 1
+    return offset
 
 
 def _words(column: pd.Series) -> Iterable[str]:
@@ -169,11 +213,28 @@ def _quoted(text: str) -> str:
     return f"{quote}{text}{quote}"
 
 
-def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:
-    """The data blocks by name; in each, one loop or a list of labels and values."""
+def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
+    """Read the data blocks of any star file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of str to DataFrame
+        By name; in each, one loop, or a list of labels and values as one row.
+
+    Raises
+    ------
+    InputError
+        No such file, or not a readable star file.
+    """
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
     data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(path, "is text in UTF-16, which no program of the field reads", "save it as UTF-8")
     try:
         return {name: _read_block(data, start, stop) for name, start, stop in _blocks(data)}
     except _SyntaxError as error:
@@ -205,15 +266,14 @@ def _blocks(data: bytes) -> Iterator[tuple[str, int, int]]:
 
 def _block_heads(data: bytes) -> Iterator[tuple[str, int, int]]:
     """Name, beginning and end of each line that begins a block; a row may begin with the same letters."""
-    start = 0
-    while start >= 0:
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        words = data[start:end].split()
-        if len(words) == 1 and data.startswith(b"data_", start):
-            yield words[0][5:].decode(), start, end
-        before = data.find(b"\ndata_", start)
-        start = before + 1 if before >= 0 else -1
+    begin = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
+    end = data.find(b"\n", begin)
+    end = len(data) if end < 0 else end
+    first = HEAD.match(b"\n" + data[begin:end])
+    if first:
+        yield first[1].decode(), begin, end
+    for head in HEAD.finditer(data, end):
+        yield head[1].decode(), head.start() + 1, head.end()
 
 
 def _read_block(data: bytes, start: int, stop: int) -> pd.DataFrame:
@@ -224,11 +284,11 @@ def _read_block(data: bytes, start: int, stop: int) -> pd.DataFrame:
         end = data.find(b"\n", offset, stop)
         end = stop if end < 0 else end
         words = data[offset:end].split()
-        if words and words[0].startswith(b"#"):
+        if words and words[0].startswith((b"#", b";")):
             words = []
         if labels and words and not words[0].startswith(b"_"):
             return _read_loop(data, offset, stop, labels)
-        if words == [b"loop_"] and not pairs:
+        if words[:1] == [b"loop_"] and not pairs:
             loop = True
         elif words and words[0].startswith(b"_"):
             label = words[0][1:].decode()
@@ -237,13 +297,21 @@ def _read_block(data: bytes, start: int, stop: int) -> pd.DataFrame:
             if loop:
                 labels.append(label)
             else:
-                pairs[label] = b" ".join(words[1:]).decode().strip("'\"")
+                pairs[label] = _value(data, data.index(words[0], offset) + len(words[0]), end)
         elif words:
             raise _SyntaxError(offset, "is neither a label nor in a loop")
         offset = end + 1
     if labels or not pairs:
         return pd.DataFrame(columns=labels)
     return _typed(pd.DataFrame([pairs]))
+
+
+def _value(data: bytes, start: int, stop: int) -> str:
+    """The value behind a label."""
+    field = FIELD.search(data, start, stop)
+    if field is None or field[0].startswith(b"#"):
+        raise _SyntaxError(start, "has a label without a value, and no loop_ above it")
+    return next(text for text in field.groups() if text is not None).decode()
 
 
 def _read_loop(data: bytes, start: int, stop: int, labels: list[str]) -> pd.DataFrame:
@@ -292,13 +360,50 @@ def _typed_column(column: pd.Series) -> pd.Series:
 
 
 def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    _refuse_tomography(path, blocks)
+    found = [name for name, block in blocks.items() if "rlnImageName" in block]
     if "particles" in blocks:
+        others = [f"data_{name}" for name in found if name != "particles"]
+        if others:
+            _warn(path, f"of its tables with images only data_particles is read, not {', '.join(others)}")
         return blocks["particles"]
-    found = [block for block in blocks.values() if "rlnImageName" in block]
-    if len(found) != 1:
-        problem = f"{len(found)} of its blocks ({', '.join(map(repr, blocks)) or 'none'}) hold rlnImageName"
-        raise InputError(path, problem, "give a star file with one table of particle images")
-    return found[0]
+    if len(found) > 1:
+        problem = f"{len(found)} of its tables ({', '.join(f'data_{name}' for name in found)}) name images"
+        raise InputError(path, problem, "give a star file with one, or call the one that is meant data_particles")
+    if not found:
+        what = _other_star(blocks)
+        problem = what or f"none of its blocks ({', '.join(map(repr, blocks)) or 'none'}) holds rlnImageName"
+        raise InputError(path, problem, "give the particle file of the same job, such as run_data.star")
+    return blocks[found[0]]
+
+
+def _other_star(blocks: dict[str, pd.DataFrame]) -> str | None:
+    """What a star file without particle images is."""
+    if any(str(label).startswith("cisTEM") for block in blocks.values() for label in block):
+        return "is a parameter file of cisTEM's: `drgnalign convert` makes a RELION star file of it"
+    for name, what in OTHER_BLOCKS.items():
+        if name in blocks:
+            return f"is {what}"
+    for label, what in OTHER_LABELS.items():
+        if any(label in block for block in blocks.values()):
+            return f"is {what}"
+    return None
+
+
+def _refuse_tomography(path: Path, blocks: dict[str, pd.DataFrame]) -> None:
+    tables = [block for name, block in blocks.items() if name != "general"]
+    signs = [label for block in tables for label in map(str, block) if label.startswith(TOMOGRAPHY)]
+    for block in tables:
+        signs += [label for label in Z_ORIGINS if label in block and (block[label] != 0).any()]
+        if "rlnImageDimensionality" in block and (block["rlnImageDimensionality"] == 3).any():
+            signs.append("rlnImageDimensionality 3")
+    if signs:
+        problem = f"is of electron tomography ({', '.join(dict.fromkeys(signs))})"
+        raise InputError(path, problem, "give a single-particle set: drgnalign takes no tilt series or sub-tomograms")
+
+
+def _warn(path: Path, problem: str) -> None:
+    warnings.warn(f"{path}: {problem}", InputWarning, stacklevel=3)
 
 
 def _refuse_words(path: Path, block: pd.DataFrame) -> None:
@@ -312,10 +417,12 @@ def _refuse_words(path: Path, block: pd.DataFrame) -> None:
             raise InputError(path, problem, "correct or remove the row")
 
 
-def _with_optics(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Move the columns of the optics table there from a RELION 3.0 particle table."""
-    table = _with_pixel_size(table)
+def _with_optics(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Move the columns of the optics table there from a particle table without one, as RELION 3.0's are."""
+    table = _with_pixel_size(path, table).drop(columns=MAGNIFICATION, errors="ignore")
     labels = [label for label in OPTICS_LABELS if label in table]
+    if "rlnOpticsGroup" in table:
+        return _with_groups(path, table, labels)
     groups = table.groupby(labels, sort=False, dropna=False).ngroup() if labels else pd.Series(0, table.index)
     optics = table.loc[~groups.duplicated(), labels].reset_index(drop=True)
     numbers = np.arange(1, len(optics) + 1)
@@ -325,14 +432,34 @@ def _with_optics(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table.drop(columns=labels).assign(rlnOpticsGroup=groups + 1), optics
 
 
-def _with_pixel_size(table: pd.DataFrame) -> pd.DataFrame:
-    if "rlnImagePixelSize" not in table:
-        if "rlnPixelSize" in table:
-            table = table.rename(columns={"rlnPixelSize": "rlnImagePixelSize"})
-        elif set(MAGNIFICATION) <= set(table):
-            size = table["rlnDetectorPixelSize"] * 1e4 / table["rlnMagnification"]
-            table = table.assign(rlnImagePixelSize=size)
-    return table.drop(columns=MAGNIFICATION, errors="ignore")
+def _with_groups(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """An optics table for particles that name their groups in a file that has lost it."""
+    optics = pd.DataFrame({"rlnOpticsGroup": np.sort(table["rlnOpticsGroup"].unique())})
+    optics["rlnOpticsGroupName"] = [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]]
+    _complete_optics(path, table, optics)
+    optics["rlnImageDimensionality"] = 2
+    count = f"{len(optics)} optics groups are" if len(optics) > 1 else "one optics group is"
+    _warn(path, f"has no optics table (data_optics): the {count} kept, with what the particles' rows and options say")
+    return table.drop(columns=labels), optics
+
+
+def _with_pixel_size(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose rlnImagePixelSize is one of the other pixel sizes that it has, if need be."""
+    sizes = {label: frame[label] for label in ("rlnImagePixelSize", "rlnPixelSize") if label in frame}
+    if set(MAGNIFICATION) <= set(frame):
+        sizes[" and ".join(MAGNIFICATION)] = frame["rlnDetectorPixelSize"] * 1e4 / frame["rlnMagnification"]
+    if not sizes:
+        return frame
+    used, size = next(iter(sizes.items()))
+    for other, contrary in list(sizes.items())[1:]:
+        odd = ~np.isclose(size, contrary, rtol=SAME_SIZE, atol=0)
+        if odd.any():
+            row = int(odd.argmax())
+            two = f"{used} says {size.iloc[row]:g} Å/px and {other} {contrary.iloc[row]:g}"
+            _warn(path, f"its pixel sizes contradict each other, and the first is used: {two}")
+    if used == "rlnPixelSize":
+        return frame.rename(columns={"rlnPixelSize": "rlnImagePixelSize"})
+    return frame.assign(rlnImagePixelSize=size)
 
 
 def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> None:
@@ -340,14 +467,21 @@ def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> N
     for frame, where in ((table, "particle"), (optics, "optics")):
         if "rlnOpticsGroup" not in frame:
             raise InputError(path, f"the {where} table has no rlnOpticsGroup", "add the column")
-    for label in OPTICS_LABELS:
-        if label in optics or label not in table:
-            continue
+    for label in table.columns.intersection(OPTICS_LABELS):
         values = table.groupby("rlnOpticsGroup")[label]
         if (values.nunique() > 1).any():
             problem = f"{label} differs within an optics group"
             raise InputError(path, problem, "split the group, and move the column to the optics table")
-        optics[label] = optics["rlnOpticsGroup"].map(values.first())
+        told = optics["rlnOpticsGroup"].map(values.first())
+        if label not in optics:
+            optics[label] = told
+        odd = (np.abs(optics[label] - told) > SAME_FACT * np.abs(told)).to_numpy()
+        if odd.any():
+            row = int(odd.argmax())
+            problem = (
+                f"{label} is {told.iloc[row]:g} in its particle table, but {optics[label].iloc[row]:g} in its optics"
+            )
+            raise InputError(path, problem, "remove the wrong one: RELION goes by the particle table")
 
 
 def _origins_to_angstrom(particles: Particles) -> None:

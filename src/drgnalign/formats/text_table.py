@@ -33,12 +33,13 @@ class Syntax(NamedTuple):
     ----------
     comment : int
         Byte that makes a comment of a line that begins with it.
-    blank_ends : bool
-        An empty line ends the table (star files); otherwise it is skipped.
+    star : bool
+        As in star files: an empty line ends the table, and a comment may begin wherever a field may. Otherwise empty
+        lines are skipped.
     """
 
     comment: int
-    blank_ends: bool
+    star: bool
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def _parse(
     start: int,
     stop: int,
     comment: int,
-    blank_ends: bool,
+    star: bool,
     is_word: NDArray[np.bool_],
     place: NDArray[np.int64],
     numbers: NDArray[np.float64],
@@ -245,10 +246,14 @@ def _parse(
                 i += 1
             i += 1
             continue
-        column = 0
+        column, commented = 0, False
         while True:
             while i < stop and buffer[i] != NEWLINE and _is_blank(buffer[i]):
                 i += 1
+            if star and i < stop and buffer[i] == comment:
+                commented = True
+                while i < stop and buffer[i] != NEWLINE:
+                    i += 1
             if i == stop or buffer[i] == NEWLINE:
                 break
             if column == width:
@@ -270,7 +275,7 @@ def _parse(
             row += 1
         elif column > 0:
             return WRONG_COUNT, row, i, column
-        elif blank_ends:
+        elif star and not commented:
             return COMPLETE, row, line, 0
         i += 1
     return COMPLETE, row, min(i, stop), 0

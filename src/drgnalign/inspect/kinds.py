@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import warnings
 from collections.abc import Callable
@@ -84,7 +85,10 @@ def _inspector_of(path: Path) -> Callable[[Report, Path, Path | None], None]:
 
 
 def _inspect_star(report: Report, path: Path, images: Path | None) -> None:
-    heads = [head.decode("latin-1") for head in STAR_HEADS.findall(b"\n" + path.read_bytes())]
+    data = path.read_bytes()
+    heads = [head.decode("latin-1") for head in STAR_HEADS.findall(b"\n" + data.removeprefix(codecs.BOM_UTF8))]
+    if data.startswith(codecs.BOM_UTF8) or b"\r\n" in data:
+        report.add("note", "it was saved by an editor of Windows: RELION stumbles over its line ends or first bytes")
     report.columns = with_units(head[1:] for head in heads if head.startswith("_"))
     version = next((int(head.split()[-1]) for head in heads if head.startswith("#")), 0)
     release = "5" if version >= 50001 else "3.1" if "data_optics" in heads else "3.0"

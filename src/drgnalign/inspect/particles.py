@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from drgnalign.errors import InputError
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
 from drgnalign.particles import (
@@ -52,6 +54,8 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
     """Report on particles of a file that names its stacks."""
     inspect_particles(report, particles, root)
     report.extend(pose_findings(particles.table))
+    if set(ANGLES) <= set(particles.table):
+        report.extend(_refusal(particles.require_poses))
     report.extend(_duplicate_findings(particles))
     report.extend(_gap_findings(particles, has_split=any(name.endswith("/split") for name in report.columns)))
 
@@ -81,10 +85,20 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         known = np.isfinite(u) & np.isfinite(v)
         report.extend(_defocus_findings(u[known], v[known]))
         report.extend(_phase_findings(numbers(table, "rlnPhaseShift")))
+    elif "rlnDefocusU" in table:
+        report.extend(_refusal(particles.require_ctf))
     else:
         report.add("note", "it has no CTF values")
     if "rlnRandomSubset" in table:
         report.extend(_half_set_findings(table["rlnRandomSubset"]))
+
+
+def _refusal(check: Callable[[], None]) -> Findings:
+    """What a check of the particles refuses."""
+    try:
+        check()
+    except InputError as error:
+        yield "error", f"{error.problem}; {error.remedy}"
 
 
 def _number_findings(particles: Particles) -> Findings:
@@ -92,11 +106,14 @@ def _number_findings(particles: Particles) -> Findings:
         (particles.table, [*NUMERIC, *PIXEL_ORIGINS], "rows"),
         (particles.optics, NUMERIC_OPTICS, "optics groups"),
     ):
-        for label in (label for label in labels if label in frame):
-            bad = ~np.isfinite(numbers(frame, label))
-            if bad.any():
-                first = f"the first is number {bad.argmax() + 1}"
-                yield "error", f"{label} is NaN or infinite in {bad.sum():,} {what}; {first}: correct or remove them"
+        present = [label for label in labels if label in frame]
+        bad = ~np.isfinite(np.reshape([numbers(frame, label) for label in present], (len(present), len(frame))))
+        if bad.any():
+            rows, odd = bad.any(axis=0), [label for label, column in zip(present, bad, strict=True) if column.any()]
+            verb = "is" if len(odd) == 1 else "are"
+            first = f"the first is number {rows.argmax() + 1}"
+            said = f"{', '.join(odd)} {verb} NaN or infinite in {rows.sum():,} {what}"
+            yield "error", f"{said}; {first}: correct or remove them"
 
 
 def _optics_findings(optics: pd.DataFrame) -> Findings:

@@ -98,7 +98,7 @@ def read_cs(
     with np.errstate(all="ignore"):  # what is not finite stays in the table, for the checks of the import
         columns |= _ctf_columns(path, rows) | _location_columns(path, rows)
         columns |= _alignment_columns(path, rows, field_names(main), groups, optics)
-    particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows)
+    particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows, origin_names=["alignments3D/shift"])
     particles.validate()
     return particles
 

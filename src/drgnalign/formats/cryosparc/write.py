@@ -32,7 +32,7 @@ from drgnalign.formats.cryosparc.fields import (
     warn,
 )
 from drgnalign.geometry import euler_to_matrix
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, ORIGINS, FloatArray, IntArray, Particles
+from drgnalign.particles import ANGLES, NO_STACK, ORIGINS, FloatArray, IntArray, Particles
 
 
 def write_cs(particles: Particles, path: str | Path) -> None:
@@ -97,13 +97,14 @@ def _refuse_missing(particles: Particles) -> None:
     table, optics = particles.table, particles.optics
     missing: list[str] = []
     if particles.cs_rows is None:
-        missing += [label for label in DEFOCUS if label not in table]
+        particles.require_ctf()
         missing += [label for label in (*OPTICS_FIELDS, "rlnImageSize", "drgnContrast") if label not in optics]
     elif len(particles.cs_rows) != len(table):
         raise InputError(particles.path, "its cs_rows are not one a particle", "read the particles again")
-    if set(ANGLES) & set(table):
-        needed = ORIGINS if _in_plane(table) else [*ANGLES, *ORIGINS]
-        missing += [label for label in needed if label not in table]
+    if _in_plane(table):
+        missing += [label for label in ORIGINS if label not in table]
+    elif set(ANGLES) & set(table):
+        particles.require_poses()
     if missing:
         remedy = "add the columns (drgnContrast: white or dark, as the protein is in the images; in the optics table)"
         raise InputError(particles.path, f"has no {', '.join(missing)}", remedy)

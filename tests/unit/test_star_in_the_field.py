@@ -1,0 +1,308 @@
+"""Star files as they come from other programs and from text editors."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import run, succeed
+
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.star import copy_star_rows, read_star
+from drgnalign.inputs import import_particles
+from drgnalign.inspect import inspect_file
+
+OPTICS = {
+    "rlnOpticsGroup": "1",
+    "rlnOpticsGroupName": "grid",
+    "rlnVoltage": "300.0",
+    "rlnSphericalAberration": "2.7",
+    "rlnAmplitudeContrast": "0.07",
+    "rlnImagePixelSize": "8.0",
+    "rlnImageSize": "32",
+    "rlnImageDimensionality": "2",
+}
+POSES = {
+    "rlnAngleRot": "10.5",
+    "rlnAngleTilt": "80.25",
+    "rlnAnglePsi": "-170.0",
+    "rlnOriginXAngst": "-2.5",
+    "rlnOriginYAngst": "9.75",
+    "rlnDefocusU": "15255.4",
+    "rlnDefocusV": "14948.8",
+    "rlnDefocusAngle": "46.9",
+    "rlnRandomSubset": "2",
+}
+PARTICLES = {"rlnImageName": "000001@a.mrcs", "rlnOpticsGroup": "1", **POSES}
+
+
+def loop(name: str, *rows: dict[str, str]) -> str:
+    labels = "".join(f"_{label} #{number}\n" for number, label in enumerate(rows[0], start=1))
+    return f"data_{name}\n\nloop_\n{labels}" + "".join(" ".join(row.values()) + "\n" for row in rows) + "\n"
+
+
+def pairs(name: str, row: dict[str, str]) -> str:
+    return f"data_{name}\n\n" + "".join(f"_{label}   {value}\n" for label, value in row.items()) + "\n"
+
+
+def numbered(count: int, row: dict[str, str] = PARTICLES, first: int = 1) -> list[dict[str, str]]:
+    return [{**row, "rlnImageName": f"{number:06d}@a.mrcs"} for number in range(first, first + count)]
+
+
+def star(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "p.star"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+USUAL = "# version 30001\n\n" + loop("optics", OPTICS) + "# version 30001\n\n" + loop("particles", *numbered(3))
+
+
+def without(row: dict[str, str], *labels: str) -> dict[str, str]:
+    return {label: value for label, value in row.items() if label not in labels}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        codecs.BOM_UTF8 + USUAL.partition("\n\n")[2].encode(),
+        USUAL.replace("data_", "  data_"),
+        USUAL.replace("data_", "\tdata_").replace("loop_", " loop_  "),
+        USUAL.replace("data_particles", "data_particles   ").replace("data_optics", "data_optics # one group"),
+        USUAL.replace("\n", "\r\n"),
+        USUAL.replace("\n000002@", "\n  # a remark\n000002@"),
+        USUAL.replace("\n000002@", "\n# a remark\n#another\n000002@"),
+        USUAL.replace("46.9 2\n000002@", "46.9 2  # the first particle\n000002@"),
+        USUAL.replace("loop_\n_rlnImageName", "loop_\n; a remark\n\n# another\n  _rlnImageName"),
+        USUAL.replace(" 10.5 ", "\t10.5\t "),
+        USUAL.rstrip(),
+        pairs("optics", OPTICS) + loop("particles", *numbered(3)),
+        pairs("optics", OPTICS).replace("   300.0", " 300.0   # kV").replace("grid", "'grid'")
+        + loop("particles", *numbered(3)),
+    ],
+    ids=[
+        *("byte order mark", "indented heads", "tabs before heads", "blanks and a comment behind heads", "Windows"),
+        *("indented comment", "comments", "comment behind a row", "comments among labels", "tabs", "no last line end"),
+        *("a list of labels and values", "with comment and quotes"),
+    ],
+)
+def test_all_are_the_same_file(tmp_path: Path, text: str | bytes) -> None:
+    (tmp_path / "usual").mkdir()
+    expected = read_star(star(tmp_path / "usual", USUAL))
+    found = read_star(star(tmp_path, text))
+    assert found.table.to_dict() == expected.table.to_dict()
+    assert found.optics.to_dict() == expected.optics.to_dict()
+    # and rows of it can be taken without any other change
+    copy_star_rows(tmp_path / "p.star", np.array([True, False, True]), tmp_path / "part.star")
+    chosen = read_star(tmp_path / "part.star")
+    assert chosen.table["rlnImageName"].tolist() == ["000001@a.mrcs", "000003@a.mrcs"]
+    assert chosen.optics.to_dict() == expected.optics.to_dict()
+
+
+def test_inspect_knows_what_windows_did(tmp_path: Path) -> None:
+    for text in (codecs.BOM_UTF8 + USUAL.partition("\n\n")[2].encode(), USUAL.replace("\n", "\r\n")):
+        report = inspect_file(star(tmp_path, text))
+        assert report["kind"] == "RELION 3.1 star file"
+        assert any("an editor of Windows" in finding["what"] for finding in report["findings"])
+
+
+def test_one_particle_that_is_no_loop(tmp_path: Path) -> None:
+    text = pairs("optics", OPTICS) + pairs("particles", PARTICLES)
+    path = star(tmp_path, text)
+    assert read_star(path).displacements().tolist() == [[2.5 / 8, -9.75 / 8]]
+    succeed("select", path, "--rows", "1:1", "-o", tmp_path / "one.star")
+    assert (tmp_path / "one.star").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (USUAL.encode("utf-16"), "UTF-16"),
+        (pairs("optics", OPTICS) + loop("particles", PARTICLES).replace("loop_\n", ""), "no loop_ above"),
+        (
+            loop("model_general", {"rlnPixelSize": "1"}) + loop("model_classes", {"rlnReferenceImage": "x"}),
+            "model file",
+        ),
+        (loop("micrographs", {"rlnMicrographName": "a.mrc"}), "a list of micrographs"),
+        (loop("", {"rlnCoordinateX": "1", "rlnCoordinateY": "2"}), "a list of coordinates"),
+        (loop("one", PARTICLES) + loop("two", PARTICLES), "2 of its tables .*data_one, data_two"),
+    ],
+    ids=["UTF-16", "loop_ is missing", "model", "micrographs", "coordinates", "two tables"],
+)
+def test_what_it_is_instead_is_said(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_star(star(tmp_path, text))
+
+
+def test_a_second_table_of_images_is_told(tmp_path: Path) -> None:
+    path = star(tmp_path, USUAL + loop("images", *numbered(2, first=7)))
+    with pytest.warns(InputWarning, match="only data_particles is read, not data_images"):
+        assert len(read_star(path)) == 3
+
+
+TOMOGRAPHY = {
+    "RELION 5": {"rlnTomoName": "TS_01", **PARTICLES, "rlnImageName": "Subtomograms/TS_01/1_stack2d.mrcs"},
+    "RELION 3": {**PARTICLES, "rlnImageName": "Subtomo/1.mrc", "rlnCtfImage": "Subtomo/1_ctf.mrc"},
+    "shifts along z": {**PARTICLES, "rlnOriginZAngst": "0.3"},
+    "images of tilts": {**PARTICLES, "rlnTiltIndex": "4"},
+}
+
+
+@pytest.mark.parametrize("row", TOMOGRAPHY.values(), ids=TOMOGRAPHY)
+def test_tomography_is_named_as_such(tmp_path: Path, row: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="electron tomography"):
+        read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", row)))
+    cubes = loop("optics", OPTICS | {"rlnImageDimensionality": "3"}) + loop("particles", PARTICLES)
+    with pytest.raises(InputError, match="electron tomography"):
+        read_star(star(tmp_path, cubes))
+
+
+def test_single_particles_with_labels_of_tomography_that_say_nothing(tmp_path: Path) -> None:
+    general = "data_general\n\n_rlnTomoSubTomosAre2DStacks 1\n\n"
+    rows = loop("particles", {**PARTICLES, "rlnOriginZAngst": "0.0"})
+    assert len(read_star(star(tmp_path, general + loop("optics", OPTICS) + rows))) == 1
+
+
+def test_numbers_from_0_are_no_broken_rows(tmp_path: Path) -> None:
+    text = loop("optics", OPTICS) + loop("particles", *numbered(3, first=0)).replace("000000@", "000@")
+    with pytest.raises(InputError, match="counts from 0") as caught:
+        read_star(star(tmp_path, text))
+    assert "add 1" in caught.value.remedy
+    assert "remove" not in str(caught.value)
+
+
+def test_images_that_are_in_no_stack(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one image each .*a_1\.mrc"):
+        read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", {**PARTICLES, "rlnImageName": "a_1.mrc"})))
+
+
+def test_groups_without_optics_table_are_kept_and_told(tmp_path: Path) -> None:
+    rows = [{**row, "rlnOpticsGroup": group} for row, group in zip(numbered(4), "2171", strict=True)]
+    with pytest.warns(InputWarning, match=r"no optics table \(data_optics\): the 3 optics groups are kept"):
+        p = read_star(star(tmp_path, loop("particles", *rows)), voltage=300, pixel_size=8)
+    assert p.table["rlnOpticsGroup"].tolist() == [2, 1, 7, 1]
+    assert p.optics["rlnOpticsGroup"].tolist() == [1, 2, 7]
+    assert p.optics["rlnOpticsGroupName"].is_unique
+    assert (p.optics[["rlnVoltage", "rlnImagePixelSize"]] == [300, 8]).all(axis=None)
+    rows = [{**row, "rlnVoltage": kv} for row, kv in zip(rows, ("300", "200", "100", "200"), strict=True)]
+    with pytest.warns(InputWarning, match="no optics table"):
+        assert read_star(star(tmp_path, loop("particles", *rows))).optics["rlnVoltage"].tolist() == [200, 300, 100]
+
+
+@pytest.mark.parametrize(
+    ("optics", "particles"),
+    [
+        ({"rlnPixelSize": "8.0"}, {}),
+        ({"rlnDetectorPixelSize": "5.0", "rlnMagnification": "6250"}, {}),
+        ({}, {"rlnPixelSize": "8.0"}),
+        ({}, {"rlnDetectorPixelSize": "5.0", "rlnMagnification": "6250"}),
+        ({"rlnImagePixelSize": "8.0", "rlnPixelSize": "8.0"}, {}),
+    ],
+)
+def test_pixel_size_by_another_name(tmp_path: Path, optics: dict[str, str], particles: dict[str, str]) -> None:
+    row = without(OPTICS, "rlnImagePixelSize") | optics
+    p = read_star(star(tmp_path, loop("optics", row) + loop("particles", PARTICLES | particles)))
+    assert p.pixel_size == 8
+    assert p.displacements().tolist() == [[2.5 / 8, -9.75 / 8]]
+
+
+def test_pixel_sizes_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    text = loop("optics", OPTICS | {"rlnPixelSize": "4.0"}) + loop("particles", PARTICLES)
+    with pytest.warns(InputWarning, match="rlnImagePixelSize says 8 Å/px and rlnPixelSize 4"):
+        assert read_star(star(tmp_path, text)).pixel_size == 8
+
+
+def test_optics_of_particles_must_not_contradict_those_of_their_group(tmp_path: Path) -> None:
+    same = loop("optics", OPTICS) + loop("particles", *numbered(2, {**PARTICLES, "rlnVoltage": "300"}))
+    assert read_star(star(tmp_path, same)).optics["rlnVoltage"].tolist() == [300]
+    with pytest.raises(InputError, match="rlnVoltage is 200 in its particle table, but 300 in its optics"):
+        read_star(star(tmp_path, same.replace("2 300\n", "2 200\n")))
+
+
+def no_answer(path: Path, tmp_path: Path) -> list[str]:
+    """What the ways to use poses and defoci say instead."""
+    said = []
+    for arguments in (
+        ["convert", path, "-o", tmp_path / "x.par", "--to", "par9"],
+        ["convert", path, "-o", tmp_path / "x.cs", "--invert", "no"],
+        ["convert", path, "-o", tmp_path / "x", "--to", "cryodrgn"],
+        ["reconstruct", path, "-o", tmp_path / "map"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+        said.append(result.stderr.partition("ERROR: ")[2])
+    assert not list(tmp_path.glob("x*"))
+    report = inspect_file(path)
+    said += [finding["what"] for finding in report["findings"] if finding["level"] == "error"]
+    return said
+
+
+BARE = without(PARTICLES, "rlnOriginXAngst", "rlnOriginYAngst")
+BARE_30 = without(BARE | OPTICS, "rlnOpticsGroup", "rlnOpticsGroupName")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (loop("optics", OPTICS) + loop("particles", *numbered(3, BARE)), "rlnOriginXAngst, rlnOriginYAngst"),
+        (loop("", *numbered(3, BARE_30)), "rlnOriginX, rlnOriginY"),
+    ],
+    ids=["3.1", "3.0"],
+)
+def test_poses_without_origins_have_one_answer(tmp_path: Path, text: str, names: str) -> None:
+    said = no_answer(star(tmp_path, text), tmp_path)
+    assert len(said) == 5
+    for what in said:
+        assert f"lacks the pose columns {names}" in what
+        assert "0 where particles are centred" in what
+
+
+def test_one_defocus_has_advice_that_helps(tmp_path: Path) -> None:
+    rows = numbered(3, without(PARTICLES, "rlnDefocusV", "rlnDefocusAngle"))
+    for what in no_answer(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)), tmp_path):
+        assert "lacks the CTF columns rlnDefocusV, rlnDefocusAngle" in what
+        assert "rlnDefocusV is rlnDefocusU" in what
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("label", [label for label in POSES if label != "rlnRandomSubset"])
+def test_what_is_no_number_has_one_message_everywhere(tmp_path: Path, label: str, value: str) -> None:
+    rows = numbered(3)
+    rows[1][label] = value
+    path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))
+    message = f"row 2: {label} is not a finite number (1 such rows)"
+    with pytest.raises(InputError) as caught:
+        import_particles(path)
+    assert caught.value.problem == message
+    for arguments in (
+        ["convert", path, "-o", tmp_path / "x.star"],
+        ["convert", path, "-o", tmp_path / "x.par", "--to", "par9"],
+        ["convert", path, "-o", tmp_path / "x.cs", "--invert", "no"],
+        ["convert", path, "-o", tmp_path / "x", "--to", "cryodrgn"],
+        ["reconstruct", path, "-o", tmp_path / "map"],
+        ["refine", path, "-o", tmp_path / "refined.star", "--half1", path, "--half2", path, "--limit", "20"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr, (arguments, result.output)
+        assert result.stderr.count("ERROR") == 1
+
+
+def test_a_row_of_nan_is_one_message(tmp_path: Path) -> None:
+    rows = numbered(3)
+    rows[2] |= dict.fromkeys(("rlnAngleRot", "rlnOriginXAngst", "rlnDefocusU"), "nan")
+    path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))
+    with pytest.raises(InputError, match="row 3: rlnAngleRot, rlnOriginXAngst, rlnDefocusU are not finite numbers"):
+        import_particles(path)
+    what = [finding["what"] for finding in inspect_file(path)["findings"] if finding["level"] == "error"]
+    assert what == [
+        "rlnAngleRot, rlnOriginXAngst, rlnDefocusU are NaN or infinite in 1 rows; the first is number 3: "
+        "correct or remove them"
+    ]
+
+
+def test_a_value_that_is_nan_may_be_given(tmp_path: Path) -> None:
+    path = star(tmp_path, loop("optics", OPTICS | {"rlnVoltage": "nan"}) + loop("particles", *numbered(2)))
+    assert read_star(path, voltage=300).optics["rlnVoltage"].tolist() == [300]
