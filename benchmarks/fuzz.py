@@ -325,8 +325,8 @@ def mutate_mrc_header(data: bytes, random: Random) -> bytes:
     return bytes(changed)
 
 
-# Columns, rows, sections, mode, intervals, cell, extended header.
-MRC_FIELDS = (0, 1, 2, 3, 7, 8, 9, 10, 11, 12, 23)
+# Columns, rows, sections, mode, intervals, cell, axes, extremes, extended header, IMOD's stamp and flags.
+MRC_FIELDS = (0, 1, 2, 3, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 23, 38, 39)
 
 
 # ---- examples ---------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def integer_objects(random: np.random.Generator) -> list[list[object]]:
 
 
 def mrc_examples(folder: Path, random: np.random.Generator) -> list[Path]:
-    """A map, a stack, and a map of 2-byte integers in the other byte order."""
+    """A map, a stack, a map of 2-byte integers in the other byte order, and bytes of IMOD's with other axes."""
     volume = random.random((4, 4, 4), np.float32)
     write_volume(folder / "map.mrc", volume, 1.5)
     with StackWriter(folder / "stack.mrcs", ROWS, 4, 1.5) as writer:
@@ -495,7 +495,9 @@ def mrc_examples(folder: Path, random: np.random.Generator) -> list[Path]:
     header = np.frombuffer((folder / "map.mrc").read_bytes()[:1024], "<i4").copy()
     header[3] = 1
     (folder / "swapped.mrc").write_bytes(header.astype(">i4").tobytes() + (volume * 99).astype(">i2").tobytes())
-    return [folder / "map.mrc", folder / "stack.mrcs", folder / "swapped.mrc"]
+    header[3], header[16:19], header[38:40] = 0, (3, 2, 1), (1146047817, 1)
+    (folder / "imod.mrc").write_bytes(header.tobytes() + (volume * 99).astype("i1").tobytes())
+    return [folder / "map.mrc", folder / "stack.mrcs", folder / "swapped.mrc", folder / "imod.mrc"]
 
 
 PICKLE: list[Mutation] = [mutate_opcodes, mutate_opcodes, mutate_opcodes, mutate_numbers]

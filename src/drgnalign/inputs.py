@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header
+from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
 from drgnalign.interface import USUAL_FILL
@@ -205,6 +205,11 @@ def check_images(particles: Particles, root: Path) -> int:
     InputError
         A stack is missing or truncated, two are found as one file, a row's image is beyond its stack's end,
         an image is not square, or box sizes differ between stacks or from ``rlnImageSize``.
+
+    Warns
+    -----
+    InputWarning
+        See `drgnalign.formats.mrc.tell_doubts`.
     """
     numbers, names = particles.image_locations()
     stack_of, stacks = pd.factorize(names)
@@ -336,12 +341,16 @@ def _read_headers(paths: list[Path]) -> list[StackHeader]:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         problem = f"no such stack ({len(missing)} of {len(paths)} are missing)"
+        if missing[0].with_name(f"{missing[0].name}.gz").exists():
+            raise InputError(missing[0], f"{problem}, but {missing[0].name}.gz is there", "unpack it")
         raise InputError(missing[0], problem, "give the folder that the image names refer to with --images")
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         problem = "several stacks of different folders would be read from this one file"
         raise InputError(twice, problem, "give the folder that the image names with their folders refer to")
-    return [read_header(path) for path in paths]
+    headers = [read_header(path) for path in paths]
+    tell_doubts(headers)
+    return headers
 
 
 def _square_box(header: StackHeader) -> int:

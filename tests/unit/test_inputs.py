@@ -250,6 +250,19 @@ def test_truncated_stack(folder: Path) -> None:
         check_images(particle_set(), folder)
 
 
+def test_a_stack_that_is_only_there_compressed(folder: Path) -> None:
+    (folder / "a.mrcs").rename(folder / "a.mrcs.gz")
+    with pytest.raises(InputError, match=r"a\.mrcs\.gz is there\n.*unpack it"):
+        check_images(particle_set(), folder)
+
+
+def test_what_a_header_contradicts_is_told(folder: Path) -> None:
+    stack = folder / "a.mrcs"
+    stack.write_bytes(stack.read_bytes() + bytes(1536))
+    with pytest.warns(InputWarning, match="1,536 bytes longer"):
+        check_images(particle_set(), folder)
+
+
 def test_images_must_be_square(folder: Path) -> None:
     stack = folder / "a.mrcs"
     content = bytearray(stack.read_bytes())

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+from itertools import permutations
 from pathlib import Path
 
 import mrcfile
@@ -10,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mrcfile.dtypes import HEADER_DTYPE
 
-from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.formats import mrc
-from drgnalign.formats.mrc import ImageSource, StackWriter, read_header, read_volume, write_volume
+from drgnalign.formats.mrc import ImageSource, StackWriter, read_header, read_volume, tell_doubts, write_volume
 from drgnalign.particles import Particles
 
 
@@ -27,7 +31,7 @@ def raw_stack(path: Path, values: np.ndarray, mode: int, order: str = "<", **fie
     header["mode"] = mode
     for field, value in fields.items():
         header[field] = value
-    extended = bytes(int(header["nsymbt"]))
+    extended = bytes(max(0, int(header["nsymbt"])))
     path.write_bytes(header.tobytes() + extended + values.astype(values.dtype.newbyteorder(order)).tobytes())
     return path
 
@@ -197,3 +201,143 @@ def test_volumes_of_a_stack_are_read_one_by_one(tmp_path: Path) -> None:
         read_volume(tmp_path / "volumes.mrc")
     with pytest.raises(InputError, match="has no volume 4"):
         read_volume(tmp_path / "volumes.mrc", 4)
+
+
+def flags_of_imod(flags: int, order: str = "<") -> np.void:
+    """The second part of the header that is free for all, with IMOD's stamp and flags."""
+    content = bytes(40) + np.array([1146047817, flags], f"{order}i4").tobytes()
+    return np.void(content.ljust(84, b"\0"))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("flags", "dtype"), [(0, "u1"), (2, "u1"), (1, "i1"), (9, "i1")])
+def test_bytes_have_the_sign_that_imod_says(tmp_path: Path, order: str, flags: int, dtype: str) -> None:
+    values = np.arange(256).astype("u1").reshape(1, 16, 16)
+    path = raw_stack(tmp_path / "a.mrcs", values, 0, order, extra2=flags_of_imod(flags, order), dmin=0, dmax=255)
+    header = read_header(path)
+    np.testing.assert_array_equal(header.map(), values.view(dtype))
+    assert bool(header.doubts) == (dtype == "i1")
+
+
+def test_other_modes_do_not_care_about_imods_flags(tmp_path: Path) -> None:
+    path = raw_stack(tmp_path / "a.mrcs", images(2, 4), 2, extra2=flags_of_imod(0))
+    assert read_header(path).dtype == "f4"
+
+
+def test_half_bytes_are_refused(tmp_path: Path) -> None:
+    path = raw_stack(tmp_path / "a.mrcs", images(2, 4).astype("u1"), 0, extra2=flags_of_imod(16))
+    with pytest.raises(InputError, match="4 bits a pixel"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype", "least", "most", "told"),
+    [
+        (0, "i1", 0, 255, True),
+        (0, "i1", 3, 140, True),
+        (1, "i2", 0, 60_000, True),
+        (0, "i1", -128, 127, False),
+        (0, "i1", 0, 127, False),
+        (0, "i1", 0, -1, False),
+        (0, "i1", 0, 1e6, False),
+        (6, "u2", 0, 60_000, False),
+    ],
+)
+def test_statistics_that_no_sign_allows(
+    tmp_path: Path, mode: int, dtype: str, least: float, most: float, told: bool
+) -> None:
+    header = read_header(raw_stack(tmp_path / "a.mrcs", np.zeros((2, 4, 4), dtype), mode, dmin=least, dmax=most))
+    assert header.dtype.str[1:] == dtype  # as the standard says
+    assert ("sign" in header.doubts) == told
+
+
+def test_doubts_are_told_once_for_each_kind(tmp_path: Path) -> None:
+    paths = [raw_stack(tmp_path / f"{n}.mrcs", np.zeros((2, 4, 4), "i1"), 0, dmax=200) for n in range(3)]
+    paths[1].write_bytes(paths[1].read_bytes() + b"more")
+    with pytest.warns(InputWarning) as told:
+        tell_doubts([read_header(path) for path in paths])
+    messages = [str(warning.message) for warning in told]
+    assert len(messages) == 2
+    assert messages[0].startswith(str(paths[0])) and messages[0].endswith("(3 of 3 stacks)")
+    assert messages[1].startswith(str(paths[1])) and messages[1].endswith("(1 of 3 stacks)")
+
+
+@pytest.mark.parametrize("extended", [0, 80])
+@pytest.mark.parametrize(
+    ("beyond", "told"), [(1536, "1,536 bytes longer"), (1, "1 bytes longer"), (512, "2 images more")]
+)
+def test_more_bytes_than_the_header_says_are_told(tmp_path: Path, extended: int, beyond: int, told: str) -> None:
+    path = raw_stack(tmp_path / "a.mrcs", images(3, 8), 2, nsymbt=extended)
+    assert not read_header(path).doubts
+    path.write_bytes(path.read_bytes() + bytes(beyond))
+    header = read_header(path)
+    assert told in header.doubts["length"]
+    with pytest.warns(InputWarning, match="longer than its header says"):
+        raw_stack(path, images(8, 8), 2, nsymbt=extended, mx=8, cella=(8.0, 8.0, 8.0))
+        path.write_bytes(path.read_bytes() + bytes(beyond))
+        read_volume(path)
+
+
+def test_an_extended_header_that_is_not_there(tmp_path: Path) -> None:
+    path = raw_stack(tmp_path / "a.mrcs", images(3, 8), 2, nsymbt=80)
+    data = path.read_bytes()
+    path.write_bytes(data[:1024] + data[1104:])
+    with pytest.raises(InputError, match=r"80 bytes .*\(NSYMBT\) is not there"):
+        read_header(path)
+    with pytest.raises(InputError, match=r"a length of -80 bytes \(NSYMBT\)"):
+        read_header(raw_stack(path, images(3, 8), 2, nsymbt=-80))
+
+
+@pytest.mark.parametrize("axes", list(permutations((1, 2, 3))))
+def test_volumes_come_as_z_y_x_whatever_their_order(tmp_path: Path, axes: tuple[int, int, int]) -> None:
+    volume = np.arange(4 * 4 * 4, dtype=np.float32).reshape(4, 4, 4)
+    # columns, rows and sections of the file run along these axes; the array's are z, y, x
+    stored = volume.transpose([3 - axis for axis in axes[::-1]])
+    fields = dict(zip(("mapc", "mapr", "maps"), axes, strict=True))
+    path = raw_stack(tmp_path / "a.mrc", np.ascontiguousarray(stored), 2, mx=4, cella=(8.0, 8.0, 8.0), **fields)
+    values, pixel_size = read_volume(path)
+    np.testing.assert_array_equal(values, volume)
+    assert values.flags.c_contiguous and pixel_size == 2
+
+
+def test_sides_that_differ_follow_their_axes(tmp_path: Path) -> None:
+    volume = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    stored = np.ascontiguousarray(volume.transpose(2, 1, 0))
+    path = raw_stack(tmp_path / "a.mrc", stored, 2, mx=4, cella=(8.0, 6.0, 4.0), mapc=3, mapr=2, maps=1)
+    np.testing.assert_array_equal(read_volume(path)[0], volume)
+
+
+@pytest.mark.parametrize("mode", [(2, "f4"), (1, "i2")])
+def test_images_whose_columns_run_along_y_are_transposed(tmp_path: Path, mode: tuple[int, str]) -> None:
+    stored = (100 * images(5, 6)).astype(mode[1])
+    raw_stack(tmp_path / "a.mrcs", stored, mode[0], mapc=2, mapr=1, maps=3)
+    source = ImageSource(particles([f"{n}@a.mrcs" for n in (4, 1, 5)], 6), tmp_path)
+    np.testing.assert_array_equal(source.read([0, 1, 2]), stored[[3, 0, 4]].swapaxes(1, 2))
+    np.testing.assert_array_equal(source.read([1]), stored[[0]].swapaxes(1, 2))
+    raw_stack(tmp_path / "a.mrcs", stored, mode[0], mapc=2, mapr=3, maps=1)
+    with pytest.raises(InputError, match="its sections run along x"):
+        ImageSource(particles(["1@a.mrcs"], 6), tmp_path).read([0])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(bytes(2000)), "is compressed by gzip\n.*unpack it, and give a.mrcs"),
+        (bz2.compress(bytes(2000)), "is compressed by bzip2"),
+        (lzma.compress(bytes(2000)), "is compressed by xz"),
+        (b"PK\x03\x04" + bytes(2000), "is a zip archive"),
+        (b"II*\0" + bytes(2000), "but of TIFF"),
+        (b"\x89HDF" + bytes(2000), "but of HDF5"),
+    ],
+)
+def test_what_it_is_instead_is_said(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.mrcs.gz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_header(path)
+
+
+@pytest.mark.parametrize("mode", [3, 4, 101])
+def test_modes_that_are_not_read_are_named(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(InputError, match=f"but of mode {mode} "):
+        read_header(raw_stack(tmp_path / "a.mrcs", images(2, 4), mode))

@@ -56,7 +56,8 @@ def stack_for(chunk: Chunk, folder: Path) -> tuple[Particles, bool]:
 def _readable(path: Path) -> bool:
     header = read_header(path)
     dtype = header.dtype
-    return header.offset <= LONGEST_HEADER and dtype.str[1:] in MODES and dtype.newbyteorder("=") == dtype
+    plain = dtype.str[1:] in MODES and dtype.newbyteorder("=") == dtype and not header.is_transposed
+    return plain and header.offset <= LONGEST_HEADER
 
 
 def _named(particles: Particles, numbers: np.ndarray) -> Particles:

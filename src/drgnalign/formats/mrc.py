@@ -6,9 +6,10 @@ Cheng et al. (2015), J. Struct. Biol. 192, 146. Stacks are read image by image.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -20,14 +21,22 @@ import pandas as pd
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import ArrayLike, NDArray
 
-from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.packed import refuse_packed
 from drgnalign.normalise import normalise
 from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 
 ImageArray = NDArray[np.float32]
 
 DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+OTHER_MODES = {3: "complex integers", 4: "complex numbers", 16: "colours", 17: "colours", 101: "4 bits a pixel"}
+OTHER_FILES = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"\x89HDF": "HDF5", b"SIMPLE": "FITS"}
+# IMOD's stamp and flags, in bytes 40 and 44 of the second part of the header that is free for all. Since it writes
+# them, bytes have no sign unless a flag says so.
+IMOD_STAMP, IMOD_SIGNED, IMOD_PACKED = 1146047817, 1, 16
+# Columns, rows and sections run along x, y and z.
+USUAL_AXES = (1, 2, 3)
 # No image is this wide, and every plausible width read in the wrong byte order is wider.
 WIDTH_LIMIT = 65536
 OPEN_STACKS = 64
@@ -52,6 +61,10 @@ class StackHeader:
         Å/px along a row; None where the header does not say.
     volumes : int
         Volumes of equal size that the sections make up, in a volume stack (space group 401); else 1.
+    axes : tuple of int
+        Axes along which columns, rows and sections run: 1 is x, 2 is y, 3 is z.
+    doubts : dict of str to str
+        What in the header contradicts the file or its own statistics: a word, and a sentence.
     """
 
     path: Path
@@ -60,10 +73,26 @@ class StackHeader:
     offset: int
     pixel_size: float | None
     volumes: int = 1
+    axes: tuple[int, ...] = USUAL_AXES
+    doubts: dict[str, str] = field(default_factory=dict)
 
     def map(self) -> np.memmap:
         """The stored values, (sections, rows, columns), read-only."""
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+    @property
+    def is_transposed(self) -> bool:
+        """Do the columns of its images run along y?
+
+        Raises
+        ------
+        InputError
+            Its sections do not run along z, so that they are no images.
+        """
+        if self.axes[2] != USUAL_AXES[2]:
+            problem = f"its sections run along {'xyz'[self.axes[2] - 1]}: they are no images"
+            raise InputError(self.path, problem, "write the stack again with the axes in the order x, y, z")
+        return self.axes != USUAL_AXES
 
 
 def read_header(path: str | Path) -> StackHeader:
@@ -82,33 +111,114 @@ def read_header(path: str | Path) -> StackHeader:
     InputError
         No such file, not an MRC file of a mode that can be read (0, 1, 2, 6, 12), or fewer bytes than the
         header announces.
+
+    Notes
+    -----
+    Bytes (mode 0) have a sign, as the standard says, unless IMOD's stamp says otherwise. Doubts are for the caller to
+    tell (`tell_doubts`), who may read thousands of headers.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
     with path.open("rb") as file:
         block = file.read(HEADER_DTYPE.itemsize)
+    refuse_packed(path, block)
     for order in "<>":
         if len(block) == HEADER_DTYPE.itemsize:
             header = np.frombuffer(block, HEADER_DTYPE.newbyteorder(order))[0]
             if 0 < header["nx"] < WIDTH_LIMIT and 0 < header["ny"] < WIDTH_LIMIT and header["mode"] in DTYPES:
                 return _checked(path, header, np.dtype(order + DTYPES[int(header["mode"])]))
-    raise InputError(path, "is not an MRC file of mode 0, 1, 2, 6 or 12", "convert it to MRC, mode 2")
+    raise InputError(path, "is not an MRC file of mode 0, 1, 2, 6 or 12" + _other(block), "convert it to MRC, mode 2")
+
+
+def _other(block: bytes) -> str:
+    """What a file that is not read is, as far as its first bytes tell."""
+    for magic, name in OTHER_FILES.items():
+        if block.startswith(magic):
+            return f", but of {name}"
+    for order in "<>":
+        if len(block) == HEADER_DTYPE.itemsize:
+            header = np.frombuffer(block, HEADER_DTYPE.newbyteorder(order))[0]
+            mode = int(header["mode"])
+            if 0 < header["nx"] < WIDTH_LIMIT and 0 < header["ny"] < WIDTH_LIMIT and mode in OTHER_MODES:
+                return f", but of mode {mode} ({OTHER_MODES[mode]})"
+    return ""
 
 
 def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
-    columns, rows, sections, extended = (int(header[field]) for field in ("nx", "ny", "nz", "nsymbt"))
-    offset = HEADER_DTYPE.itemsize + extended
-    complete = (path.stat().st_size - offset) // (columns * rows * dtype.itemsize)
-    if sections < 1 or extended < 0 or complete < sections:
-        problem = f"is truncated: {max(complete, 0)} complete images of the {sections} in its header"
-        raise InputError(path, problem, "copy or write the file again")
+    columns, rows, sections = (int(header[name]) for name in ("nx", "ny", "nz"))
+    dtype = _with_sign(path, header, dtype)
+    offset, doubts = _data_offset(path, header, columns * rows * dtype.itemsize)
+    doubts |= _range_doubts(header, dtype)
     width, intervals = float(header["cella"]["x"]), int(header["mx"])
     pixel_size = width / intervals if width > 0 and intervals > 0 else None
     depth = int(header["mz"])
     is_volume_stack = int(header["ispg"]) >= VOLUME_STACK and depth > 0 and sections % depth == 0
     volumes = sections // depth if is_volume_stack else 1
-    return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size, volumes)
+    axes = tuple(int(header[name]) for name in ("mapc", "mapr", "maps"))
+    # older headers leave them empty
+    axes = axes if sorted(axes) == sorted(USUAL_AXES) else USUAL_AXES
+    return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size, volumes, axes, doubts)
+
+
+def _with_sign(path: Path, header: np.void, dtype: np.dtype) -> np.dtype:
+    """The type of the values, of bytes as IMOD's stamp says."""
+    stamp, flags = np.frombuffer(header["extra2"].tobytes()[40:48], header.dtype["mode"]).tolist()
+    if header["mode"] != 0 or stamp != IMOD_STAMP:
+        return dtype
+    if flags & IMOD_PACKED:
+        raise InputError(path, "holds 4 bits a pixel, as IMOD's stamp says", "convert it to mode 2: newstack -mode 2")
+    return dtype if flags & IMOD_SIGNED else np.dtype("u1")
+
+
+def _data_offset(path: Path, header: np.void, size: int) -> tuple[int, dict[str, str]]:
+    """Where the first value is, and what is odd about the length of the file; `size` is that of an image in bytes."""
+    sections, extended = int(header["nz"]), int(header["nsymbt"])
+    offset, length = HEADER_DTYPE.itemsize + extended, path.stat().st_size
+    complete = (length - offset) // size
+    if extended < 0:
+        raise InputError(path, f"its extended header has a length of {extended} bytes (NSYMBT)", "write it again")
+    if sections >= 1 and extended and length == HEADER_DTYPE.itemsize + sections * size:
+        problem = f"the extended header of {extended} bytes that its header announces (NSYMBT) is not there"
+        raise InputError(path, problem, "write it again, or correct NSYMBT to 0")
+    if sections < 1 or complete < sections:
+        problem = f"is truncated: {max(complete, 0)} complete images of the {sections} in its header"
+        raise InputError(path, problem, "copy or write the file again")
+    beyond = length - offset - sections * size
+    if beyond == 0:
+        return offset, {}
+    reason = f"an extended header that NSYMBT ({extended}) does not count shifts all values"
+    if beyond % size == 0:
+        reason = f"it may hold {beyond // size} images more, or {reason}"
+    return offset, {"length": f"it is {beyond:,} bytes longer than its header says: {reason}"}
+
+
+def _range_doubts(header: np.void, dtype: np.dtype) -> dict[str, str]:
+    """What is odd about the statistics of integers: those without sign reach beyond the greatest number with sign."""
+    least, most = float(header["dmin"]), float(header["dmax"])
+    if dtype.kind != "i" or not 0 <= least <= most or not np.iinfo(dtype).max < most <= 2 * np.iinfo(dtype).max + 1:
+        return {}
+    fits = f"its values have a sign, as mode {header['mode']} says, but by its header they are {least:g} … {most:g}"
+    remedy = "if they have none, dark and bright are mixed up: convert it to mode 2 with the program that wrote it"
+    return {"sign": f"{fits}: {remedy}"}
+
+
+def tell_doubts(headers: Sequence[StackHeader]) -> None:
+    """Warn of what headers contradict, once for each kind of contradiction.
+
+    Parameters
+    ----------
+    headers : sequence of StackHeader
+
+    Warns
+    -----
+    InputWarning
+        Names the first file of each kind, and how many there are.
+    """
+    for kind in dict.fromkeys(kind for header in headers for kind in header.doubts):
+        mine = [header for header in headers if kind in header.doubts]
+        others = f" ({len(mine)} of {len(headers)} stacks)" if len(headers) > 1 else ""
+        warnings.warn(f"{mine[0].path}: {mine[0].doubts[kind]}{others}", InputWarning, stacklevel=3)
 
 
 def find_stack(name: str, root: Path) -> Path:
@@ -187,11 +297,13 @@ class ImageSource:
         stacks = self._stack_of[rows[order]]
         for mine in np.split(order, np.flatnonzero(np.diff(stacks)) + 1) if len(rows) else []:
             stack = int(self._stack_of[rows[mine[0]]])
-            as_stored = len(mine) == len(rows) and (np.diff(mine) == 1).all() and self._stack(stack)[0].dtype == "f4"
-            stored = images if as_stored else np.empty((len(mine), *images.shape[1:]), self._stack(stack)[0].dtype)
+            header = self._stack(stack)[0]
+            is_all = len(mine) == len(rows) and (np.diff(mine) == 1).all()
+            as_stored = is_all and header.dtype == "f4" and not header.is_transposed
+            stored = images if as_stored else np.empty((len(mine), *images.shape[1:]), header.dtype)
             self._read_stored(stack, self._slices[rows[mine]], stored)
             if not as_stored:
-                images[mine] = stored
+                images[mine] = stored.swapaxes(1, 2) if header.is_transposed else stored
         if not np.isfinite(images).all():
             bad = rows[~np.isfinite(images).all(axis=(1, 2))][0]
             self._refuse(bad, "holds NaN or infinite pixels", "remove the particle")
@@ -325,6 +437,7 @@ def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray
     Returns
     -------
     volume : (z, y, x) float32
+        Whatever the order of the axes in the file is.
     pixel_size : float
         Å.
 
@@ -333,8 +446,14 @@ def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray
     InputError
         As `read_header`, or no voxel size in the header, or values that are NaN or infinite, or several volumes
         and no `number`.
+
+    Warns
+    -----
+    InputWarning
+        See `tell_doubts`.
     """
     header = read_header(path)
+    tell_doubts([header])
     if number is None and header.volumes > 1:
         raise InputError(header.path, f"is a stack of {header.volumes} volumes", "give one volume")
     if number is not None and not 1 <= number <= header.volumes:
@@ -343,7 +462,8 @@ def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray
         raise InputError(header.path, "its header has no voxel size", "write the voxel size into the header")
     depth = header.shape[0] // header.volumes
     first = depth * ((number or 1) - 1)
-    volume = np.array(header.map()[first : first + depth], dtype=np.float32, order="C")
+    along = [header.axes[::-1].index(axis) for axis in USUAL_AXES[::-1]]
+    volume = np.array(header.map()[first : first + depth].transpose(along), dtype=np.float32, order="C")
     if not np.isfinite(volume).all():
         raise InputError(header.path, "holds NaN or infinite values", "make the map again")
     return volume, header.pixel_size

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
     NO_STACK,
@@ -206,6 +207,7 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
     data = path.read_bytes()
+    refuse_packed(path, data)
     first, shortest, longest = _row_lengths(np.frombuffer(data, np.uint8))
     if longest == 0:
         # FrealignX would wait for one for ever.

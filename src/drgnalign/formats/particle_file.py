@@ -11,6 +11,7 @@ import numpy as np
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
+from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, extra_label, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import Particles
@@ -71,6 +72,8 @@ def read_particle_file(
         return read_par(path, stack, **given)
     if path.suffix == ".cs":
         return read_cs(path, passthrough, **given)
+    if path.is_file():
+        refuse_packed(path)
     problem = f"files of type {path.suffix!r} cannot be read as particles"
     raise InputError(path, problem, "give a .star, .par, .parx or .cs file; cryoDRGN's pickles with --poses and --ctf")
 

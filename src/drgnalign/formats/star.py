@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
 
@@ -233,6 +234,7 @@ def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
     data = path.read_bytes()
+    refuse_packed(path, data)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(path, "is text in UTF-16, which no program of the field reads", "save it as UTF-8")
     try:

@@ -18,6 +18,7 @@ from drgnalign.formats.cryodrgn import CTF_COLUMNS, read_cryodrgn, read_indices,
 from drgnalign.formats.cryosparc import read_cs
 from drgnalign.formats.cryosparc.fields import field_names, load_rows
 from drgnalign.formats.frealign_statistics import read_statistics
+from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, SHIFTS, extra_label, layout_of, read_par, read_par_table
 from drgnalign.formats.pickles import TORCH, read_pickles
 from drgnalign.formats.star import read_star
@@ -79,6 +80,7 @@ def _inspector_of(path: Path) -> Callable[[Report, Path, Path | None], None]:
         raise InputError(path, "is empty", "write it again")
     suffix = path.suffix.lower()
     if suffix not in INSPECTORS:
+        refuse_packed(path)
         known = ", ".join(INSPECTORS)
         raise InputError(path, f"files of type {path.suffix!r} are not known", f"give one of {known}")
     return INSPECTORS[suffix]

@@ -9,7 +9,7 @@ import pandas as pd
 from mrcfile.dtypes import HEADER_DTYPE
 
 from drgnalign.errors import InputError
-from drgnalign.formats.mrc import StackHeader, find_stack, read_header
+from drgnalign.formats.mrc import USUAL_AXES, StackHeader, find_stack, read_header, tell_doubts
 from drgnalign.inspect.report import Findings, Report, numbers, rows_of, short, spread, value_range
 from drgnalign.particles import NO_STACK, Particles
 
@@ -39,6 +39,7 @@ def inspect_mrc(report: Report, path: Path, images: Path | None) -> None:
         report.facts["pixel_sizes_angstrom"] = [short(header.pixel_size)]
     report.facts["values"] = f"{header.dtype.name}, {'big' if header.dtype.str[0] == '>' else 'little'}-endian"
     report.extend(_header_findings(header, raw, is_stack))
+    tell_doubts([header])
     _inspect_sample(report, header)
 
 
@@ -67,6 +68,9 @@ def _header_findings(header: StackHeader, raw: np.void, is_stack: bool) -> Findi
         yield "note", "the pixel size in its header is exactly 1 Å, which many programs write where they know none"
     if width is not None and not np.isclose(width, height, rtol=SAME_PIXEL_SIZE):
         yield "warning", f"its header has pixels of {width:.6g} × {height:.6g} Å: pixels have to be square"
+    if header.axes != USUAL_AXES:
+        order = ", ".join("xyz"[axis - 1] for axis in header.axes)
+        yield "note", f"its columns, rows and sections run along {order}: drgnalign turns it round, not all programs do"
     if is_stack and raw["ispg"] == 1 and sections > 1:
         yield "note", f"its header calls it a volume (space group 1); it is taken as {sections} images"
     if is_stack and sections > 1 and rows != columns:
@@ -112,9 +116,10 @@ def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:
         remedy = f"give the folder that the image names are relative to with --images (now {root.resolve()})"
         report.add("warning" if there else "note", f"{what}: {remedy}")
     if broken:
-        first = f"{broken[0].file} {broken[0].problem}"
-        report.add("error", f"{len(broken)} of {len(chosen)} stacks cannot be read: {first}; copy or write it again")
+        first = f"{broken[0].file} {broken[0].problem}; {broken[0].remedy}"
+        report.add("error", f"{len(broken)} of {len(chosen)} stacks cannot be read: {first}")
     if headers:
+        tell_doubts(list(headers.values()))
         table = pd.DataFrame({"image": images, "stack": codes})
         report.extend(_end_findings(table, headers))
         first_rows = table.drop_duplicates("stack").index[list(headers)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.packed import refuse_packed
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.particles import DEFOCUS, FloatArray
 
@@ -93,6 +94,7 @@ TEMPLATE: dict[str, tuple[str, float | str]] = {
 def load_rows(path: Path) -> Rows:
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
+    refuse_packed(path)
     try:
         # Mapped first: a header that announces more than the file holds is refused before anything is allocated.
         with np.errstate(over="ignore"):
