@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.formats.par import layout_of, read_par, read_par_table, write_par
+from drgnalign.formats.par import LAYOUTS, layout_of, read_par, read_par_table, write_par
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 
@@ -171,6 +171,94 @@ def test_comments_stand_anywhere_and_summaries_behind_the_rows(tmp_path: Path) -
         "C  Total particles included, overall score, average occupancy        2000  33.987587 100.000000\n"
     )
     assert len(read(par(tmp_path, COMMENT * 60 + V9 + COMMENT + V9.replace("    1 ", "    2 ", 1) + summary))) == 2
+
+
+TOUCHING = {
+    "FILM of six digits": (V9, V9.replace("10000     1", "10000100000")),
+    "two columns": (V9, V9.replace("   10000     1", "-9999999100000")),
+    "FrealignX": (X, X.replace("10000     1", "10000-00001")),
+    "FrealignX, shifts": (X, X.replace("-2.04     -0.86", "-2.04-123456.86")),
+    "version 8": (V8, V8.replace("  -0.68   -0.29", "-1000.68-1000.29"[1:])),
+    "extended": (EXTENDED, EXTENDED.replace("    0.1234    0.1234\n", "    0.1234-1000.1234\n")),
+}
+
+
+@pytest.mark.parametrize(("plain", "touching"), TOUCHING.values(), ids=TOUCHING)
+def test_width_decides_before_the_number_of_words(tmp_path: Path, plain: str, touching: str) -> None:
+    """A row whose columns touch has as many words as one of another version."""
+    assert len(plain) == len(touching) and len(plain.split()) > len(touching.split())
+    expected = layout_of(read(par(tmp_path, plain)))
+    for text in (touching + touching, plain + touching, COMMENT + touching + plain):
+        with pytest.warns(InputWarning, match="run together"):
+            p = read(par(tmp_path, text))
+        assert layout_of(p) == expected
+        assert p.table[["rlnAngleRot", "rlnDefocusU"]].to_numpy().tolist() == [[4.26, 14994.6]] * 2
+
+
+def test_film_numbers_of_six_digits(tmp_path: Path) -> None:
+    rows = "".join(V9.replace("      1", f"{n:7d}").replace("10000     1", f"10000{99999 + n:6d}") for n in (1, 2, 3))
+    p = read(par(tmp_path, rows))
+    assert p.table["drgnFrealignFilm"].tolist() == [100000, 100001, 100002]
+    assert p.table["rlnOriginXAngst"].tolist() == [2.04] * 3
+
+
+def test_shifts_whose_columns_touch_are_shifts(tmp_path: Path) -> None:
+    for row in (SHIFTS_X, SHIFTS_9):
+        touching = row.replace("   0.13      4.02", "-1230.13-123454.02"[-17:]).replace(
+            "-0.04      3.89", "-0.04-123453.89"
+        )
+        assert len(touching) == len(row) and len(touching.split()) == len(row.split()) - 1
+        with pytest.raises(InputError, match="is a shifts file"):
+            read(par(tmp_path, touching))
+
+
+def test_free_format_of_an_accidental_width(tmp_path: Path) -> None:
+    words = V9.split()
+    text = " ".join(words)
+    for width in (94, 136, 144):
+        padded = text.replace(" ", " " * (1 + width - len(text)), 1) if len(text) <= width else text
+        p = read(par(tmp_path, padded + "\n"))
+        assert layout_of(p) == "par9" and p.table["rlnAngleRot"].tolist() == [4.26]
+
+
+def stars(row: str, name: str, layout: str) -> str:
+    """A row with asterisks in a column."""
+    columns = LAYOUTS[layout].columns
+    start = sum(column.width for column in columns[: LAYOUTS[layout].names.index(name)])
+    width = columns[LAYOUTS[layout].names.index(name)].width
+    return row[:start] + "*" * width + row[start + width :]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [(layout, name) for layout in ("par8", "par9", "parx") for name in LAYOUTS[layout].names],
+)
+def test_asterisks_are_missing_scores_but_no_poses(tmp_path: Path, layout: str, name: str) -> None:
+    row = {"par8": V8, "par9": V9, "parx": X}[layout]
+    second = row.replace("      1", "      2", 1)
+    path = par(tmp_path, row + stars(second, name, layout))
+    if name not in ("FILM", "PRESA", "LOGP", "SIGMA", "SCORE", "CHANGE"):
+        with pytest.raises(InputError, match=f"row 2: {name} is asterisks"):
+            read(path)
+        return
+    with pytest.warns(InputWarning, match=rf"asterisks .*\({name} in 1 rows\): they count as missing") as told:
+        p = read(path)
+    assert sum("asterisks stand" in str(warning.message) for warning in told) == 1
+    column = p.table[f"drgnFrealign{name.capitalize()}"]
+    assert np.isnan(column.iloc[1]) and column.iloc[0] == float(row.split()[LAYOUTS[layout].names.index(name)])
+    assert layout_of(p) == layout
+    write_par(p, tmp_path / "out.par", layout)
+    again = read_par_table(tmp_path / "out.par")
+    assert np.isfinite(again).all(axis=None) and again[name].iloc[0] == column.iloc[0]
+
+
+def test_asterisks_among_blank_separated_words(tmp_path: Path) -> None:
+    words = ["2", *V9.split()[1:]]
+    text = " ".join(V9.split()) + "\n" + " ".join(words).replace("-500", "****") + "\n"
+    assert np.isnan(read(par(tmp_path, text)).table["drgnFrealignLogp"]).tolist() == [False, True]
+    text = " ".join(V9.split()) + "\n" + " ".join(words).replace("14994.6", "****") + "\n"
+    with pytest.raises(InputError, match="row 2: DF1 is asterisks"):
+        read(par(tmp_path, text))
 
 
 def test_line_ends_of_another_system(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -82,10 +82,15 @@ LAYOUTS = {
     "parx_extended": Layout("FrealignX, extended", _columns(_X + _EXTENSION)),
 }
 BY_COUNT = {len(layout.columns): name for name, layout in LAYOUTS.items()}
-SHIFTS = {
-    15: [name for name in LAYOUTS["par9"].names if name != "CHANGE"],
-    16: [name for name in LAYOUTS["parx"].names if name != "CHANGE"],
-}
+# Files of changes of poses have no CHANGE; FrealignX's are as wide as Frealign 9's parameter files.
+SHIFT_LAYOUTS = [
+    Layout(f"{layout.title}, shifts", tuple(column for column in layout.columns if column.name != "CHANGE"))
+    for layout in (LAYOUTS["par9"], LAYOUTS["parx"])
+]
+SHIFTS = {len(layout.columns): layout.names for layout in SHIFT_LAYOUTS}
+# What no pose, image or CTF depends on: a number that was too large for its column, so that Fortran wrote asterisks, is
+# missing there.
+MAY_BE_MISSING = ("FILM", "PRESA", "LOGP", "SIGMA", "SCORE", "CHANGE", "EXT")
 # FrealignX decides from the length of the first row, newline included, whether there is a PSHIFT.
 PSHIFT_LENGTH = 142
 
@@ -120,9 +125,11 @@ def read_par(
     cs: float | None = None,
     amplitude_contrast: float | None = None,
 ) -> Particles:
-    """Read a Frealign parameter file; the number of columns (12, 16, 17, 46) decides which version's.
+    """Read a Frealign parameter file; the width of its rows decides which version's, else the number of columns (12,
+    16, 17, 46).
 
-    What the real programs would read otherwise, or not at all, is read and told by an InputWarning.
+    What the real programs would read otherwise, or not at all, is read and told by an InputWarning; so are scores and
+    film numbers that were too large for their columns (asterisks) and are missing.
 
     Parameters
     ----------
@@ -142,7 +149,7 @@ def read_par(
     ------
     InputError
         The file is missing, empty, ragged, of an unknown number of columns, a shifts file, or holds something that
-        is no number.
+        is no number, such as asterisks in a pose or defocus.
     """
     path = Path(path)
     par = read_par_table(path)
@@ -212,10 +219,10 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     if longest == 0:
         # FrealignX would wait for one for ever.
         raise InputError(path, "has no rows", "give a par file with one row a particle")
-    line = _first_row(data)
+    line = _first_row(data).rstrip()
     count = len(line.split())
-    layout = next((name for name in LAYOUTS.values() if name.width == len(line.rstrip("\r"))), None)
-    if count not in (*BY_COUNT, *SHIFTS) and layout is not None:
+    layout = _layout_by_width(line)
+    if layout is not None and count != len(layout.columns):
         return _read_fixed_widths(path, data, layout)
     if count not in (*BY_COUNT, *SHIFTS):
         raise InputError(path, f"its rows have {count} columns", COUNTS)
@@ -231,13 +238,13 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise InputError(path, f"is not text ({error.reason})", "write it again") from error
     names = SHIFTS.get(count, [])
-    if count in BY_COUNT and not (count in SHIFTS and np.all(np.asarray(columns[6]) == 0)):
+    if count in BY_COUNT and not (count in SHIFTS and all(mag in (0, "0") for mag in columns[6])):
         names = LAYOUTS[BY_COUNT[count]].names
         _warn_of_widths(path, count, first, shortest, longest)
     for name, column in zip(names, columns, strict=True):
-        if isinstance(column, list):
-            _refuse_words(path, name, column)
-    return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False)
+        if isinstance(column, list) and all(map(str.isdecimal, (word.lstrip("+-") for word in column))):
+            raise InputError(path, f"{name} holds numbers of more than 15 digits", "correct the column")
+    return _table(path, dict(zip(names, columns, strict=True)))
 
 
 COUNTS = "give 12 (Frealign 8), 16 (9), 17 (FrealignX) or 46 (extended) columns in every row"
@@ -254,33 +261,75 @@ def _first_row(data: bytes) -> str:
         start = end + 1
 
 
-def _refuse_words(path: Path, name: str, column: list[str]) -> None:
-    for row, word in enumerate(column, start=1):
+def _layout_by_width(line: str) -> Layout | None:
+    """The layout that a row has to the character; between two of one width MAG decides, which is 0 in shifts files."""
+    layouts = [layout for layout in (*LAYOUTS.values(), *SHIFT_LAYOUTS) if _fits(line, layout)]
+    if len(layouts) < 2:
+        return layouts[0] if layouts else None
+    parameters, shifts = layouts
+    return shifts if _cut(line, parameters)[parameters.names.index("MAG")] == "0" else parameters
+
+
+def _fits(line: str, layout: Layout) -> bool:
+    """Does a row have one word to each column's end?"""
+    return len(line) == layout.width and all(
+        len(line[start:stop].split()) == 1 and line[stop - 1] != " " for start, stop in _edges(layout)
+    )
+
+
+def _edges(layout: Layout) -> list[tuple[int, int]]:
+    return list(pairwise(accumulate((column.width for column in layout.columns), initial=0)))
+
+
+def _cut(line: str, layout: Layout) -> list[str]:
+    return [line[start:stop].strip() for start, stop in _edges(layout)]
+
+
+def _table(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
+    """Columns as numbers; asterisks are missing values where they may be, and told."""
+    missing = {}
+    for name, column in columns.items():
+        if isinstance(column, list):
+            overflown = np.array([word != "" and not word.strip("*") for word in column])
+            if overflown.any():
+                missing[name] = int(overflown.sum())
+            columns[name] = _numbers(path, name, column, overflown)
+    if missing:
+        counts = ", ".join(f"{name} in {count} rows" for name, count in missing.items())
+        message = f"{path}: asterisks stand for numbers too large for their column ({counts}): they count as missing"
+        warnings.warn(message, InputWarning, stacklevel=3)
+    return pd.DataFrame(columns, copy=False)
+
+
+def _numbers(path: Path, name: str, words: list[str], overflown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if overflown.any() and not name.startswith(MAY_BE_MISSING):
+        problem = f"row {overflown.argmax() + 1}: {name} is asterisks: it was too large for its column"
+        raise InputError(path, problem, "correct it, write the file again with wider columns, or remove the row")
+    values = np.full(len(words), np.nan)
+    for row in np.flatnonzero(~overflown).tolist():
         try:
-            float(word)
+            values[row] = float(words[row])
         except ValueError:
-            raise InputError(path, f"row {row}: {name} is {word!r}", "correct or remove the row") from None
-    raise InputError(path, f"{name} holds numbers of more than 15 digits", "correct the column")
+            raise InputError(path, f"row {row + 1}: {name} is {words[row]!r}", "correct or remove the row") from None
+    return values
 
 
 def _read_fixed_widths(path: Path, data: bytes, layout: Layout) -> pd.DataFrame:
     """Rows whose columns run together, as they do where a number fills its column."""
     lines = data.decode("latin-1").splitlines()
     rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and not line.startswith("C")]
-    edges = list(pairwise(accumulate((column.width for column in layout.columns), initial=0)))
-    values = np.empty((len(rows), len(edges)))
-    for row, (number, line) in enumerate(rows):
-        try:
-            if len(line.rstrip()) != layout.width:
-                raise ValueError(f"{len(line)} characters, not {layout.width}")
-            values[row] = [float(line[start:stop]) for start, stop in edges]
-        except ValueError as error:
-            raise InputError(path, f"line {number}: {error}", "correct or remove the line") from error
-    message = (
-        f"{path}: columns run together; it was read by the widths of {layout.title}, which FrealignX does not know"
-    )
-    warnings.warn(message, InputWarning, stacklevel=2)
-    par = pd.DataFrame(values, columns=layout.names)
+    for number, line in rows:
+        if len(line.rstrip()) != layout.width:
+            problem = f"line {number} has {len(line.rstrip())} characters, those of {layout.title} have {layout.width}"
+            raise InputError(path, problem, "correct or remove the line")
+    columns = {
+        column.name: [line[start:stop].strip() for _, line in rows]
+        for column, (start, stop) in zip(layout.columns, _edges(layout), strict=True)
+    }
+    if any(len(line.split()) != len(layout.columns) for _, line in rows):
+        message = f"columns run together; it was read by the widths of {layout.title}; FrealignX reads words"
+        warnings.warn(f"{path}: {message}", InputWarning, stacklevel=2)
+    par = _table(path, columns)
     whole = [column.name for column in layout.columns if column.decimals == 0 and (par[column.name] % 1 == 0).all()]
     return par.astype(dict.fromkeys(whole, np.int64))
 
