@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from drgnalign.ctf import PlainImages, plain_optics
 from drgnalign.engine.fft import radices_of
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, StackWriter, read_header
@@ -22,6 +23,9 @@ ROOM, WORTH_IT = 2, 0.2
 
 def downsample_stack(particles: Particles, source: ImageSource, box: int, path: Path) -> float:
     """Write all particles' images, white protein, cropped in Fourier space.
+
+    They become what a lens without odd aberrations gives, neither flipped nor multiplied by their CTF
+    (`drgnalign.ctf.PlainImages`); `with_stack` says so of them.
 
     Every pixel of the input passes through here, so this is also where NaN and infinite pixels are refused
     (by the reader), and blank images.
@@ -52,7 +56,7 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
             f"give an even --train_box of at most {particles.box}",
         )
     pixel_size = particles.pixel_size * particles.box / box
-    is_blank = np.zeros(len(particles), bool)
+    is_blank, plain = np.zeros(len(particles), bool), PlainImages(particles, box)
     step = max(1, BATCH_PIXELS // particles.box**2)
     with (
         StackWriter(path, len(particles), box, pixel_size) as stack,
@@ -65,16 +69,18 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
             is_blank[rows] = images.min(axis=(1, 2)) == images.max(axis=(1, 2))
             if is_blank[rows].any():
                 particles.refuse_rows(is_blank, "the image is blank: all its pixels are alike")
-            stack.append(crop_images(images, box))
+            stack.append(plain.of(crop_images(images, box), rows))
             progress.update(len(rows))
     return pixel_size
 
 
 def with_stack(particles: Particles, stack: Path) -> Particles:
-    """The same particles with the images of a stack of ours, as they are read: down-sampled, white, normalised."""
+    """The same particles with the images of a stack of ours, as they are read: down-sampled, white, normalised, without
+    odd aberrations, neither flipped nor multiplied by their CTF. Magnification and even aberrations are in them still.
+    """
     box = read_header(stack).shape[1]
     pixel_size = particles.pixel_size * particles.box / box
-    optics = particles.optics.assign(rlnImageSize=box, rlnImagePixelSize=pixel_size)
+    optics = plain_optics(particles.optics).assign(rlnImageSize=box, rlnImagePixelSize=pixel_size)
     optics = optics.drop(columns=["drgnContrast", BACKGROUND_RADIUS, BACKGROUND_SIGMA], errors="ignore")
     names = image_names(np.arange(1, len(particles) + 1), stack.name)
     return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)

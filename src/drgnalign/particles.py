@@ -31,8 +31,24 @@ SEARCHED = "drgnSearched"
 # (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
 BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
-CTF_VALUES = [*DEFOCUS, "rlnPhaseShift"]
-NUMERIC = [*ANGLES, *ORIGINS, *CTF_VALUES, "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
+MAGNIFICATION = ["rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11"]
+BEAM_TILT = ["rlnBeamTiltX", "rlnBeamTiltY"]
+ODD_ZERNIKE, EVEN_ZERNIKE = "rlnOddZernike", "rlnEvenZernike"
+PHASE_FLIPPED, PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
+# What no image can be compared with: one that is mirrored, or divided by its CTF.
+MIRRORED, DIVIDED = "rlnIsFlip", "rlnCtfDataAreCtfCorrected"
+# Of the CTF, of a particle or (as RELION allows) of its optics group; and what stands for "none of it".
+NEUTRAL_CTF = {"rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}
+# The same of an optics group; coefficients in the order of `drgnalign.ctf.zernike_phase`.
+NEUTRAL_OPTICS: dict[str, float | str] = {
+    **dict(zip(MAGNIFICATION, (1.0, 0.0, 0.0, 1.0), strict=True)),
+    **dict.fromkeys(BEAM_TILT, 0.0),
+    ODD_ZERNIKE: "[0,0,0,0,0,0]",
+    EVEN_ZERNIKE: "[0,0,0,0,0,0,0,0,0]",
+    **dict.fromkeys([PHASE_FLIPPED, PREMULTIPLIED, DIVIDED], 0),
+}
+CTF_VALUES = [*DEFOCUS, "rlnPhaseShift", *NEUTRAL_CTF]
+NUMERIC = [*ANGLES, *ORIGINS, *CTF_VALUES, MIRRORED, "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [
@@ -41,6 +57,8 @@ NUMERIC_OPTICS = [
     "rlnAmplitudeContrast",
     "rlnImagePixelSize",
     "rlnImageSize",
+    *NEUTRAL_CTF,
+    *(label for label, value in NEUTRAL_OPTICS.items() if not isinstance(value, str)),
 ]
 
 
@@ -220,6 +238,14 @@ class Particles:
         given = self.table.get(label)
         return np.zeros(len(self), np.bool_) if given is None else given.to_numpy(np.float64) > 0
 
+    def ctf_factors(self, label: str) -> FloatArray:
+        """B-factor or scale of each particle's CTF (N,): its own, else its optics group's, else neutral."""
+        if label in self.table:
+            return self.table[label].to_numpy(np.float64)
+        if label in self.optics:
+            return self.optics[label].to_numpy(np.float64)[self.optics_rows()]
+        return np.full(len(self), NEUTRAL_CTF[label])
+
     def optics_rows(self) -> IntArray:
         """Row (N,) of each particle's group in the optics table."""
         groups = pd.Index(self.optics["rlnOpticsGroup"])
@@ -341,8 +367,8 @@ class Particles:
             raise InputError(self.path, f"lacks the CTF columns {', '.join(missing)}", remedy)
 
     def refuse_unusable(self) -> None:
-        """Refuse what no image can be worked on with: what `refuse_not_finite` does, and half sets other than 1 and 2.
-        Columns that the table lacks are not asked for.
+        """Refuse what no image can be worked on with: what `refuse_not_finite` does, half sets other than 1 and 2, and
+        images that were treated in a way that cannot be reckoned with. Columns that the table lacks are not asked for.
 
         Raises
         ------
@@ -352,6 +378,8 @@ class Particles:
         self.refuse_not_finite()
         if "rlnRandomSubset" in self.table:
             self.refuse_rows(~self.table["rlnRandomSubset"].isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
+        self.refuse_rows(~(self.ctf_factors("rlnCtfScalefactor") > 0), "rlnCtfScalefactor is not above 0")
+        self._refuse_treated()
 
     def refuse_not_finite(self) -> None:
         """Refuse poses, CTF values and shares that are not finite numbers.
@@ -370,6 +398,25 @@ class Particles:
         bad = ~np.isfinite(self.optics[labels].to_numpy(np.float64))
         if bad.any():
             raise InputError(self.path, f"{_not_finite(labels[bad.any(axis=0)])} in its optics table", "correct it")
+
+    def _refuse_treated(self) -> None:
+        """Refuse images that have to be mirrored, were divided by their CTF, or are said to be two things at once."""
+        mirrored = self._flag(MIRRORED)
+        if mirrored.any():
+            problem = f"row {mirrored.argmax() + 1}: {MIRRORED} says that the image is to be mirrored"
+            remedy = "mirror the images and remove the column, or set it to 0 where poses are of the images as stored"
+            raise InputError(self.path, f"{problem} ({mirrored.sum()} such rows)", remedy)
+        if self._in_some_group(DIVIDED).any():
+            problem = f"{DIVIDED} is 1: images were divided by their CTF, and their noise with them"
+            raise InputError(self.path, problem, "give the images as they were before that")
+        if (self._in_some_group(PHASE_FLIPPED) & self._in_some_group(PREMULTIPLIED)).any():
+            problem = f"{PHASE_FLIPPED} and {PREMULTIPLIED} are both 1 for an optics group"
+            raise InputError(self.path, problem, "keep the one that was done to the images")
+
+    def _in_some_group(self, label: str) -> NDArray[np.bool_]:
+        """Of which optics groups a flag is set."""
+        none = np.zeros(len(self.optics), np.bool_)
+        return none if label not in self.optics else self.optics[label].to_numpy(np.float64) != 0
 
     def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""

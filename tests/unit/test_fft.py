@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.fft
+from lenses import plain_terms
 
 from drgnalign.engine.fft import radices_of
 from drgnalign.engine.kernels import LANES, Kernels
@@ -19,7 +20,8 @@ def transforms_of(images: np.ndarray) -> np.ndarray:
     kernels = Kernels(box, none, none, flat)
     assert count <= kernels.batch_size
     weights, groups = np.ones((1, len(flat)), np.float32), np.zeros(count, np.int32)
-    found = kernels.prepare(images.copy(), weights, groups, np.zeros((count, 4)), np.zeros((count, 3)))[:, :, :size]
+    terms = plain_terms(np.zeros((count, 4)), np.zeros((count, 3)), len(flat))
+    found = kernels.prepare(images.copy(), weights, groups, terms)[:, :, :size]
     return (found[:, 0] + 1j * found[:, 1]).reshape(count, box, box // 2 + 1)
 
 

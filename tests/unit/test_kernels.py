@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.fft
+from lenses import NOT_MAGNIFIED, plain_terms
 from numpy.testing import assert_allclose
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
@@ -22,6 +23,8 @@ CENTRES = np.array([[4.0, 1.0, -2.0], [-3.0, 5.0, 1.5], [0.5, -4.0, 5.0]])
 HEIGHTS = np.array([1.0, 0.7, 1.4])
 SIGMA = 1.6
 
+# Of an image, row by row; so much is rare.
+MAGNIFIED = np.array([[1.03, 0.02, -0.01, 0.97]])
 boxes = pytest.mark.parametrize("box", [32, 33])
 ROTATIONS = Rotation.random(8, np.random.default_rng(3)).as_matrix()
 
@@ -65,19 +68,17 @@ def coefficients_of(data: np.ndarray, weighted_ctf: np.ndarray) -> np.ndarray:
     return np.stack([filled_up(values) for values in (data.real, data.imag, weighted_ctf)])[None]
 
 
-def pose_of(box: int, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def pose_of(box: int, rotation: np.ndarray, shift: np.ndarray, stretch: np.ndarray = NOT_MAGNIFIED) -> np.ndarray:
     """Of data whose origin is the centre: the loops take transforms as they come, with the origin in the corner."""
-    return stacked_poses(rotation[None], np.asarray(shift, float)[None] - box // 2)
+    return stacked_poses(rotation[None], np.asarray(shift, float)[None] - box // 2, stretch)
 
 
 def sums_of(
     reference: Reference, box: int, kx: np.ndarray, ky: np.ndarray, data: np.ndarray, weighted_ctf: np.ndarray,
-    rotation: np.ndarray, shift: np.ndarray,
+    rotation: np.ndarray, shift: np.ndarray, stretch: np.ndarray = NOT_MAGNIFIED,
 ) -> np.ndarray:  # fmt: skip
-    kernels = kernels_of(box, kx, ky)
-    return kernels.products(
-        reference, coefficients_of(data, weighted_ctf), pose_of(box, rotation, shift), kernels.count
-    )[0]
+    kernels, pose = kernels_of(box, kx, ky), pose_of(box, rotation, shift, stretch)
+    return kernels.products(reference, coefficients_of(data, weighted_ctf), pose, kernels.count)[0]
 
 
 def model(
@@ -143,9 +144,17 @@ def interpolated(reference: Reference, kx: np.ndarray, ky: np.ndarray, rotation:
     return real + 1j * np.where(mirrored, -imaginary, imaginary)
 
 
+stretches = pytest.mark.parametrize("stretch", [NOT_MAGNIFIED, MAGNIFIED], ids=["plain", "magnified"])
+
+
 @boxes
-def test_derivatives_are_finite_differences(box: int) -> None:
+@stretches
+def test_derivatives_are_finite_differences(box: int, stretch: np.ndarray) -> None:
     kx, ky = used(coefficient_plan(box, PIXEL, LIMIT))
+    qx, qy = stretch.reshape(2, 2) @ np.stack([kx, ky])
+    # what a magnified image shows beyond the reference does not count
+    within = np.hypot(qx, qy) <= box * PIXEL / LIMIT
+    kx, ky, qx, qy = (values[within] for values in (kx, ky, qx, qy))
     rng = np.random.default_rng(0)
     reference, weights, shift = reference_of(box), rng.uniform(-1, 1, len(kx)), np.array([1.3, -0.7])
     data = 50 * (rng.standard_normal(len(kx)) + 1j * rng.standard_normal(len(kx)))
@@ -156,7 +165,7 @@ def test_derivatives_are_finite_differences(box: int) -> None:
         turned = rotation @ Rotation.from_rotvec(omega).as_matrix()
         away = displacement - shift
         phases = np.exp(-2j * np.pi / box * (kx * away[0] + ky * away[1]))
-        return weights * interpolated(reference, kx, ky, turned) * phases
+        return weights * interpolated(reference, qx, qy, turned) * phases
 
     derivatives = []
     for change in step * np.eye(5):
@@ -169,8 +178,26 @@ def test_derivatives_are_finite_differences(box: int) -> None:
     pairs += [(centre, centre), (centre, returned)]
     expected = np.array([(a.conj() * b).sum().real for a, b in pairs])
     sizes = np.array([np.linalg.norm(a) * np.linalg.norm(b) for a, b in pairs])
-    found = sums_of(reference, box, kx, ky, data, weights, rotation, shift)
+    found = sums_of(reference, box, kx, ky, data, weights, rotation, shift, stretch)
     assert_allclose(found / sizes, expected / sizes, atol=1e-5)
+
+
+def test_what_a_magnified_image_shows_beyond_a_volume_is_neither_read_nor_added() -> None:
+    """Twice as far: half of the coefficients, and none of those that would lie outside of the memory."""
+    box, stretch = 32, np.array([[2.0, 0.0, 0.0, 2.0]])
+    kx, ky = used(coefficient_plan(box, PIXEL, LIMIT))
+    reference, ones = reference_of(box), np.ones(len(kx))
+    near = 2 * np.hypot(kx, ky) <= (len(reference.transform) // 2 - 1) / reference.scale
+    assert 0 < near.sum() < len(kx) / 3
+    every, some = (
+        sums_of(reference, box, kx[few], ky[few], ones[few], ones[few], ROTATIONS[0], np.zeros(2), stretch)
+        for few in (slice(None), near)
+    )
+    assert_allclose(every, some, rtol=1e-4, atol=1e-3)
+    pose = pose_of(box, ROTATIONS[0], np.zeros(2), stretch)
+    shape = reference.transform.shape
+    _, denominator = inserted(shape, reference.scale, box, kx, ky, ones, ones, pose)
+    assert denominator.sum() == pytest.approx(near.sum(), rel=1e-5)
 
 
 def test_a_reference_beyond_counting_is_refused() -> None:
@@ -178,7 +205,7 @@ def test_a_reference_beyond_counting_is_refused() -> None:
     huge = Reference(np.empty((1301, 1301, 651), np.complex64), 1.0)
     kernels = kernels_of(32, *used(coefficient_plan(32, PIXEL, LIMIT)))
     with pytest.raises(DrgnalignError, match="larger than the kernels can count"):
-        kernels.products(huge, np.zeros((1, 3, kernels.count), np.float32), np.zeros((1, 11)), LANES)
+        kernels.products(huge, np.zeros((1, 3, kernels.count), np.float32), np.zeros((1, 15)), LANES)
 
 
 def whole_rows(shape: tuple[int, int, int]) -> np.ndarray:
@@ -193,12 +220,14 @@ def inserted(
     """Numerator and denominator of one image."""
     sums = np.zeros((*shape, 4), np.float32)
     coefficients = coefficients_of(data, weighted_ctf)
-    kernels_of(box, kx, ky).insert(sums.reshape(-1, 4), whole_rows(shape), scale, coefficients, pose)
+    reach = (shape[2] - 2) / scale
+    kernels_of(box, kx, ky).insert(sums.reshape(-1, 4), whole_rows(shape), scale, reach, coefficients, pose)
     return sums[..., 0] + 1j * sums[..., 1], sums[..., 2]
 
 
 @boxes
-def test_insertion_is_the_adjoint_of_slicing(box: int) -> None:
+@stretches
+def test_insertion_is_the_adjoint_of_slicing(box: int, stretch: np.ndarray) -> None:
     """⟨d, slice of V⟩ = ⟨insertion of d, V⟩ for any volume: both read and write the same voxels alike."""
     kx, ky = used(coefficient_plan(box, PIXEL, LIMIT))
     rng = np.random.default_rng(0)
@@ -208,12 +237,12 @@ def test_insertion_is_the_adjoint_of_slicing(box: int) -> None:
     data = rng.standard_normal(len(kx)) + 1j * rng.standard_normal(len(kx))
     values, shift = rng.uniform(-1, 1, len(kx)), np.array([1.3, -0.7])
     for rotation in ROTATIONS:
-        numerator, denominator = inserted(
-            shape, reference.scale, box, kx, ky, data, values, pose_of(box, rotation, shift)
-        )
-        sums = sums_of(Reference(volume, reference.scale), box, kx, ky, data, values, rotation, shift)
+        pose = pose_of(box, rotation, shift, stretch)
+        numerator, denominator = inserted(shape, reference.scale, box, kx, ky, data, values, pose)
+        sums = sums_of(Reference(volume, reference.scale), box, kx, ky, data, values, rotation, shift, stretch)
         assert (numerator.conj() * volume).sum().real == pytest.approx(sums[26], rel=1e-3)
-        assert denominator.sum() == pytest.approx((values**2).sum(), rel=1e-5)
+        reached = np.hypot(*(stretch.reshape(2, 2) @ np.stack([kx, ky]))) <= (shape[2] - 2) / reference.scale
+        assert denominator.sum() == pytest.approx((values[reached] ** 2).sum(), rel=1e-5)
 
 
 @boxes
@@ -245,7 +274,8 @@ def test_ctf_of_the_plan_is_the_ctf(box: int) -> None:
     image = np.random.default_rng(0).standard_normal((1, box, box)).astype(np.float32)
     weights = np.full((1, len(plan.kx)), 2.0, np.float32)
     transform = scipy.fft.rfft2(image)
-    found = kernels.prepare(image.copy(), weights, np.zeros(1, np.int32), defocus, phases[None])[0]
+    terms = plain_terms(defocus, phases[None], len(plan.kx))
+    found = kernels.prepare(image.copy(), weights, np.zeros(1, np.int32), terms)[0]
     expected = ctf(plan.kx / (box * PIXEL), plan.ky / (box * PIXEL), u, v, angle, 300.0, 2.7, 0.07, phase)
     assert_allclose(found[2], 2 * expected, atol=2e-5)
     assert_allclose(found[0] + 1j * found[1], 2 * transform[0].reshape(-1)[plan.flat], atol=1e-4)
@@ -256,14 +286,14 @@ def test_a_pose_that_is_not_finite_does_not_reach_c(value: float) -> None:
     kx, ky = used(coefficient_plan(32, PIXEL, LIMIT))
     kernels, reference = kernels_of(32, kx, ky), reference_of(32)
     coefficients = np.zeros((2, 3, kernels.count), np.float32)
-    poses = stacked_poses(ROTATIONS[:2], np.zeros((2, 2)))
+    poses = stacked_poses(ROTATIONS[:2], np.zeros((2, 2)), np.repeat(NOT_MAGNIFIED, 2, axis=0))
     poses[1, 4] = value
     sums, starts = np.zeros((10, 4), np.float32), np.zeros((3, 3), np.int32)
     for call in (
         lambda: kernels.refine(reference, coefficients, poses, Prior()),
         lambda: kernels.products(reference, coefficients, poses, LANES),
         lambda: kernels.matches(ReferenceSet((reference,)), coefficients, poses),
-        lambda: kernels.insert(sums, starts, 1.0, coefficients, poses),
+        lambda: kernels.insert(sums, starts, 1.0, 1.0, coefficients, poses),
     ):
         with pytest.raises(DrgnalignError, match="a pose is not a finite number"):
             call()

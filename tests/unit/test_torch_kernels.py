@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from drgnalign.engine.refine import refine_particles
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
+from drgnalign.particles import MAGNIFICATION, PHASE_FLIPPED, PREMULTIPLIED
 from drgnalign.symmetry import point_group
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -109,6 +111,33 @@ def test_the_same_likelihoods(scene) -> None:
         for device in ("cpu", DEVICE)
     )
     assert_allclose(two, one, rtol=1e-4, atol=0.01)
+
+
+@pytest.mark.parametrize("stored", [PHASE_FLIPPED, PREMULTIPLIED])
+def test_the_same_of_a_bad_lens(scene, stored: str) -> None:
+    """Poses, likelihoods and sums with all that a lens can do to images."""
+    data, references = scene
+    told = {
+        **dict(zip(MAGNIFICATION, (1.03, 0.02, -0.01, 0.97), strict=True)),
+        **{"rlnBeamTiltX": 20.0, "rlnOddZernike": "[1,2,3000,4,5,-2000]", "rlnEvenZernike": "[0.3,40]", stored: 1},
+    }
+    table = data.given.table.assign(rlnCtfBfactor=200.0, rlnCtfScalefactor=0.7)
+    particles = replace(data.given, table=table, optics=data.given.optics.assign(**told))
+    source, white = ImageSource(particles, data.folder), data.white_noise
+    likelihoods, sums, poses = zip(
+        *(
+            (
+                log_likelihoods(particles, source, [references], white, LIMIT, device),
+                insert_particles(particles, source, white, PADDING, device=device).sums,
+                refine_particles(particles, source, references, white, LIMIT, device=device).rotations,
+            )
+            for device in ("cpu", DEVICE)
+        ),
+        strict=True,
+    )
+    assert_allclose(likelihoods[1], likelihoods[0], rtol=1e-3, atol=0.02)
+    assert_allclose(sums[1], sums[0], atol=1e-4 * np.abs(sums[0]).max())
+    assert np.percentile(angular_distance(*poses), 95) < 0.02
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

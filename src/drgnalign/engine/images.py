@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from drgnalign.ctf import phase_coefficients
-from drgnalign.engine.kernels import Kernels
+from drgnalign.ctf import ctf_terms, stretches
+from drgnalign.engine.kernels import Kernels, stacked_poses
 from drgnalign.engine.plan import CoefficientPlan
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.particles import Particles
 
 if TYPE_CHECKING:
     from drgnalign.engine.torch_kernels import TorchKernels
+
+
+def poses_of(particles: Particles) -> NDArray[np.float64]:
+    """Poses (n, 15) of particles as the loops have them, see `drgnalign.engine.kernels.stacked_poses`."""
+    return stacked_poses(particles.rotations(), particles.displacements(), stretches(particles))
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Batch:
     rows : (n,) int64
         Rows of the particle table.
     coefficients : (n, 3, m) float32
-        Real and imaginary part of F/σ, and CTF/σ, at the planned coefficients: an array, or a tensor on the GPU.
+        Real and imaginary part of F/σ, and CTF/σ, at the planned coefficients: an array, or a tensor on the GPU. F is
+        that of the image as it was taken, without odd aberrations.
     """
 
     half: int
@@ -71,10 +77,10 @@ def coefficient_batches(
     Raises
     ------
     InputError
-        A pose or CTF value is not a finite number.
+        A pose or CTF value is not a finite number, or images were treated in a way that cannot be reckoned with.
     """
     particles.refuse_unusable()
-    defocus, phases = _ctf_parameters(particles)
+    terms = ctf_terms(particles, plan.kx, plan.ky)
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
     half_sets = particles.half_sets()
     # One batch is read while the one before it is worked on; each goes where the last but one was.
@@ -90,26 +96,8 @@ def coefficient_batches(
             images = coming.result()
             if number + 1 < len(batches):
                 coming = reader.submit(source.read, batches[number + 1], memory[(number + 1) % 2])
-            coefficients = kernels.prepare(images, weights, groups[rows], defocus[rows], phases[rows])
+            coefficients = kernels.prepare(images, weights, groups[rows], terms.of(rows))
             for half in np.unique(half_sets[rows]):
                 mine = half_sets[rows] == half
                 yield Batch(int(half), rows[mine], coefficients if mine.all() else coefficients[mine])
             progress.update(len(rows))
-
-
-def _ctf_parameters(particles: Particles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What `Kernels.prepare` is told of each particle's CTF."""
-    table = particles.table
-    optics = particles.optics.iloc[particles.optics_rows()]
-    u, v = table["rlnDefocusU"].to_numpy(float), table["rlnDefocusV"].to_numpy(float)
-    angle = 2.0 * np.radians(table["rlnDefocusAngle"].to_numpy(float))
-    defocus = np.stack([0.5 * (u + v), 0.5 * (u - v), np.cos(angle), np.sin(angle)], axis=1)
-    second, fourth, offset = phase_coefficients(
-        optics["rlnVoltage"].to_numpy(float),
-        optics["rlnSphericalAberration"].to_numpy(float),
-        optics["rlnAmplitudeContrast"].to_numpy(float),
-        table["rlnPhaseShift"].to_numpy(float),
-    )
-    per_pixel = 1.0 / (particles.box * particles.pixel_size)
-    phases = np.stack([second * per_pixel**2, fourth * per_pixel**4, offset], axis=1) / (2 * np.pi)
-    return defocus, phases

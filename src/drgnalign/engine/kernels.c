@@ -48,8 +48,9 @@ typedef struct {
     const float *re, *im, *ctf;
 } Image;
 
+/* Where a particle is, and how its image is magnified: an image shows at k what the volume has at R M k. */
 typedef struct {
-    double rotation[9], shift[2];
+    double rotation[9], shift[2], magnification[4];
 } Pose;
 
 /* Of a search: 1/variance of each component of a change of pose (rotation vector in radians, shift in px); amplitude^2
@@ -70,6 +71,8 @@ INLINE quad load_quad(const float *p) { quad v; memcpy(&v, p, sizeof v); return 
 INLINE vec to_float(ivec v) { return __builtin_convertvector(v, vec); }
 INLINE ivec truncated(vec v) { return __builtin_convertvector(v, ivec); }
 INLINE ivec floored(vec v) { ivec t = truncated(v); return t + (to_float(t) > v); }
+INLINE vec chosen(ivec which, vec v, vec other) { return (vec)(((ivec)v & which) | ((ivec)other & ~which)); }
+INLINE vec at_least(float least, vec v) { return chosen(v < least, (vec){0} + least, v); }
 INLINE vec with_sign_of(ivec sign, vec v) { return (vec)((ivec)v ^ (sign & INT32_MIN)); }
 
 /* sin and cos of 2 pi t for any t: Taylor polynomials on an eighth of a turn, good to 1e-7. */
@@ -132,6 +135,16 @@ INLINE Complex times(Complex a, Complex b)
 
 #include "fft.c"
 
+/* e^t, t within what single precision holds; 1 for 0. */
+INLINE vec exponential(vec t)
+{
+    const vec power = -at_least(-126.0f, -at_least(-126.0f, t * 1.44269504089f));
+    const ivec whole = floored(power + 0.5f);
+    const vec a = (power - to_float(whole)) * 0.69314718056f;
+    const vec part = 1.0f + a * (1.0f + a * (0.5f + a * (1.6666667e-1f + a * (4.1666667e-2f + a * 8.3333333e-3f))));
+    return part * (vec)((whole + 127) << 23);
+}
+
 /* e^{2 pi i t} */
 INLINE Complex turned(vec t)
 {
@@ -157,6 +170,30 @@ INLINE Place placed(const float *r, vec x, vec y)
     p.fx = vx - to_float(p.ix), p.fy = vy - to_float(p.iy), p.fz = vz - to_float(p.iz);
     return p;
 }
+
+/* M of a pose. */
+INLINE void magnification_of(const Pose *pose, float *m)
+{
+    for (int i = 0; i < 4; i++) m[i] = pose->magnification[i];
+}
+
+/* M k */
+INLINE void magnified(const float *m, vec *x, vec *y)
+{
+    const vec a = m[0] * *x + m[1] * *y, b = m[2] * *x + m[3] * *y;
+    *x = a, *y = b;
+}
+
+/* M k within a volume that reaches so far; beyond, nothing is known: 0, and a CTF of 0. */
+INLINE void in_volume(const float *m, float reach, vec *x, vec *y, vec *c)
+{
+    magnified(m, x, y);
+    const ivec inside = *x * *x + *y * *y <= reach * reach * 1.000001f;
+    *x = (vec)((ivec)*x & inside), *y = (vec)((ivec)*y & inside), *c = (vec)((ivec)*c & inside);
+}
+
+/* How far a reference with this edge reaches, in Fourier pixels of an image. */
+INLINE float reach_of(int edge, float scale) { return (edge - 1) / scale; }
 
 /* Shift in box lengths of a particle from the corner, where transforms have their origin; the box's centre is N/2. */
 INLINE void turns(const Plan *plan, const Pose *pose, float *turn)
@@ -208,11 +245,13 @@ INLINE double total(vec v)
 }
 
 /* Ask early for the memory that `interpolated` will want for some coefficients. */
-INLINE void prefetch(const Reference *reference, const Plan *plan, const float *r, int first, int end)
+INLINE void prefetch(const Reference *reference, const Plan *plan, const float *r, const float *m, int first, int end)
 {
     const int edge = reference->edge, row = 2 * (edge + 1), plane = row * (2 * edge + 1);
     for (int j = first; j < end; j += LANES) {
-        const Place at = placed(r, load(plan->kx + j), load(plan->ky + j));
+        vec x = load(plan->kx + j), y = load(plan->ky + j);
+        magnified(m, &x, &y);
+        const Place at = placed(r, x, y);
         const ivec corner = (at.iz + edge) * plane + (at.iy + edge) * row + 2 * at.ix;
         for (int l = 0; l < LANES; l++) {
             const float *p = reference->transform + corner[l];
@@ -224,36 +263,40 @@ INLINE void prefetch(const Reference *reference, const Plan *plan, const float *
 
 /* Products of model, data and pose derivatives over the first `count` coefficients.
  *
- * Model m = c V(R k); data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are k_y g2, -k_x g2,
- * k_x g1 - k_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. sums: 15 derivative.derivative (upper triangle,
+ * Model m = c V(R q), q = M k; data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are q_y g2,
+ * -q_x g2, q_x g1 - q_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. sums: 15 derivative.derivative (upper triangle,
  * row by row), 5 derivative.model, 5 derivative.data, model.model, data.model; real parts.
  */
 static FAST void normal_equations(const Reference *reference, const Image *image, int count, const Pose *pose,
                                   double *sums)
 {
     const int far = reference->edge > FAR;
-    float turn[2], r[9];
+    const float reach = reach_of(reference->edge, reference->scale);
+    float turn[2], r[9], magnification[4];
     vec part[SUMS];
     turns(image->plan, pose, turn);
     scale_rotation(reference, pose->rotation, r);
+    magnification_of(pose, magnification);
     memset(sums, 0, SUMS * sizeof *sums);
     memset(part, 0, sizeof part);
     for (int j = 0; j < count; j += LANES) {
         if (far && j % AHEAD == 0) {
             const int end = j + 2 * AHEAD < count ? j + 2 * AHEAD : count;
-            prefetch(reference, image->plan, r, j == 0 ? 0 : j + AHEAD, end);
+            prefetch(reference, image->plan, r, magnification, j == 0 ? 0 : j + AHEAD, end);
         }
-        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
+        vec qx = x, qy = y, c = load(image->ctf + j);
+        in_volume(magnification, reach, &qx, &qy, &c);
         Complex gradient[3], g[3];
-        const Complex value = interpolated(reference, r, x, y, gradient);
+        const Complex value = interpolated(reference, r, qx, qy, gradient);
         const Complex m = {c * value.re, c * value.im};
         for (int i = 0; i < 3; i++) {
             g[i].re = c * (r[i] * gradient[0].re + r[3 + i] * gradient[1].re + r[6 + i] * gradient[2].re);
             g[i].im = c * (r[i] * gradient[0].im + r[3 + i] * gradient[1].im + r[6 + i] * gradient[2].im);
         }
         /* the factor -2 pi/N of the shifts' derivatives comes at the end */
-        const vec p_re[POSE] = {y * g[2].re, -x * g[2].re, x * g[1].re - y * g[0].re, -x * m.im, -y * m.im};
-        const vec p_im[POSE] = {y * g[2].im, -x * g[2].im, x * g[1].im - y * g[0].im, x * m.re, y * m.re};
+        const vec p_re[POSE] = {qy * g[2].re, -qx * g[2].re, qx * g[1].re - qy * g[0].re, -x * m.im, -y * m.im};
+        const vec p_im[POSE] = {qy * g[2].im, -qx * g[2].im, qx * g[1].im - qy * g[0].im, x * m.re, y * m.re};
         const Complex d = brought_back(image, j, x, y, turn);
         int n = 0;
         for (int a = 0; a < POSE; a++)
@@ -365,21 +408,27 @@ static FAST void matches_of(const float *pack, int edge, float scale, const Imag
                             double *found)
 {
     const int row = edge + 1, plane = row * (2 * edge + 1);
-    float turn[2], r[9];
+    const float reach = reach_of(edge, scale);
+    float turn[2], r[9], magnification[4];
     turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
+    magnification_of(pose, magnification);
     for (int l = 0; l < 2 * PACK; l++) found[l] = 0.0;
     for (int j = 0; j < image->plan->count; j += LANES) {
         const int ahead = j + PACK < image->plan->count ? j + PACK : j;
-        const Place later = placed(r, load(image->plan->kx + ahead), load(image->plan->ky + ahead));
+        vec ahead_x = load(image->plan->kx + ahead), ahead_y = load(image->plan->ky + ahead);
+        magnified(magnification, &ahead_x, &ahead_y);
+        const Place later = placed(r, ahead_x, ahead_y);
         const ivec wanted = (later.iz + edge) * plane + (later.iy + edge) * row + later.ix;
         for (int n = 0; n < LANES; n++)
             for (int i = 0; i < 4; i++) {
                 const float *p = pack + PACK * ((int64_t)wanted[n] + (i & 1 ? row : 0) + (i & 2 ? plane : 0));
                 __builtin_prefetch(p), __builtin_prefetch(p + PACK);
             }
-        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
-        const Place at = placed(r, x, y);
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
+        vec qx = x, qy = y, c = load(image->ctf + j);
+        in_volume(magnification, reach, &qx, &qy, &c);
+        const Place at = placed(r, qx, qy);
         const Complex d = brought_back(image, j, x, y, turn);
         const vec d_re = c * d.re, d_im = with_sign_of(at.mirrored, c * d.im), square = c * c;
         const ivec corner = (at.iz + edge) * plane + (at.iy + edge) * row + at.ix;
@@ -409,7 +458,7 @@ static double climb(const Reference *reference, const Image *image, int count, i
 {
     const Settings *settings = prior->settings;
     double step[POSE], change[POSE], trial_sums[SUMS], trial_change[POSE], damping = settings->first_damping;
-    Pose trial;
+    Pose trial = *pose;
     change_of(prior, pose, change);
     double reached = score(sums) - penalty(prior, change);
     for (int i = 0; i <= steps; i++) {
@@ -459,16 +508,19 @@ static FAST void shift_products(const Reference *reference, const Image *image, 
                                 double *mm)
 {
     const Plan *plan = image->plan;
-    const float spacing = plan->scan_spacing / plan->box;
-    float turn[2], r[9];
+    const float spacing = plan->scan_spacing / plan->box, reach = reach_of(reference->edge, reference->scale);
+    float turn[2], r[9], magnification[4];
     vec part[GRID * GRID], power = {0};
     memset(part, 0, sizeof part);
     turns(plan, pose, turn);
     scale_rotation(reference, pose->rotation, r);
+    magnification_of(pose, magnification);
     for (int j = 0; j < plan->scan_count; j += LANES) {
-        const vec x = load(plan->kx + j), y = load(plan->ky + j), c = load(image->ctf + j);
+        const vec x = load(plan->kx + j), y = load(plan->ky + j);
+        vec qx = x, qy = y, c = load(image->ctf + j);
+        in_volume(magnification, reach, &qx, &qy, &c);
         Complex gradient[3], along_y[GRID];
-        const Complex value = interpolated(reference, r, x, y, gradient);
+        const Complex value = interpolated(reference, r, qx, qy, gradient);
         const Complex m = {c * value.re, c * value.im}, mirror = {m.re, -m.im};
         power += m.re * m.re + m.im * m.im;
         const Complex d = brought_back(image, j, x, y, turn);
@@ -550,30 +602,54 @@ static void refine_pose(const Reference *reference, const Image *image, const Se
     *after = best + penalty(&prior, change);
 }
 
-/* The CTF is sin 2 pi (phase[0] D k^2 + phase[1] k^4 + phase[2]) with k in Fourier pixels, phases in turns and
- * D = defocus[0] + defocus[1] cos 2(angle - astigmatism); defocus[2], [3]: cos and sin of twice that angle.
+/* What an optics group does to its images besides, at each coefficient; see CtfTerms in ctf.py. */
+typedef struct {
+    const float *even, *odd; /* turns; real and imaginary parts of what takes odd aberrations off */
+    const double *magnification;
+    int32_t stored; /* 0: as taken, 1: flipped, 2: multiplied by the CTF */
+} Lens;
+
+/* The CTF is sin 2 pi (phase[0] D q^2 + phase[1] q^4 + phase[2] + even) with q = M k in Fourier pixels, phases in turns
+ * and D = defocus[0] + defocus[1] cos 2(angle - astigmatism); defocus[2], [3]: cos and sin of twice that angle; times
+ * envelope[0] e^{-envelope[1] q^2}. Images that were flipped or multiplied by it become what they were before, but that
+ * they are divided by no less than `least` in the sine.
  */
 static FAST void prepare_one(const Plan *plan, const float *transform, const float *weight, const double *defocus,
-                             const double *phase, float *out)
+                             const double *phase, const double *envelope, const Lens *lens, float least, float *out)
 {
     const float mean = phase[0] * defocus[0], fourth = phase[1], offset = phase[2];
     const float along = phase[0] * defocus[1] * defocus[2], across = 2.0 * phase[0] * defocus[1] * defocus[3];
+    const float scale = envelope[0], decay = -envelope[1];
+    float m[4];
+    for (int i = 0; i < 4; i++) m[i] = lens->magnification[i];
     for (int j = 0; j < plan->count; j += LANES) {
-        const vec x = load(plan->kx + j), y = load(plan->ky + j), w = load(weight + j), s2 = x * x + y * y;
-        vec sine, cosine, re, im;
-        sin_cos_turns((mean + fourth * s2) * s2 + along * (x * x - y * y) + across * x * y + offset, &sine, &cosine);
+        vec x = load(plan->kx + j), y = load(plan->ky + j), w = load(weight + j), fall = (vec){0} + scale;
+        magnified(m, &x, &y);
+        const vec s2 = x * x + y * y;
+        vec sine, cosine;
+        const vec turn = (mean + fourth * s2) * s2 + along * (x * x - y * y) + across * x * y + offset;
+        sin_cos_turns(turn + load(lens->even + j), &sine, &cosine);
+        if (decay != 0.0f) fall *= exponential(decay * s2);
+        Complex f;
         if (plan->flat[j + LANES - 1] - plan->flat[j] == LANES - 1) { /* within a row */
-            const float *f = transform + 2 * (int64_t)plan->flat[j];
-            const vec low = load(f), high = load(f + LANES);
-            re = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
-            im = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+            const float *at = transform + 2 * (int64_t)plan->flat[j];
+            const vec low = load(at), high = load(at + LANES);
+            f.re = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+            f.im = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
         } else {
             for (int l = 0; l < LANES; l++) {
                 const float *one = transform + 2 * (int64_t)plan->flat[j + l];
-                re[l] = one[0], im[l] = one[1];
+                f.re[l] = one[0], f.im[l] = one[1];
             }
         }
-        store(out + j, re * w), store(out + plan->count + j, im * w), store(out + 2 * plan->count + j, sine * w);
+        store(out + 2 * plan->count + j, sine * fall * w);
+        if (lens->stored == 2) {
+            const vec size = with_sign_of((ivec)sine, sine);
+            w /= fall * at_least(least, size);
+        }
+        if (lens->stored != 0) w = with_sign_of((ivec)sine, w);
+        f = times(f, (Complex){load(lens->odd + j), load(lens->odd + plan->count + j)});
+        store(out + j, f.re * w), store(out + plan->count + j, f.im * w);
     }
 }
 
@@ -584,18 +660,21 @@ typedef struct {
     quad amount[BLOCK];
 } Spread;
 
-/* Spread coefficients over the eight Fourier pixels around R k, trilinear. */
-INLINE void spread(const int32_t *starts, int edge, float scale, const Image *image, const Pose *pose, int first,
-                   int end, Spread *out)
+/* Spread coefficients over the eight Fourier pixels around R M k, trilinear. */
+INLINE void spread(const int32_t *starts, int edge, float scale, float reach, const Image *image, const Pose *pose,
+                   int first, int end, Spread *out)
 {
     const int side = 2 * edge + 1;
-    float turn[2], r[9];
+    float turn[2], r[9], magnification[4];
     turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
+    magnification_of(pose, magnification);
     for (int j = first; j < end; j += LANES) {
         const int n = j - first;
-        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j), c = load(image->ctf + j);
-        const Place at = placed(r, x, y);
+        const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
+        vec qx = x, qy = y, c = load(image->ctf + j);
+        in_volume(magnification, reach, &qx, &qy, &c);
+        const Place at = placed(r, qx, qy);
         const Complex d = brought_back(image, j, x, y, turn);
         const vec fy = at.fy, fz = at.fz, low = 1.0f - fz;
         const ivec row = (at.iz + edge) * side + at.iy + edge;
@@ -615,18 +694,18 @@ INLINE void spread(const int32_t *starts, int edge, float scale, const Image *im
  * Voxel (z, y, x), x >= 0, stands at starts[z + K, y + K] + x: four numbers, the last of which fills up.
  * While a block is added, memory is asked for what the next one needs. Neighbours of an image share voxels: a block is
  * taken in steps of eight, so that no sum is loaded that was stored just before and is still under way. */
-static FAST void insert_one(float *sums, const int32_t *starts, int edge, float scale, const Image *image,
+static FAST void insert_one(float *sums, const int32_t *starts, int edge, float scale, float reach, const Image *image,
                             const Pose *pose)
 {
     const int count = image->plan->count, far = edge > FAR;
     Spread blocks[2];
     int coming = count < BLOCK ? count : BLOCK;
-    spread(starts, edge, scale, image, pose, 0, coming, blocks);
+    spread(starts, edge, scale, reach, image, pose, 0, coming, blocks);
     for (int first = 0, k = 0; first < count; first += BLOCK, k = !k) {
         const Spread *block = blocks + k, *next = blocks + !k;
         const int held = coming, rest = count - first - held;
         coming = rest < BLOCK ? rest : BLOCK;
-        spread(starts, edge, scale, image, pose, first + held, first + held + coming, blocks + !k);
+        spread(starts, edge, scale, reach, image, pose, first + held, first + held + coming, blocks + !k);
         for (int m = 0; m < BLOCK; m++) {
             const int n = m % (BLOCK / LANES) * LANES + m / (BLOCK / LANES);
             for (int i = 0; far && n < coming && i < 4; i++) {
@@ -654,14 +733,18 @@ INLINE Image image_of(const Plan *plan, const float *coefficients, int number)
 
 /* One image after the other, so that its transform is used before it leaves the cache. */
 void prepare(const Plan *plan, const Fft *fft, int images, const float *data, const float *weights,
-             const int32_t *groups, const double *defocus, const double *phases, float *coefficients)
+             const int32_t *groups, const double *defocus, const double *phases, const double *envelopes,
+             const int32_t *kinds, const float *even, const float *odd, const double *magnifications,
+             const int32_t *stored, float least, float *coefficients)
 {
-    const int64_t size = plan->box, numbers = fft ? size * size : 2 * size * (size / 2 + 1);
+    const int64_t size = plan->box, numbers = fft ? size * size : 2 * size * (size / 2 + 1), count = plan->count;
     for (int i = 0; i < images; i++) {
         const float *one = data + i * numbers;
+        const int32_t kind = kinds[i];
+        const Lens lens = {even + kind * count, odd + 2 * kind * count, magnifications + 4 * kind, stored[kind]};
         if (fft) transform_image(fft, one);
-        prepare_one(plan, fft ? fft->out : one, weights + (int64_t)groups[i] * plan->count, defocus + 4 * i,
-                    phases + 3 * i, coefficients + 3 * (int64_t)i * plan->count);
+        prepare_one(plan, fft ? fft->out : one, weights + groups[i] * count, defocus + 4 * i, phases + 3 * i,
+                    envelopes + 2 * i, &lens, least, coefficients + 3 * i * count);
     }
 }
 
@@ -695,12 +778,12 @@ void matches(const Plan *plan, const float *packs, int number, int edge, float s
     }
 }
 
-void insert(const Plan *plan, float *sums, const int32_t *starts, int edge, float scale, int images,
+void insert(const Plan *plan, float *sums, const int32_t *starts, int edge, float scale, float reach, int images,
             const float *coefficients, const Pose *poses)
 {
     for (int i = 0; i < images; i++) {
         const Image image = image_of(plan, coefficients, i);
-        insert_one(sums, starts, edge, scale, &image, poses + i);
+        insert_one(sums, starts, edge, scale, reach, &image, poses + i);
     }
 }
 

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from drgnalign.ctf import LEAST_SINE, CtfTerms
 from drgnalign.engine.fft import Fft, aligned, radices_of
 from drgnalign.errors import DrgnalignError
 
@@ -146,15 +147,19 @@ def _array(dtype: type[np.generic]) -> type:
 
 
 _PLAN, _REFERENCE, _FFT = (ctypes.POINTER(structure) for structure in (_Plan, _Reference, Fft))
-_INT = ctypes.c_int
-_FLOATS, _DOUBLES = _array(np.float32), _array(np.float64)
+_INT, _FLOAT = ctypes.c_int, ctypes.c_float
+_INTS, _FLOATS, _DOUBLES = (_array(kind) for kind in (np.int32, np.float32, np.float64))
 _ARGUMENTS = {
-    "prepare": [_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _array(np.int32), *[_DOUBLES] * 2, _FLOATS],
+    "prepare": [
+        *(_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _INTS),
+        *([_DOUBLES] * 3),
+        *(_INTS, _FLOATS, _FLOATS, _DOUBLES, _INTS, _FLOAT, _FLOATS),
+    ],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "search": [_PLAN, _REFERENCE, _INT, _FLOATS, _INT, _DOUBLES, _INT, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "matches": [_PLAN, _FLOATS, _INT, _INT, ctypes.c_float, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "insert": [_PLAN, _FLOATS, _array(np.int32), _INT, ctypes.c_float, _INT, _FLOATS, _DOUBLES],
+    "matches": [_PLAN, _FLOATS, _INT, _INT, _FLOAT, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+    "insert": [_PLAN, _FLOATS, _INTS, _INT, _FLOAT, _FLOAT, _INT, _FLOATS, _DOUBLES],
 }
 _LIBRARY = _library()
 
@@ -236,12 +241,12 @@ class Kernels:
         images: NDArray[np.float32],
         weights: NDArray[np.float32],
         groups: NDArray[np.int32],
-        defocus: NDArray[np.float64],
-        phases: NDArray[np.float64],
+        terms: CtfTerms,
     ) -> NDArray[np.float32]:
         """Whitened coefficients of images and of their CTF.
 
-        SciPy transforms images whose size is odd, less than 16 or has prime factors other than 2, 3 and 5.
+        Images that were flipped or multiplied by their CTF become what they were before, and odd aberrations are taken
+        off. SciPy transforms images whose size is odd, less than 16 or has prime factors other than 2, 3 and 5.
 
         Parameters
         ----------
@@ -251,10 +256,8 @@ class Kernels:
             1/σ at each coefficient; 0 at those that fill up the layout.
         groups : (n,) int32
             Row of `weights` of each image.
-        defocus : (n, 4) float64
-            Mean and half difference in Å, cos and sin of twice the angle.
-        phases : (n, 3) float64
-            The CTF is sin 2π(p₀ D k² + p₁ k⁴ + p₂), k in Fourier pixels.
+        terms : CtfTerms
+            Of the images, at the layout's coefficients.
 
         Returns
         -------
@@ -263,13 +266,17 @@ class Kernels:
         """
         data = images if self._fft else scipy.fft.rfft2(images, overwrite_x=True).view(np.float32)
         coefficients = self._memory[: len(images)]
-        _LIBRARY.prepare(self._plan, self._fft, len(images), data, weights, groups, defocus, phases, coefficients)
+        _LIBRARY.prepare(
+            *(self._plan, self._fft, len(images), data, weights, groups),
+            *(terms.defocus, terms.phases, terms.envelopes, terms.kinds),
+            *(terms.even, terms.odd, terms.magnifications, terms.stored, LEAST_SINE, coefficients),
+        )
         return coefficients
 
     def refine(
         self, reference: Reference, coefficients: NDArray[np.float32], poses: NDArray[np.float64], prior: Prior
     ) -> NDArray[np.float64]:
-        """Refine the poses (n, 11) of images in place; each stays as it was where nothing better is found.
+        """Refine the poses (n, 15) of images in place; each stays as it was where nothing better is found.
 
         What is maximised is the likelihood times the prior of the change.
 
@@ -298,16 +305,16 @@ class Kernels:
         Parameters
         ----------
         reference, coefficients, poses
-            Poses (n, 11); their rotations play no part.
+            Poses (n, 15); their rotations play no part.
         rotations : (m, 3, 3) float64
         kept : int
 
         Returns
         -------
-        (n, kept, 11) float64
+        (n, kept, 15) float64
             The poses that match best over the scan's coefficients, best first.
         """
-        found, reached = np.empty((len(poses), kept, 11)), np.empty((len(poses), kept))
+        found, reached = np.empty((len(poses), kept, poses.shape[1])), np.empty((len(poses), kept))
         turns = np.ascontiguousarray(rotations, np.float64)
         given = (self._plan, _pointer(reference), len(poses), coefficients, len(turns), turns, kept)
         _LIBRARY.search(*given, np.ascontiguousarray(_finite(poses)), found, reached)
@@ -339,6 +346,7 @@ class Kernels:
         sums: NDArray[np.float32],
         starts: NDArray[np.int32],
         scale: float,
+        reach: float,
         coefficients: NDArray[np.float32],
         poses: NDArray[np.float64],
     ) -> None:
@@ -352,10 +360,13 @@ class Kernels:
             Voxel (z, y, x) is ``starts[z + K, y + K] + x``.
         scale : float
             Padded box / box.
+        reach : float
+            Fourier pixels of an image up to which the rows hold something; what lies beyond is not added.
         coefficients, poses
-            (n, 3, m), (n, 11).
+            (n, 3, m), (n, 15).
         """
-        _LIBRARY.insert(self._plan, sums, starts, len(starts) // 2, scale, len(poses), coefficients, _finite(poses))
+        rows = (sums, starts, len(starts) // 2, scale, reach)
+        _LIBRARY.insert(self._plan, *rows, len(poses), coefficients, _finite(poses))
 
     def scaled(self, coefficients: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
         """Coefficients (n, 3, m), each image's times a factor (n,)."""
@@ -381,9 +392,12 @@ def _pointer(reference: Reference) -> _Reference:
     return _Reference(transform.ctypes.data, len(transform) // 2, reference.scale)
 
 
-def stacked_poses(rotations: NDArray[np.float64], displacements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Poses as the loops have them, (n, 11): rotation matrix (n, 3, 3), row by row, and displacement (n, 2) in px."""
-    return np.concatenate([rotations.reshape(-1, 9), displacements], axis=1)
+def stacked_poses(
+    rotations: NDArray[np.float64], displacements: NDArray[np.float64], magnifications: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Poses as the loops have them, (n, 15): rotation matrix (n, 3, 3), row by row, displacement (n, 2) in px, and how
+    the images are magnified (n, 4), see `drgnalign.ctf.stretches`."""
+    return np.concatenate([rotations.reshape(-1, 9), displacements, magnifications], axis=1)
 
 
 def kernels_for(plan: CoefficientPlan, device: str, search: Search | None = None) -> Kernels | TorchKernels:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Reference, ReferenceSet, kernels_for, stacked_poses
+from drgnalign.engine.images import coefficient_batches, poses_of
+from drgnalign.engine.kernels import Reference, ReferenceSet, kernels_for
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.refine import check_limit
 from drgnalign.formats.mrc import ImageSource
@@ -54,7 +54,7 @@ def log_likelihoods(
     check_limit(limit, particles)
     plan = coefficient_plan(particles.box, particles.pixel_size, limit).within_limit()
     kernels = kernels_for(plan, device)
-    poses = stacked_poses(particles.rotations(), particles.displacements())
+    poses = poses_of(particles)
     result = np.empty((len(particles), len(references)))
     sets: dict[int, ReferenceSet] = {}
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "score"):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.ctf import PlainImages
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
@@ -31,6 +32,9 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
     The particle is where the box's central disc is; what is around it shows the noise without the signal. Where that
     holds more power than the whole image (neighbours that were cut), the whole image counts. Images of particles that
     are left out do not count, unless a group has no others.
+
+    Images that were multiplied by their CTF, and their noise with them, become first what they were before
+    (`drgnalign.ctf.PlainImages`).
 
     Rings in which a group's images have no power are 0, and nothing in them counts (`CoefficientPlan.weights`):
     up-sampled images have none beyond their first Nyquist frequency.
@@ -56,7 +60,7 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
     box = particles.box
     around = 1 - raised_cosine(radius_grid(box, 2) - 0.5 * min(diameter / particles.pixel_size, box), EDGE * box)
     whole = np.ones_like(around)
-    found = np.zeros((len(particles.optics), box // 2 + 1))
+    found, plain = np.zeros((len(particles.optics), box // 2 + 1)), PlainImages(particles, box)
     for group in range(len(particles.optics)):
         mine = particles.optics_rows() == group
         kept = mine & ~particles.left_out()
@@ -64,7 +68,8 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
         rows = rows[:: max(1, len(rows) // SAMPLE)]
         power = np.zeros((2, box, box // 2 + 1))
         for start in range(0, len(rows), BATCH):
-            images = source.read(rows[start : start + BATCH])
+            batch = rows[start : start + BATCH]
+            images = plain.of(source.read(batch), batch)
             for region, total in zip((around, whole), power, strict=True):
                 background = np.average(images, axis=(1, 2), weights=np.broadcast_to(region, images.shape))
                 transforms = rfft_images((images - background[:, None, None]) * region)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.ctf import stretches
 from drgnalign.engine.images import coefficient_batches
 from drgnalign.engine.kernels import Prior, Reference, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan
@@ -84,7 +85,7 @@ def _precision(
     curvature of the likelihood at the refined poses."""
     plan = coefficient_plan(particles.box, particles.pixel_size, limit).within_limit()
     kernels = kernels_for(plan, device)
-    poses = stacked_poses(refinement.rotations, refinement.displacements)
+    poses = stacked_poses(refinement.rotations, refinement.displacements, stretches(particles))
     amplitudes, variances = np.zeros(len(particles)), np.full((len(particles), 2), np.inf)
     upper = np.triu_indices(5)
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "look"):

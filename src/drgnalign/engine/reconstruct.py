@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, kernels_for, stacked_poses
+from drgnalign.engine.images import coefficient_batches, poses_of
+from drgnalign.engine.kernels import Kernels, kernels_for
 from drgnalign.engine.plan import coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
 from drgnalign.errors import DrgnalignError, InputError
@@ -138,7 +138,7 @@ class HalfMapSums:
             coefficients = kernels.scaled(coefficients, np.sqrt(shares))
         for element in self._symmetry:
             alike = np.concatenate([(element @ poses[:, :9].reshape(-1, 3, 3)).reshape(-1, 9), poses[:, 9:]], axis=1)
-            kernels.insert(self.sums[half - 1], self._rows.starts, scale, coefficients, alike)
+            kernels.insert(self.sums[half - 1], self._rows.starts, scale, self.box / 2, coefficients, alike)
         self.counts[half - 1] += len(poses)
 
     def save(self, path: Path) -> None:
@@ -346,7 +346,7 @@ def insert_particles(
     plan = coefficient_plan(particles.box, particles.pixel_size)
     kernels = kernels_for(plan, device)
     sums = HalfMapSums(particles.box, particles.pixel_size, padding, symmetry)
-    poses = stacked_poses(particles.rotations(), particles.displacements())
+    poses = poses_of(particles)
     shares = particles.occupancies()
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "reconstruct"):
         sums.insert(batch.half, kernels, batch.coefficients, poses[batch.rows], shares[batch.rows])

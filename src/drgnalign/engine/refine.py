@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Prior, Reference, Search, kernels_for, stacked_poses
+from drgnalign.engine.images import coefficient_batches, poses_of
+from drgnalign.engine.kernels import Prior, Reference, Search, kernels_for
 from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.errors import InputError
@@ -135,19 +135,19 @@ def refine_particles(
     plan = coefficient_plan(particles.box, particles.pixel_size, limit)
     plan = plan.within_limit() if sums is None else plan
     kernels = kernels_for(plan, device, search_settings(plan))
-    given = stacked_poses(particles.rotations(), particles.displacements())
+    given = poses_of(particles)
     poses, scores, shares = given.copy(), np.zeros((len(particles), 2)), particles.occupancies()
     for batch in coefficient_batches(particles, source, plan, kernels, noise, "refine"):
         found = poses[batch.rows]
         reached = kernels.refine(references[batch.half], batch.coefficients, found, prior)
-        lost = (np.abs(found[:, 9:]) > FARTHEST * particles.box).any(axis=1) | ~np.isfinite(found).all(axis=1)
+        lost = (np.abs(found[:, 9:11]) > FARTHEST * particles.box).any(axis=1) | ~np.isfinite(found).all(axis=1)
         found[lost], reached[lost, 1] = given[batch.rows[lost]], reached[lost, 0]
         poses[batch.rows], scores[batch.rows] = found, reached
         if sums is not None:
             sums.insert(batch.half, kernels, batch.coefficients, found, shares[batch.rows])
     kernels.finish()
     before, after = scores.T
-    rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:]
+    rotations, displacements = poses[:, :9].reshape(-1, 3, 3), poses[:, 9:11]
     return Refinement(rotations, displacements, before, after, after > before)
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import Kernels, Reference, Search, stacked_poses
+from drgnalign.engine.images import coefficient_batches, poses_of
+from drgnalign.engine.kernels import Kernels, Reference, Search
 from drgnalign.engine.plan import coefficient_plan, limit_radius
 from drgnalign.engine.refine import NO_PRIOR, check_limit, search_settings
 from drgnalign.formats.mrc import ImageSource
@@ -79,7 +79,7 @@ def wide_search(
     looking = Kernels(*layout, Search(settings.counts, settings.steps, settings.largest_shifts, coarse, spacing))
     refining = Kernels(*layout, settings)
     rotations = evenly_spread_rotations(ROTATIONS)
-    given = stacked_poses(particles.rotations(), particles.displacements())
+    given = poses_of(particles)
     poses = given.copy()
     with tqdm(total=len(particles), desc="search", unit="particle", disable=None) as progress:
         for batch in coefficient_batches(particles, source, plan, looking, noise, "read"):
@@ -91,4 +91,4 @@ def wide_search(
                 better = (reached > likeliest) & np.isfinite(candidate).all(axis=1)
                 poses[batch.rows[better]], likeliest[better] = candidate[better], reached[better]
             progress.update(len(batch.rows))
-    return particles.with_poses(poses[:, :9].reshape(-1, 3, 3), poses[:, 9:])
+    return particles.with_poses(poses[:, :9].reshape(-1, 3, 3), poses[:, 9:11])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drgnalign.ctf import FLIPPED, LEAST_SINE, MULTIPLIED, CtfTerms
 from drgnalign.engine.kernels import (
     FAILURE,
     FIRST_DAMPING,
@@ -37,16 +38,24 @@ _UPPER = np.triu_indices(5)
 
 
 class Poses(NamedTuple):
-    """Rotations (n, 3, 3) and displacements (n, 2) in px, float64."""
+    """Rotations (n, 3, 3), displacements (n, 2) in px, and magnifications (n, 2, 2), float64."""
 
     rotation: Tensor
     shift: Tensor
+    magnification: Tensor
 
     def of(self, rows: Tensor) -> Poses:
-        return Poses(self.rotation[rows], self.shift[rows])
+        return Poses(self.rotation[rows], self.shift[rows], self.magnification[rows])
 
     def put(self, rows: Tensor, others: Poses) -> None:
+        """Take over the rotations and displacements of others."""
         self.rotation[rows], self.shift[rows] = others.rotation, others.shift
+
+    def moved(self, rotation: Tensor, shift: Tensor) -> Poses:
+        return Poses(rotation, shift, self.magnification)
+
+    def copy(self) -> Poses:
+        return self.moved(self.rotation.clone(), self.shift.clone())
 
 
 class _Equations(NamedTuple):
@@ -117,18 +126,29 @@ class TorchKernels:
         images: NDArray[np.float32],
         weights: NDArray[np.float32],
         groups: NDArray[np.int32],
-        defocus: NDArray[np.float64],
-        phases: NDArray[np.float64],
+        terms: CtfTerms,
     ) -> Tensor:
         """See `drgnalign.engine.kernels.Kernels.prepare`; (n, 3, m) on the device."""
         transforms = torch.fft.rfft2(self._on(images)).reshape(len(images), -1)[:, self._flat]
-        d, p, kx, ky = self._on(defocus)[:, :, None], self._on(phases)[:, :, None], self._kx.double(), self._ky.double()
-        along = d[:, 2] * (kx**2 - ky**2) + d[:, 3] * 2 * kx * ky
-        radius2 = kx**2 + ky**2
+        d, p, e = (self._on(values)[:, :, None] for values in (terms.defocus, terms.phases, terms.envelopes))
+        kinds = self._on(terms.kinds.astype(np.int64))
+        magnified = self._on(terms.magnifications).reshape(-1, 2, 2)[kinds] @ torch.stack([self._kx, self._ky]).double()
+        x, y = magnified.unbind(1)
+        along = d[:, 2] * (x**2 - y**2) + d[:, 3] * 2 * x * y
+        radius2 = x**2 + y**2
         turns = p[:, 0] * (d[:, 0] * radius2 + d[:, 1] * along) + p[:, 1] * radius2**2 + p[:, 2]
-        ctf = torch.sin(2 * math.pi * (turns - turns.round())).float()
+        turns = turns + self._on(terms.even)[kinds]
+        sine = torch.sin(2 * math.pi * (turns - turns.round())).float()
+        envelope = (e[:, 0] * torch.exp(-e[:, 1] * radius2)).float()
         weight = self._on(weights)[self._on(groups.astype(np.int64))]
-        return torch.stack([transforms.real * weight, transforms.imag * weight, ctf * weight], dim=1)
+        stored = self._on(terms.stored)[kinds][:, None]
+        one = torch.ones_like(sine)
+        divisor = torch.where(stored == MULTIPLIED, envelope * sine.abs().clamp(min=LEAST_SINE), one)
+        treated = (stored == FLIPPED) | (stored == MULTIPLIED)
+        undone = torch.where(treated, torch.copysign(one, sine), one) / divisor
+        odd = self._on(terms.odd)[kinds]
+        data = transforms * torch.complex(odd[:, 0], odd[:, 1]) * (weight * undone)
+        return torch.stack([data.real, data.imag, sine * envelope * weight], dim=1)
 
     def refine(
         self, reference: Reference, coefficients: Tensor, poses: NDArray[np.float64], prior: Prior
@@ -138,7 +158,7 @@ class TorchKernels:
         given = self._poses(poses)
         solver = _Solver(self, reference, coefficients, given, prior, self._search)
         found, scores = solver.refine()
-        poses[:, :9], poses[:, 9:] = found.rotation.reshape(-1, 9).cpu().numpy(), found.shift.cpu().numpy()
+        poses[:, :9], poses[:, 9:11] = found.rotation.reshape(-1, 9).cpu().numpy(), found.shift.cpu().numpy()
         return scores.cpu().numpy()
 
     def products(
@@ -167,6 +187,7 @@ class TorchKernels:
         sums: NDArray[np.float32],
         starts: NDArray[np.int32],
         scale: float,
+        reach: float,
         coefficients: Tensor,
         poses: NDArray[np.float64],
     ) -> None:
@@ -176,8 +197,9 @@ class TorchKernels:
             self._sums[address] = (sums, self._on(sums))
         target = self._sums[address][1]
         at = self._poses(poses)
-        corner, fraction, mirrored = _placed(scale * at.rotation.float(), self._kx, self._ky)
-        data, ctf = self.brought_back(coefficients, at.shift, self.count), coefficients[:, 2]
+        magnified, inside = self.in_volume(at, reach, self.count)
+        corner, fraction, mirrored = _placed(scale * at.rotation.float(), magnified)
+        data, ctf = self.brought_back(coefficients, at.shift, self.count), coefficients[:, 2] * inside
         data = torch.where(mirrored, data.conj(), data) * ctf
         amounts = torch.stack([data.real, data.imag, ctf * ctf, torch.zeros_like(ctf)], dim=-1).reshape(-1, 4)
         begin, edge = self._on(starts), len(starts) // 2
@@ -201,7 +223,8 @@ class TorchKernels:
         self._sums.clear()
 
     def _poses(self, poses: NDArray[np.float64]) -> Poses:
-        return Poses(self._on(poses[:, :9].copy()).reshape(-1, 3, 3), self._on(poses[:, 9:].copy()))
+        rotation, shift, magnification = (self._on(part.copy()) for part in np.split(poses, [9, 11], axis=1))
+        return Poses(rotation.reshape(-1, 3, 3), shift, magnification.reshape(-1, 2, 2))
 
     def _volume(self, reference: Reference) -> Tensor:
         """The reference on the device; it is sent there once."""
@@ -218,12 +241,18 @@ class TorchKernels:
         phase = torch.complex(torch.cos(angle), torch.sin(angle))
         return torch.complex(coefficients[:, 0, :count], coefficients[:, 1, :count]) * phase
 
-    def interpolated(self, reference: Reference, rotation: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """V(R k) (n, count) and its gradient (n, 3, count), trilinear; rotation float32."""
+    def in_volume(self, poses: Poses, reach: float, count: int) -> tuple[Tensor, Tensor]:
+        """M k (n, 2, count), 0 beyond what a volume reaches to, and where it is not beyond (n, count)."""
+        magnified = poses.magnification.float() @ torch.stack([self._kx[:count], self._ky[:count]])
+        inside = (magnified**2).sum(1) <= reach**2 * 1.000001
+        return magnified * inside[:, None], inside
+
+    def interpolated(self, reference: Reference, rotation: Tensor, magnified: Tensor) -> tuple[Tensor, Tensor]:
+        """V(R q) (n, count) and its gradient (n, 3, count), trilinear, of q (n, 2, count); rotation float32."""
         volume, edge = self._volume(reference), len(reference.transform) // 2
         row = edge + 1
         plane = row * (2 * edge + 1)
-        corner, fraction, mirrored = _placed(reference.scale * rotation, self._kx[:count], self._ky[:count])
+        corner, fraction, mirrored = _placed(reference.scale * rotation, magnified)
         first = (corner[:, 2] + edge) * plane + (corner[:, 1] + edge) * row + corner[:, 0]
         fx, fy, fz = fraction.unbind(1)
         lines, slopes = [], []
@@ -242,13 +271,15 @@ class TorchKernels:
     def equations(self, reference: Reference, coefficients: Tensor, poses: Poses, count: int) -> _Equations:
         """Products over the first `count` coefficients; the derivatives are those of kernels.c."""
         rotation = poses.rotation.float()
-        value, gradient = self.interpolated(reference, rotation, count)
-        ctf, kx, ky = coefficients[:, 2, :count], self._kx[:count], self._ky[:count]
+        magnified, inside = self.in_volume(poses, reach_of(reference), count)
+        value, gradient = self.interpolated(reference, rotation, magnified)
+        ctf, kx, ky = coefficients[:, 2, :count] * inside, self._kx[:count], self._ky[:count]
+        qx, qy = magnified.unbind(1)
         model = ctf * value
         turned = reference.scale * torch.einsum("nij,nim->njm", rotation.to(gradient.dtype), gradient) * ctf[:, None]
         moved = torch.complex(-model.imag, model.real)
         derivatives = torch.stack(
-            [ky * turned[:, 2], -kx * turned[:, 2], kx * turned[:, 1] - ky * turned[:, 0], kx * moved, ky * moved],
+            [qy * turned[:, 2], -qx * turned[:, 2], qx * turned[:, 1] - qy * turned[:, 0], kx * moved, ky * moved],
             dim=1,
         )
         data = self.brought_back(coefficients, poses.shift, count)
@@ -264,9 +295,15 @@ class TorchKernels:
         )
 
 
-def _placed(rotation: Tensor, kx: Tensor, ky: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Fourier pixels (n, 3, m) as (x, y, z) below R k, fractions behind them, and which k were mirrored to x ≥ 0."""
-    place = rotation[:, :, :1] * kx + rotation[:, :, 1:2] * ky
+def reach_of(reference: Reference) -> float:
+    """How far a reference reaches, in Fourier pixels of an image."""
+    return (len(reference.transform) // 2 - 1) / reference.scale
+
+
+def _placed(rotation: Tensor, magnified: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fourier pixels (n, 3, m) as (x, y, z) below R q of q (n, 2, m), fractions behind them, and which were mirrored to
+    x ≥ 0."""
+    place = rotation[:, :, :1] * magnified[:, :1] + rotation[:, :, 1:2] * magnified[:, 1:]
     mirrored = place[:, 0] < 0
     place = torch.where(mirrored[:, None], -place, place)
     below = place.floor()
@@ -295,7 +332,7 @@ class _Solver:
 
     def refine(self) -> tuple[Poses, Tensor]:
         """Refined poses, and scores (n, 2) before and after."""
-        found = Poses(self._start.rotation.clone(), self._start.shift.clone())
+        found = self._start.copy()
         rows = torch.arange(len(found.shift), device=found.shift.device)
         before = self._look(rows, found, int(self._search.counts[-1])).score
         best = before.clone()
@@ -308,7 +345,7 @@ class _Solver:
 
     def _climb_all(self, rows: Tensor, start: Poses, found: Poses, best: Tensor) -> Tensor:
         """Go from coarse to fine; what is better than `best` is put there, and its pose into `found`. Gives ⟨m,m⟩."""
-        poses = Poses(start.rotation.clone(), start.shift.clone())
+        poses = start.copy()
         for count, steps, largest in zip(
             self._search.counts.tolist(), self._search.steps.tolist(), self._search.largest_shifts.tolist(), strict=True
         ):
@@ -358,7 +395,7 @@ class _Solver:
             longest = torch.maximum(step[:, :3].norm(dim=1) / LARGEST_ROTATION, step[:, 3:].norm(dim=1) / largest_shift)
             step = step / longest.clamp(min=1.0)[:, None]
             now = poses.of(active)
-            trial = Poses(now.rotation @ _turn(step[:, :3]), now.shift + step[:, 3:])
+            trial = now.moved(now.rotation @ _turn(step[:, :3]), now.shift + step[:, 3:])
             small = promised < SMALL_GAIN
             poses.put(active[small], trial.of(small))
             reached[active[small]] += promised[small]
@@ -387,15 +424,16 @@ class _Solver:
         data = kernels.brought_back(coefficients, start.shift, count)
         turns = torch.cat([torch.zeros(1, 3), *(sign * torch.eye(3)[i : i + 1] for i in range(3) for sign in (1, -1))])
         turns = _turn((SCAN_ROTATION * turns.double()).to(start.shift))
+        magnified, inside = kernels.in_volume(start, reach_of(self._reference), count)
         scores = []
         for turn_matrix in turns:
-            value, _ = kernels.interpolated(self._reference, (start.rotation @ turn_matrix).float(), count)
-            model = coefficients[:, 2, :count] * value
+            value, _ = kernels.interpolated(self._reference, (start.rotation @ turn_matrix).float(), magnified)
+            model = coefficients[:, 2, :count] * inside * value
             power = (model.abs() ** 2).sum(1, keepdim=True).double()
             match = torch.einsum("nm,gm->ng", data * model.conj(), waves).real.double()
             scores.append(torch.where(power > 0, match * match.abs() / torch.where(power > 0, power, 1.0), 0.0))
         most = torch.stack(scores, dim=1).flatten(1).argmax(1)
-        return Poses(start.rotation @ turns[most // len(grid)], start.shift + grid[most % len(grid)].double())
+        return start.moved(start.rotation @ turns[most // len(grid)], start.shift + grid[most % len(grid)].double())
 
 
 def _turn(vectors: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
+from drgnalign.particles import NEUTRAL_OPTICS, NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
 OPTICS_LABELS = [
@@ -24,8 +24,7 @@ OPTICS_LABELS = [
     "rlnSphericalAberration",
     "rlnAmplitudeContrast",
     "rlnImagePixelSize",
-    "rlnBeamTiltX",
-    "rlnBeamTiltY",
+    *NEUTRAL_OPTICS,
 ]
 # RELION 3.0's way to give the pixel size: that of the detector in µm.
 MAGNIFICATION = ["rlnDetectorPixelSize", "rlnMagnification"]

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from drgnalign.engine.images import Batch, coefficient_batches
-from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for, stacked_poses
+from drgnalign.engine.images import Batch, coefficient_batches, poses_of
+from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for
 from drgnalign.engine.mask import particle_mask, soft_sphere, union_mask
 from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
@@ -267,7 +267,7 @@ class Assigner:
         self._kernels = kernels_for(self._plan, "cpu")
         self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
         self._symmetry = point_group(settings.symmetry)
-        self._poses = stacked_poses(particles.rotations(), particles.displacements())
+        self._poses = poses_of(particles)
         self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
         # No narrower than the particle may be: what only a rare state has is in no mask made of all particles. Once
         # clusters are known, their own masks keep more noise out, see `narrowed`.
@@ -340,7 +340,7 @@ class Assigner:
 
     def _gains(self, particles: Particles, maps: Mapping[int, Reference]) -> FloatArray:
         """Log-likelihood (n,) that particles gain over no signal by the map of the other half set, of any amplitude."""
-        poses, gains = stacked_poses(particles.rotations(), particles.displacements()), np.empty(len(particles))
+        poses, gains = poses_of(particles), np.empty(len(particles))
         source, kernels = ImageSource(particles, self._source.root), kernels_for(self._plan, "cpu")
         for batch in coefficient_batches(particles, source, self._plan, kernels, self._noise, "look"):
             found = kernels.matches(ReferenceSet((maps[3 - batch.half],)), batch.coefficients, poses[batch.rows])
@@ -351,7 +351,7 @@ class Assigner:
     def at(self, particles: Particles) -> Assigner:
         """The same with the particles at other poses."""
         moved = copy(self)
-        moved.particles, moved._poses = particles, stacked_poses(particles.rotations(), particles.displacements())
+        moved.particles, moved._poses = particles, poses_of(particles)
         return moved
 
     def run(

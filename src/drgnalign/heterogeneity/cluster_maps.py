@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.images import coefficient_batches
-from drgnalign.engine.kernels import kernels_for, stacked_poses
+from drgnalign.engine.images import coefficient_batches, poses_of
+from drgnalign.engine.kernels import kernels_for
 from drgnalign.engine.mask import coarse_box
 from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HalfMapSums
@@ -55,7 +55,7 @@ def cluster_maps(
         kernels = kernels_for(plan, "cpu")
         # Fourier pixels of a coarser map are as wide: only fewer of them are held
         sums = HalfMapSums(box, pixel_size, padding, group)
-        poses, shares = stacked_poses(mine.rotations(), mine.displacements()), mine.occupancies()
+        poses, shares = poses_of(mine), mine.occupancies()
         for batch in coefficient_batches(mine, ImageSource(mine, source.root), plan, kernels, noise, "mask"):
             sums.insert(1, kernels, batch.coefficients, poses[batch.rows], shares[batch.rows])
         yield sums.half_map(1)
