@@ -5,13 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.lib.recfunctions import repack_fields
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.particles import LEFT_OUT, Particles
+
+# What stands for "none of it" where some sets say nothing of it.
+NEUTRAL: dict[str, float | str] = {
+    **dict.fromkeys(("rlnPhaseShift", "rlnCtfBfactor", "rlnBeamTiltX", "rlnBeamTiltY"), 0.0),
+    **dict(zip((f"rlnMagMat{place}" for place in ("00", "01", "10", "11")), (1.0, 0.0, 0.0, 1.0), strict=True)),
+    "rlnCtfScalefactor": 1.0,
+    "rlnOddZernike": "[0,0,0,0,0,0]",
+    "rlnEvenZernike": "[0,0,0,0,0,0,0,0,0]",
+    **dict.fromkeys(("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataAreCtfCorrected"), 0),
+    "rlnIsFlip": 0,
+}
 
 
 def chosen_rows(
@@ -98,14 +111,51 @@ def merge_particles(parts: Sequence[Particles], order: Particles | None = None) 
     Returns
     -------
     Particles
-        Optics groups that are alike are one; others get new numbers where these collide.
+        Optics groups that are alike are one; others get new numbers and names where these collide. What only some of
+        the sets say, and means "none of it" where it is not said, has its neutral value in the others (`NEUTRAL`).
 
     Raises
     ------
     InputError
-        An image stands in two parts or twice in one, columns differ between parts, only a part of the sets comes
-        from cryoSPARC, or `order` lacks an image.
+        An image stands in two parts or twice in one, columns or fields differ between parts, only a part of the sets
+        comes from cryoSPARC, or `order` lacks an image.
+
+    Warns
+    -----
+    InputWarning
+        Groups have got new numbers or names, or columns neutral values.
     """
+    parts = _with_neutral_columns(parts)
+    _refuse_other_kinds(parts)
+    optics, groups = _joint_optics(parts)
+    tables = [part.table.assign(rlnOpticsGroup=group) for part, group in zip(parts, groups, strict=True)]
+    for label in parts[0].table:
+        # together they would become floating-point numbers: uids of cryoSPARC are too long for that
+        if {table[label].dtype.kind for table in tables} == {"i", "u"}:
+            tables = [table.astype({label: np.uint64}) for table in tables]
+    table = pd.concat(tables)
+    rows = [part.cs_rows for part in parts if part.cs_rows is not None]
+    cs_rows = np.concatenate([repack_fields(more[list(rows[0].dtype.names or ())]) for more in rows]) if rows else None
+    merged = replace(parts[0], table=table.reset_index(drop=True), optics=optics, cs_rows=cs_rows)
+    _refuse_twice(merged, parts)
+    return merged if order is None else _ordered(merged, order)
+
+
+def _with_neutral_columns(parts: Sequence[Particles]) -> list[Particles]:
+    """Parts that all have those columns of `NEUTRAL` that one of them has."""
+    complete = list(parts)
+    for label in NEUTRAL:
+        lacking = [part.path for part in parts if label not in part.table]
+        if 0 < len(lacking) < len(parts):
+            _tell_neutral(label, lacking)
+            complete = [
+                part if label in part.table else replace(part, table=part.table.assign(**{label: NEUTRAL[label]}))
+                for part in complete
+            ]
+    return complete
+
+
+def _refuse_other_kinds(parts: Sequence[Particles]) -> None:
     first = parts[0]
     for part in parts[1:]:
         differing = sorted(set(map(str, first.table)) ^ set(map(str, part.table)))
@@ -114,23 +164,52 @@ def merge_particles(parts: Sequence[Particles], order: Particles | None = None) 
             raise InputError(part.path, problem, "give files of one kind, or remove the columns")
         if (part.cs_rows is None) != (first.cs_rows is None):
             raise InputError(part.path, f"is of another kind than {first.path}", "give files of one kind")
-    optics, groups = _joint_optics(parts)
-    tables = [part.table.assign(rlnOpticsGroup=group) for part, group in zip(parts, groups, strict=True)]
-    for label in first.table:
-        # together they would become floating-point numbers: uids of cryoSPARC are too long for that
-        if {table[label].dtype.kind for table in tables} == {"i", "u"}:
-            tables = [table.astype({label: np.uint64}) for table in tables]
-    table = pd.concat(tables)
-    rows = [part.cs_rows for part in parts if part.cs_rows is not None]
-    cs_rows = np.concatenate(rows) if rows else None
-    merged = Particles(table.reset_index(drop=True), optics, first.path, cs_rows)
-    _refuse_twice(merged, parts)
-    return merged if order is None else _ordered(merged, order)
+        fields = [set(rows.dtype.names or ()) for rows in (first.cs_rows, part.cs_rows) if rows is not None]
+        if fields and fields[0] != fields[1]:
+            problem = f"has other fields than {first.path}: {', '.join(sorted(fields[0] ^ fields[1]))}"
+            raise InputError(part.path, problem, "give files of one kind, as one job writes them")
+
+
+def _tell_neutral(label: str, lacking: Sequence[Path]) -> None:
+    message = f"{', '.join(map(str, dict.fromkeys(lacking)))}: {label}, which others say, is {NEUTRAL[label]} there"
+    warnings.warn(message, InputWarning, stacklevel=3)
+
+
+def _complete_optics(parts: Sequence[Particles]) -> pd.DataFrame:
+    """The optics tables below each other, without gaps."""
+    table = pd.concat([part.optics for part in parts], ignore_index=True)
+    paths = np.repeat([part.path for part in parts], [len(part.optics) for part in parts])
+    for label in map(str, table):
+        gaps = table[label].isna().to_numpy()
+        if not gaps.any():
+            continue
+        if label == "rlnOpticsGroupName":
+            table[label] = table[label].fillna("opticsGroup" + table["rlnOpticsGroup"].astype(str))
+        elif label in NEUTRAL:
+            _tell_neutral(label, paths[gaps].tolist())
+            filled = table[label].fillna(NEUTRAL[label])
+            table[label] = filled.astype(np.int64) if isinstance(NEUTRAL[label], int) else filled
+        else:
+            problem = f"its optics table does not say {label}, which that of another file does"
+            raise InputError(paths[gaps.argmax()], problem, "add the column to it, or remove it from the others")
+    return table
+
+
+def _unique_names(names: pd.Series) -> list[str]:
+    """Names of optics groups; those that came before get a number."""
+    unique: list[str] = []
+    for name in names.astype(str):
+        number, candidate = 1, name
+        while candidate in unique:
+            number += 1
+            candidate = f"{name}_{number}"
+        unique.append(candidate)
+    return unique
 
 
 def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """One optics table, and the group of each part's particles in it."""
-    tables = pd.concat([part.optics for part in parts], ignore_index=True)
+    tables = _complete_optics(parts)
     facts = [label for label in tables if label not in ("rlnOpticsGroup", "rlnOpticsGroupName")]
     alike = tables.groupby(["rlnOpticsGroupName", *facts] if "rlnOpticsGroupName" in tables else facts, dropna=False)
     first_of = alike["rlnOpticsGroup"].transform(lambda rows: rows.index[0]).to_numpy(np.int64)
@@ -144,6 +223,9 @@ def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.nda
         groups.append(numbers[first_of[start + part.optics_rows()]])
         start += len(part.optics)
     optics = tables.iloc[kept].assign(rlnOpticsGroup=numbers[kept]).reset_index(drop=True)
+    if "rlnOpticsGroupName" in optics and optics["rlnOpticsGroupName"].duplicated().any():
+        optics["rlnOpticsGroupName"] = _unique_names(optics["rlnOpticsGroupName"])
+        warnings.warn("optics groups of one name differ: some got new names", InputWarning, stacklevel=3)
     return optics, groups
 
 

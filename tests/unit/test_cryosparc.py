@@ -482,7 +482,7 @@ def test_missing_image_fields_are_named(tmp_path: Path, field: str) -> None:
         ("blob/path", np.full(3, b"\xff.mrc")),
         ("blob/path", np.full(3, b">")),
         ("blob/idx", np.array([0, -1, 2])),
-        ("blob/idx", np.zeros(3)),
+        ("blob/idx", np.full(3, 0.5)),
         ("blob/shape", np.array([[64, 64], [64, 32], [64, 64]])),
         ("blob/shape", np.full(3, 64)),
         ("blob/sign", np.zeros(3)),
@@ -602,3 +602,40 @@ def test_twin_is_written_as_it_was(tmp_path: Path) -> None:
     assert np.load(tmp_path / "a.cs").tobytes() == np.load(TWIN).tobytes()  # headers may be padded differently
     rows = written(particles.select([3, 5]), tmp_path / "b.cs")
     np.testing.assert_array_equal(rows, np.load(TWIN)[[3, 5]])
+
+
+TYPES = {
+    "unicode": {"blob/path": BLOB["blob/path"].astype("U30")},
+    "whole numbers as float": {
+        "blob/idx": BLOB["blob/idx"].astype("f8"),
+        "blob/shape": BLOB["blob/shape"].astype("f4"),
+        "ctf/exp_group_id": CTF["ctf/exp_group_id"].astype("f8"),
+        "alignments3D/split": ALIGNMENT["split"].astype("f8"),
+        "alignments3D/class": ALIGNMENT["class"].astype("f4"),
+    },
+    "double precision and big-endian": {
+        name: values.astype(">f8") for name, values in {**CTF, **slot("alignments3D")}.items() if values.dtype == "f4"
+    },
+    "signed": {"uid": BLOB["uid"].astype("i8"), "blob/idx": BLOB["blob/idx"].astype("i8")},
+}
+
+
+@pytest.mark.parametrize("fields", TYPES.values(), ids=TYPES)
+def test_fields_of_other_types_say_the_same(tmp_path: Path, fields: dict[str, np.ndarray]) -> None:
+    usual = BLOB | CTF | slot("alignments3D")
+    expected = read_cs(save(tmp_path / "usual.cs", usual))
+    found = read_cs(save(tmp_path / "other.cs", usual | fields))
+    pd.testing.assert_frame_equal(found.table, expected.table, rtol=1e-7)
+    pd.testing.assert_frame_equal(found.optics, expected.optics, rtol=1e-6)
+    # and what is written can be read again, with names that are longer
+    found.table["rlnImageName"] += "_é_and_more"
+    write_cs(found, tmp_path / "again.cs")
+    pd.testing.assert_frame_equal(read_cs(tmp_path / "again.cs").table, found.table)
+    write_cs(read_cs(tmp_path / "other.cs"), tmp_path / "again.cs")
+    assert np.load(tmp_path / "again.cs")["blob/path"].astype("S20").tolist() == BLOB["blob/path"].tolist()
+
+
+def test_types_that_do_not_hold_the_numbers_are_refused(tmp_path: Path) -> None:
+    for changes in ({"uid": BLOB["uid"].astype("f8")}, {"blob/idx": np.array([0, 0.5, 1])}):
+        with pytest.raises(InputError, match=f"the field {next(iter(changes))} is <f8"):
+            read_cs(save(tmp_path / "a.cs", BLOB | changes))

@@ -217,7 +217,7 @@ def test_pixel_sizes_that_contradict_each_other_are_told(tmp_path: Path) -> None
 def test_optics_of_particles_must_not_contradict_those_of_their_group(tmp_path: Path) -> None:
     same = loop("optics", OPTICS) + loop("particles", *numbered(2, {**PARTICLES, "rlnVoltage": "300"}))
     assert read_star(star(tmp_path, same)).optics["rlnVoltage"].tolist() == [300]
-    with pytest.raises(InputError, match="rlnVoltage is 200 in its particle table, but 300 in its optics"):
+    with pytest.raises(InputError, match=r"rlnVoltage is 200.* in its particle table, but 300.* in its optics"):
         read_star(star(tmp_path, same.replace("2 300\n", "2 200\n")))
 
 

@@ -126,6 +126,92 @@ def test_merged_files_of_relion_3_0_have_the_layout_of_3_1(tmp_path: Path) -> No
     assert part.optics["rlnImagePixelSize"].tolist() == [1.5]
 
 
+TILT = {"rlnBeamTiltX": [0.3, 0.0], "rlnMagMat00": 1.01, "rlnOddZernike": "[0.1,0,0]", "rlnCtfDataArePhaseFlipped": 1}
+
+
+def two_files(tmp_path: Path, **optics: object) -> tuple[Path, Path]:
+    """The rows of a set in two files; the second's optics table says more."""
+    whole = particle_set()
+    write_star(whole.select(np.arange(0, 6)), tmp_path / "a.star")
+    second = whole.select(np.arange(6, N))
+    second.optics = second.optics.assign(**optics)
+    write_star(second, tmp_path / "b.star")
+    return tmp_path / "a.star", tmp_path / "b.star"
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_only_one_file_says_is_neutral_in_the_other(tmp_path: Path, swapped: bool) -> None:
+    files = two_files(tmp_path, **TILT)
+    result = succeed("merge", *(files[::-1] if swapped else files), "-o", tmp_path / "m.star")
+    assert f"{files[0]}: rlnBeamTiltX, which others say, is 0.0 there" in result.stderr
+    assert "nan" not in (tmp_path / "m.star").read_text()
+    merged = read_star(tmp_path / "m.star")
+    assert merged.optics["rlnOpticsGroup"].is_unique and merged.optics["rlnOpticsGroupName"].is_unique
+    by_image = merged.optics.iloc[merged.optics_rows()].set_axis(merged.table["rlnImageName"])
+    said = by_image.loc[particle_set().table["rlnImageName"]]
+    odd = np.arange(N) >= 6
+    assert said["rlnBeamTiltX"].tolist() == np.where(odd & (np.arange(N) % 2 == 0), 0.3, 0.0).tolist()
+    assert said["rlnMagMat00"].tolist() == np.where(odd, 1.01, 1.0).tolist()
+    assert said["rlnOddZernike"].tolist() == np.where(odd, "[0.1,0,0]", "[0,0,0,0,0,0]").tolist()
+    assert said["rlnCtfDataArePhaseFlipped"].tolist() == odd.astype(int).tolist()
+    assert merged.optics["rlnCtfDataArePhaseFlipped"].dtype.kind == "i"
+    assert said["rlnVoltage"].tolist() == np.where(np.arange(N) % 2, 200.0, 300.0).tolist()
+
+
+def test_groups_that_differ_by_neutral_values_only_are_one(tmp_path: Path) -> None:
+    succeed("merge", *two_files(tmp_path, rlnBeamTiltX=0.0, rlnCtfDataArePhaseFlipped=0), "-o", tmp_path / "m.star")
+    assert read_star(tmp_path / "m.star").optics["rlnOpticsGroupName"].tolist() == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["rlnMtfFileName", "rlnMicrographOriginalPixelSize"])
+def test_facts_without_a_neutral_value_are_asked_for(tmp_path: Path, name: str) -> None:
+    files = two_files(tmp_path, **{name: "mtf.star" if "Mtf" in name else 0.9})
+    result = run("merge", *files, "-o", tmp_path / "m.star")
+    assert result.exit_code == 2
+    assert f"{files[0]}: its optics table does not say {name}" in result.stderr
+    files = two_files(tmp_path, rlnVoltage=[np.nan, 200.0])
+    assert (
+        f"{files[1]}: its optics table does not say rlnVoltage"
+        in run("merge", *files, "-o", tmp_path / "m.star").stderr
+    )
+
+
+def test_columns_of_the_ctf_that_only_one_file_has(tmp_path: Path) -> None:
+    files = two_files(tmp_path)
+    second = read_star(files[1])
+    write_star(Particles(second.table.assign(rlnCtfScalefactor=0.5), second.optics, second.path), files[1])
+    succeed("merge", *files, "-o", tmp_path / "m.star")
+    assert read_star(tmp_path / "m.star").table["rlnCtfScalefactor"].tolist() == [1.0] * 6 + [0.5] * 6
+    write_star(Particles(second.table.assign(rlnCtfMaxResolution=3.0), second.optics, second.path), files[1])
+    assert "has other columns than" in run("merge", *files, "-o", tmp_path / "m.star").stderr
+
+
+def test_groups_of_one_name_and_other_facts_get_names_of_their_own(tmp_path: Path) -> None:
+    result = succeed("merge", *two_files(tmp_path, rlnSphericalAberration=1.4), "-o", tmp_path / "m.star")
+    optics = read_star(tmp_path / "m.star").optics
+    assert optics["rlnOpticsGroupName"].tolist() == ["one", "two", "one_2", "two_2"]
+    assert optics["rlnSphericalAberration"].tolist() == [2.7, 2.7, 1.4, 1.4]
+    assert "some got new names" in result.stderr
+
+
+def test_cryosparcs_files_with_other_fields(tmp_path: Path) -> None:
+    whole = particle_set()
+    whole.table = whole.table[whole.table["rlnOpticsGroup"] == 1].reset_index(drop=True)
+    write_cs(whole.select(np.arange(3)), tmp_path / "a.cs")
+    write_cs(whole.select(np.arange(3, 6)), tmp_path / "b.cs")
+    succeed("merge", tmp_path / "a.cs", tmp_path / "b.cs", "-o", tmp_path / "m.cs")
+    rows = np.load(tmp_path / "b.cs")
+    np.save(tmp_path / "b.npy", np.lib.recfunctions.repack_fields(rows[list(rows.dtype.names[::-1])]))
+    (tmp_path / "b.npy").rename(tmp_path / "b.cs")
+    succeed("merge", tmp_path / "a.cs", tmp_path / "b.cs", "-o", tmp_path / "again.cs")
+    assert (tmp_path / "again.cs").read_bytes() == (tmp_path / "m.cs").read_bytes()
+    more = np.lib.recfunctions.append_fields(rows, "mine/score", np.arange(3.0), usemask=False)
+    np.save(tmp_path / "b.npy", more)
+    (tmp_path / "b.npy").rename(tmp_path / "b.cs")
+    result = run("merge", tmp_path / "a.cs", tmp_path / "b.cs", "-o", tmp_path / "m.cs")
+    assert result.exit_code == 2 and "has other fields than" in result.stderr and "mine/score" in result.stderr
+
+
 def test_clusters_go_back_into_one_file(star: Path, tmp_path: Path) -> None:
     parts = []
     for cluster in (3, 1, 2):

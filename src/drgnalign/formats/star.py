@@ -476,12 +476,13 @@ def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> N
         told = optics["rlnOpticsGroup"].map(values.first())
         if label not in optics:
             optics[label] = told
-        odd = (np.abs(optics[label] - told) > SAME_FACT * np.abs(told)).to_numpy()
+        if "O" in (told.dtype.kind, optics[label].dtype.kind):
+            odd = ((optics[label] != told) & told.notna()).to_numpy()
+        else:
+            odd = (np.abs(optics[label] - told) > SAME_FACT * np.abs(told)).to_numpy()
         if odd.any():
             row = int(odd.argmax())
-            problem = (
-                f"{label} is {told.iloc[row]:g} in its particle table, but {optics[label].iloc[row]:g} in its optics"
-            )
+            problem = f"{label} is {told.iloc[row]} in its particle table, but {optics[label].iloc[row]} in its optics"
             raise InputError(path, problem, "remove the wrong one: RELION goes by the particle table")
 
 

@@ -21,6 +21,8 @@ Fields = dict[str, NDArray]
 
 # A real file has about 100 fields of 40 characters; numpy's own limit of 10,000 is meant for parsing safely.
 MAX_HEADER = 100_000
+# Whole numbers up to here are exact in float64.
+LARGEST_WHOLE = 2**53
 # Values of one group may differ by a few last digits of a float32.
 FLOAT32_NOISE = 1e-6
 # Angles (degrees) that agree so closely are those that were read: float32 resolves 1e-5.
@@ -121,7 +123,10 @@ def extended_dtype(dtype: np.dtype, fields: Mapping[str, np.dtype]) -> np.dtype:
 
 
 def number_field(path: Path, name: str, values: NDArray, shape: tuple[int, ...] = (), kinds: str = "fiu") -> NDArray:
-    """The values of a field, if they are numbers of the shape (N, *shape)."""
+    """The values of a field, if they are numbers of the shape (N, *shape); whole numbers of type float count as whole,
+    but for uids, whose digits such a type does not hold."""
+    if kinds == "iu" and values.dtype.kind == "f" and name != "uid" and (np.abs(values) < LARGEST_WHOLE).all():
+        values = values.astype(np.int64) if (values == np.round(values)).all() else values
     if values.dtype.kind not in kinds or values.shape[1:] != shape:
         problem = f"the field {name} is {values.dtype.str} of shape {values.shape[1:]}, where {shape} is usual"
         raise InputError(path, problem, "export the particles from cryoSPARC again")
@@ -130,11 +135,12 @@ def number_field(path: Path, name: str, values: NDArray, shape: tuple[int, ...] 
 
 def text_field(path: Path, rows: Rows, name: str) -> NDArray[np.object_]:
     """A field of paths, without cryoSPARC's own mark; few are different, so only those are decoded."""
-    if rows[name].dtype.kind != "S" or rows[name].ndim != 1:
+    if rows[name].dtype.kind not in "SU" or rows[name].ndim != 1:
         raise InputError(path, f"the field {name} is not text", "export the particles from cryoSPARC again")
     codes, raw = pd.factorize(np.array(rows[name].tolist(), object))
     try:
-        decoded = [text.decode("utf-8").removeprefix(">") for text in raw]
+        texts = [text.decode("utf-8") if isinstance(text, bytes) else text for text in raw]
+        decoded = [text.removeprefix(">") for text in texts]
     except UnicodeDecodeError as error:
         raise InputError(path, f"the field {name} is not UTF-8 text", "rename the files") from error
     return np.array(decoded, object)[codes]

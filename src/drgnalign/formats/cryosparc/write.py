@@ -152,6 +152,8 @@ def _path_bytes(particles: Particles, stacks: NDArray[np.object_]) -> NDArray[np
     rows = particles.cs_rows
     if rows is not None and "blob/path" in field_names(rows):
         stored = np.array(rows["blob/path"].tolist(), object)
+        if rows["blob/path"].dtype.kind == "U":
+            stored = np.array([path.encode("utf-8") for path in stored], object)
         encoded = np.where(text_field(particles.path, rows, "blob/path") == stacks, stored, encoded)
     return encoded.astype(bytes)
 
@@ -267,13 +269,16 @@ def _with_fields(particles: Particles, values: Fields) -> Rows:
     ]
     kinds = {field: np.dtype(TEMPLATE[field][0]) for field in new}
     width = values["blob/path"].dtype
-    if "blob/path" in new or old.dtype["blob/path"].itemsize < width.itemsize:
+    if "blob/path" in new or old.dtype["blob/path"].kind != "S" or old.dtype["blob/path"].itemsize < width.itemsize:
         kinds["blob/path"] = width
+    if "uid" in field_names(old) and old.dtype["uid"].kind != "u":
+        kinds["uid"] = np.dtype(TEMPLATE["uid"][0])
     if not kinds:
         return old.copy()
     rows = np.zeros(len(old), extended_dtype(old.dtype, kinds))
     for name in field_names(old):
-        rows[name] = old[name]
+        if name != "blob/path":
+            rows[name] = old[name]
     for field in new:
         rows[field] = TEMPLATE[field][1]
     return rows
