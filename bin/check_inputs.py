@@ -14,6 +14,7 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
 from drgnalign.inputs import images_root, import_particles, undecided
 from drgnalign.interface import USUAL_FILL
+from drgnalign.optics import optics_terms, warn_of_training
 from drgnalign.particles import BACKGROUND_RADIUS
 
 
@@ -65,8 +66,9 @@ def main(
         perturb_rotation=perturb_rotation,
         perturb_shift=perturb_shift,
     )
-    write_star(undecided(table), output)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+    warn_of_training(table, diameter, min(train_box, table.box))
+    write_star(undecided(table), output)
     backgrounds = survey_backgrounds(table, images_root(particles, images), diameter)
     is_normalised = bool((table.optics[BACKGROUND_RADIUS] > 0).any())
     facts = {
@@ -81,6 +83,7 @@ def main(
         "contrast_from": "--invert" if invert != "auto" else "the images or the file",
         "normalised": is_normalised,
         "backgrounds": backgrounds.record,
+        "optics": [term.record for term in optics_terms(table, diameter)],
     }
     with atomic_path(report) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")

@@ -220,6 +220,15 @@ def lenses(particles: Particles) -> list[Lens]:
     return [_lens(particles, {label: values[row] for label, values in columns.items()}) for row in range(len(optics))]
 
 
+def listed_numbers(stored: float | str) -> FloatArray:
+    """The numbers of ``[a,b,c]``; NaN where it is something else."""
+    words = str(stored).strip().removeprefix("[").removesuffix("]").split(",")
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError:
+        return np.array([np.nan])
+
+
 def _lens(particles: Particles, row: dict[str, float | str]) -> Lens:
     magnification = np.array([float(row[label]) for label in MAGNIFICATION]).reshape(2, 2)
     if not np.linalg.det(magnification) > 0:
@@ -238,13 +247,7 @@ def _lens(particles: Particles, row: dict[str, float | str]) -> Lens:
 
 
 def _coefficients(particles: Particles, label: str, stored: float | str) -> FloatArray:
-    """The numbers of ``[a,b,c]``."""
-    words = str(stored).strip().removeprefix("[").removesuffix("]").split(",")
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError:
-        values = np.array([np.nan])
-    known = len(_orders(label == ODD_ZERNIKE))
+    values, known = listed_numbers(stored), len(_orders(label == ODD_ZERNIKE))
     if not np.isfinite(values).all() or len(values) > known:
         problem = f"{label} is {str(stored)[:80]!r}"
         raise InputError(particles.path, problem, f"give up to {known} numbers, as [a,b,c], in the optics table")

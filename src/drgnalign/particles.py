@@ -48,6 +48,9 @@ NEUTRAL_OPTICS: dict[str, float | str] = {
     **dict.fromkeys([PHASE_FLIPPED, PREMULTIPLIED, DIVIDED], 0),
 }
 CTF_VALUES = [*DEFOCUS, "rlnPhaseShift", *NEUTRAL_CTF]
+# Of an optics group, as [a,b…] in Å: what cryoSPARC keeps of the lens in a way whose signs nobody has documented. It is
+# kept, so that it can be given back to cryoSPARC, and used by nothing.
+CRYOSPARC_TERMS = ["drgnCryosparcTilt", "drgnCryosparcTrefoil", "drgnCryosparcTetra", "drgnCryosparcShift"]
 NUMERIC = [*ANGLES, *ORIGINS, *CTF_VALUES, MIRRORED, "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
@@ -379,7 +382,7 @@ class Particles:
         if "rlnRandomSubset" in self.table:
             self.refuse_rows(~self.table["rlnRandomSubset"].isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
         self.refuse_rows(~(self.ctf_factors("rlnCtfScalefactor") > 0), "rlnCtfScalefactor is not above 0")
-        self._refuse_treated()
+        self.refuse_treated()
 
     def refuse_not_finite(self) -> None:
         """Refuse poses, CTF values and shares that are not finite numbers.
@@ -399,8 +402,13 @@ class Particles:
         if bad.any():
             raise InputError(self.path, f"{_not_finite(labels[bad.any(axis=0)])} in its optics table", "correct it")
 
-    def _refuse_treated(self) -> None:
-        """Refuse images that have to be mirrored, were divided by their CTF, or are said to be two things at once."""
+    def refuse_treated(self) -> None:
+        """Refuse images that have to be mirrored, were divided by their CTF, or are said to be two things at once.
+
+        Raises
+        ------
+        InputError
+        """
         mirrored = self._flag(MIRRORED)
         if mirrored.any():
             problem = f"row {mirrored.argmax() + 1}: {MIRRORED} says that the image is to be mirrored"

@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
-from drgnalign.formats.star import read_star
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance, euler_to_matrix
-from drgnalign.particles import ANGLES, ORIGINS, Particles
+from drgnalign.particles import ANGLES, CRYOSPARC_TERMS, MAGNIFICATION, ORIGINS, Particles
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "particles"
 TWIN = DATA / "empiar_10076_7.cs"
@@ -41,7 +41,7 @@ CTF = {
     "ctf/df2_A": np.array([14916.4, 14000.3, 9000.0], "f4"),
     "ctf/df_angle_rad": np.radians([5.28, -90.0, 359.9]).astype("f4"),
     "ctf/phase_shift_rad": np.radians([0.0, 90.0, 30.5]).astype("f4"),
-    "ctf/tilt_A": np.arange(6, dtype="f4").reshape(3, 2),
+    "ctf/of_a_later_version": np.arange(6, dtype="f4").reshape(3, 2),
 }
 ALIGNMENT = {
     "pose": np.array([[0.1, -0.2, 0.3], [0, 0, 0], [np.pi, 0, 0]], "f4"),
@@ -342,7 +342,7 @@ def test_what_the_table_changes_is_written_and_the_rest_kept(tmp_path: Path) -> 
     assert rows["alignments3D/class"].tolist() == [6, 0]
     assert rows["blob/path"].tolist() == [b">J1/a.mrc", b"a/very/much/longer/path.mrcs"]
     assert rows["blob/idx"].tolist() == [2, 8]
-    assert rows["ctf/tilt_A"].tolist() == [[4, 5], [0, 1]]
+    assert rows["ctf/of_a_later_version"].tolist() == [[4, 5], [0, 1]]
     assert rows["uid"].tolist() == [13, 11]
 
 
@@ -385,7 +385,62 @@ def test_unassigned_particles_cannot_be_said_in_a_class(tmp_path: Path) -> None:
 def test_aberrations_that_are_not_written_are_named(tmp_path: Path) -> None:
     particles = new_particles()
     particles.optics["rlnBeamTiltX"] = 0.1
-    with pytest.warns(InputWarning, match="rlnBeamTiltX"):
+    said = r"beam tilt \(rlnBeamTiltX/rlnBeamTiltY up to 0\.1 mrad; matters from 2\.0\d Å on\) cannot be written"
+    with pytest.warns(InputWarning, match=said):
+        write_cs(particles, tmp_path / "a.cs")
+
+
+LENS = {
+    "ctf/anisomag": np.array([[0.01, 0.002, -0.003, -0.02]] * 2 + [[0, 0, 0, 0]], "f4"),
+    "ctf/tilt_A": np.array([[2000, -500], [2000, -500], [0, 0]], "f4"),
+    "ctf/trefoil_A": np.array([[-3000, 10.5], [-3000, 10.5], [0, 0]], "f4"),
+    "ctf/tetra_A": np.array([[1, 2, 3e5, 4], [1, 2, 3e5, 4], [0, 0, 0, 0]], "f4"),
+    "ctf/shift_A": np.array([[0.5, 0.25], [0.5, 0.25], [0, 0]], "f4"),
+    "ctf/bfactor": np.array([0, 12.5, 20], "f4"),
+    "ctf/scale": np.array([1, 0.9, 1.1], "f4"),
+}
+
+
+def test_what_a_file_says_of_the_lens_is_used_or_kept_and_told(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.cs", BLOB | CTF | LENS)
+    with pytest.warns(InputWarning) as caught:
+        particles = read_cs(path)
+    used, kept = (str(warning.message) for warning in caught[:2])
+    assert "ctf/anisomag is used as RELION's rlnMagMat00…11" in used
+    assert "signs are not documented: ctf/tilt_A, beam tilt of cryoSPARC (drgnCryosparcTilt up to 2e+03 Å; matt" in kept
+    assert "ctf/tetra_A" in kept
+    assert "ctf/shift_A" in kept
+    assert particles.table["rlnOpticsGroup"].tolist() == [1, 1, 2]
+    optics = particles.optics
+    assert optics[MAGNIFICATION].to_numpy()[0].tolist() == pytest.approx([1.01, 0.002, -0.003, 0.98])
+    assert optics[MAGNIFICATION].to_numpy()[1].tolist() == [1, 0, 0, 1]
+    assert optics["drgnCryosparcTrefoil"].tolist() == ["[-3000.0,10.5]", "[0.0,0.0]"]
+    assert particles.table["rlnCtfBfactor"].tolist() == [0, 12.5, 20]
+    assert particles.table["rlnCtfScalefactor"].tolist() == [1, 0.9, 1.1]
+
+
+def test_the_lens_goes_to_a_star_file_and_back_into_a_new_file(tmp_path: Path) -> None:
+    with pytest.warns(InputWarning):
+        particles = read_cs(save(tmp_path / "a.cs", BLOB | CTF | LENS))
+    write_star(particles, tmp_path / "b.star")
+    rows = written(read_star(tmp_path / "b.star"), tmp_path / "c.cs")
+    for field, values in LENS.items():
+        np.testing.assert_array_equal(rows[field], values, field)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [0, 1])
+def test_a_neutral_lens_is_no_warning_and_no_column(tmp_path: Path, scale: int) -> None:
+    neutral = {field: np.zeros_like(values) for field, values in LENS.items()}
+    particles = read_cs(save(tmp_path / "a.cs", BLOB | CTF | neutral | {"ctf/scale": np.full(3, scale, "f4")}))
+    assert not [label for label in (*particles.table, *particles.optics) if "Mag" in label or "factor" in label]
+    assert not set(CRYOSPARC_TERMS) & set(particles.optics)
+
+
+def test_a_list_of_the_lens_that_is_none_is_refused(tmp_path: Path) -> None:
+    particles = new_particles()
+    particles.optics["drgnCryosparcTetra"] = "[1,2]"
+    with pytest.raises(InputError, match="drgnCryosparcTetra is not a list of 4 numbers"):
         write_cs(particles, tmp_path / "a.cs")
 
 

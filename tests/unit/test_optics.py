@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
 from conftest import SimulatedSet
-from drgnalign.ctf import PlainImages, ctf, ctf_terms, electron_wavelength, lenses
+from drgnalign.ctf import PlainImages, ctf, ctf_terms, electron_wavelength, lenses, plain_optics
 from drgnalign.downsample import downsample_stack, with_stack
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import ReferenceSet, kernels_for
@@ -22,10 +23,17 @@ from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.reconstruct import insert_particles
 from drgnalign.engine.reference import transform_reference
 from drgnalign.engine.refine import refine_particles
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.external.driver import warn_of_lens
+from drgnalign.external.images import stack_for
 from drgnalign.formats.mrc import ImageSource, StackWriter
+from drgnalign.formats.particle_file import write_particle_file
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import irfft_images, rfft_images, shell_numbers
 from drgnalign.geometry import angular_distance
+from drgnalign.inspect import inspect_file
+from drgnalign.interface import Chunk
+from drgnalign.optics import optics_terms, warn_of_training
 from drgnalign.particles import (
     DEFOCUS,
     MAGNIFICATION,
@@ -328,3 +336,122 @@ def test_b_factor_and_scale_may_be_of_an_optics_group(particles_of) -> None:
     particles.optics["rlnCtfBfactor"] = [10.0, 40.0]
     assert_array_equal(particles.ctf_factors("rlnCtfBfactor"), [10, 40, 10, 40])
     assert_array_equal(particles.ctf_factors("rlnCtfScalefactor"), 1)
+
+
+# ---- what is told -------------------------------------------------------------------------------------------------
+
+
+def told_of(particles_of, **terms: Any) -> list[Any]:
+    particles = particles_of(np.zeros((4, BOX, BOX), np.float32), PIXEL)
+    of_table = {label: terms.pop(label) for label in list(terms) if label in NEUTRAL_CTF}
+    changed = replace(particles, table=particles.table.assign(**of_table), optics=particles.optics.assign(**terms))
+    return optics_terms(changed, 150.0)
+
+
+def test_neutral_terms_are_not_told(particles_of) -> None:
+    assert told_of(particles_of) == []
+    assert told_of(particles_of, **NEUTRAL_OPTICS, **NEUTRAL_CTF) == []
+
+
+@pytest.mark.parametrize(
+    ("terms", "size", "matters"),
+    [
+        # 2π Cs λ² s³ t = π/4 at s = (1/8 Cs λ² t)^⅓
+        ({"rlnBeamTiltX": 0.3, "rlnBeamTiltY": 0.4}, "up to 0.5 mrad", 8 * 2.7e7 * 0.019687**2 * 0.5e-3),
+        # the edge moves by 2 % of 75 Å
+        ({"rlnMagMat00": 1.02}, "up to 2 %", 8 * 0.02 * 75),
+        # e^(−B s²/4) = 2^−½
+        ({"rlnCtfBfactor": [0.0, 50.0, -10.0, 0.0]}, "-10 to 50 Å²", np.sqrt(50 / (2 * np.log(2)))),
+        ({"rlnCtfScalefactor": [1.0, 0.9, 1.1, 1.0]}, "0.9 to 1.1", np.inf),
+        ({"rlnOddZernike": "[0,0,0,0,0,100]"}, "", (400 / np.pi) ** (1 / 3)),
+        ({"rlnEvenZernike": "[0,0,0,0,0,0,0,0,100]"}, "", (400 / np.pi) ** 0.25),
+        ({"rlnEvenZernike": "[1]"}, "", np.inf),
+        ({"rlnOddZernike": "[0,0,0,0,0,1e-3]"}, "", 0.0),
+        ({"rlnCtfDataAreCtfPremultiplied": 1}, "", np.inf),
+        ({"drgnCryosparcTetra": "[0,-3e5,0,0]"}, "up to 3e+05 Å", (8 * 3e5 * 0.019687**3) ** 0.25),
+    ],
+)
+def test_how_large_a_term_is_and_where_it_matters(particles_of, terms: dict[str, Any], size: str, matters) -> None:
+    (term,) = told_of(particles_of, **terms)
+    assert term.size == size
+    cubed = "rlnBeamTiltX" in terms
+    assert term.matters_from == pytest.approx(matters ** (1 / 3) if cubed else matters, rel=0.02)
+    assert next(iter(terms))[:9] in term.columns
+    assert term.record["native_engine"] == ("not used" if "drgnCryosparcTetra" in terms else "used")
+
+
+def test_cryodrgn_is_warned_of_where_its_images_show_it(particles_of) -> None:
+    particles = particles_of(np.zeros((4, BOX, BOX), np.float32), PIXEL)
+    particles.optics["rlnMagMat00"], particles.optics["rlnBeamTiltX"] = 1.02, 5.0
+    # the tilt is taken off the images; 2 % matter from 12 Å on
+    with pytest.warns(
+        InputWarning, match=r"takes no account of magnification \(rlnMagMat00…11 up to 2 %; matters from 12"
+    ) as said:
+        warn_of_training(particles, 150.0, 36)
+    assert "tilt" not in str(said[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_training(particles, 150.0, 24)
+
+
+def test_frealign_gets_images_as_they_were_taken_and_is_said_not_to_know_the_rest(particles_of) -> None:
+    scene = Scene(particles_of, ALL)
+    folder = scene.source.root / "run"
+    folder.mkdir()
+    named, dark = stack_for(Chunk(scene.particles, scene.source.root), folder)
+    assert not dark
+    plain = ImageSource(replace(named, optics=plain_optics(named.optics)), folder)
+    every = np.arange(COUNT)
+    assert_allclose(plain.read(every), PlainImages(scene.particles, BOX).of(scene.source.read(every), every))
+    with pytest.warns(InputWarning, match="Frealign takes no account of magnification") as said:
+        warn_of_lens(scene.particles, 150.0)
+    for told in ("rlnEvenZernike", "rlnCtfBfactor", "rlnCtfScalefactor", "--engine native"):
+        assert told in str(said[0].message)
+    assert "rlnCtfDataAreCtfPremultiplied" not in str(said[0].message)
+
+
+def test_inspect_says_what_the_file_has(particles_of) -> None:
+    scene = Scene(particles_of, ALL)
+    path = scene.source.root / "p.star"
+    write_star(scene.particles, path)
+    report = inspect_file(path)
+    told = " ".join(report["facts"]["optics"])
+    for label in (
+        "rlnMagMat00…11 up to",
+        "rlnBeamTiltX",
+        "rlnOddZernike",
+        "rlnEvenZernike",
+        "rlnCtfBfactor",
+        "rlnCtfDataA",
+    ):
+        assert label in told
+    (note,) = [found["what"] for found in report["findings"] if "native engine" in found["what"]]
+    assert "rlnMagMat00…11, rlnEvenZernike, rlnCtfBfactor, rlnCtfScalefactor: the native engine uses it" in note
+    scene.particles.optics["rlnCtfDataAreCtfCorrected"] = 1
+    write_star(scene.particles, path)
+    assert any("divided by their CTF" in found["what"] for found in inspect_file(path)["findings"])
+
+
+def test_terms_are_kept_by_the_star_file_and_named_where_another_has_no_place(particles_of, tmp_path: Path) -> None:
+    scene = Scene(particles_of, ALL)
+    write_star(scene.particles, tmp_path / "a.star")
+    back = read_star(tmp_path / "a.star")
+    assert_array_equal(
+        ctf_terms(back, [1.0, 5.0], [2.0, 0.0]).odd, ctf_terms(scene.particles, [1.0, 5.0], [2.0, 0.0]).odd
+    )
+    assert [lens.key for lens in lenses(back)] == [lens.key for lens in lenses(scene.particles)]
+    for target, name in (("par9", "a.par"), ("cryodrgn", "pickles")):
+        with pytest.warns(InputWarning, match="has no place for half sets, images multiplied by their CTF") as said:
+            write_particle_file(back, tmp_path / name, target)
+        for label in ("rlnMagMat00", "rlnBeamTilt", "rlnOddZernike", "rlnEvenZernike", "rlnCtfBfactor"):
+            assert label in str(said[0].message)
+
+
+def test_terms_in_the_particle_table_are_taken_from_there(tmp_path: Path) -> None:
+    """As files without optics table have them, and some with one."""
+    text = "data_\n\nloop_\n_rlnImageName\n_rlnVoltage\n_rlnCtfDataArePhaseFlipped\n_rlnMagMat00\n"
+    (tmp_path / "a.star").write_text(text + "1@a.mrcs 300 1 1.01\n2@a.mrcs 300 0 1.01\n3@a.mrcs 300 1 1.01\n")
+    particles = read_star(tmp_path / "a.star")
+    assert particles.table["rlnOpticsGroup"].tolist() == [1, 2, 1]
+    assert [lens.stored for lens in lenses(particles)] == [1, 0]
+    assert lenses(particles)[0].magnification.tolist() == [[1.01, 0], [0, 1]]

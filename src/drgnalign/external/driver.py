@@ -26,6 +26,7 @@ from drgnalign.external.program import find_program, require_success, run, worki
 from drgnalign.external.settings import TIME_LIMITS, Ranges, check_arguments, parse_arguments, time_limit
 from drgnalign.formats.par import read_par
 from drgnalign.interface import COARSEST_LIMIT, Chunk, EngineSettings, Reconstruction, References
+from drgnalign.optics import not_told
 from drgnalign.particles import Particles
 
 ASKED, ANSWERED = "asked.par", "answered.par"
@@ -91,6 +92,7 @@ class FrealignDriver(ABC):
         if inner >= outer:
             problem = f"inner_radius, {inner:g} Å, is not below the outer radius, {outer:g} Å"
             raise InputError(None, problem, "give --frealign_args inner_radius=0, or a larger --mask_diameter")
+        warn_of_lens(chunk.particles, chunk.diameter)
         nyquist = 2 * chunk.particles.pixel_size
         for key, text in self.arguments.items():
             if key.endswith("_limit") and key != "time_limit" and 0 < float(text) < nyquist:
@@ -106,6 +108,7 @@ class FrealignDriver(ABC):
 
     def refine(self, chunk: Chunk, references: References, limit: float, part: Path | None) -> Particles:
         check_limit(limit, chunk.particles)
+        warn_of_lens(chunk.particles, chunk.diameter)
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
             known = self._facts(chunk, dark)
@@ -133,6 +136,7 @@ class FrealignDriver(ABC):
         return result
 
     def insert(self, chunk: Chunk, part: Path) -> None:
+        warn_of_lens(chunk.particles, chunk.diameter)
         with working_folder() as folder:
             named, dark = stack_for(chunk, folder)
             self._dump(chunk, named, self._facts(chunk, dark), folder, part)
@@ -236,6 +240,14 @@ class FrealignDriver(ABC):
 def log_name(name: str, half: int) -> str:
     """Beginning of the name of the log of what is done to a half set."""
     return f"{name}_half{half}" if half else name
+
+
+def warn_of_lens(particles: Particles, diameter: float) -> None:
+    """Say what is in the images that Frealign cannot be told. Flips, multiplication by the CTF and odd aberrations are
+    taken off the images that it is given."""
+    lost = not_told(particles, diameter)
+    if lost:
+        warn(f"{particles.path}: Frealign takes no account of {lost}: --engine native does")
 
 
 def warn(message: str) -> None:

@@ -6,19 +6,16 @@ import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, extra_label, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.optics import optics_terms
 from drgnalign.particles import Particles
 
 # What can be written; a par file's version does not follow from its name.
-# cryoSPARC's, which have no counterpart in what we write.
-ABERRATION_FIELDS = ["ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/anisomag", "ctf/shift_A"]
 TARGETS = ["star", "par8", "par9", "parx", "cryodrgn", "cs"]
 
 
@@ -147,10 +144,8 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
     if target not in ("star", "cs"):
         names = {"rlnRandomSubset": "half sets", "rlnClassNumber": "classes"}
         lost += [what for label, what in names.items() if label in table and table[label].nunique() > 1]
-    if target != "cs" and particles.cs_rows is not None:
-        present = particles.cs_rows.dtype.names or ()
-        fields = [field for field in ABERRATION_FIELDS if field in present and np.any(particles.cs_rows[field] != 0)]
-        lost += [f"aberrations ({', '.join(fields)})"] if fields else []
+    if target not in ("star", "cs"):
+        lost += [str(term) for term in optics_terms(particles) if term.matters_at()]
     include = extra_label("INCLUDE")
     if target not in ("star", "parx", "parx_extended") and include in table and (table[include] < 0).any():
         lost.append(f"that {(table[include] < 0).sum()} particles are to be left out (INCLUDE < 0)")

@@ -11,6 +11,7 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
+from drgnalign.optics import optics_terms
 from drgnalign.particles import (
     ANGLES,
     DEFOCUS,
@@ -75,6 +76,7 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         if label in table:
             facts[fact] = counts(table[label])
     report.extend(_number_findings(particles))
+    _inspect_lens(report, particles)
     report.extend(_optics_findings(optics))
     facts["ranges"] = ranges(table, POSE_RANGES)
     _inspect_shifts(report, particles)
@@ -91,6 +93,23 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         report.add("note", "it has no CTF values")
     if "rlnRandomSubset" in table:
         report.extend(_half_set_findings(table["rlnRandomSubset"]))
+
+
+def _inspect_lens(report: Report, particles: Particles) -> None:
+    """What the file says of the lens besides the usual values of the CTF, and what was done to the images."""
+    report.extend(_refusal(particles.refuse_treated))
+    try:
+        with np.errstate(all="ignore"):
+            terms = optics_terms(particles)
+    except InputError as error:
+        report.add("error", f"{error.problem}; {error.remedy}")
+        return
+    if terms:
+        report.facts["optics"] = [str(term) for term in terms]
+    told = [term.columns for term in terms if term.used and not term.taken_off and term.matters_at()]
+    if told:
+        what = f"{', '.join(told)}: the native engine uses it"
+        report.add("note", f"{what}; Frealign and cryoDRGN cannot be told, and images for them still have it")
 
 
 def _refusal(check: Callable[[], None]) -> Findings:

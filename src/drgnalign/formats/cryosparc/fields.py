@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import DEFOCUS, FloatArray
+from drgnalign.particles import CRYOSPARC_TERMS, DEFOCUS, FloatArray
 
 Rows = NDArray[np.void]
 Fields = dict[str, NDArray]
@@ -38,8 +38,14 @@ OPTICS_FIELDS = {
     "rlnImagePixelSize": "blob/psize_A",
 }
 DEFOCUS_FIELDS = dict(zip(DEFOCUS, ("ctf/df1_A", "ctf/df2_A", "ctf/df_angle_rad"), strict=True))
-# What RELION knows of the aberrations and a new .cs file is written without.
-ABERRATIONS = ["rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike", "rlnMagMat00"]
+# M − 1, row by row, where M takes spatial frequencies of an image to those of the volume.
+STRETCH_FIELD = "ctf/anisomag"
+# Lengths in Å whose signs nobody has documented, with their numbers.
+KEPT_FIELDS = dict(
+    zip(CRYOSPARC_TERMS, [("ctf/tilt_A", 2), ("ctf/trefoil_A", 2), ("ctf/tetra_A", 4), ("ctf/shift_A", 2)], strict=True)
+)
+# Of a particle.
+ENVELOPE_FIELDS = {"rlnCtfBfactor": "ctf/bfactor", "rlnCtfScalefactor": "ctf/scale"}
 
 _ALIGNMENT: dict[str, tuple[str, float]] = {
     "split": ("<u4", 0),

@@ -13,9 +13,12 @@ from drgnalign.errors import InputError
 from drgnalign.formats.cryosparc.fields import (
     CONTRAST_OF_SIGN,
     DEFOCUS_FIELDS,
+    ENVELOPE_FIELDS,
     EXPOSURE_GROUP,
     FLOAT32_NOISE,
+    KEPT_FIELDS,
     OPTICS_FIELDS,
+    STRETCH_FIELD,
     UID,
     Fields,
     Rows,
@@ -28,7 +31,17 @@ from drgnalign.formats.cryosparc.fields import (
     text_field,
     warn,
 )
-from drgnalign.particles import ANGLES, ORIGINS, FloatArray, IntArray, Particles, fill_optics
+from drgnalign.optics import STRETCH, optics_terms
+from drgnalign.particles import (
+    ANGLES,
+    MAGNIFICATION,
+    NEUTRAL_CTF,
+    ORIGINS,
+    FloatArray,
+    IntArray,
+    Particles,
+    fill_optics,
+)
 
 
 def read_cs(
@@ -50,7 +63,9 @@ def read_cs(
 
     CTF values and pixel sizes are the shortest decimals that are the file's float32 values, so 1.31 and not
     1.309999942779541. Optics groups are cryoSPARC's exposure groups, split further where voltage, Cs, amplitude
-    contrast, pixel size, sign or box differ by more than float32 noise.
+    contrast, pixel size, sign or box differ by more than float32 noise, or aberrations differ. ``anisomag`` is RELION's
+    magnification matrix less 1; what is kept in a way whose signs are not documented is in the optics table too, as
+    drgnCryosparcTilt, Trefoil, Tetra and Shift, which nothing uses.
 
     Parameters
     ----------
@@ -76,7 +91,8 @@ def read_cs(
     Warns
     -----
     InputWarning
-        Only 2-D alignments; no half sets; shifts without their pixel size; uids that repeat.
+        Only 2-D alignments; aberrations that are not used; no half sets; shifts without their pixel size; uids that
+        repeat.
     """
     path = Path(path)
     main = load_rows(path)
@@ -100,7 +116,20 @@ def read_cs(
         columns |= _alignment_columns(path, rows, field_names(main), groups, optics)
     particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows, origin_names=["alignments3D/shift"])
     particles.validate()
+    _warn_of_lens(particles)
     return particles
+
+
+def _warn_of_lens(particles: Particles) -> None:
+    """Say what of the lens is not used, and what is used without a word of cryoSPARC's makers."""
+    if set(MAGNIFICATION) & set(particles.optics):
+        problem = f"{STRETCH_FIELD} is used as RELION's {STRETCH}"
+        warn(particles.path, f"{problem}, of the CTF too, which cryoSPARC's makers have not documented")
+    with np.errstate(all="ignore"):
+        unused = [term for term in optics_terms(particles) if not term.used and term.matters_at()]
+    if unused:
+        told = "; ".join(f"{KEPT_FIELDS[term.columns][0]}, {term}" for term in unused)
+        warn(particles.path, f"is kept and not used, as its signs are not documented: {told}")
 
 
 def _joined(path: Path, main: Rows, passthrough: Path) -> Rows:
@@ -160,6 +189,7 @@ def _optics(path: Path, rows: Rows, given: dict[str, float | None]) -> tuple[Int
         columns["rlnImageSize"] = _boxes(path, rows)
     if "blob/sign" in names:
         columns["drgnContrast"] = _contrasts(path, rows)
+    columns |= _lens_columns(path, rows)
     frame = pd.DataFrame(columns)
     numbers = frame.groupby(list(columns), dropna=False).ngroup().to_numpy(np.int64)
     first = np.unique(numbers, return_index=True)[1]
@@ -169,6 +199,24 @@ def _optics(path: Path, rows: Rows, given: dict[str, float | None]) -> tuple[Int
     optics["rlnImageDimensionality"] = 2
     fill_optics(path, optics, given)
     return numbers + 1, optics
+
+
+def _lens_columns(path: Path, rows: Rows) -> Fields:
+    """Magnification, and what is kept of the rest, where it is not neutral."""
+    columns: Fields = {}
+    if STRETCH_FIELD in field_names(rows):
+        away = number_field(path, STRETCH_FIELD, rows[STRETCH_FIELD], (4,))
+        if away.any():
+            stretch = [shortest_decimals(column) for column in away.T]
+            columns |= dict(zip(MAGNIFICATION, (stretch[0] + 1, stretch[1], stretch[2], stretch[3] + 1), strict=True))
+    for label, (field, count) in KEPT_FIELDS.items():
+        if field in field_names(rows):
+            lengths = number_field(path, field, rows[field], (count,))
+            if lengths.any():
+                unlike, inverse = np.unique(lengths, axis=0, return_inverse=True)
+                texts = ["[" + ",".join(map(repr, shortest_decimals(row).tolist())) + "]" for row in unlike]
+                columns[label] = np.array(texts, object)[inverse.reshape(-1)]
+    return columns
 
 
 def _boxes(path: Path, rows: Rows) -> IntArray:
@@ -192,6 +240,12 @@ def _contrasts(path: Path, rows: Rows) -> NDArray[np.object_]:
 
 def _ctf_columns(path: Path, rows: Rows) -> Fields:
     fields = DEFOCUS_FIELDS | {"rlnPhaseShift": "ctf/phase_shift_rad"}
+    # a scale of 0 throughout is none
+    fields |= {
+        label: field
+        for label, field in ENVELOPE_FIELDS.items()
+        if field in field_names(rows) and rows[field].any() and (rows[field] != NEUTRAL_CTF[label]).any()
+    }
     return {
         label: shortest_decimals(number_field(path, field, rows[field]), degrees=field.endswith("_rad"))
         for label, field in fields.items()

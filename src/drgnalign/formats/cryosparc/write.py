@@ -9,16 +9,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.ctf import lenses, listed_numbers
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.cryosparc.fields import (
-    ABERRATIONS,
     CONTRAST_OF_SIGN,
     DEFOCUS_FIELDS,
+    ENVELOPE_FIELDS,
     EXPOSURE_GROUP,
     FLOAT32_NOISE,
+    KEPT_FIELDS,
     OPTICS_FIELDS,
     SAME_ANGLE,
+    STRETCH_FIELD,
     TEMPLATE,
     UID,
     Fields,
@@ -32,7 +35,11 @@ from drgnalign.formats.cryosparc.fields import (
     warn,
 )
 from drgnalign.geometry import euler_to_matrix
-from drgnalign.particles import ANGLES, NO_STACK, ORIGINS, FloatArray, IntArray, Particles
+from drgnalign.optics import STRETCH, optics_terms
+from drgnalign.particles import ANGLES, MAGNIFICATION, NO_STACK, ORIGINS, FloatArray, IntArray, Particles
+
+# Of `optics_terms`: those that a .cs file has fields for, with signs that are known or that it had before.
+WRITTEN = [STRETCH, *ENVELOPE_FIELDS, *KEPT_FIELDS]
 
 
 def write_cs(particles: Particles, path: str | Path) -> None:
@@ -60,7 +67,7 @@ def write_cs(particles: Particles, path: str | Path) -> None:
     Warns
     -----
     InputWarning
-        Aberrations, half sets or classes that the new file has no place for.
+        Half sets or classes that a new file has no place for; aberrations, and what was done to the images.
     """
     particles.validate()
     values = _values(particles)
@@ -89,7 +96,27 @@ def _values(particles: Particles) -> Fields:
         if label in particles.table:
             column = _column(particles, label)
             values[field] = np.radians(column) if field.endswith("_rad") else column
-    return values | _alignment_values(particles)
+    return values | _lens_values(particles) | _alignment_values(particles)
+
+
+def _lens_values(particles: Particles) -> Fields:
+    """Magnification, what was kept of cryoSPARC's own, and B-factors and scales."""
+    optics, groups = particles.optics, particles.optics_rows()
+    values: Fields = {}
+    if set(MAGNIFICATION) & set(optics):
+        stretch = np.array([lens.magnification.ravel() for lens in lenses(particles)])
+        values[STRETCH_FIELD] = (stretch - np.eye(2).ravel())[groups]
+    for label, (field, count) in KEPT_FIELDS.items():
+        if label in optics:
+            listed = [listed_numbers(stored) for stored in optics[label]]
+            if not all(len(lengths) == count and np.isfinite(lengths).all() for lengths in listed):
+                problem = f"{label} is not a list of {count} numbers, as [a,b], in every optics group"
+                raise InputError(particles.path, problem, "correct it, or remove the column")
+            values[field] = np.array(listed)[groups]
+    for label, field in ENVELOPE_FIELDS.items():
+        if label in particles.table or label in optics:
+            values[field] = particles.ctf_factors(label)
+    return values
 
 
 def _refuse_missing(particles: Particles) -> None:
@@ -218,11 +245,10 @@ def _alignment_values(particles: Particles) -> Fields:
 
 
 def _warn_of_loss(particles: Particles, columns: list[str]) -> None:
-    if particles.cs_rows is None:
-        lost = [label for label in columns if label in particles.table]
-        lost += [label for label in ABERRATIONS if label in particles.optics]
-        if lost:
-            warn(particles.path, f"{', '.join(lost)} cannot be written to a new .cs file, and are left out")
+    lost = [label for label in columns if label in particles.table] if particles.cs_rows is None else []
+    lost += [str(term) for term in optics_terms(particles) if term.columns not in WRITTEN and term.matters_at()]
+    if lost:
+        warn(particles.path, f"{', '.join(lost)} cannot be written to a .cs file, and are left out")
 
 
 def _written_pixel_size(particles: Particles, slot: str) -> FloatArray:
