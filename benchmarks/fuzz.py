@@ -35,6 +35,7 @@ import pandas as pd
 
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats import cryodrgn
+from drgnalign.formats.cistem import read_cistem, write_cistem
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.mrc import StackWriter, read_header, read_volume, write_volume
@@ -75,6 +76,14 @@ STAR_LABELS = (
 STAR_WORDS = [
     *(f"_rln{label}".encode() for label in STAR_LABELS.split()),
     *b"loop_ data_ data_optics data_particles data_images _ _rln".split(),
+]
+CISTEM_LABELS = (
+    "PositionInStack AnglePsi AngleTheta AnglePhi XShift YShift Defocus1 PhaseShift ImageActivity Occupancy PixelSize "
+    "MicroscopeVoltagekV BeamTiltX ImageShiftX Best2DClass StackFilename OriginalImageFilename AssignedSubset"
+)
+CISTEM_WORDS = [
+    *(f"_cisTEM{label}".encode() for label in CISTEM_LABELS.split()),
+    *b"loop_ data_ data_particles _ _cisTEM _rlnImageName".split(),
 ]
 STATISTICS_WORDS = b"C Part_SSNR TOTVOX 2 3".split()
 NUMPY_WORDS = (
@@ -384,6 +393,19 @@ def star_examples(folder: Path, random: np.random.Generator) -> list[Path]:
     return [folder / "new.star", folder / "old.star"]
 
 
+def cistem_examples(folder: Path, random: np.random.Generator) -> list[Path]:
+    """Our own file with a beam tilt in one group, and one with fewer columns."""
+    particles = example_particles(random)
+    particles.table["rlnMicrographName"] = particles.table["rlnMicrographName"].str.replace(" ", "")
+    particles.optics["rlnBeamTiltX"] = [0.0, 0.5]
+    write_cistem(particles, folder / "full.star")
+    rows = "".join(f"{n} {x:.2f} {y:.2f} 'a.mrc' {n % 2 + 1}\n" for n, (x, y) in enumerate(random.random((ROWS, 2)), 1))
+    labels = ["PositionInStack", "AnglePsi", "XShift", "StackFilename", "AssignedSubset"]
+    heads = "".join(f"_cisTEM{label} #{number}\n" for number, label in enumerate(labels, start=1))
+    (folder / "few.star").write_text(f"# Written by cisTEM\n \ndata_\n \nloop_\n{heads}#  POS  PSI\n{rows}")
+    return [folder / "full.star", folder / "few.star"]
+
+
 def par_examples(folder: Path, random: np.random.Generator) -> list[Path]:
     """One file of each layout."""
     paths = []
@@ -506,6 +528,11 @@ PARSERS = {
         star_examples,
         [read_star, lambda path: read_star(path, **FACTS)],
         [*TEXT, other_words(STAR_WORDS), other_words(STAR_WORDS, rb"_\S+")],
+    ),
+    "cistem": Parser(
+        cistem_examples,
+        [lambda path: read_cistem(path, "stack.mrc", **FACTS), read_cistem],
+        [*TEXT, other_words(CISTEM_WORDS), other_words(CISTEM_WORDS, rb"_\S+")],
     ),
     "par": Parser(par_examples, [lambda path: read_par(path, "stack.mrc", **FACTS), read_par], TEXT),
     "shifts": Parser(shifts_examples, [read_par_table], TEXT),

@@ -153,14 +153,22 @@ def require_for(target: str, particles: Particles) -> None:
     particles.refuse_not_finite()
     if target.startswith("par"):
         return
+    if target == "cistem":
+        _require_facts(particles, [label for label in OPTICS_OPTIONS if label != "rlnImageSize"])
+        return
     # without CTF values there is nothing that voltage and aberration would be needed for
-    labels = list(OPTICS_OPTIONS) if set(DEFOCUS) <= set(particles.table) else list(OPTICS_OPTIONS)[3:]
+    _require_facts(
+        particles, list(OPTICS_OPTIONS) if set(DEFOCUS) <= set(particles.table) else list(OPTICS_OPTIONS)[3:]
+    )
+    if target in ("star", "cs") and NO_STACK in set(particles.image_locations()[1]):
+        raise InputError(particles.path, "does not name the stack of its images", "give --images STACK")
+
+
+def _require_facts(particles: Particles, labels: list[str]) -> None:
     missing = [label for label in labels if _is_missing(particles.optics, label)]
     if missing:
         options = ", ".join(OPTICS_OPTIONS[label] for label in missing)
         raise InputError(particles.path, f"does not say {', '.join(missing)}", f"give {options}")
-    if target in ("star", "cs") and NO_STACK in set(particles.image_locations()[1]):
-        raise InputError(particles.path, "does not name the stack of its images", "give --images STACK")
 
 
 def _require_poses(particles: Particles) -> None:

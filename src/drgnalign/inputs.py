@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.cistem import is_cistem
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
@@ -120,8 +121,8 @@ def open_particles(
     path, images, mask_diameter, normalise
         As of `import_particles`.
     """
-    particles = read_star(path)
-    if "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
+    particles = None if is_cistem(path) else read_star(path)
+    if particles is None or "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
         particles = import_particles(path, images, mask_diameter=mask_diameter, normalise=normalise)
     particles.refuse_unusable()
     count = int(particles.left_out().sum())

@@ -21,7 +21,7 @@ from drgnalign.geometry import angular_distance
 from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
 
 BOX, PIXEL_SIZE = 64, 3.0
-FORMS = ["star", "par8", "par9", "parx", "cryodrgn", "cs"]
+FORMS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
 FACTS = ["--pixel-size", PIXEL_SIZE, "--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.07, "--box", BOX]
 # The particle of the worked example: rot, tilt, psi, displacement in px, defocus; and it is dark.
 EXAMPLE = {
@@ -46,6 +46,7 @@ V8 = "      1   68.02  115.57    4.26   -0.68   -0.29   10000     1  14994.6  14
 FLOAT32_DEGREES = 4e-5
 PRECISION = {
     "star": (1e-6, 1e-9),
+    "cistem": (0.015, 0.005),
     "par8": (0.015, 0.005 * PIXEL_SIZE),
     "par9": (0.015, 0.005),
     "parx": (0.015, 0.005),
@@ -77,7 +78,7 @@ def particles(rows: list[dict[str, float]], folder: Path) -> Particles:
 
 def converted(form: str, source: list[object], folder: Path, name: str) -> list[object]:
     """Convert, and give the arguments that name the result as an input."""
-    suffix = {"star": ".star", "cs": ".cs", "cryodrgn": ""}.get(form, ".par")
+    suffix = {"star": ".star", "cistem": ".star", "cs": ".cs", "cryodrgn": ""}.get(form, ".par")
     output = folder / f"{name}_{form}{suffix}"
     succeed("convert", *source, "-o", output, "--to", form)
     if form == "cryodrgn":
@@ -167,13 +168,13 @@ def test_from_every_form_into_every_other(various: tuple[Path, Particles], first
     np.testing.assert_allclose(final.optics[facts].to_numpy(float), truth.optics[facts].to_numpy(float), rtol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["star", "parx", "cryodrgn", "cs"])
+@pytest.mark.parametrize("form", ["star", "cistem", "parx", "cryodrgn", "cs"])
 def test_phase_shifts_are_kept(tmp_path: Path, form: str) -> None:
     given = particles([{**EXAMPLE, "rlnPhaseShift": 90.0}, {**EXAMPLE, "rlnPhaseShift": 37.25}], tmp_path)
     write_star(given, tmp_path / "particles.star")
     back = as_star(converted(form, [tmp_path / "particles.star"], tmp_path, "phase"), tmp_path)
-    # 0.01 rad is the last digit of a par file
-    atol = np.degrees(0.005) if form == "parx" else 1e-5
+    # 0.01 rad is the last digit of a par file, and of cisTEM's
+    atol = np.degrees(0.005) if form in ("parx", "cistem") else 1e-5
     np.testing.assert_allclose(back.table["rlnPhaseShift"], [90.0, 37.25], atol=atol)
 
 
@@ -203,7 +204,7 @@ def test_one_map_from_every_form(noisy_set: Any, tmp_path: Path, form: str) -> N
     facts = ["--pixel-size", optics["rlnImagePixelSize"], "--voltage", optics["rlnVoltage"], "--box", truth.box]
     facts += ["--cs", optics["rlnSphericalAberration"], "--amplitude-contrast", optics["rlnAmplitudeContrast"]]
     stack = ["--images", noisy_set.folder / "particles.mrcs"]
-    output = tmp_path / {"cs": "p.cs", "cryodrgn": "p"}.get(form, "p.par")
+    output = tmp_path / {"cs": "p.cs", "cryodrgn": "p", "cistem": "cistem.star"}.get(form, "p.par")
     succeed("convert", noisy_set.folder / "truth.star", "-o", output, "--to", form)
     source = ["--poses", output / "poses.pkl", "--ctf", output / "ctf.pkl"] if form == "cryodrgn" else [output]
     succeed("convert", *source, *stack, *([] if form == "cs" else facts), "-o", tmp_path / "p.star")

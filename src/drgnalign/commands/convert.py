@@ -55,8 +55,9 @@ def convert(
 ) -> None:
     """Write PARTICLES (.star, .par, .parx, .cs, or cryoDRGN's pickles) in another program's form.
 
-    The name of the output decides the form: .star, .cs, .par (in the version it was read in, or --to par8, par9,
-    parx); a folder with --to cryodrgn gets poses.pkl and ctf.pkl. Images are never copied.
+    The name of the output decides the form: .star (RELION's, or cisTEM 2's with --to cistem), .cs, .par (in the version
+    it was read in, or --to par8, par9, parx); a folder with --to cryodrgn gets poses.pkl and ctf.pkl. Images are never
+    copied.
     """
     if (particles is None) == (poses is None and ctf is None):
         raise InputError(None, "one input is needed", "give PARTICLES, or --poses and --ctf")

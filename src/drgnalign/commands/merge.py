@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, Command, output_option, refuse_other_form
+from drgnalign.formats.cistem import is_cistem
 from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
 from drgnalign.subsets import merge_particles
 
@@ -18,11 +19,11 @@ from drgnalign.subsets import merge_particles
 def merge(inputs: tuple[Path, ...], output: Path, like: Path | None) -> None:
     """Put the particles of INPUTS, files of one kind, into one file.
 
-    Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å.
+    Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å; those of cisTEM as cisTEM's.
     """
     parts = [read_particle_file(path) for path in inputs]
     order = None if like is None else read_particle_file(like)
     refuse_other_form(inputs[0], output)
     merged = merge_particles(parts, order)
-    write_particle_file(merged, output, target_of(output, None, merged))
+    write_particle_file(merged, output, target_of(output, "cistem" if is_cistem(inputs[0]) else None, merged))
     click.echo(f"{output}: {len(merged):,} particles", err=True)

@@ -415,7 +415,7 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     if layout in ("par8", "par9"):
         particles.refuse_rows((phase_shift != 0).to_numpy(), f"{LAYOUTS[layout].title} knows no phase shift")
     _check_optics(particles, layout)
-    origins = _origins(particles, in_pixels=layout == "par8")
+    origins = origins_of(particles, in_pixels=layout == "par8")
     known = {
         "N": numbers,
         "PSI": table["rlnAnglePsi"],
@@ -446,8 +446,14 @@ def _check_optics(particles: Particles, layout: str) -> None:
     warnings.warn(f"{particles.path}: {problem}", InputWarning, stacklevel=4)
 
 
-def _origins(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Series]:
-    """Origins x, y in px or Å."""
+def origins_of(particles: Particles, *, in_pixels: bool) -> tuple[pd.Series, pd.Series]:
+    """Origins x, y of particles, in px or Å, whichever they have.
+
+    Raises
+    ------
+    InputError
+        They have the other, and no pixel size.
+    """
     table, optics = particles.table, particles.optics
     have, want = (ORIGINS, PIXEL_ORIGINS) if in_pixels else (PIXEL_ORIGINS, ORIGINS)
     if set(want) <= set(table):

@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.cistem import is_cistem, read_cistem, write_cistem
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, extra_label, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.optics import optics_terms
-from drgnalign.particles import Particles
+from drgnalign.particles import BEAM_TILT, Particles
 
 # What can be written; a par file's version does not follow from its name.
-TARGETS = ["star", "par8", "par9", "parx", "cryodrgn", "cs"]
+TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
+CISTEM_BINARY = ".cistem"
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ def read_particle_file(
     passthrough: str | Path | None = None,
     facts: Facts | None = None,
 ) -> Particles:
-    """Read a ``.star``, ``.par``, ``.parx`` or ``.cs`` file.
+    """Read a ``.star`` (RELION's or cisTEM's), ``.par``, ``.parx`` or ``.cs`` file.
 
     Parameters
     ----------
     path : path
     stack : str, optional
-        Name of the stack whose images a par file numbers. The others name their stacks themselves.
+        Name of the stack whose images a par file numbers, or one of cisTEM's without it. The others name their stacks
+        themselves.
     passthrough : path, optional
         Of a cryoSPARC file.
     facts : Facts, optional
@@ -64,7 +67,7 @@ def read_particle_file(
     path = Path(path)
     given = asdict(facts or Facts())
     if path.suffix == ".star":
-        return read_star(path, **given)
+        return read_cistem(path, stack, **given) if is_cistem(path) else read_star(path, **given)
     if path.suffix in (".par", ".parx"):
         return read_par(path, stack, **given)
     if path.suffix == ".cs":
@@ -72,7 +75,10 @@ def read_particle_file(
     if path.is_file():
         refuse_packed(path)
     problem = f"files of type {path.suffix!r} cannot be read as particles"
-    raise InputError(path, problem, "give a .star, .par, .parx or .cs file; cryoDRGN's pickles with --poses and --ctf")
+    remedy = "give a .star, .par, .parx or .cs file; cryoDRGN's pickles with --poses and --ctf"
+    if path.suffix == CISTEM_BINARY:
+        problem, remedy = "is a binary file of cisTEM's", "make a star file of it with cisTEM's convert_binary_to_star"
+    raise InputError(path, problem, remedy)
 
 
 def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
@@ -97,15 +103,18 @@ def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
     """
     suffix = Path(path).suffix
     kind = None
-    if suffix in (".star", ".cs"):
-        kind = suffix[1:]
+    if suffix == ".star":
+        kind = to if to == "cistem" else "star"
+    elif suffix == ".cs":
+        kind = "cs"
     elif suffix in (".par", ".parx"):
         kind = to if to in LAYOUTS else layout_of(particles)
     else:
         kind = to
     if kind is None or to not in (None, kind):
         wish = "" if to is None else f" as {to}"
-        remedy = "name it .star, .cs or .par (with --to par8, par9 or parx), or a folder with --to cryodrgn"
+        remedy = "name it .star (RELION's, or with --to cistem cisTEM's), .cs or .par (with --to par8, par9 or parx), "
+        remedy += "or a folder with --to cryodrgn"
         raise InputError(path, f"its name does not tell how to write it{wish}", remedy)
     return kind
 
@@ -131,6 +140,8 @@ def write_particle_file(particles: Particles, path: str | Path, target: str) -> 
         write_star(particles, path)
     elif target == "cs":
         write_cs(particles, path)
+    elif target == "cistem":
+        write_cistem(particles, path)
     elif target == "cryodrgn":
         write_cryodrgn(particles, path)
     else:
@@ -143,11 +154,14 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
     lost = []
     if target not in ("star", "cs"):
         names = {"rlnRandomSubset": "half sets", "rlnClassNumber": "classes"}
+        terms = [term for term in optics_terms(particles) if term.matters_at()]
+        if target == "cistem":
+            del names["rlnRandomSubset"]
+            terms = [term for term in terms if BEAM_TILT[0] not in term.columns]
         lost += [what for label, what in names.items() if label in table and table[label].nunique() > 1]
-    if target not in ("star", "cs"):
-        lost += [str(term) for term in optics_terms(particles) if term.matters_at()]
+        lost += [str(term) for term in terms]
     include = extra_label("INCLUDE")
-    if target not in ("star", "parx", "parx_extended") and include in table and (table[include] < 0).any():
+    if target not in ("star", "cistem", "parx", "parx_extended") and include in table and (table[include] < 0).any():
         lost.append(f"that {(table[include] < 0).sum()} particles are to be left out (INCLUDE < 0)")
     if lost:
         message = f"{particles.path}: what is written has no place for {', '.join(lost)}"

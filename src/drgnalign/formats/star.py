@@ -332,7 +332,7 @@ def _read_loop(data: bytes, start: int, stop: int, labels: list[str]) -> pd.Data
 
 def _is_text(label: str) -> bool:
     """Names stay text, even '001'."""
-    return label.endswith("Name")
+    return label.endswith(("Name", "Filename"))
 
 
 def _typed(block: pd.DataFrame) -> pd.DataFrame:
@@ -374,14 +374,17 @@ def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame
     if not found:
         what = _other_star(blocks)
         problem = what or f"none of its blocks ({', '.join(map(repr, blocks)) or 'none'}) holds rlnImageName"
-        raise InputError(path, problem, "give the particle file of the same job, such as run_data.star")
+        remedy = "give the particle file of the same job, such as run_data.star"
+        if "cisTEM" in problem:
+            remedy = "make a RELION star file of it with `drgnalign convert`"
+        raise InputError(path, problem, remedy)
     return blocks[found[0]]
 
 
 def _other_star(blocks: dict[str, pd.DataFrame]) -> str | None:
     """What a star file without particle images is."""
     if any(str(label).startswith("cisTEM") for block in blocks.values() for label in block):
-        return "is a parameter file of cisTEM's: `drgnalign convert` makes a RELION star file of it"
+        return "is a star file of cisTEM's, which is not read here"
     for name, what in OTHER_BLOCKS.items():
         if name in blocks:
             return f"is {what}"

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.cistem import is_cistem, read_cistem
 from drgnalign.formats.cryodrgn import CTF_COLUMNS, read_cryodrgn, read_indices, read_labels, read_latent, read_poses
 from drgnalign.formats.cryosparc import read_cs
 from drgnalign.formats.cryosparc.fields import field_names, load_rows
 from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, SHIFTS, extra_label, layout_of, read_par, read_par_table
+from drgnalign.formats.particle_file import CISTEM_BINARY, read_particle_file
 from drgnalign.formats.pickles import TORCH, read_pickles
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import matrix_to_euler
@@ -42,8 +44,8 @@ def inspect_file(path: str | Path, images: str | Path | None = None) -> dict[str
     Parameters
     ----------
     path : path
-        ``.star``, ``.par``, ``.parx``, ``.cs``, ``.pkl``, ``.mrc``, ``.mrcs``, ``.map``, ``.st``, ``.stk``, or a
-        table of Frealign's statistics (``.txt``, ``.res``).
+        ``.star``, ``.par``, ``.parx``, ``.cs``, ``.cistem``, ``.pkl``, ``.mrc``, ``.mrcs``, ``.map``, ``.st``,
+        ``.stk``, or a table of Frealign's statistics (``.txt``, ``.res``).
     images : path, optional
         Folder that image names are relative to, or the stack of a par file. Default: the file's own folder.
 
@@ -87,6 +89,9 @@ def _inspector_of(path: Path) -> Callable[[Report, Path, Path | None], None]:
 
 
 def _inspect_star(report: Report, path: Path, images: Path | None) -> None:
+    if is_cistem(path):
+        _inspect_cistem(report, path, images)
+        return
     data = path.read_bytes()
     heads = [head.decode("latin-1") for head in STAR_HEADS.findall(b"\n" + data.removeprefix(codecs.BOM_UTF8))]
     if data.startswith(codecs.BOM_UTF8) or b"\r\n" in data:
@@ -104,6 +109,23 @@ def _inspect_star(report: Report, path: Path, images: Path | None) -> None:
         particles.table.rename(columns=dict(zip(ORIGINS, PIXEL_ORIGINS, strict=True)), inplace=True)
         particles.optics.drop(columns="rlnImagePixelSize", inplace=True)
     inspect_named(report, particles, images_root(path, images))
+
+
+def _inspect_cistem(report: Report, path: Path, images: Path | None) -> None:
+    report.kind = "cisTEM star file"
+    labels = re.findall(rb"\n[ \t]*_(cisTEM\w+)", b"\n" + path.read_bytes())
+    report.columns = with_units(label.decode() for label in labels)
+    stack = images.name if images is not None and images.is_file() else None
+    particles = read_cistem(path, stack)
+    inactive = int((numbers(particles.table, extra_label("INCLUDE")) < 0).sum())
+    if inactive:
+        report.add("note", f"{inactive:,} particles have an activity below 0: cisTEM leaves them out of maps")
+    inspect_named(report, particles, images_root(path, images))
+
+
+def _inspect_cistem_binary(report: Report, path: Path, images: Path | None) -> None:
+    report.kind = "cisTEM binary file"
+    read_particle_file(path)
 
 
 def _inspect_par(report: Report, path: Path, images: Path | None) -> None:
@@ -263,6 +285,7 @@ def _inspect_statistics(report: Report, path: Path, images: Path | None) -> None
 INSPECTORS: dict[str, Callable[[Report, Path, Path | None], None]] = {
     ".star": _inspect_star,
     **dict.fromkeys((".par", ".parx"), _inspect_par),
+    CISTEM_BINARY: _inspect_cistem_binary,
     ".cs": _inspect_cs,
     ".pkl": _inspect_pickle,
     **dict.fromkeys((".mrc", ".mrcs", ".map", ".st", ".stk"), inspect_mrc),

@@ -16,18 +16,30 @@ from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, PIXEL_ORIGINS, FloatAr
 Findings = Iterator[tuple[str, str]]
 
 NAMES_BY_UNIT = {
-    "°": (*ANGLES, "rlnDefocusAngle", "rlnPhaseShift", "PSI", "THETA", "PHI", "ANGAST", "fourier_shell_phase_residual"),
-    "Å": (*ORIGINS, *DEFOCUS[:2], "rlnCtfMaxResolution", "SHX", "SHY", "DF1", "DF2", "resolution_angstrom"),
+    "°": (
+        *(*ANGLES, "rlnDefocusAngle", "rlnPhaseShift", "PSI", "THETA", "PHI", "ANGAST", "fourier_shell_phase_residual"),
+        *("cisTEMAnglePsi", "cisTEMAngleTheta", "cisTEMAnglePhi", "cisTEMDefocusAngle"),
+    ),
+    "Å": (
+        *(*ORIGINS, *DEFOCUS[:2], "rlnCtfMaxResolution", "SHX", "SHY", "DF1", "DF2", "resolution_angstrom"),
+        *("cisTEMXShift", "cisTEMYShift", "cisTEMDefocus1", "cisTEMDefocus2", "cisTEMImageShiftX", "cisTEMImageShiftY"),
+    ),
     "px": (*PIXEL_ORIGINS, "rlnCoordinateX", "rlnCoordinateY", "rlnImageSize"),
     "1/px": ("ring_radius",),
-    "Å/px": ("rlnImagePixelSize", "rlnPixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"),
-    "mrad": ("rlnBeamTiltX", "rlnBeamTiltY"),
-    "kV": ("rlnVoltage",),
-    "mm": ("rlnSphericalAberration",),
+    "Å/px": (
+        "rlnImagePixelSize",
+        "rlnPixelSize",
+        "rlnMicrographPixelSize",
+        "rlnMicrographOriginalPixelSize",
+        "cisTEMPixelSize",
+    ),
+    "mrad": ("rlnBeamTiltX", "rlnBeamTiltY", "cisTEMBeamTiltX", "cisTEMBeamTiltY"),
+    "kV": ("rlnVoltage", "cisTEMMicroscopeVoltagekV"),
+    "mm": ("rlnSphericalAberration", "cisTEMMicroscopeCsMM"),
     "µm": ("rlnDetectorPixelSize",),
     "Å²": ("rlnCtfBfactor",),
-    "rad": ("PSHIFT",),
-    "%": ("OCC",),
+    "rad": ("PSHIFT", "cisTEMPhaseShift"),
+    "%": ("OCC", "cisTEMOccupancy"),
 }
 UNITS = {name: unit for unit, names in NAMES_BY_UNIT.items() for name in names}
 # Of cryoSPARC's fields by their ends.
