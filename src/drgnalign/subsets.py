@@ -13,18 +13,10 @@ from numpy.lib.recfunctions import repack_fields
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.particles import LEFT_OUT, Particles
+from drgnalign.particles import LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
 
 # What stands for "none of it" where some sets say nothing of it.
-NEUTRAL: dict[str, float | str] = {
-    **dict.fromkeys(("rlnPhaseShift", "rlnCtfBfactor", "rlnBeamTiltX", "rlnBeamTiltY"), 0.0),
-    **dict(zip((f"rlnMagMat{place}" for place in ("00", "01", "10", "11")), (1.0, 0.0, 0.0, 1.0), strict=True)),
-    "rlnCtfScalefactor": 1.0,
-    "rlnOddZernike": "[0,0,0,0,0,0]",
-    "rlnEvenZernike": "[0,0,0,0,0,0,0,0,0]",
-    **dict.fromkeys(("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataAreCtfCorrected"), 0),
-    "rlnIsFlip": 0,
-}
+NEUTRAL: dict[str, float | str] = {**NEUTRAL_CTF, **NEUTRAL_OPTICS, "rlnPhaseShift": 0.0, MIRRORED: 0}
 
 
 def chosen_rows(
