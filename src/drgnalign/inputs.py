@@ -23,6 +23,7 @@ from drgnalign.particles import (
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
     LEFT_OUT,
+    NO_STACK,
     OPTICS_OPTIONS,
     ORIGINS,
     SEARCHED,
@@ -295,17 +296,21 @@ def _read(path: Path, images: str | Path | None, facts: Facts) -> Particles:
     is_stack = images is not None and Path(images).is_file()
     if path.suffix in (".par", ".parx") and not is_stack:
         raise InputError(path, "a par file does not name its stack", "give the stack with --images")
-    return read_particle_file(path, Path(images).name if images is not None and is_stack else None, facts=facts)
+    particles = read_particle_file(path, Path(images).name if images is not None and is_stack else None, facts=facts)
+    if NO_STACK in particles.image_locations()[1]:
+        raise InputError(path, "it does not name its stack", "give the stack with --images")
+    return particles
 
 
 def _check_optics(particles: Particles) -> None:
     path, optics = particles.path, particles.optics
     # the box comes from the stacks
     needed = [label for label in OPTICS_OPTIONS if label != "rlnImageSize"]
-    missing = [label for label in needed if label not in optics or not np.isfinite(optics[label]).all()]
+    missing = [label for label in needed if label not in optics]
     if missing:
         parameters = ", ".join(OPTICS_OPTIONS[label] for label in missing)
         raise InputError(path, f"has no {', '.join(missing)}", f"give {parameters}")
+    particles.refuse_not_finite()
     for label in ("rlnImagePixelSize", "rlnVoltage"):
         if (optics[label] <= 0).any():
             raise InputError(path, f"{label} is {optics[label].min():g}", "correct it in the file")

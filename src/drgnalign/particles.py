@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def _mark_bad_lines(text: NDArray[np.uint8], bad: NDArray[np.bool_]) -> int:
     return line
 
 
-def _not_finite(labels: pd.Index) -> str:
+def _not_finite(labels: Sequence[str]) -> str:
     return f"{', '.join(labels)} {'is not a finite number' if len(labels) == 1 else 'are not finite numbers'}"
 
 
@@ -396,11 +396,18 @@ class Particles:
         bad = ~np.isfinite(self.table[labels].to_numpy(np.float64))
         rows = bad.any(axis=1)
         if rows.any():
-            self.refuse_rows(rows, _not_finite(labels[bad[rows.argmax()]]))
+            self.refuse_rows(rows, _not_finite(list(labels[bad[rows.argmax()]])))
         labels = self.optics.columns.intersection(NUMERIC_OPTICS)
-        bad = ~np.isfinite(self.optics[labels].to_numpy(np.float64))
-        if bad.any():
-            raise InputError(self.path, f"{_not_finite(labels[bad.any(axis=0)])} in its optics table", "correct it")
+        odd = list(labels[~np.isfinite(self.optics[labels].to_numpy(np.float64)).all(axis=0)])
+        # lists of numbers, as text
+        lists = self.optics.columns.intersection([ODD_ZERNIKE, EVEN_ZERNIKE])
+        odd += [label for label in lists if self.optics[label].astype(str).str.contains("nan|inf", case=False).any()]
+        if odd:
+            options = [OPTICS_OPTIONS[label] for label in odd if label in OPTICS_OPTIONS]
+            remedy = "correct the optics table" + (
+                f", or give {', '.join(options)} where it says NaN" if options else ""
+            )
+            raise InputError(self.path, f"{_not_finite(odd)} in its optics table", remedy)
 
     def refuse_treated(self) -> None:
         """Refuse images that have to be mirrored, were divided by their CTF, or are said to be two things at once.

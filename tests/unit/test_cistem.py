@@ -153,6 +153,12 @@ def test_what_is_missing_may_be_given(tmp_path: Path) -> None:
         read_cistem(cistem(tmp_path / "p.star", *numbered(2)), voltage=200.0)
 
 
+def test_a_file_that_does_not_name_its_stack(tmp_path: Path) -> None:
+    path = cistem(tmp_path / "p.star", *[without(row, "StackFilename") for row in numbered(2)])
+    with pytest.raises(InputError, match=r"does not name its stack\n.*--images"):
+        import_particles(path, tmp_path)
+
+
 def test_names_with_blanks_are_read(tmp_path: Path) -> None:
     path = cistem(tmp_path / "p.star", *numbered(2, OriginalImageFilename="'/data/my mics/1.mrc'"))
     p = read_cistem(path)

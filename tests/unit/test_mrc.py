@@ -300,6 +300,11 @@ def test_volumes_come_as_z_y_x_whatever_their_order(tmp_path: Path, axes: tuple[
     assert values.flags.c_contiguous and pixel_size == 2
 
 
+def test_axes_that_are_none_are_told(tmp_path: Path) -> None:
+    assert "axes" in read_header(raw_stack(tmp_path / "a.mrc", images(4, 4), 2, mapc=1, mapr=1, maps=3)).doubts
+    assert not read_header(raw_stack(tmp_path / "a.mrc", images(4, 4), 2)).doubts
+
+
 def test_sides_that_differ_follow_their_axes(tmp_path: Path) -> None:
     volume = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
     stored = np.ascontiguousarray(volume.transpose(2, 1, 0))

@@ -95,6 +95,7 @@ def test_particles_know_the_version_they_come_from(tmp_path: Path, rows: str, la
         (V9.replace("      1   68", "    0.5   68"), "no image number"),
         (V9.replace("      1   68", "    nan   68"), "no image number"),
         (V9.replace("      1   68", "      0   68"), "no particles"),
+        (V9.replace("      1   68", "      0   68") + V9, "counts from 0"),
         (SHIFTS_X, "is a shifts file"),
         (SHIFTS_9, "is a shifts file"),
         (SHIFTS_9.replace("    0     1", "10000     1"), "is a shifts file"),

@@ -290,6 +290,34 @@ def test_what_is_no_number_has_one_message_everywhere(tmp_path: Path, label: str
         assert result.stderr.count("ERROR") == 1
 
 
+LENS = {
+    "rlnVoltage": "{}",
+    "rlnSphericalAberration": "{}",
+    "rlnAmplitudeContrast": "{}",
+    "rlnImagePixelSize": "{}",
+    "rlnImageSize": "{}",
+    "rlnBeamTiltX": "{}",
+    "rlnMagMat00": "{}",
+    "rlnCtfBfactor": "{}",
+    "rlnOddZernike": "[0.1,{},0]",
+    "rlnEvenZernike": "[{}]",
+}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("label", LENS)
+def test_what_is_no_number_in_an_optics_table_is_refused(tmp_path: Path, label: str, value: str) -> None:
+    row = OPTICS | {"rlnBeamTiltY": "0.0"} | {label: LENS[label].format(value)}
+    path = star(tmp_path, loop("optics", row) + loop("particles", *numbered(3)))
+    with pytest.raises(InputError, match=rf"p\.star: .*{label}") as caught:
+        import_particles(path)
+    assert "remove the row" not in caught.value.remedy
+    for arguments in (["convert", path, "-o", tmp_path / "x.star"], ["reconstruct", path, "-o", tmp_path / "map"]):
+        result = run(*arguments)
+        assert result.exit_code == 2 and result.stderr.count("ERROR") == 1, (arguments, result.output)
+        assert label in result.stderr
+
+
 def test_a_row_of_nan_is_one_message(tmp_path: Path) -> None:
     rows = numbered(3)
     rows[2] |= dict.fromkeys(("rlnAngleRot", "rlnOriginXAngst", "rlnDefocusU"), "nan")

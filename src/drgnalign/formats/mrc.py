@@ -156,8 +156,10 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
     is_volume_stack = int(header["ispg"]) >= VOLUME_STACK and depth > 0 and sections % depth == 0
     volumes = sections // depth if is_volume_stack else 1
     axes = tuple(int(header[name]) for name in ("mapc", "mapr", "maps"))
-    # older headers leave them empty
-    axes = axes if sorted(axes) == sorted(USUAL_AXES) else USUAL_AXES
+    if sorted(axes) != sorted(USUAL_AXES):
+        # older headers leave them empty
+        doubts |= {"axes": f"its axes (MAPC, MAPR, MAPS) are {axes}: x, y, z are assumed"} if any(axes) else {}
+        axes = USUAL_AXES
     return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size, volumes, axes, doubts)
 
 
