@@ -48,9 +48,9 @@ NEUTRAL_OPTICS: dict[str, float | str] = {
     **dict.fromkeys([PHASE_FLIPPED, PREMULTIPLIED, DIVIDED], 0),
 }
 CTF_VALUES = [*DEFOCUS, "rlnPhaseShift", *NEUTRAL_CTF]
-# Of an optics group, as [a,b…] in Å: what cryoSPARC keeps of the lens in a way whose signs nobody has documented. It is
-# kept, so that it can be given back to cryoSPARC, and used by nothing.
-CRYOSPARC_TERMS = ["drgnCryosparcTilt", "drgnCryosparcTrefoil", "drgnCryosparcTetra", "drgnCryosparcShift"]
+# Of an optics group, lists [a,b…] in Å of so many numbers: what cryoSPARC keeps of the lens in a way whose signs nobody
+# has documented. It is kept, so that it can be given back to cryoSPARC, and used by nothing.
+CRYOSPARC_TERMS = {"drgnCryosparcTilt": 2, "drgnCryosparcTrefoil": 2, "drgnCryosparcTetra": 4, "drgnCryosparcShift": 2}
 NUMERIC = [*ANGLES, *ORIGINS, *CTF_VALUES, MIRRORED, "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"

@@ -13,10 +13,16 @@ from numpy.lib.recfunctions import repack_fields
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.particles import LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
+from drgnalign.particles import CRYOSPARC_TERMS, LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
 
 # What stands for "none of it" where some sets say nothing of it.
-NEUTRAL: dict[str, float | str] = {**NEUTRAL_CTF, **NEUTRAL_OPTICS, "rlnPhaseShift": 0.0, MIRRORED: 0}
+NEUTRAL: dict[str, float | str] = {
+    "rlnPhaseShift": 0.0,
+    MIRRORED: 0,
+    **NEUTRAL_CTF,
+    **NEUTRAL_OPTICS,
+    **{label: f"[{','.join(['0'] * count)}]" for label, count in CRYOSPARC_TERMS.items()},
+}
 
 
 def chosen_rows(

@@ -40,10 +40,8 @@ OPTICS_FIELDS = {
 DEFOCUS_FIELDS = dict(zip(DEFOCUS, ("ctf/df1_A", "ctf/df2_A", "ctf/df_angle_rad"), strict=True))
 # M − 1, row by row, where M takes spatial frequencies of an image to those of the volume.
 STRETCH_FIELD = "ctf/anisomag"
-# Lengths in Å whose signs nobody has documented, with their numbers.
-KEPT_FIELDS = dict(
-    zip(CRYOSPARC_TERMS, [("ctf/tilt_A", 2), ("ctf/trefoil_A", 2), ("ctf/tetra_A", 4), ("ctf/shift_A", 2)], strict=True)
-)
+# Lengths in Å whose signs nobody has documented.
+KEPT_FIELDS = dict(zip(CRYOSPARC_TERMS, ("ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/shift_A"), strict=True))
 # Of a particle.
 ENVELOPE_FIELDS = {"rlnCtfBfactor": "ctf/bfactor", "rlnCtfScalefactor": "ctf/scale"}
 

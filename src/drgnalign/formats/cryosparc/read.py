@@ -34,6 +34,7 @@ from drgnalign.formats.cryosparc.fields import (
 from drgnalign.optics import STRETCH, optics_terms
 from drgnalign.particles import (
     ANGLES,
+    CRYOSPARC_TERMS,
     MAGNIFICATION,
     NEUTRAL_CTF,
     ORIGINS,
@@ -128,7 +129,7 @@ def _warn_of_lens(particles: Particles) -> None:
     with np.errstate(all="ignore"):
         unused = [term for term in optics_terms(particles) if not term.used and term.matters_at()]
     if unused:
-        told = "; ".join(f"{KEPT_FIELDS[term.columns][0]}, {term}" for term in unused)
+        told = "; ".join(f"{KEPT_FIELDS[term.columns]}, {term}" for term in unused)
         warn(particles.path, f"is kept and not used, as its signs are not documented: {told}")
 
 
@@ -209,9 +210,9 @@ def _lens_columns(path: Path, rows: Rows) -> Fields:
         if away.any():
             stretch = [shortest_decimals(column) for column in away.T]
             columns |= dict(zip(MAGNIFICATION, (stretch[0] + 1, stretch[1], stretch[2], stretch[3] + 1), strict=True))
-    for label, (field, count) in KEPT_FIELDS.items():
+    for label, field in KEPT_FIELDS.items():
         if field in field_names(rows):
-            lengths = number_field(path, field, rows[field], (count,))
+            lengths = number_field(path, field, rows[field], (CRYOSPARC_TERMS[label],))
             if lengths.any():
                 unlike, inverse = np.unique(lengths, axis=0, return_inverse=True)
                 texts = ["[" + ",".join(map(repr, shortest_decimals(row).tolist())) + "]" for row in unlike]

@@ -36,7 +36,16 @@ from drgnalign.formats.cryosparc.fields import (
 )
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.optics import STRETCH, optics_terms
-from drgnalign.particles import ANGLES, MAGNIFICATION, NO_STACK, ORIGINS, FloatArray, IntArray, Particles
+from drgnalign.particles import (
+    ANGLES,
+    CRYOSPARC_TERMS,
+    MAGNIFICATION,
+    NO_STACK,
+    ORIGINS,
+    FloatArray,
+    IntArray,
+    Particles,
+)
 
 # Of `optics_terms`: those that a .cs file has fields for, with signs that are known or that it had before.
 WRITTEN = [STRETCH, *ENVELOPE_FIELDS, *KEPT_FIELDS]
@@ -106,9 +115,9 @@ def _lens_values(particles: Particles) -> Fields:
     if set(MAGNIFICATION) & set(optics):
         stretch = np.array([lens.magnification.ravel() for lens in lenses(particles)])
         values[STRETCH_FIELD] = (stretch - np.eye(2).ravel())[groups]
-    for label, (field, count) in KEPT_FIELDS.items():
+    for label, field in KEPT_FIELDS.items():
         if label in optics:
-            listed = [listed_numbers(stored) for stored in optics[label]]
+            listed, count = [listed_numbers(stored) for stored in optics[label]], CRYOSPARC_TERMS[label]
             if not all(len(lengths) == count and np.isfinite(lengths).all() for lengths in listed):
                 problem = f"{label} is not a list of {count} numbers, as [a,b], in every optics group"
                 raise InputError(particles.path, problem, "correct it, or remove the column")
