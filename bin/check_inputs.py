@@ -68,6 +68,7 @@ def main(
     )
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     warn_of_training(table, diameter, min(train_box, table.box))
+    terms = optics_terms(table, diameter)
     write_star(undecided(table), output)
     backgrounds = survey_backgrounds(table, images_root(particles, images), diameter)
     is_normalised = bool((table.optics[BACKGROUND_RADIUS] > 0).any())
@@ -83,10 +84,12 @@ def main(
         "contrast_from": "--invert" if invert != "auto" else "the images or the file",
         "normalised": is_normalised,
         "backgrounds": backgrounds.record,
-        "optics": [term.record for term in optics_terms(table, diameter)],
+        "optics": [term.record for term in terms],
     }
     with atomic_path(report) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    if terms:
+        click.echo(f"The file says of the lens: {'; '.join(map(str, terms))}")
     if is_normalised:
         click.echo(f"Images are normalised as they are read: {', '.join(backgrounds.irregular)}")
 

@@ -270,6 +270,8 @@ class CtfTerms:
         s₀ and s₁.
     kinds : (n,) int32
         Row of the tables.
+    aberrated : (T,) int32
+        1 where there are even or odd aberrations.
     even : (T, m) float32
         Turns.
     odd : (T, 2, m) float32
@@ -284,6 +286,7 @@ class CtfTerms:
     phases: FloatArray
     envelopes: FloatArray
     kinds: NDArray[np.int32]
+    aberrated: NDArray[np.int32]
     even: NDArray[np.float32]
     odd: NDArray[np.float32]
     magnifications: FloatArray
@@ -344,6 +347,7 @@ def ctf_terms(particles: Particles, kx: ArrayLike, ky: ArrayLike) -> CtfTerms:
         phases=np.stack([second * per_pixel**2, fourth * per_pixel**4, offset], axis=1) / (2 * np.pi),
         envelopes=np.stack(envelopes, axis=1),
         kinds=kind_of[particles.optics_rows()],
+        aberrated=(np.any(even, axis=1) | np.any(odd, axis=1)).astype(np.int32),
         # whole turns would cost digits
         even=(even - np.rint(even)).astype(np.float32),
         odd=np.stack([np.cos(odd), -np.sin(odd)], axis=1).astype(np.float32),

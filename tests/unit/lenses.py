@@ -16,6 +16,7 @@ def plain_terms(defocus: np.ndarray, phases: np.ndarray, count: int) -> CtfTerms
         phases=phases,
         envelopes=np.tile([1.0, 0.0], (len(defocus), 1)),
         kinds=np.zeros(len(defocus), np.int32),
+        aberrated=np.zeros(1, np.int32),
         even=np.zeros((1, count), np.float32),
         odd=np.stack([np.ones((1, count)), np.zeros((1, count))], axis=1).astype(np.float32),
         magnifications=NOT_MAGNIFIED,

@@ -31,6 +31,7 @@ from drgnalign.formats.particle_file import write_particle_file
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import irfft_images, rfft_images, shell_numbers
 from drgnalign.geometry import angular_distance
+from drgnalign.inputs import import_particles
 from drgnalign.inspect import inspect_file
 from drgnalign.interface import Chunk
 from drgnalign.optics import optics_terms, warn_of_training
@@ -455,3 +456,14 @@ def test_terms_in_the_particle_table_are_taken_from_there(tmp_path: Path) -> Non
     assert particles.table["rlnOpticsGroup"].tolist() == [1, 2, 1]
     assert [lens.stored for lens in lenses(particles)] == [1, 0]
     assert lenses(particles)[0].magnification.tolist() == [[1.01, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("name", ["flipped", "multiplied"])
+def test_treated_images_are_imported_as_what_they_are(treated: Treated, name: str) -> None:
+    """Their contrast is found, and the state says what was done to them."""
+    particles = treated.particles(name)
+    path = treated.folder / f"{name}.star"
+    write_star(replace(particles, optics=particles.optics.drop(columns="drgnContrast")), path)
+    imported = import_particles(path)
+    assert imported.optics["drgnContrast"].tolist() == ["white"]
+    assert [lens.stored for lens in lenses(imported)] == [lens.stored for lens in lenses(particles)] != [0]

@@ -171,10 +171,16 @@ INLINE Place placed(const float *r, vec x, vec y)
     return p;
 }
 
-/* M of a pose. */
-INLINE void magnification_of(const Pose *pose, float *m)
+/* How an image is magnified, and how far the volume reaches that it is of, in Fourier pixels of an image. */
+typedef struct {
+    float m[4], reach;
+    int none;
+} Stretch;
+
+INLINE Stretch stretch_of(const Pose *pose, float reach)
 {
-    for (int i = 0; i < 4; i++) m[i] = pose->magnification[i];
+    const double *m = pose->magnification;
+    return (Stretch){{m[0], m[1], m[2], m[3]}, reach, m[0] == 1.0 && m[1] == 0.0 && m[2] == 0.0 && m[3] == 1.0};
 }
 
 /* M k */
@@ -184,11 +190,12 @@ INLINE void magnified(const float *m, vec *x, vec *y)
     *x = a, *y = b;
 }
 
-/* M k within a volume that reaches so far; beyond, nothing is known: 0, and a CTF of 0. */
-INLINE void in_volume(const float *m, float reach, vec *x, vec *y, vec *c)
+/* M k within the volume; beyond, nothing is known: 0, and a CTF of 0. Without magnification k is within it anyway. */
+INLINE void in_volume(const Stretch *stretch, vec *x, vec *y, vec *c)
 {
-    magnified(m, x, y);
-    const ivec inside = *x * *x + *y * *y <= reach * reach * 1.000001f;
+    if (stretch->none) return;
+    magnified(stretch->m, x, y);
+    const ivec inside = *x * *x + *y * *y <= stretch->reach * stretch->reach * 1.000001f;
     *x = (vec)((ivec)*x & inside), *y = (vec)((ivec)*y & inside), *c = (vec)((ivec)*c & inside);
 }
 
@@ -245,12 +252,13 @@ INLINE double total(vec v)
 }
 
 /* Ask early for the memory that `interpolated` will want for some coefficients. */
-INLINE void prefetch(const Reference *reference, const Plan *plan, const float *r, const float *m, int first, int end)
+INLINE void prefetch(const Reference *reference, const Plan *plan, const float *r, const Stretch *stretch, int first,
+                     int end)
 {
     const int edge = reference->edge, row = 2 * (edge + 1), plane = row * (2 * edge + 1);
     for (int j = first; j < end; j += LANES) {
         vec x = load(plan->kx + j), y = load(plan->ky + j);
-        magnified(m, &x, &y);
+        magnified(stretch->m, &x, &y);
         const Place at = placed(r, x, y);
         const ivec corner = (at.iz + edge) * plane + (at.iy + edge) * row + 2 * at.ix;
         for (int l = 0; l < LANES; l++) {
@@ -271,22 +279,21 @@ static FAST void normal_equations(const Reference *reference, const Image *image
                                   double *sums)
 {
     const int far = reference->edge > FAR;
-    const float reach = reach_of(reference->edge, reference->scale);
-    float turn[2], r[9], magnification[4];
+    const Stretch stretch = stretch_of(pose, reach_of(reference->edge, reference->scale));
+    float turn[2], r[9];
     vec part[SUMS];
     turns(image->plan, pose, turn);
     scale_rotation(reference, pose->rotation, r);
-    magnification_of(pose, magnification);
     memset(sums, 0, SUMS * sizeof *sums);
     memset(part, 0, sizeof part);
     for (int j = 0; j < count; j += LANES) {
         if (far && j % AHEAD == 0) {
             const int end = j + 2 * AHEAD < count ? j + 2 * AHEAD : count;
-            prefetch(reference, image->plan, r, magnification, j == 0 ? 0 : j + AHEAD, end);
+            prefetch(reference, image->plan, r, &stretch, j == 0 ? 0 : j + AHEAD, end);
         }
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
         vec qx = x, qy = y, c = load(image->ctf + j);
-        in_volume(magnification, reach, &qx, &qy, &c);
+        in_volume(&stretch, &qx, &qy, &c);
         Complex gradient[3], g[3];
         const Complex value = interpolated(reference, r, qx, qy, gradient);
         const Complex m = {c * value.re, c * value.im};
@@ -408,16 +415,15 @@ static FAST void matches_of(const float *pack, int edge, float scale, const Imag
                             double *found)
 {
     const int row = edge + 1, plane = row * (2 * edge + 1);
-    const float reach = reach_of(edge, scale);
-    float turn[2], r[9], magnification[4];
+    const Stretch stretch = stretch_of(pose, reach_of(edge, scale));
+    float turn[2], r[9];
     turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
-    magnification_of(pose, magnification);
     for (int l = 0; l < 2 * PACK; l++) found[l] = 0.0;
     for (int j = 0; j < image->plan->count; j += LANES) {
         const int ahead = j + PACK < image->plan->count ? j + PACK : j;
         vec ahead_x = load(image->plan->kx + ahead), ahead_y = load(image->plan->ky + ahead);
-        magnified(magnification, &ahead_x, &ahead_y);
+        magnified(stretch.m, &ahead_x, &ahead_y);
         const Place later = placed(r, ahead_x, ahead_y);
         const ivec wanted = (later.iz + edge) * plane + (later.iy + edge) * row + later.ix;
         for (int n = 0; n < LANES; n++)
@@ -427,7 +433,7 @@ static FAST void matches_of(const float *pack, int edge, float scale, const Imag
             }
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
         vec qx = x, qy = y, c = load(image->ctf + j);
-        in_volume(magnification, reach, &qx, &qy, &c);
+        in_volume(&stretch, &qx, &qy, &c);
         const Place at = placed(r, qx, qy);
         const Complex d = brought_back(image, j, x, y, turn);
         const vec d_re = c * d.re, d_im = with_sign_of(at.mirrored, c * d.im), square = c * c;
@@ -508,17 +514,17 @@ static FAST void shift_products(const Reference *reference, const Image *image, 
                                 double *mm)
 {
     const Plan *plan = image->plan;
-    const float spacing = plan->scan_spacing / plan->box, reach = reach_of(reference->edge, reference->scale);
-    float turn[2], r[9], magnification[4];
+    const Stretch stretch = stretch_of(pose, reach_of(reference->edge, reference->scale));
+    const float spacing = plan->scan_spacing / plan->box;
+    float turn[2], r[9];
     vec part[GRID * GRID], power = {0};
     memset(part, 0, sizeof part);
     turns(plan, pose, turn);
     scale_rotation(reference, pose->rotation, r);
-    magnification_of(pose, magnification);
     for (int j = 0; j < plan->scan_count; j += LANES) {
         const vec x = load(plan->kx + j), y = load(plan->ky + j);
         vec qx = x, qy = y, c = load(image->ctf + j);
-        in_volume(magnification, reach, &qx, &qy, &c);
+        in_volume(&stretch, &qx, &qy, &c);
         Complex gradient[3], along_y[GRID];
         const Complex value = interpolated(reference, r, qx, qy, gradient);
         const Complex m = {c * value.re, c * value.im}, mirror = {m.re, -m.im};
@@ -604,7 +610,7 @@ static void refine_pose(const Reference *reference, const Image *image, const Se
 
 /* What an optics group does to its images besides, at each coefficient; see CtfTerms in ctf.py. */
 typedef struct {
-    const float *even, *odd; /* turns; real and imaginary parts of what takes odd aberrations off */
+    const float *even, *odd; /* turns; real and imaginary parts of what takes odd aberrations off; NULL: none */
     const double *magnification;
     int32_t stored; /* 0: as taken, 1: flipped, 2: multiplied by the CTF */
 } Lens;
@@ -627,8 +633,9 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
         magnified(m, &x, &y);
         const vec s2 = x * x + y * y;
         vec sine, cosine;
-        const vec turn = (mean + fourth * s2) * s2 + along * (x * x - y * y) + across * x * y + offset;
-        sin_cos_turns(turn + load(lens->even + j), &sine, &cosine);
+        vec turn = (mean + fourth * s2) * s2 + along * (x * x - y * y) + across * x * y + offset;
+        if (lens->even) turn += load(lens->even + j);
+        sin_cos_turns(turn, &sine, &cosine);
         if (decay != 0.0f) fall *= exponential(decay * s2);
         Complex f;
         if (plan->flat[j + LANES - 1] - plan->flat[j] == LANES - 1) { /* within a row */
@@ -648,7 +655,7 @@ static FAST void prepare_one(const Plan *plan, const float *transform, const flo
             w /= fall * at_least(least, size);
         }
         if (lens->stored != 0) w = with_sign_of((ivec)sine, w);
-        f = times(f, (Complex){load(lens->odd + j), load(lens->odd + plan->count + j)});
+        if (lens->odd) f = times(f, (Complex){load(lens->odd + j), load(lens->odd + plan->count + j)});
         store(out + j, f.re * w), store(out + plan->count + j, f.im * w);
     }
 }
@@ -664,16 +671,16 @@ typedef struct {
 INLINE void spread(const int32_t *starts, int edge, float scale, float reach, const Image *image, const Pose *pose,
                    int first, int end, Spread *out)
 {
+    const Stretch stretch = stretch_of(pose, reach);
     const int side = 2 * edge + 1;
-    float turn[2], r[9], magnification[4];
+    float turn[2], r[9];
     turns(image->plan, pose, turn);
     for (int i = 0; i < 9; i++) r[i] = scale * pose->rotation[i];
-    magnification_of(pose, magnification);
     for (int j = first; j < end; j += LANES) {
         const int n = j - first;
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
         vec qx = x, qy = y, c = load(image->ctf + j);
-        in_volume(magnification, reach, &qx, &qy, &c);
+        in_volume(&stretch, &qx, &qy, &c);
         const Place at = placed(r, qx, qy);
         const Complex d = brought_back(image, j, x, y, turn);
         const vec fy = at.fy, fz = at.fz, low = 1.0f - fz;
@@ -734,14 +741,15 @@ INLINE Image image_of(const Plan *plan, const float *coefficients, int number)
 /* One image after the other, so that its transform is used before it leaves the cache. */
 void prepare(const Plan *plan, const Fft *fft, int images, const float *data, const float *weights,
              const int32_t *groups, const double *defocus, const double *phases, const double *envelopes,
-             const int32_t *kinds, const float *even, const float *odd, const double *magnifications,
-             const int32_t *stored, float least, float *coefficients)
+             const int32_t *kinds, const int32_t *aberrated, const float *even, const float *odd,
+             const double *magnifications, const int32_t *stored, float least, float *coefficients)
 {
     const int64_t size = plan->box, numbers = fft ? size * size : 2 * size * (size / 2 + 1), count = plan->count;
     for (int i = 0; i < images; i++) {
         const float *one = data + i * numbers;
         const int32_t kind = kinds[i];
-        const Lens lens = {even + kind * count, odd + 2 * kind * count, magnifications + 4 * kind, stored[kind]};
+        Lens lens = {NULL, NULL, magnifications + 4 * kind, stored[kind]};
+        if (aberrated[kind]) lens.even = even + kind * count, lens.odd = odd + 2 * kind * count;
         if (fft) transform_image(fft, one);
         prepare_one(plan, fft ? fft->out : one, weights + groups[i] * count, defocus + 4 * i, phases + 3 * i,
                     envelopes + 2 * i, &lens, least, coefficients + 3 * i * count);

@@ -153,7 +153,7 @@ _ARGUMENTS = {
     "prepare": [
         *(_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _INTS),
         *([_DOUBLES] * 3),
-        *(_INTS, _FLOATS, _FLOATS, _DOUBLES, _INTS, _FLOAT, _FLOATS),
+        *(_INTS, _INTS, _FLOATS, _FLOATS, _DOUBLES, _INTS, _FLOAT, _FLOATS),
     ],
     "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
     "search": [_PLAN, _REFERENCE, _INT, _FLOATS, _INT, _DOUBLES, _INT, *[_DOUBLES] * 3],
@@ -268,7 +268,7 @@ class Kernels:
         coefficients = self._memory[: len(images)]
         _LIBRARY.prepare(
             *(self._plan, self._fft, len(images), data, weights, groups),
-            *(terms.defocus, terms.phases, terms.envelopes, terms.kinds),
+            *(terms.defocus, terms.phases, terms.envelopes, terms.kinds, terms.aberrated),
             *(terms.even, terms.odd, terms.magnifications, terms.stored, LEAST_SINE, coefficients),
         )
         return coefficients
