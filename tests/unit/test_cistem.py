@@ -186,6 +186,11 @@ def test_broken_rows_are_named(tmp_path: Path, changes: dict[str, str], message:
         read_cistem(cistem(tmp_path / "p.star", *rows))
 
 
+def test_a_name_with_a_nul_is_a_name(tmp_path: Path) -> None:
+    path = cistem(tmp_path / "p.star", *numbered(2, StackFilename="'a\0b.mrc'"))
+    assert read_cistem(path).table["rlnImageName"].tolist() == ["000001@a\0b.mrc", "000002@a\0b.mrc"]
+
+
 @pytest.mark.parametrize("names", [("XShift", "YShift"), ("AngleTheta", "AnglePhi"), ("Defocus2",)])
 def test_what_a_refinement_needs_is_asked_for(tmp_path: Path, names: tuple[str, ...]) -> None:
     path = cistem(tmp_path / "p.star", *[without(row, *names) for row in numbered(2)])

@@ -220,7 +220,7 @@ def _image_names(rows: pd.DataFrame, stack: str | None) -> list[str]:
     numbers = rows["PositionInStack"].to_numpy(np.int64)
     said = rows["StackFilename"].astype(str) if "StackFilename" in rows else pd.Series("", rows.index)
     stacks = said.where(said != "", stack or NO_STACK)
-    if stacks.nunique() == 1:
+    if stacks.nunique() == 1 and "\0" not in stacks.iloc[0]:
         return image_names(numbers, str(stacks.iloc[0]))
     return [f"{number:06d}@{name}" for number, name in zip(numbers.tolist(), stacks, strict=True)]
 
