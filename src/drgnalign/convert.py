@@ -149,7 +149,7 @@ def require_for(target: str, particles: Particles) -> None:
     InputError
         Names all that is missing and the options that give it.
     """
-    _require_poses(particles)
+    _require_whole(particles)
     particles.refuse_not_finite()
     if target.startswith("par"):
         return
@@ -171,10 +171,13 @@ def _require_facts(particles: Particles, labels: list[str]) -> None:
         raise InputError(particles.path, f"does not say {', '.join(missing)}", f"give {options}")
 
 
-def _require_poses(particles: Particles) -> None:
-    """Refuse orientations without origins: one program takes such particles as centred, another fails."""
+def _require_whole(particles: Particles) -> None:
+    """Refuse orientations without origins, and half a defocus: one program takes such particles as centred and without
+    astigmatism, another fails."""
     if set(ANGLES) <= set(particles.table):
         particles.require_poses()
+    if DEFOCUS[0] in particles.table:
+        particles.require_ctf()
 
 
 def with_contrast(particles: Particles, images: Path | None, invert: str) -> Particles:

@@ -24,6 +24,8 @@ FloatVolume = NDArray[np.float32]
 GUINIER_FROM, FEWEST_SHELLS = 10.0, 5
 # Masks that were filtered or stored with few digits leave 0…1 by a little.
 MASK_ROUNDING = 0.01
+# What is stored in a mask of bytes that IMOD shows as 0 and 1.
+IMOD_BYTES = (-128.0, -127.0)
 
 
 def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
@@ -80,7 +82,10 @@ def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
     least, most = float(mask.min()), float(mask.max())
     if least < -MASK_ROUNDING or most > 1 + MASK_ROUNDING:
         problem = f"its values are {least:g} … {most:g}, those of a mask 0 … 1"
-        raise InputError(path, problem, "scale it so that 1 is inside and 0 outside")
+        remedy = "scale it so that 1 is inside and 0 outside"
+        if (least, most) == IMOD_BYTES:
+            remedy += ", as newstack -mode 2 does: IMOD shows its bytes with 128 added"
+        raise InputError(path, problem, remedy)
     if most < 0.5:
         raise InputError(path, "no voxel of this mask is inside: none is above 0.5", "give another mask")
     if least > 0.5:

@@ -209,6 +209,7 @@ def test_a_mask_is_read_with_values_from_0_to_1(tmp_path: Path) -> None:
         (ball(32, 60.0), 4.1, "32 voxels wide at 4.1 Å, not 32 at 4 Å"),
         (ball(32, 60.0)[:16], PIXEL, "32 x 16 voxels wide"),
         (ball(32, 60.0) - 128, PIXEL, "its values are -128 … -127, those of a mask 0 … 1"),
+        ((ball(32, 60.0) > 0.5) - 128.0, PIXEL, "its values are -128 … -127, .*\n.*newstack"),
         (255 * ball(32, 60.0), PIXEL, "its values are 0 … 255, those of a mask 0 … 1"),
         (ball(32, 60.0) - 0.5, PIXEL, "its values are -0.5 … 0.5, those of a mask 0 … 1"),
         (np.zeros((32, 32, 32)), PIXEL, "no voxel of this mask is inside"),

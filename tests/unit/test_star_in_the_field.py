@@ -225,6 +225,8 @@ def no_answer(path: Path, tmp_path: Path) -> list[str]:
     """What the ways to use poses and defoci say instead."""
     said = []
     for arguments in (
+        ["convert", path, "-o", tmp_path / "x.star"],
+        ["convert", path, "-o", tmp_path / "x.star", "--to", "cistem"],
         ["convert", path, "-o", tmp_path / "x.par", "--to", "par9"],
         ["convert", path, "-o", tmp_path / "x.cs", "--invert", "no"],
         ["convert", path, "-o", tmp_path / "x", "--to", "cryodrgn"],
@@ -253,7 +255,7 @@ BARE_30 = without(BARE | OPTICS, "rlnOpticsGroup", "rlnOpticsGroupName")
 )
 def test_poses_without_origins_have_one_answer(tmp_path: Path, text: str, names: str) -> None:
     said = no_answer(star(tmp_path, text), tmp_path)
-    assert len(said) == 5
+    assert len(said) == 7
     for what in said:
         assert f"lacks the pose columns {names}" in what
         assert "0 where particles are centred" in what

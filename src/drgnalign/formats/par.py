@@ -326,7 +326,8 @@ def _read_fixed_widths(path: Path, data: bytes, layout: Layout) -> pd.DataFrame:
         column.name: [line[start:stop].strip() for _, line in rows]
         for column, (start, stop) in zip(layout.columns, _edges(layout), strict=True)
     }
-    if any(len(line.split()) != len(layout.columns) for _, line in rows):
+    # asterisks, which fill their column, are told of by themselves
+    if any(len(line.split()) != len(layout.columns) and "*" not in line for _, line in rows):
         message = f"columns run together; it was read by the widths of {layout.title}; FrealignX reads words"
         warnings.warn(f"{path}: {message}", InputWarning, stacklevel=2)
     par = _table(path, columns)
