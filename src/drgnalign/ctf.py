@@ -32,8 +32,10 @@ FloatArray = NDArray[np.float64]
 # Images that were multiplied by their CTF are divided by it again, but by no less than this in the sine: near its zeros
 # there is next to no signal, and what is stored there need not be the noise times the CTF.
 LEAST_SINE = 0.1
-# Zernike polynomials beyond this order are none that anyone has fitted.
-HIGHEST_ORDER = 12
+# No two directions are magnified so differently; within this M has an inverse.
+LARGEST_STRETCH = 0.5
+# Zernike polynomials beyond this order are none that anyone has fitted, nor coefficients (radians Åⁿ) beyond this.
+HIGHEST_ORDER, LARGEST_COEFFICIENT = 12, 1e15
 # What images are as they are stored.
 AS_TAKEN, FLIPPED, MULTIPLIED = 0, 1, 2
 
@@ -212,7 +214,7 @@ def lenses(particles: Particles) -> list[Lens]:
     Raises
     ------
     InputError
-        Coefficients that are no list of numbers, or of a higher order than is known; a magnification without inverse.
+        Coefficients that are no list of numbers, or of a higher order than is known; a magnification far from 1.
     """
     optics = particles.optics
     needed = {"rlnVoltage": np.nan, "rlnSphericalAberration": np.nan, **NEUTRAL_OPTICS}
@@ -221,8 +223,9 @@ def lenses(particles: Particles) -> list[Lens]:
 
 
 def listed_numbers(stored: float | str) -> FloatArray:
-    """The numbers of ``[a,b,c]``; NaN where it is something else."""
-    words = str(stored).strip().removeprefix("[").removesuffix("]").split(",")
+    """The numbers of ``[a,b,c]``, none of ``[]``; NaN where it is something else."""
+    text = str(stored).strip()
+    words = text.removeprefix("[").removesuffix("]").split(",") if text != "[]" else []
     try:
         return np.array([float(word) for word in words])
     except ValueError:
@@ -231,8 +234,8 @@ def listed_numbers(stored: float | str) -> FloatArray:
 
 def _lens(particles: Particles, row: dict[str, float | str]) -> Lens:
     magnification = np.array([float(row[label]) for label in MAGNIFICATION]).reshape(2, 2)
-    if not np.linalg.det(magnification) > 0:
-        problem = f"{MAGNIFICATION[0]}…11 is {magnification.ravel().tolist()}, which magnifies nothing"
+    if not (np.abs(magnification - np.eye(2)) < LARGEST_STRETCH).all():
+        problem = f"{MAGNIFICATION[0]}…11 is {magnification.ravel().tolist()}, which no lens does to images"
         raise InputError(particles.path, problem, "correct the optics table; without magnification it is 1, 0, 0, 1")
     stored = MULTIPLIED if float(row[PREMULTIPLIED]) else FLIPPED if float(row[PHASE_FLIPPED]) else AS_TAKEN
     return Lens(
@@ -248,7 +251,7 @@ def _lens(particles: Particles, row: dict[str, float | str]) -> Lens:
 
 def _coefficients(particles: Particles, label: str, stored: float | str) -> FloatArray:
     values, known = listed_numbers(stored), len(_orders(label == ODD_ZERNIKE))
-    if not np.isfinite(values).all() or len(values) > known:
+    if not (np.abs(values) < LARGEST_COEFFICIENT).all() or len(values) > known:
         problem = f"{label} is {str(stored)[:80]!r}"
         raise InputError(particles.path, problem, f"give up to {known} numbers, as [a,b,c], in the optics table")
     return values

@@ -26,6 +26,7 @@ from drgnalign.particles import (
 )
 
 FloatArray = NDArray[np.float64]
+Phase = Callable[[Lens, FloatArray, FloatArray], FloatArray]
 
 # The columns of a magnification, in short.
 STRETCH = f"{MAGNIFICATION[0]}…11"
@@ -47,6 +48,8 @@ CRYOSPARC_ORDERS = dict(
 )
 # Å: where that is looked for, at so many resolutions and directions.
 COARSEST, FINEST, RESOLUTIONS, DIRECTIONS = 200.0, 1.0, 400, 48
+# Å: where the phase of polynomials is told.
+TOLD_AT = 5.0
 
 
 class Term(NamedTuple):
@@ -120,17 +123,18 @@ def optics_terms(particles: Particles, diameter: float | None = None) -> list[Te
     groups, optics = lenses(particles), particles.optics
     if diameter is None and {"rlnImageSize", "rlnImagePixelSize"} <= set(optics):
         diameter = USUAL_FILL * float((optics["rlnImageSize"] * optics["rlnImagePixelSize"]).max())
-    found = [
-        _stored(groups, FLIPPED, PHASE_FLIPPED, "phase-flipped images"),
-        _stored(groups, MULTIPLIED, PREMULTIPLIED, "images multiplied by their CTF"),
-        _magnification(groups, diameter),
-        _tilt(groups),
-        _zernike(groups, ODD_ZERNIKE, "odd aberrations"),
-        _zernike(groups, EVEN_ZERNIKE, "even aberrations"),
-        _b_factor(particles.ctf_factors("rlnCtfBfactor")),
-        _scale(particles.ctf_factors("rlnCtfScalefactor")),
-        *(_cryosparc(groups, optics.get(label), label) for label in CRYOSPARC_TERMS),
-    ]
+    with np.errstate(all="ignore"):  # of values that no lens has
+        found = [
+            _stored(groups, FLIPPED, PHASE_FLIPPED, "phase-flipped images"),
+            _stored(groups, MULTIPLIED, PREMULTIPLIED, "images multiplied by their CTF"),
+            _magnification(groups, diameter),
+            _tilt(groups),
+            _zernike(groups, ODD_ZERNIKE, "odd aberrations"),
+            _zernike(groups, EVEN_ZERNIKE, "even aberrations"),
+            _b_factor(particles.ctf_factors("rlnCtfBfactor")),
+            _scale(particles.ctf_factors("rlnCtfScalefactor")),
+            *(_cryosparc(groups, optics.get(label), label) for label in CRYOSPARC_TERMS),
+        ]
     return [term for term in found if term is not None]
 
 
@@ -194,22 +198,28 @@ def _zernike(groups: Sequence[Lens], label: str, what: str) -> Term | None:
     if not any((lens.odd if is_odd else lens.even).any() for lens in groups):
         return None
     alone = [replace(lens, tilt=np.zeros(2)) for lens in groups]
-    matters = _turns_from(alone, Lens.odd_phase if is_odd else Lens.even_phase)
-    return Term(label, what, "", matters, taken_off=is_odd)
+    phase = Lens.odd_phase if is_odd else Lens.even_phase
+    size = f"up to {_largest(alone, phase, np.array([TOLD_AT]))[0]:.2g} rad at {TOLD_AT:g} Å"
+    return Term(label, what, size, _turns_from(alone, phase), taken_off=is_odd)
 
 
-def _turns_from(groups: Sequence[Lens], phase: Callable[[Lens, FloatArray, FloatArray], FloatArray]) -> float | None:
+def _turns_from(groups: Sequence[Lens], phase: Phase) -> float | None:
     """The coarsest resolution, Å, at which a phase is turned by an eighth in some direction."""
-    angles = np.linspace(0, np.pi, DIRECTIONS, endpoint=False)
     resolutions = np.geomspace(COARSEST, FINEST, RESOLUTIONS)
-    kx, ky = np.cos(angles) / resolutions[:, None], np.sin(angles) / resolutions[:, None]
-    largest = [np.abs(phase(lens, kx, ky)).max(axis=1) for lens in _unlike(groups)]
+    largest = _largest(groups, phase, resolutions)
     if not np.isfinite(largest).all():
         return None
-    where = np.flatnonzero((np.array(largest) >= TURNED).any(axis=0))
+    where = np.flatnonzero(largest >= TURNED)
     if not len(where):
         return 0.0
     return float(resolutions[where[0]]) if where[0] else np.inf
+
+
+def _largest(groups: Sequence[Lens], phase: Phase, resolutions: FloatArray) -> FloatArray:
+    """The largest phase of all groups and directions at each resolution (n,) in Å, radians."""
+    angles = np.linspace(0, np.pi, DIRECTIONS, endpoint=False)
+    kx, ky = np.cos(angles) / resolutions[:, None], np.sin(angles) / resolutions[:, None]
+    return np.max([np.abs(phase(lens, kx, ky)).max(axis=1) for lens in _unlike(groups)], axis=0)
 
 
 def _unlike(groups: Sequence[Lens]) -> list[Lens]:
@@ -231,7 +241,7 @@ def _cryosparc(groups: Sequence[Lens], kept: pd.Series | None, label: str) -> Te
     """A length l of order n turns the phase by 2π λⁿ⁻¹ l sⁿ, whichever its sign."""
     if kept is None:
         return None
-    length = max(float(np.abs(listed_numbers(stored)).max()) for stored in kept)
+    length = max(float(np.abs(listed_numbers(stored)).max(initial=0)) for stored in kept)
     order, what = CRYOSPARC_ORDERS[label]
     wavelength = float(electron_wavelength([lens.voltage for lens in groups]).max())
     matters = (8 * length * wavelength ** (order - 1)) ** (1 / order)

@@ -306,7 +306,7 @@ def test_a_derived_stack_has_no_odd_aberrations_and_keeps_the_rest(particles_of,
         ({"rlnCtfBfactor": [np.nan] * 40}, r"row 1: rlnCtfBfactor is not a finite number"),
         ({"rlnCtfDataAreCtfCorrected": 1}, r"images were divided by their CTF"),
         ({"rlnCtfDataArePhaseFlipped": 1, "rlnCtfDataAreCtfPremultiplied": 1}, r"are both 1"),
-        ({"rlnMagMat00": -1.0}, r"rlnMagMat00…11 is \[-1\.0, 0\.0, 0\.0, 1\.0\], which magnifies nothing"),
+        ({"rlnMagMat00": -1.0}, r"rlnMagMat00…11 is \[-1\.0, 0\.0, 0\.0, 1\.0\], which no lens does to images"),
         ({"rlnMagMat10": np.nan}, r"rlnMagMat10 is not a finite number in its optics table"),
         ({"rlnOddZernike": "[1,two]"}, r"(?s)rlnOddZernike is '\[1,two\]'.*give up to 42 numbers"),
         ({"rlnEvenZernike": str([0.0] * 60)}, r"(?s)rlnEvenZernike is .*give up to 49 numbers"),
@@ -352,6 +352,7 @@ def told_of(particles_of, **terms: Any) -> list[Any]:
 def test_neutral_terms_are_not_told(particles_of) -> None:
     assert told_of(particles_of) == []
     assert told_of(particles_of, **NEUTRAL_OPTICS, **NEUTRAL_CTF) == []
+    assert told_of(particles_of, rlnOddZernike="[]", rlnEvenZernike="[0]", drgnCryosparcTilt="[0,0]") == []
 
 
 @pytest.mark.parametrize(
@@ -364,10 +365,10 @@ def test_neutral_terms_are_not_told(particles_of) -> None:
         # e^(−B s²/4) = 2^−½
         ({"rlnCtfBfactor": [0.0, 50.0, -10.0, 0.0]}, "-10 to 50 Å²", np.sqrt(50 / (2 * np.log(2)))),
         ({"rlnCtfScalefactor": [1.0, 0.9, 1.1, 1.0]}, "0.9 to 1.1", np.inf),
-        ({"rlnOddZernike": "[0,0,0,0,0,100]"}, "", (400 / np.pi) ** (1 / 3)),
-        ({"rlnEvenZernike": "[0,0,0,0,0,0,0,0,100]"}, "", (400 / np.pi) ** 0.25),
-        ({"rlnEvenZernike": "[1]"}, "", np.inf),
-        ({"rlnOddZernike": "[0,0,0,0,0,1e-3]"}, "", 0.0),
+        ({"rlnOddZernike": "[0,0,0,0,0,100]"}, "up to 0.8 rad at 5 Å", (400 / np.pi) ** (1 / 3)),
+        ({"rlnEvenZernike": "[0,0,0,0,0,0,0,0,100]"}, "up to 0.16 rad at 5 Å", (400 / np.pi) ** 0.25),
+        ({"rlnEvenZernike": "[1]"}, "up to 1 rad at 5 Å", np.inf),
+        ({"rlnOddZernike": "[0,0,0,0,0,1e-3]"}, "up to 8e-06 rad at 5 Å", 0.0),
         ({"rlnCtfDataAreCtfPremultiplied": 1}, "", np.inf),
         ({"drgnCryosparcTetra": "[0,-3e5,0,0]"}, "up to 3e+05 Å", (8 * 3e5 * 0.019687**3) ** 0.25),
     ],

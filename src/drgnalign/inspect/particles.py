@@ -99,8 +99,7 @@ def _inspect_lens(report: Report, particles: Particles) -> None:
     """What the file says of the lens besides the usual values of the CTF, and what was done to the images."""
     report.extend(_refusal(particles.refuse_treated))
     try:
-        with np.errstate(all="ignore"):
-            terms = optics_terms(particles)
+        terms = optics_terms(particles)
     except InputError as error:
         report.add("error", f"{error.problem}; {error.remedy}")
         return

@@ -126,8 +126,7 @@ def _warn_of_lens(particles: Particles) -> None:
     if set(MAGNIFICATION) & set(particles.optics):
         problem = f"{STRETCH_FIELD} is used as RELION's {STRETCH}"
         warn(particles.path, f"{problem}, of the CTF too, which cryoSPARC's makers have not documented")
-    with np.errstate(all="ignore"):
-        unused = [term for term in optics_terms(particles) if not term.used and term.matters_at()]
+    unused = [term for term in optics_terms(particles) if not term.used and term.matters_at()]
     if unused:
         told = "; ".join(f"{KEPT_FIELDS[term.columns]}, {term}" for term in unused)
         warn(particles.path, f"is kept and not used, as its signs are not documented: {told}")
