@@ -10,7 +10,7 @@ import click
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option, threads_option
 from drgnalign.formats.mrc import read_header
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.train import train
+from drgnalign.heterogeneity.train import Checkpoints, train
 
 
 @click.command(cls=Command)
@@ -24,6 +24,8 @@ from drgnalign.heterogeneity.train import train
 @click.option("--batch-size", type=int, required=True)
 @click.option("--learning-rate", type=float, required=True)
 @click.option("--beta", type=float, help="Default: 1/zdim, as cryoDRGN's.")
+@click.option("--checkpoints", type=OUTPUT, required=True, help="Folder that outlives this attempt.")
+@click.option("--checkpoint-epochs", type=click.IntRange(1), required=True, help="So many are trained at a time.")
 @seed_option
 @threads_option
 @click.option("-o", "--output", type=OUTPUT, required=True)
@@ -38,6 +40,8 @@ def main(
     batch_size: int,
     learning_rate: float,
     beta: float | None,
+    checkpoints: Path,
+    checkpoint_epochs: int,
     seed: int,
     threads: int,
     output: Path,
@@ -61,6 +65,7 @@ def main(
         beta=1.0 / zdim if beta is None else beta,
         seed=seed,
         threads=threads,
+        checkpoints=Checkpoints(checkpoints, checkpoint_epochs),
     )
 
 

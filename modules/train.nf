@@ -13,12 +13,15 @@ process TRAIN {
     tuple val(meta), path('training'), emit: training
 
     script:
+    // beside the tasks' folders, so that a later attempt finds them
+    def checkpoints = "${workflow.workDir}/checkpoints"
     def warm = meta.round > 1 && params.warm_start
     """
     # version ${version}
     train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
         --zdim ${params.zdim} --layers ${params.layers} --nodes ${params.nodes} --epochs ${meta.epochs} \\
         --batch-size ${params.batch_size} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\
+        --checkpoints ${checkpoints} --checkpoint-epochs ${params.checkpoint_epochs} \\
         --seed ${params.seed + meta.round} --threads ${task.cpus} --output training
     """
 }

@@ -18,7 +18,7 @@ from drgnalign.formats.mrc import StackWriter, read_volume
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.heterogeneity import train as train_module
 from drgnalign.heterogeneity.decode import decode_volumes
-from drgnalign.heterogeneity.train import find_cryodrgn, train, trained_on
+from drgnalign.heterogeneity.train import Checkpoints, find_cryodrgn, train, trained_on
 from drgnalign.particles import Particles
 
 BOX, PIXEL_SIZE, COUNT, SIGMA = 24, 4.0, 600, 1.5
@@ -158,6 +158,57 @@ def test_who_is_left_out_is_encoded_and_not_trained_on(data, trained: Path, tmp_
     np.testing.assert_allclose(z[left_out].mean(axis=0), alone.mean(axis=0), atol=0.3 * alone.std())
     np.testing.assert_array_equal(trained_on(tmp_path / "marked", COUNT), ~left_out)
     assert trained_on(tmp_path / "alone", 450).all()
+
+
+def interrupt_the_second_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next training is ended from outside once a stretch is whole."""
+    real, done = train_module.run_cryodrgn, []
+
+    def run_cryodrgn(arguments, log, threads) -> None:
+        if done:
+            with log.open("a") as file:
+                file.write("Epoch: 99 of what is lost\n")
+            raise KeyboardInterrupt
+        done.append(arguments)
+        real(arguments, log, threads)
+
+    monkeypatch.setattr(train_module, "run_cryodrgn", run_cryodrgn)
+
+
+@needs_cryodrgn
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    data, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted twice."""
+    whole = run(data, trained, tmp_path / "whole", 3, checkpoints=Checkpoints(tmp_path / "kept", 1))
+    assert not list((tmp_path / "kept").iterdir())
+    checkpoints = Checkpoints(tmp_path / "others", 1)
+    for name in ("epoch_00007", "epoch_00008"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            interrupt_the_second_stretch(patch)
+            run(data, trained, tmp_path / "gone", 3, checkpoints=checkpoints)
+        (folder,) = checkpoints.folder.iterdir()
+        assert [path.name for path in folder.iterdir()] == [name]
+    again = run(data, trained, tmp_path / "again", 3, checkpoints=checkpoints)
+    assert not list(checkpoints.folder.iterdir())
+    assert again == whole
+    assert [one["epoch"] for one in again["losses"]] == [7, 8, 9]
+    for one, other in zip(*(read_latent(tmp_path / name / "z.pkl") for name in ("whole", "again")), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_training_does_not_go_on_from_a_checkpoint(
+    data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of other poses or another seed."""
+    fake_cryodrgn(tmp_path, "exit 1", monkeypatch)
+    stack, particles = data
+    moved = particles.with_poses(particles.rotations(), particles.displacements() + 0.1)
+    checkpoints = Checkpoints(tmp_path / "kept", 2)
+    for number, (mine, changes) in enumerate([(particles, {}), (particles, {"seed": 2}), (moved, {})]):
+        with pytest.raises(DrgnalignError):
+            run((stack, mine), None, tmp_path / "latent", 4, checkpoints=checkpoints, **changes)
+        assert len(list(checkpoints.folder.iterdir())) == number + 1
 
 
 def previous_round(folder: Path) -> Path:

@@ -17,6 +17,8 @@ def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> 
     assert {"LABEL:TRAIN (round 2)", "LABEL:DECODE (round 2)", "REFINE_CLUSTERS:SPLIT (pass 4)"} <= done
     assert not any("RECONSTRUCT (pass 4" in name or "MERGE (pass 4" in name for name in done)
     assert resumed.named("CACHED") == done
+    # what outlives an attempt at training goes with the training
+    assert list((resumed.results.parent / "work" / "checkpoints").iterdir()) == []
     again = set(resumed.tasks.index) - done
     assert resumed.named("COMPLETED") == again
     assert {name.split(" cluster")[0].removeprefix("REFINE_CLUSTERS:") for name in again} == {

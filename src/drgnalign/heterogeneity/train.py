@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,27 @@ if TYPE_CHECKING:
 TRAINING_FILE = "training.json"
 # Which particles were trained on, as cryoDRGN's --ind; there is none where all were.
 TRAINED_ON = "ind.pkl"
+MADE = ("weights.pkl", "z.pkl", "config.yaml", TRAINED_ON)
 # cryoDRGN restores the optimiser together with the weights, its learning rate included.
 FIXED_SETTINGS = ("box", "zdim", "layers", "nodes", "learning_rate")
 EPOCH_LINE = re.compile(
     r"Epoch: (\d+) Average gen loss = ([^,\s]+), KLD = ([^,\s]+), total loss = ([^;\s]+); Finished in"
 )
+
+
+class Checkpoints(NamedTuple):
+    """Where a training that may be ended from outside keeps how far it came.
+
+    Attributes
+    ----------
+    folder : Path
+        Outlives an attempt. Each training has a folder of its own in it, which is removed when it has ended.
+    epochs : int
+        So many are trained at a time.
+    """
+
+    folder: Path
+    epochs: int
 
 
 def train(
@@ -58,11 +75,16 @@ def train(
     beta: float,
     seed: int,
     threads: int,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Train cryoDRGN's variational autoencoder at the particles' present poses.
 
     Particles that are left out are not trained on. Their latent variables are what the trained encoder says of them,
     so that ``z.pkl`` has one row a particle whoever is left out; a later round may take them back.
+
+    With checkpoints the training is one of several stretches, each a run of cryoDRGN of its own from the weights and
+    the optimiser's state of the last. One that was interrupted goes on after its last whole stretch and ends as if it
+    had not been.
 
     Parameters
     ----------
@@ -84,7 +106,8 @@ def train(
     batch_size, learning_rate, beta, seed
         cryoDRGN's ``-b``, ``--lr``, ``--beta`` and ``--seed``.
     threads : int
-        CPU threads. One seed and one number of threads give one result, bit by bit, on a CPU.
+        CPU threads. One seed, one number of threads and one length of stretches give one result, bit by bit, on a CPU.
+    checkpoints : Checkpoints, optional
 
     Returns
     -------
@@ -119,29 +142,75 @@ def train(
         write_poses(work / "poses.pkl", particles.rotations(), particles.displacements(), particles.box)
         write_ctf(work / "ctf.pkl", particles, box, pixel_size)
         geometry = ["--poses", work / "poses.pkl", "--ctf", work / "ctf.pkl"]
-        command = ["train_vae", stack.resolve(), *geometry]
-        command += ["-o", work, "-n", first_epoch + epochs - 1, "--checkpoint", 0, "--no-analysis"]
+        command = [*geometry, "--checkpoint", 0, "--no-analysis"]
         command += ["--zdim", zdim, "--enc-layers", layers, "--dec-layers", layers]
         command += ["--enc-dim", nodes, "--dec-dim", nodes, "--activation", "relu"]
-        command += ["-b", batch_size, "--lr", learning_rate, "--beta", beta, "--seed", seed]
-        if previous is not None:
-            command += ["--load", (previous / "weights.pkl").resolve()]
-        made = ["weights.pkl", "z.pkl", "config.yaml"]
+        command += ["-b", batch_size, "--lr", learning_rate, "--beta", beta]
         if left_out.any():
             write_indices(work / TRAINED_ON, np.flatnonzero(~left_out))
             command += ["--ind", work / TRAINED_ON]
-            made.append(TRAINED_ON)
-        run_cryodrgn(command, log, threads)
-        _check_latent(work / "z.pkl", int((~left_out).sum()), log)
+        last_epoch = first_epoch + epochs - 1
+        name = _digest(settings | {"epochs": [first_epoch, last_epoch]}, stack, work, previous)
+        kept = (checkpoints.folder if checkpoints else work) / name
+        length = checkpoints.epochs if checkpoints else epochs
+        reached, weights = _last_stretch(kept, log) or (first_epoch - 1, previous)
+        if reached >= first_epoch:
+            print(f"going on after epoch {reached} of {last_epoch}, where this training was interrupted", flush=True)
+        while reached < last_epoch:
+            reached = min(reached + length, last_epoch)
+            options = [*command, "-n", reached, "--seed", seed + reached - first_epoch]
+            weights = _stretch(stack, options, weights, kept / f"epoch_{reached:05d}", log, threads)
+        assert weights is not None
+        _check_latent(weights / "z.pkl", int((~left_out).sum()), log)
+        for made in ("weights.pkl", "z.pkl", "config.yaml"):
+            shutil.copyfile(weights / made, work / made)
         if left_out.any():
             options = ["-b", batch_size, *geometry]
             _encode_others(stack, options, left_out, work, outdir / "eval_images.log", threads)
-        for name in made:
-            (work / name).replace(outdir / name)
+        for path in filter(Path.exists, (work / made for made in MADE)):
+            path.replace(outdir / path.name)
+        shutil.rmtree(kept)
     report = _report(log.read_text(), first_epoch, settings)
     with atomic_path(outdir / TRAINING_FILE) as temporary:
         temporary.write_text(json.dumps(report, indent=1))
     return report
+
+
+def _digest(settings: Mapping[str, Any], stack: Path, work: Path, previous: Path | None) -> str:
+    """Of all that a training depends on: one of the same name is the same."""
+    facts, real = hashlib.sha256(), stack.resolve()
+    facts.update(json.dumps([settings, str(real), real.stat().st_size, real.stat().st_mtime_ns]).encode())
+    weights = [] if previous is None else [previous / "weights.pkl"]
+    for path in (work / "poses.pkl", work / "ctf.pkl", work / TRAINED_ON, *weights):
+        facts.update(path.read_bytes() if path.exists() else b"")
+    return facts.hexdigest()[:16]
+
+
+def _last_stretch(kept: Path, log: Path) -> tuple[int, Path] | None:
+    """Epoch and folder of the last whole stretch of a training, whose log goes on; None where there is none."""
+    log.unlink(missing_ok=True)
+    whole = sorted(kept.glob("epoch_*"))
+    if not whole:
+        return None
+    shutil.copyfile(whole[-1] / log.name, log)
+    return int(whole[-1].name.removeprefix("epoch_")), whole[-1]
+
+
+def _stretch(
+    stack: Path, options: Sequence[object], weights: Path | None, whole: Path, log: Path, threads: int
+) -> Path:
+    """Train some epochs from the weights of a folder; `whole` is there when all of it is, and earlier ones go."""
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=whole.parent, prefix=".part-") as folder:
+        part = Path(folder) / whole.name
+        command = ["train_vae", stack.resolve(), "-o", part, *options]
+        command += [] if weights is None else ["--load", (weights / "weights.pkl").resolve()]
+        run_cryodrgn(command, log, threads)
+        shutil.copyfile(log, part / log.name)
+        part.rename(whole)
+    for earlier in set(whole.parent.glob("epoch_*")) - {whole}:
+        shutil.rmtree(earlier)
+    return whole
 
 
 def run_cryodrgn(arguments: Sequence[object], log: Path, threads: int) -> None:
@@ -152,7 +221,7 @@ def run_cryodrgn(arguments: Sequence[object], log: Path, threads: int) -> None:
     arguments : sequence
         Command and options; each is turned into a string.
     log : path
-        File that receives standard output and standard error.
+        File that standard output and standard error are added to.
     threads : int
         CPU threads it may use.
 
@@ -164,7 +233,7 @@ def run_cryodrgn(arguments: Sequence[object], log: Path, threads: int) -> None:
     command = [str(find_cryodrgn()), *(str(argument) for argument in arguments)]
     pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     with (
-        log.open("w") as file,
+        log.open("a") as file,
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
