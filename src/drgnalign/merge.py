@@ -28,6 +28,8 @@ REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotation
 # Scores that the Frealigns weight particles with in the next pass.
 FREALIGN_COLUMNS = "drgnFrealign"
 USED_LABELS = "labels_used.json"
+# Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
+MOST_CONTRAST = 0.35
 # The stop rule: labels, maps and poses all stand still.
 STEADY_ARI = 0.95
 STEADY_SHELLS = 1.0
@@ -306,17 +308,27 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
     """
     name = f"Round {metrics['round']}" if metrics["round"] else f"Consensus, pass {metrics['pass']}"
     of_all, out = f"of {metrics['particles']:,} particles", metrics["left_out"]
+    looked = metrics["screening"] or (metrics["clustering"] or {}).get("assignment") or {}
+    doubt = _doubt(looked.get("contrast_spread") or looked.get("contrast", {}).get("spread", 0.0))
     if out or metrics["left_out_back"]:
         changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
-        looked = metrics["screening"] or (metrics["clustering"] or {}).get("assignment") or {}
         sentence = f"{name}: {out:,} {of_all} are left out ({changes})"
         sentence += ": in no map, training or statistic; --junk keep keeps them"
         if looked.get("searched"):
             sentence += f"; of {looked['searched']:,} poses looked for, {looked['brought_back']:,} were found"
-        return sentence
+        return sentence + doubt
     if metrics["junk_expected"] is None:
         return ""
-    return f"{name}: no particle is left out; the images take about {metrics['junk_expected']:.0f} {of_all} for junk"
+    found = f"the images take about {metrics['junk_expected']:.0f} {of_all} for junk"
+    return f"{name}: no particle is left out; {found}{doubt}"
+
+
+def _doubt(spread: float) -> str:
+    """Where images differ by more than the ice makes of them, junk may be among them that no peak of its own tells."""
+    if spread <= MOST_CONTRAST:
+        return ""
+    said = f"images show the maps with amplitudes that vary by {spread:.2f}, more than the ice does"
+    return f"; {said}: junk, lost poses or states may be among them that cannot be told yet"
 
 
 def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float, diameter: float) -> bool:

@@ -308,6 +308,18 @@ def test_particles_to_be_left_out_do_not_come_back_unsaid(tmp_path: Path, form: 
     assert ("no place for half sets" in result.output) is (form != "star")
 
 
+@pytest.mark.parametrize(("form", "told"), [("parx", True), ("par9", True), ("cs", True), ("star", False)])
+def test_whom_a_run_left_out_does_not_come_back_unsaid(tmp_path: Path, form: str, told: bool) -> None:
+    given = particles([EXAMPLE, EXAMPLE], tmp_path)
+    given.table["drgnLeftOut"] = [0, 1]
+    given.optics["drgnContrast"] = "white"
+    write_star(given, tmp_path / "out.star")
+    output = tmp_path / {"cs": "x.cs", "star": "x.star"}.get(form, "x.par")
+    result = succeed("convert", tmp_path / "out.star", "-o", output, "--to", form)
+    said = "that 1 particles are left out (drgnLeftOut; `drgnalign select --kept` writes the others)"
+    assert (said in result.output) is told
+
+
 def test_a_file_in_another_folder_names_its_stack_so_that_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

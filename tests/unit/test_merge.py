@@ -265,6 +265,17 @@ def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Pa
     assert sentence == "Round 2: no particle is left out; the images take about 3 of 60 particles for junk"
 
 
+@pytest.mark.parametrize(("spread", "told"), [(0.3, False), (0.5, True)])
+def test_where_amplitudes_vary_more_than_ice_makes_them_junk_may_be_among_them(spread: float, told: bool) -> None:
+    counts = {"round": 1, "particles": 60, "left_out": 0, "left_out_back": 0, "junk_expected": 0.0}
+    for looked in (
+        {"screening": {"contrast_spread": spread}},
+        {"screening": None, "clustering": {"assignment": {"contrast": {"spread": spread}}}},
+    ):
+        sentence = left_out_sentence(counts | looked)
+        assert ("vary by 0.50, more than the ice does" in sentence) == told
+
+
 def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_not(
     labelled: Particles, tmp_path: Path
 ) -> None:

@@ -163,6 +163,11 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
     include = extra_label("INCLUDE")
     if target not in ("star", "cistem", "parx", "parx_extended") and include in table and (table[include] < 0).any():
         lost.append(f"that {(table[include] < 0).sum()} particles are to be left out (INCLUDE < 0)")
+    left_out = int(particles.left_out().sum())
+    if target != "star" and left_out:
+        lost.append(
+            f"that {left_out} particles are left out (drgnLeftOut; `drgnalign select --kept` writes the others)"
+        )
     if lost:
         message = f"{particles.path}: what is written has no place for {', '.join(lost)}"
         warnings.warn(message, InputWarning, stacklevel=3)

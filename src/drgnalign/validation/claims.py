@@ -63,7 +63,9 @@ def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) 
     if halves != "independent":
         found.append("halves were aligned to one map: the resolution is not independent")
     if resolution < NEAR_NYQUIST * 2 * pixel_size:
-        found.append(f"ends at Nyquist ({2 * pixel_size:.2f} Å): finer pixels are needed to know the resolution")
+        found.append(
+            f"ends at Nyquist ({2 * pixel_size:.2f} Å) or all but: finer pixels are needed to know the resolution"
+        )
     outside = cluster.get("density_outside_mask")
     if outside is not None and outside > MOST_OUTSIDE:
         found.append(f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask")
