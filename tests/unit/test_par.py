@@ -262,6 +262,10 @@ def test_asterisks_among_blank_separated_words(tmp_path: Path) -> None:
         read(par(tmp_path, text))
 
 
+def test_a_byte_order_mark_is_no_row(tmp_path: Path) -> None:
+    assert len(read(par(tmp_path, "\ufeff" + COMMENT + V9))) == 1
+
+
 def test_line_ends_of_another_system(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     assert len(read(par(tmp_path, V9.replace("\n", "\r\n")))) == 1
     assert not recwarn.list

@@ -142,6 +142,11 @@ def test_a_second_table_of_images_is_told(tmp_path: Path) -> None:
         assert len(read_star(path)) == 3
 
 
+def test_commands_say_it_once(tmp_path: Path) -> None:
+    path = star(tmp_path, USUAL + loop("images", *numbered(2, first=7)))
+    assert run("reconstruct", path, "-o", tmp_path / "map").stderr.count("only data_particles is read") == 1
+
+
 TOMOGRAPHY = {
     "RELION 5": {"rlnTomoName": "TS_01", **PARTICLES, "rlnImageName": "Subtomograms/TS_01/1_stack2d.mrcs"},
     "RELION 3": {**PARTICLES, "rlnImageName": "Subtomo/1.mrc", "rlnCtfImage": "Subtomo/1_ctf.mrc"},

@@ -9,6 +9,7 @@ import errno
 import gc
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,7 +39,7 @@ class _Reporting:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", InputWarning)
-                warnings.showwarning = _say
+                warnings.showwarning = _sayer()
                 return super().main(*args, **kwargs)  # type: ignore[misc]
         except DrgnalignError as error:
             click.echo(f"ERROR: {error}", err=True)
@@ -52,16 +53,23 @@ class _Reporting:
             sys.exit(full.exit_code)
 
 
-def _say(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """In place of `warnings.showwarning`: where in our code it was noticed is nothing to the user."""
-    click.echo(f"WARNING: {message}", err=True)
+def _sayer() -> Callable[..., None]:
+    """In place of `warnings.showwarning`: where in our code it was noticed, and how often, is nothing to the user."""
+    said: set[str] = set()
+
+    def say(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            click.echo(f"WARNING: {message}", err=True)
+
+    return say
 
 
 class Command(_Reporting, click.Command):

@@ -7,6 +7,7 @@ in radians. N is the number of the image in its stack, from 1. Lines that begin 
 
 from __future__ import annotations
 
+import codecs
 import warnings
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -213,7 +214,7 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
-    data = path.read_bytes()
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     refuse_packed(path, data)
     first, shortest, longest = _row_lengths(np.frombuffer(data, np.uint8))
     if longest == 0:
