@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
@@ -26,7 +28,7 @@ def read_for_conversion(
     *,
     poses: Path | None = None,
     ctf: Path | None = None,
-    passthrough: Path | None = None,
+    passthrough: Sequence[Path] = (),
     images: Path | None = None,
     facts: Facts | None = None,
     box: int | None = None,
@@ -40,7 +42,7 @@ def read_for_conversion(
         Particle file; None for cryoDRGN's pickles.
     poses, ctf : Path, optional
         cryoDRGN's pickles.
-    passthrough : Path, optional
+    passthrough : sequence of Path, optional
         Of a cryoSPARC file.
     images : Path, optional
         The stack of a par file or of pickles; the folder that other files' image names are relative to; or for
@@ -68,7 +70,7 @@ def read_for_conversion(
     """
     facts = facts or Facts()
     stack = images if images is not None and images.is_file() else None
-    if stack is not None and facts.pixel_size is None and (path is None or path.suffix in (".par", ".parx")):
+    if stack is not None and facts.pixel_size is None and (path is None or suffix_of(path) in (".par", ".parx")):
         # needed while reading: shifts of version 8 are in px
         facts = replace(facts, pixel_size=None if ctf is not None else _told(read_header(stack)))
     name = None if stack is None else name or str(stack)
@@ -78,7 +80,7 @@ def read_for_conversion(
         particles = read_cryodrgn(poses, ctf, name, box=box, **vars(facts))
     else:
         particles = read_particle_file(path, name, passthrough, facts)
-        if stack is not None and path.suffix in (".star", ".cs"):
+        if stack is not None and suffix_of(path) in (".star", ".cs"):
             particles = in_stack(particles, stack, name)
     if stack is not None:
         held = read_header(stack).shape[0]
@@ -178,6 +180,74 @@ def _require_whole(particles: Particles) -> None:
         particles.require_poses()
     if DEFOCUS[0] in particles.table:
         particles.require_ctf()
+
+
+def warn_of_gaps(target: str, particles: Particles) -> None:
+    """Say what the target's program will miss in a file that can be written all the same.
+
+    Parameters
+    ----------
+    target, particles
+        As of `require_for`.
+
+    Warns
+    -----
+    InputWarning
+        There are no CTF values, or RELION does not know the stacks by their names.
+    """
+    if target in ("star", "cs") and not set(DEFOCUS) <= set(particles.table):
+        problem = "has no CTF values, and what is written has none"
+        remedy = "if others of the job's files have them, give these with --passthrough"
+        warnings.warn(f"{particles.path}: {problem}: {remedy}", InputWarning, stacklevel=2)
+    stacks = pd.unique(particles.image_locations()[1])
+    others = [name for name in stacks if suffix_of(name) != ".mrcs"]
+    if target == "star" and others:
+        problem = (
+            f"RELION wants stacks that are named .mrcs: {len(others):,} of {len(stacks):,} are not, as {others[0]}"
+        )
+        message = f"{particles.path}: {problem}; --links FOLDER makes links so named"
+        warnings.warn(message, InputWarning, stacklevel=2)
+
+
+def linked(particles: Particles, root: Path, folder: Path, name: str) -> Particles:
+    """Particles whose images are read through links that are named .mrcs.
+
+    Parameters
+    ----------
+    particles : Particles
+    root : Path
+        Folder that relative stack names refer to.
+    folder : Path
+        Made if need be; gets a link to every stack, in folders as the stacks are.
+    name : str
+        How image names are to call the folder.
+
+    Returns
+    -------
+    Particles
+
+    Raises
+    ------
+    InputError
+        A stack is not there, or something else stands where its link belongs.
+    """
+    numbers, stacks = particles.image_locations()
+    codes, names = pd.factorize(stacks)
+    inside = [[part for part in Path(stack).parts if part not in ("/", "..")] for stack in names]
+    places = [Path(*parts).with_suffix(".mrcs") for parts in inside]
+    for stack, place in zip(names, places, strict=True):
+        target, link = find_stack(stack, root).resolve(), folder / place
+        if not target.is_file():
+            raise InputError(target, "no such stack", "give the folder that the image names refer to with --images")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink() and not link.exists():
+            link.symlink_to(target)
+        elif link.resolve() != target:
+            raise InputError(link, f"it is no link to {target}", "give another folder with --links")
+    table = particles.table.copy()
+    ends = np.array([f"@{name}/{place}" for place in places], object)[codes]
+    table["rlnImageName"] = [f"{number:06d}{end}" for number, end in zip(numbers.tolist(), ends, strict=True)]
+    return replace(particles, table=table)
 
 
 def with_contrast(particles: Particles, images: Path | None, invert: str) -> Particles:

@@ -10,6 +10,11 @@ from pathlib import Path
 from drgnalign.errors import InputError
 
 
+def suffix_of(path: str | Path) -> str:
+    """What a file's name ends with, from the dot on, in small letters: users of Windows have .STAR and .MRC."""
+    return Path(path).suffix.lower()
+
+
 def require_folder(path: Path) -> None:
     """Refuse a file's name whose folder does not exist or cannot be written."""
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

@@ -30,6 +30,11 @@ SEARCHED = "drgnSearched"
 # Of an optics group whose images are normalised as they are read: the radius (px) outside of which their background is
 # (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
 BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
+# In the optics table: what is known against the half sets (`drgnalign.half_sets`). And of each particle whose half set
+# was dealt at import: the coarsest limit (Å) to which its pose was refined against its own half set's map; 0 for none.
+HALVES, REFINED_FROM = "drgnHalves", "drgnRefinedFrom"
+# What half maps are worth.
+INDEPENDENT, DEALT_AT_IMPORT, NOT_INDEPENDENT = "independent", "dealt at import", "not independent"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 MAGNIFICATION = ["rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11"]
 BEAM_TILT = ["rlnBeamTiltX", "rlnBeamTiltY"]
@@ -51,7 +56,17 @@ CTF_VALUES = [*DEFOCUS, "rlnPhaseShift", *NEUTRAL_CTF]
 # Of an optics group, lists [a,b…] in Å of so many numbers: what cryoSPARC keeps of the lens in a way whose signs nobody
 # has documented. It is kept, so that it can be given back to cryoSPARC, and used by nothing.
 CRYOSPARC_TERMS = {"drgnCryosparcTilt": 2, "drgnCryosparcTrefoil": 2, "drgnCryosparcTetra": 4, "drgnCryosparcShift": 2}
-NUMERIC = [*ANGLES, *ORIGINS, *CTF_VALUES, MIRRORED, "rlnClassNumber", "rlnRandomSubset", LEFT_OUT, SEARCHED]
+NUMERIC = [
+    *ANGLES,
+    *ORIGINS,
+    *CTF_VALUES,
+    MIRRORED,
+    "rlnClassNumber",
+    "rlnRandomSubset",
+    LEFT_OUT,
+    SEARCHED,
+    REFINED_FROM,
+]
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [

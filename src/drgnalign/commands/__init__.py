@@ -9,13 +9,16 @@ import errno
 import gc
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
+from drgnalign.files import suffix_of
+from drgnalign.staging import as_given
 
 MAKE_ROOM = "make room on the disk, or in your quota, and run again; with -resume the workflow goes on where it was"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -42,7 +45,7 @@ class _Reporting:
                 warnings.showwarning = _sayer()
                 return super().main(*args, **kwargs)  # type: ignore[misc]
         except DrgnalignError as error:
-            click.echo(f"ERROR: {error}", err=True)
+            click.echo(f"ERROR: {as_given(str(error))}", err=True)
             sys.exit(error.exit_code)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -67,9 +70,32 @@ def _sayer() -> Callable[..., None]:
     ) -> None:
         if str(message) not in said:
             said.add(str(message))
-            click.echo(f"WARNING: {message}", err=True)
+            click.echo(f"WARNING: {as_given(str(message))}", err=True)
 
     return say
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """What is warned of while the block runs, each once, besides that it is printed.
+
+    Yields
+    ------
+    list of str
+        Filled as the block goes on.
+    """
+    noted: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, category: type[Warning], *place: Any, **stream: Any) -> None:
+            show(message, category, *place, **stream)
+            text = as_given(str(message))
+            if issubclass(category, InputWarning) and text not in noted:
+                noted.append(text)
+
+        warnings.showwarning = note
+        yield noted
 
 
 class Command(_Reporting, click.Command):
@@ -84,6 +110,12 @@ output_option = click.option("-o", "--output", type=OUTPUT, required=True)
 images_option = click.option(
     "--images", type=FOLDER, help="Folder that image names are relative to. Default: the particle file's."
 )
+passthrough_option = click.option(
+    "--passthrough",
+    type=FILE,
+    multiple=True,
+    help="File with further fields of a cryoSPARC job; may be given several times.",
+)
 diameter_option = click.option(
     "--mask-diameter", type=POSITIVE, help="Diameter of the particle in Å. Default: 85 % of the box."
 )
@@ -93,6 +125,13 @@ normalise_option = click.option(
     default="auto",
     show_default=True,
     help="Normalise images as they are read, if some need it (not of a file of the workflow's own).",
+)
+half_sets_option = click.option(
+    "--half-sets",
+    type=click.Choice(["file", "deal"]),
+    default="file",
+    show_default=True,
+    help="Half sets as the file has them, if it does, or dealt anew.",
 )
 symmetry_option = click.option("--symmetry", default="C1", show_default=True, help="Point group of the particle.")
 junk_option = click.option(
@@ -109,6 +148,6 @@ threads_option = click.option("--threads", type=click.IntRange(1), default=1, sh
 
 def refuse_other_form(source: Path, output: Path) -> None:
     """Refuse a name that asks for another form than the source's."""
-    if output.suffix != source.suffix:
+    if suffix_of(output) != suffix_of(source):
         problem = f"is not named {source.suffix}, as {source.name} is"
         raise InputError(output, problem, "change the form with `drgnalign convert`")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, POSITIVE, Command, output_option
-from drgnalign.convert import read_for_conversion, require_for, with_contrast
+from drgnalign.commands import FILE, OUTPUT, POSITIVE, Command, output_option, passthrough_option
+from drgnalign.convert import linked, read_for_conversion, require_for, warn_of_gaps, with_contrast
 from drgnalign.errors import InputError
 from drgnalign.formats.particle_file import TARGETS, Facts, target_of, write_particle_file
-from drgnalign.inputs import CONTRAST_OF_INVERT
+from drgnalign.inputs import CONTRAST_OF_INVERT, images_root
 
 
 @click.command(cls=Command)
@@ -19,13 +19,14 @@ from drgnalign.inputs import CONTRAST_OF_INVERT
 @click.option("--to", type=click.Choice(TARGETS), help="What to write, where the name of the output does not say it.")
 @click.option("--poses", type=FILE, help="cryoDRGN's poses, in place of PARTICLES.")
 @click.option("--ctf", type=FILE, help="cryoDRGN's CTF parameters, in place of PARTICLES.")
-@click.option("--passthrough", type=FILE, help="Passthrough file of a cryoSPARC job.")
+@passthrough_option
 @click.option(
     "--images",
     type=click.Path(exists=True, path_type=Path),
     help="Stack of a par file or of pickles, or one with the images of PARTICLES in the order of its rows; "
     "or the folder that image names are relative to.",
 )
+@click.option("--links", type=OUTPUT, help="Folder for links to the stacks that are named .mrcs, as RELION wants them.")
 @click.option("--pixel-size", type=POSITIVE, help="Å/px.")
 @click.option("--box", type=click.IntRange(min=1), help="px.")
 @click.option("--voltage", type=POSITIVE, help="kV.")
@@ -44,8 +45,9 @@ def convert(
     to: str | None,
     poses: Path | None,
     ctf: Path | None,
-    passthrough: Path | None,
+    passthrough: tuple[Path, ...],
     images: Path | None,
+    links: Path | None,
     pixel_size: float | None,
     box: int | None,
     voltage: float | None,
@@ -74,6 +76,9 @@ def convert(
     )
     target = target_of(output, to, table)
     require_for(target, table)
+    if links is not None:
+        table = linked(table, images_root(table.path, images), links, _stack_name(links, output) or "")
+    warn_of_gaps(target, table)
     if target == "cs":
         table = with_contrast(table, images, invert)
     write_particle_file(table, output, target)

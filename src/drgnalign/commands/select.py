@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command, output_option, refuse_other_form
+from drgnalign.commands import FILE, Command, output_option, passthrough_option, refuse_other_form
 from drgnalign.errors import InputError
+from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_indices
 from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
 from drgnalign.formats.star import copy_star_rows
@@ -25,7 +26,7 @@ from drgnalign.subsets import chosen_rows
     default=None,
     help="Particles that a run left out (drgnLeftOut is 1), or those that it kept. Default: both.",
 )
-@click.option("--passthrough", type=FILE, help="Passthrough file of a cryoSPARC job: its fields are written too.")
+@passthrough_option
 @click.option("--rows", metavar="FIRST:LAST", help="Rows from 1, both included; either may be left out.")
 def select(
     particles: Path,
@@ -34,7 +35,7 @@ def select(
     half: int | None,
     ind: Path | None,
     left_out: bool | None,
-    passthrough: Path | None,
+    passthrough: tuple[Path, ...],
     rows: str | None,
 ) -> None:
     """Write the PARTICLES that meet all conditions, in their own form, with all their columns and image names.
@@ -46,7 +47,7 @@ def select(
     indices = None if ind is None else read_indices(ind)
     keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, left_out=left_out, first=first, last=last)
     refuse_other_form(particles, output)
-    if particles.suffix == ".star":
+    if suffix_of(particles) == ".star":
         copy_star_rows(particles, keep, output)
     else:
         chosen = table.select(keep)

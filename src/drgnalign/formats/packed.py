@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drgnalign.errors import InputError
+from drgnalign.files import suffix_of
 
 # First bytes of what others make of a file, and what it is then.
 PACKED = {
@@ -35,5 +36,5 @@ def refuse_packed(path: Path, head: bytes | None = None) -> None:
             head = file.read(8)
     for magic, what in PACKED.items():
         if head.startswith(magic):
-            name = path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst", ".zip") else path.name
+            name = path.stem if suffix_of(path) in (".gz", ".bz2", ".xz", ".zst", ".zip") else path.name
             raise InputError(path, f"is {what}", f"unpack it, and give {name}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem, read_cistem, write_cistem
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
@@ -14,7 +16,7 @@ from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, extra_label, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.optics import optics_terms
-from drgnalign.particles import BEAM_TILT, Particles
+from drgnalign.particles import BEAM_TILT, HALVES, Particles
 
 # What can be written; a par file's version does not follow from its name.
 TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
@@ -40,7 +42,7 @@ class Facts:
 def read_particle_file(
     path: str | Path,
     stack: str | None = None,
-    passthrough: str | Path | None = None,
+    passthrough: Sequence[str | Path] = (),
     facts: Facts | None = None,
 ) -> Particles:
     """Read a ``.star`` (RELION's or cisTEM's), ``.par``, ``.parx`` or ``.cs`` file.
@@ -51,8 +53,8 @@ def read_particle_file(
     stack : str, optional
         Name of the stack whose images a par file numbers, or one of cisTEM's without it. The others name their stacks
         themselves.
-    passthrough : path, optional
-        Of a cryoSPARC file.
+    passthrough : sequence of path, optional
+        Of a cryoSPARC file; see `drgnalign.formats.cryosparc.read_cs`.
     facts : Facts, optional
 
     Returns
@@ -66,17 +68,20 @@ def read_particle_file(
     """
     path = Path(path)
     given = asdict(facts or Facts())
-    if path.suffix == ".star":
+    suffix = suffix_of(path)
+    if passthrough and suffix != ".cs":
+        raise InputError(path, "only cryoSPARC's files have passthrough files", "leave out --passthrough")
+    if suffix == ".star":
         return read_cistem(path, stack, **given) if is_cistem(path) else read_star(path, **given)
-    if path.suffix in (".par", ".parx"):
+    if suffix in (".par", ".parx"):
         return read_par(path, stack, **given)
-    if path.suffix == ".cs":
+    if suffix == ".cs":
         return read_cs(path, passthrough, **given)
     if path.is_file():
         refuse_packed(path)
     problem = f"files of type {path.suffix!r} cannot be read as particles"
     remedy = "give a .star, .par, .parx or .cs file; cryoDRGN's pickles with --poses and --ctf"
-    if path.suffix == CISTEM_BINARY:
+    if suffix == CISTEM_BINARY:
         problem, remedy = "is a binary file of cisTEM's", "make a star file of it with cisTEM's convert_binary_to_star"
     raise InputError(path, problem, remedy)
 
@@ -101,7 +106,7 @@ def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
     InputError
         The name does not say it, or says something else.
     """
-    suffix = Path(path).suffix
+    suffix = suffix_of(path)
     kind = None
     if suffix == ".star":
         kind = to if to == "cistem" else "star"
@@ -160,6 +165,8 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
             terms = [term for term in terms if BEAM_TILT[0] not in term.columns]
         lost += [what for label, what in names.items() if label in table and table[label].nunique() > 1]
         lost += [str(term) for term in terms]
+    if target != "star" and HALVES in particles.optics and "rlnRandomSubset" in table:
+        lost.append(f"that its half sets are not independent, or not known to be ({HALVES})")
     include = extra_label("INCLUDE")
     if target not in ("star", "cistem", "parx", "parx_extended") and include in table and (table[include] < 0).any():
         lost.append(f"that {(table[include] < 0).sum()} particles are to be left out (INCLUDE < 0)")

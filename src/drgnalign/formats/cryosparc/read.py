@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +48,17 @@ from drgnalign.particles import (
 
 def read_cs(
     path: str | Path,
-    passthrough: str | Path | None = None,
+    passthrough: str | Path | Sequence[str | Path] = (),
     *,
     pixel_size: float | None = None,
     voltage: float | None = None,
     cs: float | None = None,
     amplitude_contrast: float | None = None,
 ) -> Particles:
-    """Read a cryoSPARC particle file (``.cs``), with its passthrough file where the fields are split over two.
+    """Read a cryoSPARC particle file (``.cs``), with its passthrough files where the fields are split over several.
 
     Poses come from ``alignments3D``, else from the most probable class of ``alignments3D_multi`` or
-    ``alignments_class_K``; the main file's go before the passthrough's. A file with nothing but ``alignments2D``
+    ``alignments_class_K``; the main file's go before a passthrough's. A file with nothing but ``alignments2D``
     has no orientations: its particles get rlnAnglePsi and the origins, no rlnAngleRot and rlnAngleTilt, and an
     InputWarning says so. rlnClassNumber is the class of the slot used, from 1; rlnRandomSubset is split + 1, and
     missing, with a warning, where split is 0 throughout, as in jobs that know no half sets.
@@ -71,16 +72,16 @@ def read_cs(
     Parameters
     ----------
     path : path
-    passthrough : path, optional
-        File with further fields, joined by uid; its order may differ, and it may hold more particles. Where both
-        files have a field, the main file's is taken.
+    passthrough : path or sequence of path, optional
+        Files with further fields, joined by uid; their order may differ, and they may hold more particles. A field
+        that several files have is taken from the first of them: the main file, then as they are given.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction: used where the file does not have them.
 
     Returns
     -------
     Particles
-        ``cs_rows`` holds all fields of both files; uid is the column drgnCryosparcUid (uint64).
+        ``cs_rows`` holds all fields of all files; uid is the column drgnCryosparcUid (uint64).
 
     Raises
     ------
@@ -97,10 +98,12 @@ def read_cs(
     """
     path = Path(path)
     main = load_rows(path)
-    rows = main if passthrough is None else _joined(path, main, Path(passthrough))
+    rows = main
+    for other in [passthrough] if isinstance(passthrough, str | Path) else passthrough:
+        rows = _joined(path, rows, Path(other))
     for field in ("blob/path", "blob/idx"):
         if field not in field_names(rows):
-            remedy = "give the passthrough file of the same job as well, or export the particles from cryoSPARC"
+            remedy = "give the passthrough files of the same job as well, or export the particles from cryoSPARC"
             raise InputError(path, f"has no field {field}", remedy)
     given = {
         "rlnVoltage": voltage,
@@ -137,7 +140,7 @@ def _joined(path: Path, main: Rows, passthrough: Path) -> Rows:
     other = load_rows(passthrough)
     for file, rows in ((path, main), (passthrough, other)):
         if "uid" not in field_names(rows):
-            raise InputError(file, "has no field uid, by which the two files are joined", "export them again")
+            raise InputError(file, "has no field uid, by which the files of a job are joined", "export them again")
     index = pd.Index(_uids(passthrough, other))
     if index.has_duplicates:
         raise InputError(passthrough, "a uid occurs more than once", "export the file from cryoSPARC again")

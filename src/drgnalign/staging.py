@@ -1,0 +1,47 @@
+"""What files are called in messages: a task of the workflow works with links, the user knows what they lead to."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+# Set by the workflow for its tasks.
+IN_TASK = "DRGNALIGN_TASK"
+# Folder of another task, whose results are nothing that the user has named.
+TASK_FOLDER = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}(/|$)")
+
+
+def as_given(message: str) -> str:
+    """A message with the user's own paths in place of the links that a task of the workflow has for them.
+
+    Parameters
+    ----------
+    message : str
+        May name files relative to the current folder.
+
+    Returns
+    -------
+    str
+        The same outside of the workflow's tasks.
+    """
+    if IN_TASK not in os.environ:
+        return message
+    for link in _links(Path.cwd()):
+        target = str(link.readlink())
+        if not TASK_FOLDER.search(target):
+            name = re.escape(str(link.relative_to(Path.cwd())))
+            # a folder's name may also be a word of the message
+            end = "(?=/)" if link.is_dir() else r"(?![\w.-])"
+            message = re.sub(rf"(?<![\w./-]){name}{end}", target.replace("\\", r"\\"), message)
+    return message
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    """Links in a task's folder, and in the folders in it that files are put into under their own names."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            yield path
+        elif path.is_dir():
+            yield from (inner for inner in sorted(path.iterdir()) if inner.is_symlink())

@@ -1,0 +1,49 @@
+"""Messages name the user's files, not the links that a task has for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drgnalign.staging import IN_TASK, as_given
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A task's folder with links to a user's files, one of them to another task's result."""
+    user = tmp_path / "my data, [v2]"
+    (user / "images").mkdir(parents=True)
+    for name in ("my particles.star", "mask.mrc", "a.cs"):
+        (user / name).touch()
+    folder = tmp_path / "work" / "ab" / ("0" * 30)
+    for name in ("input", "passthrough1"):
+        (folder / name).mkdir(parents=True)
+    result = tmp_path / "work" / "cd" / ("1" * 30) / "particles.star"
+    for link, target in (
+        ("input/my particles.star", user / "my particles.star"),
+        ("passthrough1/a.cs", user / "a.cs"),
+        ("mask.mrc", user / "mask.mrc"),
+        ("images", user / "images"),
+        ("particles.star", result),
+    ):
+        (folder / link).symlink_to(target)
+    monkeypatch.chdir(folder)
+    return user
+
+
+def test_links_become_what_they_lead_to(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IN_TASK, "1")
+    for message, given in {
+        "input/my particles.star: row 8": f"{task}/my particles.star: row 8",
+        "passthrough1/a.cs: no uid": f"{task}/a.cs: no uid",
+        "mask.mrc: its values": f"{task}/mask.mrc: its values",
+        "references/mask.mrc: its values": "references/mask.mrc: its values",
+        "images/sub/a.mrcs: truncated, give images": f"{task}/images/sub/a.mrcs: truncated, give images",
+        "particles.star: row 8": "particles.star: row 8",
+    }.items():
+        assert as_given(message) == given
+
+
+def test_elsewhere_messages_stay_as_they_are(task: Path) -> None:
+    assert as_given("input/my particles.star: row 8") == "input/my particles.star: row 8"
