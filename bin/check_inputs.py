@@ -7,11 +7,23 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 
 from drgnalign.background import survey_backgrounds
-from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, normalise_option, seed_option
+from drgnalign.commands import (
+    FILE,
+    OUTPUT,
+    Command,
+    diameter_option,
+    half_sets_option,
+    normalise_option,
+    noted_warnings,
+    passthrough_option,
+    seed_option,
+)
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
+from drgnalign.half_sets import standing
 from drgnalign.inputs import images_root, import_particles, undecided
 from drgnalign.interface import USUAL_FILL
 from drgnalign.optics import optics_terms, warn_of_training
@@ -21,6 +33,7 @@ from drgnalign.particles import BACKGROUND_RADIUS
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--images", type=click.Path(exists=True, path_type=Path), required=True)
+@passthrough_option
 @click.option("--pixel-size", type=float)
 @click.option("--voltage", type=float)
 @click.option("--cs", type=float)
@@ -30,13 +43,16 @@ from drgnalign.particles import BACKGROUND_RADIUS
 @diameter_option
 @click.option("--perturb-rotation", type=float, default=0.0)
 @click.option("--perturb-shift", type=float, default=0.0)
+@half_sets_option
 @seed_option
 @click.option("--train-box", type=int, required=True)
 @click.option("-o", "--output", type=OUTPUT, required=True)
 @click.option("--report", type=OUTPUT, required=True, help="What was found, as JSON.")
+@click.option("--said", type=OUTPUT, help="What is to be said on the screen of the run.")
 def main(
     particles: Path,
     images: Path,
+    passthrough: tuple[Path, ...],
     pixel_size: float | None,
     voltage: float | None,
     cs: float | None,
@@ -46,32 +62,36 @@ def main(
     mask_diameter: float | None,
     perturb_rotation: float,
     perturb_shift: float,
+    half_sets: str,
     seed: int,
     train_box: int,
     output: Path,
     report: Path,
+    said: Path | None,
 ) -> None:
     """Check PARTICLES and their images; write them as the state of the first pass."""
-    table = import_particles(
-        particles,
-        images,
-        pixel_size=pixel_size,
-        voltage=voltage,
-        cs=cs,
-        amplitude_contrast=amplitude_contrast,
-        invert=invert,
-        normalise=normalise,
-        mask_diameter=mask_diameter,
-        seed=seed,
-        perturb_rotation=perturb_rotation,
-        perturb_shift=perturb_shift,
-    )
-    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    warn_of_training(table, diameter, min(train_box, table.box))
+    with noted_warnings() as noted:
+        table = import_particles(
+            particles,
+            images,
+            passthrough=passthrough,
+            pixel_size=pixel_size,
+            voltage=voltage,
+            cs=cs,
+            amplitude_contrast=amplitude_contrast,
+            invert=invert,
+            normalise=normalise,
+            mask_diameter=mask_diameter,
+            seed=seed,
+            perturb_rotation=perturb_rotation,
+            perturb_shift=perturb_shift,
+            half_sets=half_sets,
+        )
+        diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
+        warn_of_training(table, diameter, min(train_box, table.box))
     terms = optics_terms(table, diameter)
     write_star(undecided(table), output)
     backgrounds = survey_backgrounds(table, images_root(particles, images), diameter)
-    is_normalised = bool((table.optics[BACKGROUND_RADIUS] > 0).any())
     facts = {
         "input": particles.name,
         "particles": len(table),
@@ -80,18 +100,22 @@ def main(
         "train_box": min(train_box, table.box - table.box % 2),
         "optics_groups": len(table.optics),
         "half_sets": [int((table.half_sets() == half).sum()) for half in (1, 2)],
+        "halves": standing(table, np.ones(len(table), np.bool_), None),
         "contrast": sorted(set(table.optics["drgnContrast"])),
         "contrast_from": "--invert" if invert != "auto" else "the images or the file",
-        "normalised": is_normalised,
+        "normalised": bool((table.optics[BACKGROUND_RADIUS] > 0).any()),
         "backgrounds": backgrounds.record,
         "optics": [term.record for term in terms],
+        "warnings": noted,
     }
     with atomic_path(report) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    lines = [f"WARNING: {warning}" for warning in noted]
     if terms:
-        click.echo(f"The file says of the lens: {'; '.join(map(str, terms))}")
-    if is_normalised:
-        click.echo(f"Images are normalised as they are read: {', '.join(backgrounds.irregular)}")
+        lines.append(f"The file says of the lens: {'; '.join(map(str, terms))}")
+    if said is not None:
+        with atomic_path(said) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines))
 
 
 if __name__ == "__main__":

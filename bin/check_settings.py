@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command, diameter_option
+from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, noted_warnings
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.refine import coarsest_limit
 from drgnalign.errors import InputError
+from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star
 from drgnalign.interface import USUAL_FILL, Chunk, Engine
 from drgnalign.maps import check_mask
@@ -23,6 +25,9 @@ from drgnalign.maps import check_mask
 @click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
 @click.option("--mask", type=FILE, help="The user's own mask.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
+@click.option("--inputs", type=FILE, help="What was found of the particles, JSON.")
+@click.option("--report", type=OUTPUT, help="The same with what is warned of here, if anything is.")
+@click.option("--said", type=OUTPUT, help="What is to be said on the screen of the run.")
 @diameter_option
 @with_engine
 def main(
@@ -32,6 +37,9 @@ def main(
     clusters: int | None,
     mask: Path | None,
     focus_mask: Path | None,
+    inputs: Path | None,
+    report: Path | None,
+    said: Path | None,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
@@ -48,10 +56,19 @@ def main(
         problem = f"--assign_limit {assign_limit:g} Å leaves nothing to compare in a box of {width:g} Å"
         raise InputError(particles, problem, f"give {coarsest_limit(table):g} Å or less; 14 is usual")
     diameter = mask_diameter or USUAL_FILL * width
-    for path in filter(None, (mask, focus_mask)):
-        check_mask(path, table.box, table.pixel_size, diameter)
     listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
-    engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
+    with noted_warnings() as noted:
+        for path in filter(None, (mask, focus_mask)):
+            check_mask(path, table.box, table.pixel_size, diameter)
+        engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
+    if noted and inputs is not None and report is not None:
+        facts = json.loads(inputs.read_text())
+        facts["warnings"] += noted
+        with atomic_path(report) as temporary:
+            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    if said is not None:
+        with atomic_path(said) as temporary:
+            temporary.write_text("".join(f"WARNING: {warning}\n" for warning in noted))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pandas as pd
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.half_sets import JOINT, marked
 from drgnalign.interface import USUAL_FILL
 from drgnalign.merge import (
     PassReport,
@@ -21,6 +22,7 @@ from drgnalign.merge import (
     pass_metrics,
     steady,
 )
+from drgnalign.particles import INDEPENDENT, NOT_INDEPENDENT
 
 
 @click.command(cls=Command)
@@ -35,7 +37,7 @@ from drgnalign.merge import (
 @click.option("--mask", type=FILE, help="The mask of the pass, where the consensus made none.")
 @click.option("--pass-number", type=int, required=True)
 @click.option("--round", "round_", type=int, required=True, help="0 for the consensus.")
-@click.option("--halves", type=click.Choice(["independent", "not independent"]), required=True)
+@click.option("--halves", type=click.Choice([INDEPENDENT, NOT_INDEPENDENT]), required=True)
 @click.option("--references-kind", required=True)
 @click.option("--stop", type=click.Choice(["none", "auto"]), required=True)
 @click.option("--mask-diameter", type=float)
@@ -71,15 +73,16 @@ def main(
     report = PassReport(pass_number, round_, halves, references_kind)
     plan_table = pd.read_csv(plan, dtype={"limit": str})
     record = json.loads(clustering.read_text()) if clustering else None
-    named = map(int, record["counterparts"]) if record else ()
-    merge_references(last_references, maps, plan_table, report, references, named, mask)
     screened = json.loads(screening.read_text()) if screening else None
     figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened)
+    named = map(int, record["counterparts"]) if record else ()
+    worth = {cluster["cluster"]: cluster["halves"] for cluster in figures["clusters"] if "halves" in cluster}
+    merge_references(last_references, maps, plan_table, report, references, named, mask, worth)
     diameter = mask_diameter or USUAL_FILL * after.box * after.pixel_size
     figures["stop"] = stop == "auto" and steady(
         figures, last_references / "fsc.csv", after.box, after.pixel_size, diameter
     )
-    write_star(after, particles)
+    write_star(after if halves == INDEPENDENT else marked(after, JOINT), particles)
     with atomic_path(metrics) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n")
     with atomic_path(said) as temporary:

@@ -11,9 +11,9 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
-from drgnalign.particles import LEFT_OUT, Particles
-from drgnalign.report.summary import NOT_INDEPENDENT
-from drgnalign.split import cluster_name
+from drgnalign.half_sets import worst
+from drgnalign.particles import INDEPENDENT, LEFT_OUT, NOT_INDEPENDENT, Particles
+from drgnalign.split import CONSENSUS, cluster_name
 
 LEFT_OUT_FILE = "left_out_particles.star"
 MAPS = {
@@ -78,8 +78,11 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
         index["mask.mrc"] = "soft mask of the FSCs"
     for label in np.unique(labels[labels > 0]).tolist():
         index |= _export_cluster(users.select(labels == label), label, fsc, references, outdir)
-    # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later.
-    note = "; halves not independent" if (fsc["halves"] == NOT_INDEPENDENT).any() else ""
+    # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later; how
+    # half sets were dealt, on what has not been refined far enough since.
+    own = fsc[fsc["cluster"] != CONSENSUS] if (fsc["cluster"] != CONSENSUS).any() else fsc
+    worth = NOT_INDEPENDENT if (fsc["halves"] == NOT_INDEPENDENT).any() else worst(own["halves"].tolist())
+    note = "" if worth == INDEPENDENT else f"; halves {worth}"
     table = pd.DataFrame([(file, what + note) for file, what in index.items()], columns=["file", "description"])
     with atomic_path(outdir / "index.csv") as temporary:
         table.to_csv(temporary, index=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
+from drgnalign.half_sets import DEALT, SHARED, deal, in_both, marked, standing, ties
 from drgnalign.interface import USUAL_FILL
 from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
+    HALVES,
+    INDEPENDENT,
     LEFT_OUT,
     NO_STACK,
     OPTICS_OPTIONS,
@@ -31,6 +36,7 @@ from drgnalign.particles import (
 )
 
 NORMALISE = ("auto", "no")
+HALF_SETS = ("file", "deal")
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
 CONTRAST_SAMPLE = 2000
 CONTRAST_BATCH_PIXELS = 2**24
@@ -40,6 +46,7 @@ def import_particles(
     path: str | Path,
     images: str | Path | None = None,
     *,
+    passthrough: Sequence[str | Path] = (),
     pixel_size: float | None = None,
     voltage: float | None = None,
     cs: float | None = None,
@@ -50,6 +57,7 @@ def import_particles(
     seed: int = 0,
     perturb_rotation: float = 0.0,
     perturb_shift: float = 0.0,
+    half_sets: str = "file",
 ) -> Particles:
     """Read a user's particle file, check it with its stacks, and complete it to the state of round 0.
 
@@ -59,6 +67,8 @@ def import_particles(
         RELION ``.star``, Frealign ``.par`` or ``.parx``, cryoSPARC ``.cs`` with poses in it.
     images : path, optional
         See `images_root`; for a par file the stack itself.
+    passthrough : sequence of path, optional
+        Of a cryoSPARC file.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction, where the file does not have them.
     invert : {'auto', 'yes', 'no'}
@@ -73,11 +83,14 @@ def import_particles(
     perturb_rotation, perturb_shift : float
         Degrees and px. Uniform ± errors on each of rot, tilt, psi and on x and y: the reference method's test
         of robustness.
+    half_sets : {'file', 'deal'}
+        'file': as the file has them, else dealt; 'deal': dealt, whatever the file has.
 
     Returns
     -------
     Particles
-        With all columns of the state: half sets (``rlnRandomSubset``) dealt evenly where there were none,
+        With all columns of the state: half sets (``rlnRandomSubset``), dealt where there were none
+        (`drgnalign.half_sets`), which ``drgnHalves`` in the optics table then says,
         ``rlnClassNumber`` 0 (the file's own in ``drgnInputClassNumber``), ``rlnPhaseShift`` 0 unless given,
         ``drgnRow`` the row in the file from 0, ``drgnContrast`` and ``drgnBackgroundRadius`` (0: images are not
         normalised) in the optics table.
@@ -87,13 +100,22 @@ def import_particles(
     InputError
         Anything that would stop or mislead a later step; the message names the file, row or column, and the
         parameter that helps.
+
+    Warns
+    -----
+    InputWarning
+        Images are normalised; half sets were dealt, or share images.
     """
+    if half_sets not in HALF_SETS:
+        raise InputError(None, f"--half_sets is {half_sets!r}", "give file or deal")
     if invert not in ("auto", *CONTRAST_OF_INVERT):
         raise InputError(None, f"--invert is {invert!r}", "give auto, yes or no")
     if normalise not in NORMALISE:
         raise InputError(None, f"--normalise is {normalise!r}", "give auto or no")
-    particles = _read(Path(path), images, Facts(pixel_size, voltage, cs, amplitude_contrast))
+    particles = _read(Path(path), images, passthrough, Facts(pixel_size, voltage, cs, amplitude_contrast))
     _check_optics(particles)
+    if half_sets == "deal":
+        particles.table.drop(columns="rlnRandomSubset", errors="ignore", inplace=True)
     _check_table(particles)
     root = images_root(path, images)
     particles.optics["rlnImageSize"] = check_images(particles, root)
@@ -104,13 +126,18 @@ def import_particles(
         particles.optics[BACKGROUND_RADIUS] = 0.0
     particles.optics["drgnContrast"] = _contrast(particles, root, invert)
     random = np.random.default_rng(seed)
-    _complete_table(particles.table, random)
+    particles = _with_half_sets(particles, root, random, half_sets)
+    _complete_table(particles.table)
     _perturb(particles, random, perturb_rotation, perturb_shift)
     return particles
 
 
 def open_particles(
-    path: Path, images: Path | None, mask_diameter: float | None = None, normalise: str = "auto"
+    path: Path,
+    images: Path | None,
+    mask_diameter: float | None = None,
+    normalise: str = "auto",
+    half_sets: str = "file",
 ) -> tuple[Particles, Path]:
     """Particles of a star file and the folder that their image names are relative to.
 
@@ -119,12 +146,15 @@ def open_particles(
 
     Parameters
     ----------
-    path, images, mask_diameter, normalise
+    path, images, mask_diameter, normalise, half_sets
         As of `import_particles`.
     """
     particles = None if is_cistem(path) else read_star(path)
-    if particles is None or "drgnRow" not in particles.table or "drgnContrast" not in particles.optics:
-        particles = import_particles(path, images, mask_diameter=mask_diameter, normalise=normalise)
+    own = particles is not None and "drgnRow" in particles.table and "drgnContrast" in particles.optics
+    if particles is None or not own or half_sets == "deal":
+        particles = import_particles(
+            path, images, mask_diameter=mask_diameter, normalise=normalise, half_sets=half_sets
+        )
     particles.refuse_unusable()
     count = int(particles.left_out().sum())
     if count:
@@ -292,11 +322,13 @@ def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
     return declared
 
 
-def _read(path: Path, images: str | Path | None, facts: Facts) -> Particles:
+def _read(path: Path, images: str | Path | None, passthrough: Sequence[str | Path], facts: Facts) -> Particles:
     is_stack = images is not None and Path(images).is_file()
-    if path.suffix in (".par", ".parx") and not is_stack:
+    if suffix_of(path) in (".par", ".parx") and not is_stack:
         raise InputError(path, "a par file does not name its stack", "give the stack with --images")
-    particles = read_particle_file(path, Path(images).name if images is not None and is_stack else None, facts=facts)
+    particles = read_particle_file(
+        path, Path(images).name if images is not None and is_stack else None, passthrough, facts
+    )
     if NO_STACK in particles.image_locations()[1]:
         raise InputError(path, "it does not name its stack", "give the stack with --images")
     return particles
@@ -329,12 +361,33 @@ def _check_table(particles: Particles) -> None:
     particles.refuse_unusable()
     if "rlnRandomSubset" in table and table["rlnRandomSubset"].nunique() < 2:
         problem = f"rlnRandomSubset is {table['rlnRandomSubset'].iloc[0]} for all particles"
-        raise InputError(path, problem, "give both half sets, or remove the column to have them dealt")
+        raise InputError(path, problem, "give both half sets, or --half_sets deal to have them dealt anew")
 
 
-def _complete_table(table: pd.DataFrame, random: np.random.Generator) -> None:
-    if "rlnRandomSubset" not in table:
-        table["rlnRandomSubset"] = random.permutation(np.arange(len(table)) % 2 + 1)
+def _with_half_sets(particles: Particles, root: Path, random: np.random.Generator, half_sets: str) -> Particles:
+    """Particles with half sets, and with what is known against them."""
+    path, tied = particles.path, ties(particles, root)
+    if "rlnRandomSubset" not in particles.table:
+        halves = deal(tied, random)
+        why = "its half sets are not used" if half_sets == "deal" else "has no half sets"
+        how = f"they are dealt by chance, never parting {', '.join(tied)}"
+        told = f"{how}. Poses that one map of all particles made are not independent at once: see docs/usage.md"
+        warnings.warn(f"{path}: {why}: {told}", InputWarning, stacklevel=3)
+        return marked(replace(particles, table=particles.table.assign(rlnRandomSubset=halves)), DEALT)
+    shared = in_both(tied, particles.half_sets())
+    if not shared:
+        known = standing(particles, np.ones(len(particles), np.bool_), None)
+        if known != INDEPENDENT:
+            warnings.warn(f"{path}: its half sets are {known}, as {HALVES} says", InputWarning, stacklevel=3)
+        return particles
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in shared.items())
+    remedy = "give --half_sets deal to have them dealt anew, or remove the copies"
+    problem = f"both half sets hold rows of the same {counts}: they are not independent; {remedy}"
+    warnings.warn(f"{path}: {problem}", InputWarning, stacklevel=3)
+    return marked(particles, SHARED)
+
+
+def _complete_table(table: pd.DataFrame) -> None:
     if "rlnClassNumber" in table:
         table["drgnInputClassNumber"] = table["rlnClassNumber"]
     table["rlnClassNumber"] = 0

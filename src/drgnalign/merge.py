@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from drgnalign.errors import DrgnalignError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance
-from drgnalign.particles import ANGLES, ORIGINS, Particles
+from drgnalign.half_sets import standing, worst
+from drgnalign.particles import ANGLES, INDEPENDENT, ORIGINS, REFINED_FROM, Particles
 from drgnalign.split import CONSENSUS, cluster_name
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.composition import Composition
@@ -45,7 +46,7 @@ class PassReport:
     number, round : int
         Pass of the loop, and round (0 = consensus).
     halves : str
-        ``independent`` or ``not independent``.
+        ``independent``, or ``not independent`` where this pass or one before aligned both half sets to one map.
     references : str
         Kind of reference that clusters started from.
     """
@@ -89,7 +90,8 @@ def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
                 path, "it holds particles twice, or some that are not of this pass", "run without -resume"
             )
         seen[rows] = True
-        scores = [c for c in map(str, chunk) if c in REFINED_COLUMNS or c.startswith(FREALIGN_COLUMNS)]
+        kept = (*REFINED_COLUMNS, REFINED_FROM)
+        scores = [c for c in map(str, chunk) if c in kept or c.startswith(FREALIGN_COLUMNS)]
         found.append(rows)
         chunks.append(chunk[[*ANGLES, *ORIGINS, *scores]])
     if chunks:
@@ -113,6 +115,7 @@ def merge_references(
     outdir: Path,
     named: Iterable[int] = (),
     mask: Path | None = None,
+    halves: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Gather the pass's maps beside the consensus and the noise spectrum.
 
@@ -132,6 +135,8 @@ def merge_references(
         Labels of clusters that had a name, but have no map: the images did not choose them a second time.
     mask : Path, optional
         That all maps of the pass share; without it the consensus of the pass made its own.
+    halves : mapping of str to str, optional
+        What the half sets of each cluster are worth (`drgnalign.half_sets.standing`); as the report says without it.
 
     Returns
     -------
@@ -155,7 +160,7 @@ def merge_references(
         table = pd.read_csv(maps / f"{name}_fsc.csv")
         table.insert(0, "cluster", name)
         table["alignment_limit_angstrom"] = plan.loc[plan["cluster"] == name, "limit"].iloc[0]
-        table["halves"] = report.halves
+        table["halves"] = (halves or {}).get(name, report.halves)
         tables.append(table)
     used = read_used_labels(previous) | {int(n.removeprefix("cluster_")) for n in names if n != CONSENSUS} | {*named}
     with atomic_path(outdir / USED_LABELS) as temporary:
@@ -265,8 +270,13 @@ def pass_metrics(
         difference = (
             None if members.sum() == kept.sum() else entry.get("difference_fsc_40", facts.get("difference_fsc_40"))
         )
+        worth = report.halves
+        if not mine.empty:
+            if worth == INDEPENDENT:
+                worth = standing(after, members, entry["resolution_angstrom"])
+            entry["halves"] = worth
         claim = entry | {"difference_fsc_40": difference}
-        entry["warnings"] = claim_warnings(claim, report.halves, after.pixel_size)
+        entry["warnings"] = claim_warnings(claim, worth, after.pixel_size)
         clusters.append(entry)
     return {
         "pass": report.number,
@@ -274,7 +284,7 @@ def pass_metrics(
         "particles": len(after),
         "unassigned": int((kept & (labels == 0)).sum()) if report.round else 0,
         **_left_out(left_out_before, after),
-        "halves": report.halves,
+        "halves": worst([report.halves, *(entry["halves"] for entry in clusters if "halves" in entry)]),
         "references": report.references,
         "median_rotation_change_degrees": float(np.median(rotation_change[kept])),
         "median_shift_change_angstrom": float(np.median(shift_change[kept])),

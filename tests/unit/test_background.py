@@ -157,15 +157,17 @@ def test_check_inputs_tells_what_it_found(simulate: Callable[..., Any], tmp_path
     for nuisances, normalised in (({"hot_images": 0.1}, True), ({}, False)):
         some = of_nuisances(simulate, **nuisances)
         words = f"{some.folder}/particles.star --images {some.folder} --train-box 32 --mask-diameter {DIAMETER}"
-        words += f" --output {tmp_path}/p.star --report {tmp_path}/p.json"
+        words += f" --output {tmp_path}/p.star --report {tmp_path}/p.json --said {tmp_path}/said.txt"
         result = CliRunner().invoke(main, words.split())
         assert result.exit_code == 0, result.output
         facts = json.loads((tmp_path / "p.json").read_text())
         assert facts["normalised"] is normalised
         assert facts["backgrounds"]["share_with_outlying_pixels"] == (0.1 if normalised else 0.0)
         assert (read_star(tmp_path / "p.star").optics[BACKGROUND_RADIUS] > 0).all() == normalised
-        said = "Images are normalised as they are read: outlying pixels in 10 % of the images\n" if normalised else ""
-        assert result.stdout == said
+        reason = "images are normalised as they are read: outlying pixels in 10 % of the images"
+        reason = f"{some.folder}/particles.star: {reason}"
+        assert facts["warnings"] == ([reason] if normalised else [])
+        assert (tmp_path / "said.txt").read_text() == (f"WARNING: {reason}\n" if normalised else "")
 
 
 # --- poses, maps and likelihoods

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
-from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option, normalise_option
+from drgnalign.commands import (
+    FILE,
+    OUTPUT,
+    Command,
+    diameter_option,
+    half_sets_option,
+    images_option,
+    noise_option,
+    normalise_option,
+)
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.shrinkage import difference_fsc, relative_amplitudes, shrunk_references
-from drgnalign.errors import InputError
-from drgnalign.files import require_folder
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.mrc import write_volume
+from drgnalign.half_sets import in_both, standing, ties
 from drgnalign.inputs import open_particles
 from drgnalign.interface import USUAL_FILL, Chunk, Engine, FloatVolume, Reconstruction
 from drgnalign.maps import read_map, read_mask, write_maps
+from drgnalign.particles import INDEPENDENT, NOT_INDEPENDENT, Particles
 
 # Å: the difference from the consensus is told at these resolutions.
 DIFFERENCE_AT = (40, 25)
@@ -42,6 +54,7 @@ DIFFERENCE_AT = (40, 25)
 @images_option
 @noise_option
 @normalise_option
+@half_sets_option
 @diameter_option
 @with_engine
 def reconstruct(
@@ -55,6 +68,7 @@ def reconstruct(
     images: Path | None,
     noise: Path | None,
     normalise: str,
+    half_sets: str,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
@@ -67,11 +81,11 @@ def reconstruct(
         raise InputError(None, "--reference-prior consensus lacks the consensus", "give --consensus")
     if consensus is not None and mask is None:
         raise InputError(None, "--consensus lacks the mask that all clusters share", "give --mask")
-    star = [path for path in inputs if path.suffix == ".star"]
+    star = [path for path in inputs if suffix_of(path) == ".star"]
     if star and len(inputs) > 1:
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
-        table, root = open_particles(star[0], images, mask_diameter, normalise)
+        table, root = open_particles(star[0], images, mask_diameter, normalise, half_sets)
         if mask is not None:
             read_mask(mask, table.box, table.pixel_size)  # images take long: it is refused before they are read
         require_folder(prefix)
@@ -100,6 +114,18 @@ def reconstruct(
         local=local_resolution,
     )
     click.echo(f"{prefix.name}: {fsc.claim}")
+    if star:
+        _warn_of_halves(table, root, fsc.resolution)
+
+
+def _warn_of_halves(particles: Particles, root: Path, resolution: float | None) -> None:
+    """Say if the half maps are not known to be independent."""
+    worth = standing(particles, ~particles.left_out(), resolution)
+    if in_both(ties(particles, root), particles.half_sets()):
+        worth = NOT_INDEPENDENT
+    if worth != INDEPENDENT and resolution is not None:
+        message = f"{particles.path}: the half sets are {worth}: the resolution may flatter"
+        warnings.warn(message, InputWarning, stacklevel=2)
 
 
 def _half_maps(prefix: Path, box: int, pixel_size: float) -> tuple[FloatVolume, FloatVolume]:

@@ -14,6 +14,7 @@ from drgnalign.commands import (
     POSITIVE,
     Command,
     diameter_option,
+    half_sets_option,
     images_option,
     noise_option,
     normalise_option,
@@ -23,6 +24,7 @@ from drgnalign.engine.native import NativeEngine
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
+from drgnalign.half_sets import JOINT, marked, refined_at
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, References
 
@@ -55,6 +57,7 @@ from drgnalign.interface import Chunk, Engine, References
 @images_option
 @noise_option
 @normalise_option
+@half_sets_option
 @diameter_option
 @with_engine
 def refine(
@@ -71,6 +74,7 @@ def refine(
     images: Path | None,
     noise: Path | None,
     normalise: str,
+    half_sets: str,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
@@ -78,7 +82,7 @@ def refine(
 
     The references must have the grey values that `drgnalign reconstruct` gives to maps of these images.
     """
-    table, root = open_particles(particles, images, mask_diameter, normalise)
+    table, root = open_particles(particles, images, mask_diameter, normalise, half_sets)
     chunk = Chunk(table, root, noise, mask_diameter, pilot)
     if len(half1) != len(half2):
         raise InputError(None, f"{len(half1)} --half1 and {len(half2)} --half2", "give both of every reference")
@@ -88,7 +92,9 @@ def refine(
     elif len(references) > 1:
         raise InputError(None, f"{len(references)} pairs of references", "give one pair, or --score-only")
     else:
-        write_star(engine.refine(chunk, references[0], limit, part), output)
+        refined = engine.refine(chunk, references[0], limit, part)
+        joint = engine.settings.joint_reference or half1 == half2
+        write_star(marked(refined, JOINT) if joint else refined_at(refined, limit), output)
 
 
 def _write_scores(engine: Engine, chunk: Chunk, references: Sequence[References], limit: float, output: Path) -> None:

@@ -15,6 +15,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -29,6 +30,7 @@ from drgnalign.engine.search import wide_search
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.half_sets import ties, together
 from drgnalign.heterogeneity.contrast import (
     ALIKE,
     HALF,
@@ -268,7 +270,7 @@ class Assigner:
         self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
         self._symmetry = point_group(settings.symmetry)
         self._poses = poses_of(particles)
-        self._folds = _folds(particles.half_sets(), FOLDS if settings.against == "own_half_folds" else 1)
+        self._folds = _folds(particles, FOLDS if settings.against == "own_half_folds" else 1)
         # No narrower than the particle may be: what only a rare state has is in no mask made of all particles. Once
         # clusters are known, their own masks keep more noise out, see `narrowed`.
         self._mask = soft_sphere(particles.box, particles.pixel_size, settings.diameter)
@@ -728,10 +730,12 @@ def _half_maps(sums: HalfMapSums) -> Halves:
     return sums.half_map(1), sums.half_map(2)
 
 
-def _folds(halves: IntArray, count: int) -> IntArray:
-    """Fold of each particle, 0…count − 1: each half set is dealt out evenly."""
-    folds = np.empty(len(halves), np.int64)
-    for half in HALVES:
-        rows = np.flatnonzero(halves == half)
-        folds[rows] = np.arange(len(rows)) % count
+def _folds(particles: Particles, count: int) -> IntArray:
+    """Fold of each particle, 0…count − 1: each half set is dealt out evenly, and what shares noise is in one fold."""
+    folds = np.zeros(len(particles), np.int64)
+    if count > 1:
+        units = together(ties(particles))
+        for half in HALVES:
+            rows = np.flatnonzero(particles.half_sets() == half)
+            folds[rows] = pd.factorize(units[rows])[0] % count
     return folds

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
+from drgnalign.half_sets import in_both, ties
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
 from drgnalign.optics import optics_terms
@@ -58,6 +59,7 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
     if set(ANGLES) <= set(particles.table):
         report.extend(_refusal(particles.require_poses))
     report.extend(_duplicate_findings(particles))
+    report.extend(_sharing_findings(particles))
     report.extend(_gap_findings(particles, has_split=any(name.endswith("/split") for name in report.columns)))
 
 
@@ -250,6 +252,17 @@ def _duplicate_findings(particles: Particles) -> Findings:
     yield "warning", f"{what}: meant after symmetry expansion; otherwise remove the copies"
 
 
+def _sharing_findings(particles: Particles) -> Findings:
+    """What else than an image stands in both half sets."""
+    if "rlnRandomSubset" not in particles.table or not particles.table["rlnRandomSubset"].isin([1, 2]).all():
+        return
+    shared = in_both(ties(particles), particles.half_sets())
+    others = ", ".join(f"{count:,} {kind}" for kind, count in shared.items() if kind != "images")
+    if others:
+        what = f"both half sets hold rows of the same {others}, and are not independent"
+        yield "warning", f"{what}: --half_sets deal has them dealt anew"
+
+
 def _half_set_findings(subset: pd.Series) -> Findings:
     sizes = subset.value_counts()
     odd = [value for value in sizes.index if value not in (1, 2)]
@@ -258,7 +271,7 @@ def _half_set_findings(subset: pd.Series) -> Findings:
         yield "warning", f"{what}: half sets are 1 and 2; correct the column or remove it"
     if len(sizes) == 1:
         what = f"all particles are in half set {sizes.index[0]:g}"
-        yield "warning", f"{what}: no FSC can be made; give both half sets, or remove the column"
+        yield "warning", f"{what}: no FSC can be made; give both half sets, or --half_sets deal to have them dealt anew"
         return
     one, two = (int(sizes.get(half, 0)) for half in (1, 2))
     total = one + two

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
+from drgnalign.particles import DEALT_AT_IMPORT, NOT_INDEPENDENT
 
 # Of a cluster's entry in metrics.json; empty where the cluster was skipped, has no resolution, or its poses were not
 # refined.
@@ -30,7 +31,6 @@ CLUSTER_COLUMNS = [
 # Of a pass: particles that are left out, those of them that were not before, and those that are back.
 LEFT_OUT_COLUMNS = ["left_out", "left_out_new", "left_out_back"]
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
-NOT_INDEPENDENT = "not independent"
 
 
 def pass_folders(folder: Path) -> dict[int, Path]:
@@ -78,24 +78,26 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
         (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``, ``difference_fsc_40`` and ``_25`` (of the
         cluster's difference from the consensus, at 40 and 25 Å), ``amplitude`` of its map in units of the consensus's,
         ``assign_limit_angstrom`` (up to which images were compared), ``mean_posterior``, ``separation_nats`` and
-        ``spread`` (of likelihood assignment), ``halves`` (``independent`` or ``not independent``), ``left_out``,
-        ``left_out_new`` and ``left_out_back`` (particles that are left out after the pass, those of them that were not
-        before, those that are back), ``ari_with_last_round`` (of the whole round), ``accepted_share`` and medians of
-        the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and ``warnings``
-        (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is empty where
-        there is no such figure: all that comes of maps where a cluster was skipped, for example.
+        ``spread`` (of likelihood assignment), ``halves`` (``independent``, ``dealt at import`` or ``not independent``),
+        ``left_out``, ``left_out_new`` and ``left_out_back`` (particles that are left out after the pass, those of them
+        that were not before, those that are back), ``ari_with_last_round`` (of the whole round), ``accepted_share`` and
+        medians of the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and
+        ``warnings`` (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is
+        empty where there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
     return pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
 
 
 def halves_note(passes: list[dict[str, Any]]) -> str:
-    """``halves not independent`` if that is so in one of the passes, else empty.
+    """``halves not independent`` if that is so in one of the passes, ``halves dealt at import`` if the figures of the
+    last one are to be taken so, else empty.
 
     Poses aligned to a joint reference are inherited by all later passes, so give the pass in question and all
     before it.
     """
-    joint = any(metrics["halves"] == NOT_INDEPENDENT for metrics in passes)
-    return "halves not independent" if joint else ""
+    if any(metrics["halves"] == NOT_INDEPENDENT for metrics in passes):
+        return f"halves {NOT_INDEPENDENT}"
+    return f"halves {DEALT_AT_IMPORT}" if passes[-1]["halves"] == DEALT_AT_IMPORT else ""
 
 
 def _read_metrics(path: Path, number: int) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
     row |= {column: _known(cluster.get(column)) for column in CLUSTER_COLUMNS}
     if not cluster["skipped"] and cluster["alignment_limit_angstrom"] is None:
         row["alignment_limit_angstrom"] = "none"
-    row["halves"] = metrics["halves"]
+    row["halves"] = cluster.get("halves", metrics["halves"])
     row |= {column: metrics[column] for column in LEFT_OUT_COLUMNS}
     ari = (metrics["clustering"] or {}).get("ari_with_last_round")
     row["ari_with_last_round"] = _known(ari)

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
+
 # Of the difference between a cluster and the consensus, between half sets at 40 Å: .9 and more for pure clusters of
 # 50S states, .7 where half of the labels were wrong, at most .1 for random ones.
 LEAST_DIFFERENCE = 0.5
 # A claim finer than the alignment's limit by more than this factor has nothing in the poses to rest on.
 BEYOND_LIMIT = 1.5
+# Half sets that were dealt at import are independent where a claim is finer by this factor than the coarsest limit to
+# which poses were refined since (`drgnalign.half_sets`).
+FORGETS = 2.0
 # Within this factor of Nyquist it is the pixels that end the FSC.
 NEAR_NYQUIST = 1.1
 # Share of a map's density that its mask may cut off. (Noise leaves none outside, a domain of 60 % of the mass a third.)
@@ -36,7 +41,7 @@ def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> l
     cluster : dict
         Entry of `drgnalign.merge.pass_metrics`.
     halves : str
-        ``independent`` or ``not independent``.
+        ``independent``, ``dealt at import`` or ``not independent`` (`drgnalign.half_sets.standing`).
     pixel_size : float
         Å.
 
@@ -60,8 +65,13 @@ def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) 
         found.append("does not differ from the consensus: the resolution is that of what all particles share")
     if limit is not None and resolution * BEYOND_LIMIT < limit:
         found.append(f"claims {resolution:.1f} Å where poses were refined to {limit:g} Å")
-    if halves != "independent":
-        found.append("halves were aligned to one map: the resolution is not independent")
+    if halves == DEALT_AT_IMPORT:
+        found.append(
+            "half sets were dealt at import, of poses that one map may have made: the resolution may flatter, "
+            f"until it is {FORGETS:g} times as fine as the coarsest limit of refinement: see --consensus_limits"
+        )
+    elif halves != INDEPENDENT:
+        found.append("half sets share images or were aligned to one map: the resolution is not independent")
     if resolution < NEAR_NYQUIST * 2 * pixel_size:
         found.append(
             f"ends at Nyquist ({2 * pixel_size:.2f} Å) or all but: finer pixels are needed to know the resolution"
