@@ -1,6 +1,6 @@
 // drgnalign: particles -> consensus -> rounds of train, embed, cluster, refine, merge -> report
 
-include { checkParameters ; helpText ; schedule } from './subworkflows/parameters.nf'
+include { checkParameters ; helpText ; schedule ; whole } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/images.nf'
 include { versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
@@ -14,28 +14,52 @@ include { REFINE_CLUSTERS } from './subworkflows/refine_clusters.nf'
 include { REPORT } from './modules/report.nf'
 include { EXPORT } from './modules/export.nf'
 
-// [particle file, folder that image names are relative to, name of the one stack where --images is a file]
+// [particle file, its passthrough files, folder that image names are relative to, name of the one stack where --images
+// is a file]
 def inputFiles() {
-    def particles = file(params.input)
-    def images = params.images ? file(params.images) : particles.parent
-    def missing = [particles, images].find { path -> !path.exists() }
-    if (missing) {
-        error("${missing}: no such file or folder\n  What to do: correct --input or --images.")
+    def particles = ownFile('input')
+    def images = params.images ? given('images', params.images) : particles.parent
+    if (!images.exists()) {
+        error("${images}: no such file or folder\n  What to do: correct --images.")
     }
-    return images.isDirectory() ? [particles, images, null] : [particles, images.parent, images.name]
+    def folder = images.isDirectory() ? images : images.parent
+    return [particles, passthroughFiles(), folder, images.isDirectory() ? null : images.name]
 }
 
 // The file that a parameter names, as tasks are given it; [] where it names none
 def ownFile(name) {
-    def path = params[name] ? file(params[name], glob: false) : []
-    if (path && !path.isFile()) {
+    return params[name] ? existing(name, params[name]) : []
+}
+
+// The files of a list, in a file of parameters one, else with commas between; commas may be in their names too.
+def passthroughFiles() {
+    def words = params.passthrough instanceof List ? params.passthrough : (params.passthrough ?: '').toString().tokenize(',')
+    def files = words.inject([[], null]) { found, word ->
+        def name = found[1] == null ? word.toString().trim() : "${found[1]},${word}"
+        given('passthrough', name).isFile() ? [found[0] + [name], null] : [found[0], name]
+    }
+    return (files[0] + (files[1] == null ? [] : [files[1]])).collect { name -> existing('passthrough', name) }
+}
+
+def existing(name, value) {
+    def path = given(name, value)
+    if (!path.isFile()) {
         error("${path}: no such file\n  What to do: correct --${name}.")
     }
     return path
 }
 
+// The path that a parameter gives. Nextflow links a task's files by scripts in which the shell still sees these.
+def given(name, value) {
+    def path = file(value.toString(), glob: false).toAbsolutePath()
+    if (path.toString() =~ /[$\p{Cntrl}]|\{[^{}]*(,|\.\.)[^{}]*\}/) {
+        error("${path}: Nextflow cannot pass on a path with \$, lists in {} or tabs\n  What to do: correct --${name}: rename it, or give a symbolic link to it.")
+    }
+    return path
+}
+
 def checkOutputFolder() {
-    def folder = file(params.outdir)
+    def folder = given('outdir', params.outdir)
     def made = folder.exists() ? folder.isDirectory() : folder.toFile().mkdirs()
     if (!made || !folder.toFile().canWrite()) {
         error("${folder}: cannot be written\n  What to do: give another --outdir, or make room for it.")
@@ -50,21 +74,21 @@ workflow {
     }
     checkParameters(params)
     checkOutputFolder()
-    def (particles, images, image_stack) = inputFiles()
+    def (particles, passthrough, images, image_stack) = inputFiles()
     def (mask, focus) = [ownFile('mask'), ownFile('focus_mask')]
     def passes = schedule()
 
     CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
-    given = CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, images, image_stack] }
+    given = CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, passthrough, images, image_stack] }
     CHECK_INPUTS(given, versionOf('check_inputs'))
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    CHECK_SETTINGS(checked, mask, focus, versionOf('check_settings'))
+    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, versionOf('check_settings'))
     stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
     DOWNSAMPLE(stars.map { star -> [star, images] }, versionOf('downsample'))
     training_stack = DOWNSAMPLE.out.stack.first()
     COARSEN(
         stars.combine(DOWNSAMPLE.out.stack)
-            .filter { _star, _stack -> params.assign == 'likelihood' && params.rounds > 0 }
+            .filter { _star, _stack -> params.assign == 'likelihood' && whole(params.rounds) > 0 }
             .map { star, stack -> [star, stack, images] },
         versionOf('coarsen'),
     )

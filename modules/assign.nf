@@ -1,3 +1,4 @@
+include { whole } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
@@ -21,7 +22,7 @@ process ASSIGN {
     echo -n "Round ${meta.round}: " > said.txt
     assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
-        --k ${params.k} --limit ${params.assign_limit} --against ${params.assign_against} \\
+        --k ${params.k == 'auto' ? 'auto' : whole(params.k)} --limit ${params.assign_limit} --against ${params.assign_against} \\
         --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} ${option('focus-mask', focus ?: null)} \\
         --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt

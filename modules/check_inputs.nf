@@ -1,3 +1,4 @@
+include { whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
@@ -6,7 +7,8 @@ process CHECK_INPUTS {
 
     input:
     // stack: name of the one stack of a file that does not name its images, else null
-    tuple path(particles, stageAs: 'input/*'), path(images, stageAs: 'images'), val(stack)
+    tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'),
+        path(images, stageAs: 'images'), val(stack)
     val version
 
     output:
@@ -15,19 +17,20 @@ process CHECK_INPUTS {
     path 'said.txt', topic: 'said'
 
     script:
+    def others = [passthrough].flatten().collect { file -> option('passthrough', file) }.join(' ')
     """
     # version ${version}
-    check_inputs.py "${particles}" --images "images${stack ? "/${stack}" : ''}" \\
+    check_inputs.py ${particles} ${option('images', stack ? "images/${stack}" : 'images')} ${others} \\
         ${option('pixel-size', params.pixel_size)} \\
         ${option('voltage', params.voltage)} \\
         ${option('cs', params.cs)} \\
         ${option('amplitude-contrast', params.amplitude_contrast)} \\
         --invert ${params.invert} --normalise ${params.normalise} ${option('mask-diameter', params.mask_diameter)} \\
-        --perturb-rotation ${params.perturb_rotation} \\
+        --half-sets ${params.half_sets} --perturb-rotation ${params.perturb_rotation} \\
         --perturb-shift ${params.perturb_shift} \\
-        --seed ${params.seed} \\
-        --train-box ${params.train_box} \\
-        --output particles.star --report inputs.json > said.txt
+        --seed ${whole(params.seed)} \\
+        --train-box ${whole(params.train_box)} \\
+        --output particles.star --report inputs.json --said said.txt
     versions.py > versions.yml
     """
 }

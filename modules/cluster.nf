@@ -1,4 +1,4 @@
-include { clustersProposed } from '../subworkflows/parameters.nf'
+include { clustersProposed ; whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process CLUSTER {
@@ -15,12 +15,12 @@ process CLUSTER {
     script:
     // for likelihood assignment, more clusters than there may be, and other ones to see whether it ends the same
     def proposes = meta.assign == 'likelihood'
-    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed(params.k_start, params.k) : params.k
+    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed(params.k_start, params.k) : whole(params.k)
     """
     # version ${version}
     cluster.py ${particles} --latent ${latent} --last-references ${last_references} \\
-        --method ${meta.clustering} --space ${params.cluster_on} ${option('k', k)} --seed ${params.seed} \\
-        ${proposes ? '--starts' : ''} ${option('hdbscan-k', params.hdbscan_k)} \\
+        --method ${meta.clustering} --space ${params.cluster_on} ${option('k', k)} --seed ${whole(params.seed)} \\
+        ${proposes ? '--starts' : ''} ${option('hdbscan-k', whole(params.hdbscan_k))} \\
         --output labelled.star --record clusters.json
     """
 }

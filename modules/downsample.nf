@@ -1,3 +1,4 @@
+include { whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process DOWNSAMPLE {
@@ -16,7 +17,7 @@ process DOWNSAMPLE {
     """
     # version ${version}
     mkdir references latent
-    downsample.py ${particles} --images images --box ${params.train_box} \\
+    downsample.py ${particles} --images images --box ${whole(params.train_box)} \\
         ${option('mask-diameter', params.mask_diameter)} --stack down_sampled.mrcs --noise references/noise.csv
     """
 }

@@ -1,3 +1,4 @@
+include { whole } from '../subworkflows/parameters.nf'
 include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process EMBED {
@@ -16,6 +17,6 @@ process EMBED {
     """
     # version ${version}
     embed.py ${training} ${option('last-latent', meta.round > 1 ? last_latent : null)} \\
-        --seed ${params.seed} --output latent
+        --seed ${whole(params.seed)} --output latent
     """
 }

@@ -1,3 +1,4 @@
+include { whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process SPLIT {
@@ -15,7 +16,7 @@ process SPLIT {
     """
     # version ${version}
     split.py ${labelled} --last-references ${last_references} ${meta.round ? '' : '--consensus'} \\
-        --limit ${meta.limit} --references ${meta.references} ${option('chunk-size', params.chunk_size)} \\
+        --limit ${meta.limit} --references ${meta.references} ${option('chunk-size', whole(params.chunk_size))} \\
         --engine ${params.engine} ${option('mask-diameter', params.mask_diameter)} --output plan
     """
 }

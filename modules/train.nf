@@ -1,3 +1,4 @@
+include { whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process TRAIN {
@@ -19,9 +20,9 @@ process TRAIN {
     """
     # version ${version}
     train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
-        --zdim ${params.zdim} --layers ${params.layers} --nodes ${params.nodes} --epochs ${meta.epochs} \\
-        --batch-size ${params.batch_size} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\
-        --checkpoints ${checkpoints} --checkpoint-epochs ${params.checkpoint_epochs} \\
-        --seed ${params.seed + meta.round} --threads ${task.cpus} --output training
+        --zdim ${whole(params.zdim)} --layers ${whole(params.layers)} --nodes ${whole(params.nodes)} --epochs ${meta.epochs} \\
+        --batch-size ${whole(params.batch_size)} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\
+        ${option('checkpoints', checkpoints)} --checkpoint-epochs ${whole(params.checkpoint_epochs)} \\
+        --seed ${whole(params.seed) + meta.round} --threads ${task.cpus} --output training
     """
 }

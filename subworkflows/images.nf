@@ -9,7 +9,7 @@ def imagesNeeded() {
         error("--container_dir: not given\n  What to do: give the folder of the images that `make images` built.")
     }
     def names = ['drgnalign', 'cryodrgn'] + (params.engine == 'native' ? [] : ['frealign'])
-    return names.collect { name -> imageOf(name, file("${params.container_dir}/${name}.sif")) }
+    return names.collect { name -> imageOf(name, file("${params.container_dir}/${name}.sif", glob: false)) }
 }
 
 def imageOf(name, path) {

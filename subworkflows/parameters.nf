@@ -39,7 +39,7 @@ def checkParameters(given) {
     def contradictory = wrong ? [] : [
         given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
         given.assign == 'none' && given.focus_mask ? '--focus_mask: needs --assign likelihood' : null,
-        given.k != 'auto' && given.k_start != null && given.k_start < (given.k.toString() as int)
+        given.k != 'auto' && given.k_start != null && numberOf(given.k_start) < numberOf(given.k)
             ? "--k_start ${given.k_start}: fewer than --k ${given.k}"
             : null,
     ].findAll { problem -> problem != null }
@@ -53,27 +53,39 @@ def valueProblems(value, rule) {
     if (!isOfType(value, rule.type)) {
         return ["is not of type ${rule.type}"]
     }
+    def number = rule.type in ['integer', 'number'] ? numberOf(value) : null
     return [
         rule['enum'] && !(value in rule['enum']) ? "must be one of ${rule['enum'].join(', ')}" : null,
         rule.pattern && !(value.toString() ==~ rule.pattern) ? "is not understood (${rule.description})" : null,
-        rule.minimum != null && value < rule.minimum ? "must be at least ${rule.minimum}" : null,
-        rule.maximum != null && value > rule.maximum ? "must be at most ${rule.maximum}" : null,
-        rule.exclusiveMinimum != null && value <= rule.exclusiveMinimum ? "must be more than ${rule.exclusiveMinimum}" : null,
+        rule.minimum != null && number < rule.minimum ? "must be at least ${rule.minimum}" : null,
+        rule.maximum != null && number > rule.maximum ? "must be at most ${rule.maximum}" : null,
+        rule.exclusiveMinimum != null && number <= rule.exclusiveMinimum ? "must be more than ${rule.exclusiveMinimum}" : null,
     ].findAll { problem -> problem != null }
 }
 
-// The command line turns "6" into a number, so a string parameter may hold one.
+// The command line turns "6" into a number, so a string parameter may hold one; it leaves "1e-3" a text, as files of
+// parameters do with what stands in quotation marks, so a number may be a text that reads as one.
 def isOfType(value, type) {
-    if (type == 'integer') {
-        return value instanceof Integer || value instanceof Long
-    }
-    if (type == 'number') {
-        return value instanceof Number
+    if (type in ['integer', 'number']) {
+        def number = numberOf(value)
+        return number != null && (type == 'number' || number == number.setScale(0, BigDecimal.ROUND_FLOOR))
     }
     if (type == 'boolean') {
         return value instanceof Boolean
     }
     return !(value instanceof Boolean)
+}
+
+// null where a value does not read as a number that is finite and of a size that programs take
+def numberOf(value) {
+    def text = value.toString().trim()
+    def reads = !(value instanceof Boolean) && text ==~ /[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?/
+    return reads ? new BigDecimal(text) : null
+}
+
+// A whole number as the scripts read it: 1e3, 8.0 and text in a file of parameters say one too
+def whole(value) {
+    return value == null ? null : numberOf(value).toBigIntegerExact()
 }
 
 def nearestName(name, names) {
@@ -94,7 +106,7 @@ def editDistance(first, second) {
 
 // How many clusters the latent space proposes for the images to choose among
 def clustersProposed(k_start, k) {
-    return k_start ?: 2 * (k == 'auto' ? 6 : k.toString() as int)
+    return whole(k_start) ?: 2 * (k == 'auto' ? 6 : whole(k))
 }
 
 // [6, 6, 5] of '6,6,5': the value of a list parameter in a round counted from 1; the last one goes on.
@@ -109,7 +121,7 @@ def schedule() {
     def limits = params.consensus_limits == 'none' ? [] : params.consensus_limits.toString().tokenize(',')
     def consensus = (['none'] + limits).collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
     def screened = params.junk == 'exclude' ? [[round: 0, limit: 'none', references: 'consensus', screen: true]] : []
-    def rounds = (1..<(params.rounds + 1)).collect { round ->
+    def rounds = (1..<(whole(params.rounds) + 1)).collect { round ->
         def fixed = params.fixed_clusters && round > 1
         [
             round: round,
@@ -117,7 +129,7 @@ def schedule() {
             references: valueInRound(params.references, round),
             clustering: fixed ? 'fixed' : valueInRound(params.clustering, round),
             assign: fixed ? 'none' : params.assign,
-            epochs: round == 1 || !params.warm_start ? params.epochs_first : params.epochs_round,
+            epochs: round == 1 || !params.warm_start ? whole(params.epochs_first) : whole(params.epochs_round),
         ]
     }
     def passes = consensus + screened + rounds

@@ -2,7 +2,13 @@
 
 // "--name value", or nothing where there is no value
 def option(name, value) {
-    return value == null ? '' : "--${name} ${value}"
+    return value == null ? '' : "--${name} ${quoted(value)}"
+}
+
+// One word of the shell, whatever is in it. (Nextflow escapes a path that stands in a script itself, and none that a
+// function was given.)
+def quoted(value) {
+    return "'${value.toString().replace("'", "'\\''")}'"
 }
 
 // The options that choose and set up an engine
@@ -11,7 +17,7 @@ def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args
         option('engine', engine),
         option('mass-kda', mass_kda),
         joint_reference ? '--joint-reference' : '',
-        option('frealign-dir', frealign_dir ? file(frealign_dir).toAbsolutePath() : null),
+        option('frealign-dir', frealign_dir ? file(frealign_dir, glob: false).toAbsolutePath() : null),
         option('frealign-args', frealign_args),
         option('symmetry', symmetry),
         engine == 'native' ? '' : '--logs logs',
@@ -48,7 +54,7 @@ def versionOf(step) {
 
 // Of the user's programs, so that other ones under the same names do not pass for what ran before
 def programDigests(folder) {
-    return (file(folder).listFiles() ?: []).findAll { path -> path.isFile() }.sort { path -> path.name }
+    return (file(folder, glob: false).listFiles() ?: []).findAll { path -> path.isFile() }.sort { path -> path.name }
         .collect { path -> "${path.name}=${path.bytes.md5()}" }
 }
 

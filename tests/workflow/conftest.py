@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from runs import REPOSITORY, Run, run_workflow
 
 from drgnalign.formats.mrc import write_volume
@@ -46,7 +47,9 @@ class Consensus(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """A round with the user's own masks, again with another mask to focus on, and the consensus with another mask."""
+    """A round with the user's own masks, again with another mask to focus on, and the consensus with another mask.
+
+    Of particles without half sets; all names are odd, and numbers are written as text."""
 
     given: Run
     other_focus: Run
@@ -139,15 +142,24 @@ class Scenarios:
         return Consensus(serial, other_chunks, changed_code, run("changed_kernels", 150, "-resume"))
 
     def mask_runs(self) -> Masks:
-        folder = self.folder / "masks"
-        folder.mkdir()
-        paths = {"mask": folder / "my mask.mrc", "focus_mask": folder / "my focus.mrc"}
+        folder, odd = self.folder / "masks", self.folder / "it's [my], {data}; (v2)"
+        for made in (folder, odd):
+            made.mkdir()
+        (odd / "raw images, all").symlink_to(self.set.folder)
+        particles = self.set.given.select(range(len(self.set.given)))
+        particles.table.drop(columns="rlnRandomSubset", inplace=True)
+        write_star(particles, odd / "my particles, v2.star")
+        paths = {"images": odd / "raw images, all", "mask": odd / "my mask.mrc", "focus_mask": odd / "my [focus].mrc"}
+        text = {"seed": "0", "zdim": "2", "gpus": "1", "max_jobs": "1e2", "learning_rate": "1e-3", "beta": "5e-1"}
+        (folder / "text.yml").write_text(yaml.safe_dump(text))
 
         def run(results: str, rounds: int, **radii: float) -> Run:
             for name, radius in radii.items():
                 write_volume(paths[name], soft_sphere(32, radius / 8.0, 2), 8.0)
             parameters = {**paths, "rounds": rounds, "consensus_limits": "none", "junk": "keep"}
-            return finished(run_workflow(folder, self.particles, parameters, results=results, options=("-resume",)))
+            options = ("-resume", "-params-file", folder / "text.yml")
+            star = odd / "my particles, v2.star"
+            return finished(run_workflow(folder, star, parameters, results=f"{results} [1], x", options=options))
 
         given = run("given", 1, mask=110, focus_mask=90)
         return Masks(given, run("other_focus", 1, focus_mask=80), run("other_mask", 0, mask=100))

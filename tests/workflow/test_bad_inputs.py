@@ -211,7 +211,7 @@ def test_nan_pixels_stop_the_run_before_training(inputs: InputSet) -> None:
 def test_messages_reach_the_user(inputs: InputSet) -> None:
     missing_stack(inputs)
     message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.star))
-    assert "particles.mrcs: no such stack" in message
+    assert f"{inputs.folder}/particles.mrcs: no such stack" in message
     assert "What to do: give the folder that the image names refer to with --images" in message
 
 
@@ -219,11 +219,19 @@ def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
     write_volume(inputs.folder / "my mask.mrc", 255 * ball(), PIXEL_SIZE)
     run = run_workflow(inputs.folder / "run", inputs.star, {"mask": inputs.folder / "my mask.mrc"})
     message = stopped_before_training(run)
-    assert "mask/my mask.mrc: its values are 0 … 255" in message
+    assert f"{inputs.folder}/my mask.mrc: its values are 0 … 255" in message
     assert "DOWNSAMPLE" not in message
     gone = run_workflow(inputs.folder / "run", inputs.star, {"focus_mask": inputs.folder / "nowhere.mrc"})
     assert "nowhere.mrc: no such file" in stopped_before_training(gone)
     assert "--focus_mask" in gone.log and "Submitted" not in gone.log
+
+
+def test_paths_that_nextflow_cannot_pass_on_are_refused(inputs: InputSet) -> None:
+    (inputs.folder / "a $HOME").symlink_to(inputs.folder)
+    run = run_workflow(inputs.folder / "run", inputs.star, {"images": inputs.folder / "a $HOME"})
+    message = stopped_before_training(run)
+    assert "a $HOME: Nextflow cannot pass on a path with $" in message and "correct --images" in message
+    assert "Submitted" not in run.log
 
 
 def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:

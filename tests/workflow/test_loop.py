@@ -260,6 +260,31 @@ def test_a_round_s_mask_holds_what_the_consensus_s_does(loop_run: Run) -> None:
     assert all(cluster["density_outside_mask"] < 0.01 for cluster in metrics(loop_run, "round_02")["clusters"])
 
 
+def test_half_sets_dealt_at_import_are_called_so(mask_runs: Masks) -> None:
+    """On the screen, in the records and beside every figure; the consensus was not refined at all."""
+    run = mask_runs.given
+    summary = pd.read_csv(run.results / "summary.csv")
+    assert set(summary["halves"]) == {"dealt at import"}
+    claims = summary[summary["resolution_angstrom"].notna()]
+    assert claims["warnings"].str.contains("dealt at import").all()
+    for folder in ("consensus/pass_00", "round_01"):
+        assert metrics(run, folder)["halves"] == "dealt at import"
+        assert set(pd.read_csv(run.results / folder / "fsc.csv")["halves"]) == {"dealt at import"}
+    index = pd.read_csv(run.results / "final" / "index.csv")
+    assert index["description"].str.contains("halves dealt at import").all()
+    refined = read_star(run.results / "round_01" / "particles.star")
+    assert set(refined.table["drgnRefinedFrom"]) == {16.5} and set(refined.optics["drgnHalves"]) == {"dealt"}
+
+
+def test_what_is_warned_of_is_said_and_kept_with_the_user_s_names(mask_runs: Masks) -> None:
+    run = mask_runs.given
+    facts = json.loads((run.results / "pipeline_info" / "inputs.json").read_text())
+    (warning,) = facts["warnings"]
+    assert "it's [my], {data}; (v2)/my particles, v2.star: has no half sets: they are dealt by chance" in warning
+    assert f"WARNING: {warning}" in run.log
+    assert facts["halves"] == "dealt at import"
+
+
 def test_a_user_s_mask_is_the_mask_of_all_passes(mask_runs: Masks) -> None:
     results = mask_runs.given.results
     assert not any("MASK" in name for name in mask_runs.given.tasks.index)

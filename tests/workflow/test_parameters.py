@@ -95,6 +95,25 @@ def test_an_experiment_is_accepted_with_the_profile_of_its_data(tmp_path: Path, 
     assert "kept.star: no such file" in printed and "refused" not in printed
 
 
+def test_text_that_reads_as_no_number_is_refused(tmp_path: Path) -> None:
+    """Here from a file, in which text stands in quotation marks; the whole run of odd names has text that does."""
+    refused = {"seed": "1.5", "zdim": "8d", "layers": "0x3", "nodes": "", "k_start": "1_0", "epochs_first": "1e-1"}
+    refused |= {"beta": "nan", "learning_rate": "1,5", "assign_limit": "1e999", "voltage": "300 kV", "cs": "١"}
+    accepted = {
+        "rounds": " 1 ",
+        "train_box": 64.0,
+        "mask_diameter": "+1.5e2",
+        "perturb_shift": ".5",
+        "batch_size": "1e1",
+    }
+    (tmp_path / "given.json").write_text(json.dumps({"input": "p.star", **refused, **accepted}))
+    status, printed = nextflow(tmp_path, "run", REPOSITORY / "main.nf", "-params-file", tmp_path / "given.json")
+    assert status != 0 and "Submitted" not in printed
+    for name, value in refused.items():
+        assert f"--{name} {value}: is not of type {PROPERTIES[name]['type']}" in printed
+    assert not any(f"--{name} " in printed for name in accepted)
+
+
 def test_sizes_and_times_that_nextflow_does_not_know_are_refused(tmp_path: Path) -> None:
     words = ("--input", "p.star", "--max_memory", "64 gigabytes", "--max_time", "2 fortnights", "--max_jobs", "0")
     status, printed = nextflow(tmp_path, "run", REPOSITORY / "main.nf", *words)
