@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -244,7 +245,10 @@ def check_images(particles: Particles, root: Path) -> int:
         See `drgnalign.formats.mrc.tell_doubts`.
     """
     numbers, names = particles.image_locations()
-    stack_of, stacks = pd.factorize(names)
+    spelling_of, spellings = pd.factorize(names)
+    # a.mrcs and ./a.mrcs are one
+    stack_of_spelling, stacks = pd.factorize(np.array([os.path.normpath(name) for name in spellings], object))
+    stack_of = stack_of_spelling[spelling_of]
     headers = _read_headers([find_stack(name, root) for name in stacks])
     boxes = np.array([_square_box(header) for header in headers])
     if len(np.unique(boxes)) > 1:

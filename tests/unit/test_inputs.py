@@ -279,6 +279,12 @@ def test_two_stacks_must_not_become_one_file(folder: Path) -> None:
         check_images(p, folder)
 
 
+def test_a_stack_may_be_spelled_in_several_ways(folder: Path) -> None:
+    p = particle_set()
+    p.table["rlnImageName"] = [f"{i + 1}@{'./' * (i % 2)}a.mrcs" for i in range(N)]
+    assert check_images(p, folder) == BOX
+
+
 def test_one_particle_is_too_few(folder: Path) -> None:
     with pytest.raises(InputError, match="only one particle"):
         import_particles(saved(folder, particle_set().select([0])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from drgnalign.fourier import soft_sphere
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 
 BOX, PIXEL_SIZE = 32, 8.0
+FIELD = REPOSITORY / "tests" / "data" / "field"
 
 
 class InputSet(NamedTuple):
@@ -205,7 +207,7 @@ def test_nan_pixels_stop_the_run_before_training(inputs: InputSet) -> None:
     images[41, 3, 5] = np.nan
     write_images(inputs.stack, images)
     run = run_workflow(inputs.folder / "run", inputs.star)
-    assert "particles.mrcs: image 42" in stopped_before_training(run)
+    assert f"{inputs.folder}/particles.mrcs: image 42" in stopped_before_training(run)
 
 
 def test_messages_reach_the_user(inputs: InputSet) -> None:
@@ -224,6 +226,25 @@ def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
     gone = run_workflow(inputs.folder / "run", inputs.star, {"focus_mask": inputs.folder / "nowhere.mrc"})
     assert "nowhere.mrc: no such file" in stopped_before_training(gone)
     assert "--focus_mask" in gone.log and "Submitted" not in gone.log
+
+
+def test_a_job_of_cryosparc_over_three_files(tmp_path: Path) -> None:
+    """It is read, and what was warned of is said and kept, before more clusters than particles stop the run."""
+    job = tmp_path / "J5, (a)"
+    job.mkdir()
+    names = {"J5_pt_all.cs": "all, [1].cs", "J5_pt_ctf.cs": "ctf.cs", "J5_particles.cs": "J5.CS"}
+    for name, own in names.items():
+        (job / own).symlink_to(FIELD / "B02_cs_hetero" / name)
+    passthrough = f"{job / names['J5_pt_all.cs']},{job / names['J5_pt_ctf.cs']}"
+    parameters = {"passthrough": passthrough, "images": FIELD / "F11_cs_warnings", "k_start": 8}
+    run = run_workflow(tmp_path / "run", job / "J5.CS", parameters)
+    assert "it has 7 particles, fewer than 8 clusters" in stopped_before_training(run)
+    warnings = json.loads((run.results / "pipeline_info" / "inputs.json").read_text())["warnings"]
+    # Nextflow hands on what links lead to
+    assert f"{FIELD}/B02_cs_hetero/J5_particles.cs: alignments3D_multi/split is not a division" in warnings[0]
+    assert all(f"WARNING: {warning}" in run.log for warning in warnings)
+    gone = run_workflow(tmp_path / "run", job / "J5.CS", {**parameters, "passthrough": f"{passthrough},none.cs"})
+    assert "none.cs: no such file" in gone.log and "--passthrough" in gone.log and "Submitted" not in gone.log
 
 
 def test_paths_that_nextflow_cannot_pass_on_are_refused(inputs: InputSet) -> None:
