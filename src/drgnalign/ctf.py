@@ -332,7 +332,7 @@ def ctf_terms(particles: Particles, kx: ArrayLike, ky: ArrayLike) -> CtfTerms:
         optics["rlnVoltage"].to_numpy(float),
         optics["rlnSphericalAberration"].to_numpy(float),
         optics["rlnAmplitudeContrast"].to_numpy(float),
-        table["rlnPhaseShift"].to_numpy(float),
+        table["rlnPhaseShift"].to_numpy(float) if "rlnPhaseShift" in table else 0.0,
     )
     per_pixel = 1.0 / (particles.box * particles.pixel_size)
     envelopes = [particles.ctf_factors("rlnCtfScalefactor"), particles.ctf_factors("rlnCtfBfactor") * per_pixel**2 / 4]

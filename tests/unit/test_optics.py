@@ -468,3 +468,15 @@ def test_treated_images_are_imported_as_what_they_are(treated: Treated, name: st
     imported = import_particles(path)
     assert imported.optics["drgnContrast"].tolist() == ["white"]
     assert [lens.stored for lens in lenses(imported)] == [lens.stored for lens in lenses(particles)] != [0]
+
+
+def test_groups_with_a_lens_need_no_phase_shifts(particles_of, tmp_path: Path) -> None:
+    """Most files have none; backgrounds of several groups are looked at before the column is made."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(40, 32, 32)).astype(np.float32)
+    particles = particles_of(images, groups=np.arange(40) % 2 + 1)
+    particles.table.drop(columns="rlnPhaseShift", errors="ignore", inplace=True)
+    particles.optics["rlnBeamTiltX"] = [0.5, 0.0]
+    write_star(particles, tmp_path / "two.star")
+    given = import_particles(tmp_path / "two.star", tmp_path, mask_diameter=80.0)
+    assert (given.table["rlnPhaseShift"] == 0).all()

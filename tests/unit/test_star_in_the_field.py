@@ -341,3 +341,13 @@ def test_a_row_of_nan_is_one_message(tmp_path: Path) -> None:
 def test_a_value_that_is_nan_may_be_given(tmp_path: Path) -> None:
     path = star(tmp_path, loop("optics", OPTICS | {"rlnVoltage": "nan"}) + loop("particles", *numbered(2)))
     assert read_star(path, voltage=300).optics["rlnVoltage"].tolist() == [300]
+
+
+def test_a_phase_shift_of_the_group_is_its_particles(tmp_path: Path) -> None:
+    """As RELION has it: a particle's own value goes first."""
+    groups = loop("optics", OPTICS | {"rlnPhaseShift": "90.0"})
+    read = read_star(star(tmp_path, groups + loop("particles", *numbered(3))))
+    assert read.table["rlnPhaseShift"].tolist() == [90.0] * 3
+    assert "rlnPhaseShift" not in read.optics
+    own = loop("particles", *(row | {"rlnPhaseShift": "30.0"} for row in numbered(3)))
+    assert read_star(star(tmp_path, groups + own)).table["rlnPhaseShift"].tolist() == [30.0] * 3

@@ -16,7 +16,16 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
-from drgnalign.particles import NEUTRAL_OPTICS, NUMERIC, NUMERIC_OPTICS, ORIGINS, PIXEL_ORIGINS, Particles, fill_optics
+from drgnalign.particles import (
+    MIRRORED,
+    NEUTRAL_OPTICS,
+    NUMERIC,
+    NUMERIC_OPTICS,
+    ORIGINS,
+    PIXEL_ORIGINS,
+    Particles,
+    fill_optics,
+)
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
 OPTICS_LABELS = [
@@ -111,6 +120,7 @@ def read_star(
         table, optics = _with_optics(path, table)
     particles = Particles(table, optics, path, origin_names=ORIGINS if "optics" in blocks else PIXEL_ORIGINS)
     particles.validate()
+    _take_from_groups(particles)
     given = {
         "rlnImagePixelSize": pixel_size,
         "rlnVoltage": voltage,
@@ -120,6 +130,15 @@ def read_star(
     fill_optics(path, optics, given)
     _origins_to_angstrom(particles)
     return particles
+
+
+def _take_from_groups(particles: Particles) -> None:
+    """What RELION looks for in a particle's group where the particle itself does not say it."""
+    for label in ("rlnPhaseShift", MIRRORED):
+        if label in particles.optics:
+            of_groups = pd.to_numeric(particles.optics.pop(label), errors="coerce").to_numpy(np.float64)
+            if label not in particles.table:
+                particles.table[label] = of_groups[particles.optics_rows()]
 
 
 def write_star(particles: Particles, path: str | Path) -> None:
