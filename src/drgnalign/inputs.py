@@ -133,6 +133,16 @@ def import_particles(
     return particles
 
 
+def _refuse_samplings(particles: Particles) -> None:
+    """Refuse optics groups whose images are not all of one size and pixel size."""
+    for label, what in (("rlnImagePixelSize", "pixel sizes"), ("rlnImageSize", "box sizes")):
+        values = particles.optics.get(label, pd.Series(dtype=float)).dropna()
+        if len(values) and not np.allclose(values, values.iloc[0], rtol=1e-6):
+            sizes = ", ".join(f"{size:g}" for size in values.unique())
+            problem = f"{what} differ between optics groups ({sizes} {'Å' if label == 'rlnImagePixelSize' else 'px'})"
+            raise InputError(particles.path, problem, "rescale the images to one pixel size and one box size")
+
+
 def open_particles(
     path: Path,
     images: Path | None,
@@ -157,6 +167,7 @@ def open_particles(
             path, images, mask_diameter=mask_diameter, normalise=normalise, half_sets=half_sets
         )
     particles.refuse_unusable()
+    _refuse_samplings(particles)
     count = int(particles.left_out().sum())
     if count:
         warnings.warn(
@@ -350,10 +361,7 @@ def _check_optics(particles: Particles) -> None:
     for label in ("rlnImagePixelSize", "rlnVoltage"):
         if (optics[label] <= 0).any():
             raise InputError(path, f"{label} is {optics[label].min():g}", "correct it in the file")
-    if not np.allclose(optics["rlnImagePixelSize"], particles.pixel_size, rtol=1e-6):
-        sizes = ", ".join(f"{size:g}" for size in optics["rlnImagePixelSize"].unique())
-        problem = f"pixel sizes differ between optics groups ({sizes} Å)"
-        raise InputError(path, problem, "rescale the images to one pixel size")
+    _refuse_samplings(particles)
 
 
 def _check_table(particles: Particles) -> None:

@@ -542,6 +542,7 @@ def test_missing_image_fields_are_named(tmp_path: Path, field: str) -> None:
         ("blob/shape", np.full(3, 64)),
         ("blob/sign", np.zeros(3)),
         ("blob/psize_A", np.full(3, b"1.31")),
+        ("alignments3D/psize_A", np.zeros(3, "f4")),
         ("uid", np.full(3, b"x")),
         ("ctf/df1_A", np.zeros((3, 2))),
         ("alignments3D/pose", np.zeros((3, 9))),

@@ -354,3 +354,13 @@ def test_files_without_their_images_read_but_cannot_be_imported(name: str) -> No
     assert len(read_star(path)) == 17
     with pytest.raises(InputError, match="no such stack"):
         import_particles(path)
+
+
+def test_a_file_of_our_own_has_one_sampling_too(folder: Path) -> None:
+    """Merging makes such files; shifts and CTF would be of the first group's pixels."""
+    own = import_particles(saved(folder, particle_set()))
+    own.optics = pd.concat([own.optics, own.optics.assign(rlnOpticsGroup=2, rlnImagePixelSize=3.0)], ignore_index=True)
+    own.table["rlnOpticsGroup"] = np.arange(N) % 2 + 1
+    write_star(own, folder / "own.star")
+    with pytest.raises(InputError, match="pixel sizes differ between optics groups"):
+        open_particles(folder / "own.star", folder)

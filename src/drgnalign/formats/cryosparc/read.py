@@ -303,7 +303,12 @@ def _alignment_pixel_size(
 ) -> FloatArray:
     """Å per px of the shifts (N,)."""
     if "psize_A" in alignment:
-        return shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
+        sizes = shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
+        bad = ~(sizes > 0) & np.asarray(alignment["shift"]).any(axis=1)
+        if bad.any():
+            problem = f"{slot}/psize_A is {sizes[bad][0]:g} in {bad.sum()} rows that have shifts"
+            raise InputError(path, problem, "export the job's particles again: shifts are in these pixels")
+        return sizes
     if "rlnImagePixelSize" not in optics:
         raise InputError(path, "its shifts are in px, and it has no pixel size", "give --pixel_size (Å/px)")
     warn(path, f"has no {slot}/psize_A: its shifts are taken as px of the images, wrongly if the job down-sampled")
