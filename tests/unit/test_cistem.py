@@ -186,6 +186,15 @@ def test_broken_rows_are_named(tmp_path: Path, changes: dict[str, str], message:
         read_cistem(cistem(tmp_path / "p.star", *rows))
 
 
+def test_columns_of_others_are_told(tmp_path: Path) -> None:
+    path = cistem(tmp_path / "p.star", *numbered(2))
+    expected = read_cistem(path)
+    path.write_text(path.read_text().replace("_cisTEMPreExposure", "_PreExposure").replace("_cisTEMTotalExposure", "_"))
+    with pytest.warns(InputWarning, match="none of cisTEM's are left out: '', 'PreExposure'"):
+        table = read_cistem(path).table
+    assert table.equals(expected.table.drop(columns=["drgnCistemPreExposure", "drgnCistemTotalExposure"]))
+
+
 def test_a_name_with_a_nul_is_a_name(tmp_path: Path) -> None:
     path = cistem(tmp_path / "p.star", *numbered(2, StackFilename="'a\0b.mrc'"))
     assert read_cistem(path).table["rlnImageName"].tolist() == ["000001@a\0b.mrc", "000002@a\0b.mrc"]

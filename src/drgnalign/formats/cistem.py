@@ -160,13 +160,18 @@ def read_cistem(
     Warns
     -----
     InputWarning
-        Image shifts, which cisTEM takes into account beside the particles' shifts, are not 0.
+        Columns that are none of cisTEM's; image shifts, which cisTEM takes into account beside the particles' shifts,
+        that are not 0.
     """
     path = Path(path)
     found = [block for block in read_blocks(path).values() if any(str(label).startswith(PREFIX) for label in block)]
     if len(found) != 1 or not len(found[0]):
         raise InputError(path, "holds no table of cisTEM's", "give a star file that cisTEM 2 has written")
-    rows = found[0].rename(columns=lambda label: str(label).removeprefix(PREFIX))
+    own = [label for label in map(str, found[0]) if label.startswith(PREFIX) and label != PREFIX]
+    if len(own) < len(found[0].columns):
+        others = ", ".join(map(repr, found[0].columns.difference(own)))
+        warnings.warn(f"{path}: columns that are none of cisTEM's are left out: {others}", InputWarning, stacklevel=2)
+    rows = found[0][own].rename(columns=lambda label: str(label).removeprefix(PREFIX))
     _check(path, rows)
     columns: dict[str, object] = {"rlnImageName": _image_names(rows, stack)}
     groups, optics = _optics(rows)
