@@ -13,7 +13,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
-from conftest import SimulatedSet
 from drgnalign.ctf import PlainImages, ctf, ctf_terms, electron_wavelength, lenses, plain_optics
 from drgnalign.downsample import downsample_stack, with_stack
 from drgnalign.engine.images import coefficient_batches, poses_of
@@ -216,7 +215,7 @@ def test_poses_are_refined_through_a_bad_lens(particles_of, volume: np.ndarray) 
 class Treated:
     """One noisy set: its images as they were taken, flipped, and multiplied by their CTF."""
 
-    def __init__(self, data: SimulatedSet, folder: Path) -> None:
+    def __init__(self, data: Any, folder: Path) -> None:
         self.truth, self.volume, self.folder = data.truth, data.volume, folder
         table, box = data.truth.table, data.truth.box
         kx, ky = np.fft.rfftfreq(box, 8.0)[None], np.fft.fftfreq(box, 8.0)[:, None]
@@ -246,7 +245,7 @@ class Treated:
 
 
 @pytest.fixture(scope="module")
-def treated(simulate: Callable[..., SimulatedSet], tmp_path_factory: pytest.TempPathFactory) -> Treated:
+def treated(simulate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Treated:
     return Treated(simulate(600, 32, 8.0, snr=5.0), tmp_path_factory.mktemp("treated"))
 
 
