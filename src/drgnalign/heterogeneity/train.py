@@ -157,8 +157,10 @@ def train(
         if reached >= first_epoch:
             print(f"going on after epoch {reached} of {last_epoch}, where this training was interrupted", flush=True)
         while reached < last_epoch:
+            # the first stretch has the seed itself, as a training without checkpoints
+            options = [*command, "--seed", seed + reached + 1 - first_epoch]
             reached = min(reached + length, last_epoch)
-            options = [*command, "-n", reached, "--seed", seed + reached - first_epoch]
+            options += ["-n", reached]
             weights = _stretch(stack, options, weights, kept / f"epoch_{reached:05d}", log, threads)
         assert weights is not None
         _check_latent(weights / "z.pkl", int((~left_out).sum()), log)
