@@ -325,14 +325,15 @@ def ctf_terms(particles: Particles, kx: ArrayLike, ky: ArrayLike) -> CtfTerms:
     InputError
         See `lenses`.
     """
-    table, optics = particles.table, particles.optics.iloc[particles.optics_rows()]
+    table, rows = particles.table, particles.optics_rows()
+    optics = particles.optics.iloc[rows]
     u, v = table["rlnDefocusU"].to_numpy(float), table["rlnDefocusV"].to_numpy(float)
     angle = 2.0 * np.radians(table["rlnDefocusAngle"].to_numpy(float))
     second, fourth, offset = phase_coefficients(
         optics["rlnVoltage"].to_numpy(float),
         optics["rlnSphericalAberration"].to_numpy(float),
         optics["rlnAmplitudeContrast"].to_numpy(float),
-        table["rlnPhaseShift"].to_numpy(float) if "rlnPhaseShift" in table else 0.0,
+        particles.phase_shifts(),
     )
     per_pixel = 1.0 / (particles.box * particles.pixel_size)
     envelopes = [particles.ctf_factors("rlnCtfScalefactor"), particles.ctf_factors("rlnCtfBfactor") * per_pixel**2 / 4]
@@ -349,7 +350,7 @@ def ctf_terms(particles: Particles, kx: ArrayLike, ky: ArrayLike) -> CtfTerms:
         defocus=np.stack([0.5 * (u + v), 0.5 * (u - v), np.cos(angle), np.sin(angle)], axis=1),
         phases=np.stack([second * per_pixel**2, fourth * per_pixel**4, offset], axis=1) / (2 * np.pi),
         envelopes=np.stack(envelopes, axis=1),
-        kinds=kind_of[particles.optics_rows()],
+        kinds=kind_of[rows],
         aberrated=(np.any(even, axis=1) | np.any(odd, axis=1)).astype(np.int32),
         # whole turns would cost digits
         even=(even - np.rint(even)).astype(np.float32),

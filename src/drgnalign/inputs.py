@@ -135,11 +135,12 @@ def import_particles(
 
 def _refuse_samplings(particles: Particles) -> None:
     """Refuse optics groups whose images are not all of one size and pixel size."""
-    for label, what in (("rlnImagePixelSize", "pixel sizes"), ("rlnImageSize", "box sizes")):
+    samplings = (("rlnImagePixelSize", "pixel sizes", "Å"), ("rlnImageSize", "box sizes", "px"))
+    for label, what, unit in samplings:
         values = particles.optics.get(label, pd.Series(dtype=float)).dropna()
         if len(values) and not np.allclose(values, values.iloc[0], rtol=1e-6):
             sizes = ", ".join(f"{size:g}" for size in values.unique())
-            problem = f"{what} differ between optics groups ({sizes} {'Å' if label == 'rlnImagePixelSize' else 'px'})"
+            problem = f"{what} differ between optics groups ({sizes} {unit})"
             raise InputError(particles.path, problem, "rescale the images to one pixel size and one box size")
 
 
@@ -434,12 +435,10 @@ def _square_box(header: StackHeader) -> int:
 def _check_image_size(particles: Particles, box: int) -> None:
     if "rlnImageSize" not in particles.optics:
         return
-    sizes = particles.optics["rlnImageSize"].unique()
-    if len(sizes) > 1:
-        problem = f"box sizes differ between optics groups ({', '.join(map(str, sizes))} px)"
-        raise InputError(particles.path, problem, "give images of one box size")
-    if sizes[0] != box:
-        problem = f"rlnImageSize is {sizes[0]}, but the images are {box} px wide"
+    # one for all: see `_refuse_samplings`
+    told = particles.optics["rlnImageSize"].iloc[0]
+    if told != box:
+        problem = f"rlnImageSize is {told}, but the images are {box} px wide"
         raise InputError(particles.path, problem, "give the stacks that belong to the file, or correct it")
 
 

@@ -120,6 +120,24 @@ def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | No
             raise InputError(path, problem, f"leave {option} out, or correct the file")
 
 
+def optics_table(facts: pd.DataFrame, groups: ArrayLike) -> pd.DataFrame:
+    """The optics table of groups that are numbered as they come.
+
+    Parameters
+    ----------
+    facts : DataFrame
+        What belongs into it, one row a particle.
+    groups : (N,) array_like of int
+        Group of each particle, from 0; its first one speaks for it.
+    """
+    optics = facts.iloc[np.unique(groups, return_index=True)[1]].reset_index(drop=True)
+    numbers = np.arange(1, len(optics) + 1)
+    optics.insert(0, "rlnOpticsGroup", numbers)
+    optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in numbers])
+    optics["rlnImageDimensionality"] = 2
+    return optics
+
+
 def image_names(numbers: ArrayLike, stack: str) -> list[str]:
     """Names of images in one stack.
 
@@ -263,6 +281,12 @@ class Particles:
         if label in self.optics:
             return self.optics[label].to_numpy(np.float64)[self.optics_rows()]
         return np.full(len(self), NEUTRAL_CTF[label])
+
+    def phase_shifts(self) -> FloatArray:
+        """Of a phase plate (N,), degrees; 0 where the table does not say."""
+        if "rlnPhaseShift" not in self.table:
+            return np.zeros(len(self))
+        return self.table["rlnPhaseShift"].to_numpy(np.float64)
 
     def optics_rows(self) -> IntArray:
         """Row (N,) of each particle's group in the optics table."""

@@ -120,10 +120,12 @@ def reconstruct(
 
 def _warn_of_halves(particles: Particles, root: Path, resolution: float | None) -> None:
     """Say if the half maps are not known to be independent."""
+    if resolution is None:
+        return
     worth = standing(particles, ~particles.left_out(), resolution)
-    if in_both(ties(particles, root), particles.half_sets()):
+    if worth != NOT_INDEPENDENT and in_both(ties(particles, root), particles.half_sets()):
         worth = NOT_INDEPENDENT
-    if worth != INDEPENDENT and resolution is not None:
+    if worth != INDEPENDENT:
         message = f"{particles.path}: the half sets are {worth}: the resolution may flatter"
         warnings.warn(message, InputWarning, stacklevel=2)
 

@@ -30,6 +30,7 @@ from drgnalign.particles import (
     Particles,
     fill_optics,
     image_names,
+    optics_table,
 )
 
 PREFIX, KEPT = "cisTEM", "drgnCistem"
@@ -240,12 +241,7 @@ def _optics(rows: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
     numbers = np.zeros(len(rows), np.int64)
     if len(facts.columns):
         numbers = facts.groupby(list(facts), sort=False, dropna=False).ngroup().to_numpy(np.int64)
-    first = np.unique(numbers, return_index=True)[1]
-    optics = facts.iloc[first].reset_index(drop=True)
-    optics.insert(0, "rlnOpticsGroup", np.arange(1, len(first) + 1))
-    optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]])
-    optics["rlnImageDimensionality"] = 2
-    return numbers + 1, optics
+    return numbers + 1, optics_table(facts, numbers)
 
 
 def _half_sets(rows: pd.DataFrame) -> dict[str, object]:
@@ -316,7 +312,7 @@ def _table(particles: Particles) -> pd.DataFrame:
     columns |= {name: table[label].to_numpy(np.float64) for name, label in SAME.items()}
     origins = origins_of(particles, in_pixels=False)
     columns |= {"XShift": -origins[0].to_numpy(np.float64), "YShift": -origins[1].to_numpy(np.float64)}
-    columns["PhaseShift"] = np.radians(table.get("rlnPhaseShift", pd.Series(0.0, table.index)).to_numpy(np.float64))
+    columns["PhaseShift"] = np.radians(particles.phase_shifts())
     for name, frealigns in FREALIGNS.items():
         known = table.get(extra_label(frealigns), pd.Series(np.nan, table.index))
         columns[name] = known.fillna(DEFAULTS[frealigns]).to_numpy()

@@ -19,7 +19,16 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.pickles import read_pickles
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, ORIGINS, Particles, image_names
+from drgnalign.particles import (
+    ANGLES,
+    DEFOCUS,
+    NO_STACK,
+    OPTICS_OPTIONS,
+    ORIGINS,
+    Particles,
+    image_names,
+    optics_table,
+)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -484,10 +493,6 @@ def _with_optics(parameters: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Particle table and optics table, a group for each combination of what belongs there."""
     labels = [label for label in OPTICS_OPTIONS if label in parameters]
     groups = parameters.groupby(labels, sort=False).ngroup()
-    optics = parameters.loc[~groups.duplicated(), labels].reset_index(drop=True)
-    numbers = np.arange(1, len(optics) + 1)
-    optics.insert(0, "rlnOpticsGroup", numbers)
-    optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in numbers])
+    optics = optics_table(parameters[labels], groups)
     optics["rlnImageSize"] = optics["rlnImageSize"].astype(np.int64)
-    optics["rlnImageDimensionality"] = 2
     return parameters.drop(columns=labels).assign(rlnOpticsGroup=groups + 1), optics

@@ -415,9 +415,9 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
         problem = f"its particles are in {len(set(stacks))} stacks, Frealign takes one"
         remedy = "write the images into one stack in the order of the rows, and give that with --images"
         raise InputError(particles.path, problem, remedy)
-    phase_shift = table["rlnPhaseShift"] if "rlnPhaseShift" in table else pd.Series(0.0, table.index)
+    phase_shifts = particles.phase_shifts()
     if layout in ("par8", "par9"):
-        particles.refuse_rows((phase_shift != 0).to_numpy(), f"{LAYOUTS[layout].title} knows no phase shift")
+        particles.refuse_rows(phase_shifts != 0, f"{LAYOUTS[layout].title} knows no phase shift")
     _check_optics(particles, layout)
     origins = origins_of(particles, in_pixels=layout == "par8")
     known = {
@@ -430,7 +430,7 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
         "DF1": table["rlnDefocusU"],
         "DF2": table["rlnDefocusV"],
         "ANGAST": table["rlnDefocusAngle"],
-        "PSHIFT": np.radians(phase_shift),
+        "PSHIFT": np.radians(phase_shifts),
     }
     names = LAYOUTS[layout].names
     return pd.DataFrame(

@@ -25,6 +25,7 @@ from drgnalign.particles import (
     PIXEL_ORIGINS,
     Particles,
     fill_optics,
+    optics_table,
 )
 
 # What RELION 3.1 keeps once a group, and its predecessor wrote once a particle.
@@ -447,11 +448,7 @@ def _with_optics(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     if "rlnOpticsGroup" in table:
         return _with_groups(path, table, labels)
     groups = table.groupby(labels, sort=False, dropna=False).ngroup() if labels else pd.Series(0, table.index)
-    optics = table.loc[~groups.duplicated(), labels].reset_index(drop=True)
-    numbers = np.arange(1, len(optics) + 1)
-    optics.insert(0, "rlnOpticsGroup", numbers)
-    optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in numbers])
-    optics["rlnImageDimensionality"] = 2
+    optics = optics_table(table[labels], groups)
     return table.drop(columns=labels).assign(rlnOpticsGroup=groups + 1), optics
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TRAINING_FILE = "training.json"
 # Which particles were trained on, as cryoDRGN's --ind; there is none where all were.
 TRAINED_ON = "ind.pkl"
-MADE = ("weights.pkl", "z.pkl", "config.yaml", TRAINED_ON)
+MADE = ("weights.pkl", "z.pkl", "config.yaml")
 # cryoDRGN restores the optimiser together with the weights, its learning rate included.
 FIXED_SETTINGS = ("box", "zdim", "layers", "nodes", "learning_rate")
 EPOCH_LINE = re.compile(
@@ -164,12 +164,12 @@ def train(
             weights = _stretch(stack, options, weights, kept / f"epoch_{reached:05d}", log, threads)
         assert weights is not None
         _check_latent(weights / "z.pkl", int((~left_out).sum()), log)
-        for made in ("weights.pkl", "z.pkl", "config.yaml"):
+        for made in MADE:
             shutil.copyfile(weights / made, work / made)
         if left_out.any():
             options = ["-b", batch_size, *geometry]
             _encode_others(stack, options, left_out, work, outdir / "eval_images.log", threads)
-        for path in filter(Path.exists, (work / made for made in MADE)):
+        for path in filter(Path.exists, (work / made for made in (*MADE, TRAINED_ON))):
             path.replace(outdir / path.name)
         shutil.rmtree(kept)
     report = _report(log.read_text(), first_epoch, settings)

@@ -43,6 +43,7 @@ from drgnalign.particles import (
     IntArray,
     Particles,
     fill_optics,
+    optics_table,
 )
 
 
@@ -195,11 +196,7 @@ def _optics(path: Path, rows: Rows, given: dict[str, float | None]) -> tuple[Int
     columns |= _lens_columns(path, rows)
     frame = pd.DataFrame(columns)
     numbers = frame.groupby(list(columns), dropna=False).ngroup().to_numpy(np.int64)
-    first = np.unique(numbers, return_index=True)[1]
-    optics = frame.iloc[first].reset_index(drop=True)
-    optics.insert(0, "rlnOpticsGroup", np.arange(1, len(optics) + 1))
-    optics.insert(1, "rlnOpticsGroupName", [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]])
-    optics["rlnImageDimensionality"] = 2
+    optics = optics_table(frame, numbers)
     fill_optics(path, optics, given)
     return numbers + 1, optics
 
