@@ -1,9 +1,11 @@
 // drgnalign: particles -> consensus -> rounds of train, embed, cluster, refine, merge -> report
 
 include { checkParameters ; helpText ; schedule ; whole } from './subworkflows/parameters.nf'
-include { imagesNeeded } from './subworkflows/images.nf'
+include { imagesNeeded } from './subworkflows/containers.nf'
+include { knownImages } from './subworkflows/images.nf'
 include { versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
+include { LIST_STACKS } from './modules/list_stacks.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { COARSEN } from './modules/coarsen.nf'
@@ -74,22 +76,29 @@ workflow {
     }
     checkParameters(params)
     checkOutputFolder()
-    def (particles, passthrough, images, image_stack) = inputFiles()
+    def (particles, passthrough, folder, image_stack) = inputFiles()
     def (mask, focus) = [ownFile('mask'), ownFile('focus_mask')]
     def passes = schedule()
 
     CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
-    given = CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, passthrough, images, image_stack] }
-    CHECK_INPUTS(given, versionOf('check_inputs'))
+    LIST_STACKS(
+        CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, passthrough, image_stack] },
+        versionOf('list_stacks'),
+    )
+    images = LIST_STACKS.out.names.map { names -> knownImages(folder, names.readLines()) }
+    CHECK_INPUTS(
+        images.map { known -> [particles, passthrough, known, image_stack] },
+        versionOf('check_inputs'),
+    )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, versionOf('check_settings'))
     stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
-    DOWNSAMPLE(stars.map { star -> [star, images] }, versionOf('downsample'))
+    DOWNSAMPLE(stars.combine(images), versionOf('downsample'))
     training_stack = DOWNSAMPLE.out.stack.first()
     COARSEN(
         stars.combine(DOWNSAMPLE.out.stack)
             .filter { _star, _stack -> params.assign == 'likelihood' && whole(params.rounds) > 0 }
-            .map { star, stack -> [star, stack, images] },
+            .combine(images),
         versionOf('coarsen'),
     )
     // the training stack, where no other was needed
@@ -122,7 +131,7 @@ workflow {
     LABEL(kinds.rounds, training_stack, assign_stack, focus)
     consensus = kinds.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     lasts = states.map { meta, star, _references, _latent -> [meta.pass, star] }
-    REFINE_CLUSTERS(consensus.mix(screened, LABEL.out.labelled), lasts, channel.value(images), assign_stack, mask, focus)
+    REFINE_CLUSTERS(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus)
 
     REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
     EXPORT(

@@ -1,14 +1,14 @@
 include { whole } from '../subworkflows/parameters.nf'
-include { option } from '../subworkflows/scripts.nf'
+include { linked ; option } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
+    containerOptions { images.mounts }
     publishDir "${params.outdir}/pipeline_info", mode: 'copy', pattern: 'inputs.json'
 
     input:
-    // stack: name of the one stack of a file that does not name its images, else null
-    tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'),
-        path(images, stageAs: 'images'), val(stack)
+    // images: see subworkflows/images.nf; stack: name of the one stack of a file that does not name its images, else null
+    tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'), val(images), val(stack)
     val version
 
     output:
@@ -20,6 +20,7 @@ process CHECK_INPUTS {
     def others = [passthrough].flatten().collect { file -> option('passthrough', file) }.join(' ')
     """
     # version ${version}
+    ${linked(images)}
     check_inputs.py ${particles} ${option('images', stack ? "images/${stack}" : 'images')} ${others} \\
         ${option('pixel-size', params.pixel_size)} \\
         ${option('voltage', params.voltage)} \\

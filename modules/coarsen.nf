@@ -1,9 +1,12 @@
+include { linked } from '../subworkflows/scripts.nf'
+
 // Apart from DOWNSAMPLE, so that another limit of assignment does not train anew.
 process COARSEN {
     label 'cpu_small'
+    containerOptions { images.mounts }
 
     input:
-    tuple path(particles), path(stack), path(images, stageAs: 'images')
+    tuple path(particles), path(stack), val(images)
     val version
 
     output:
@@ -12,6 +15,7 @@ process COARSEN {
     script:
     """
     # version ${version}
+    ${linked(images)}
     coarsen.py ${particles} --images images --stack ${stack} --limit ${params.assign_limit} --output assign.mrcs
     """
 }

@@ -1,11 +1,12 @@
 include { whole } from '../subworkflows/parameters.nf'
-include { option } from '../subworkflows/scripts.nf'
+include { linked ; option } from '../subworkflows/scripts.nf'
 
 process DOWNSAMPLE {
     label 'cpu_small'
+    containerOptions { images.mounts }
 
     input:
-    tuple path(particles), path(images, stageAs: 'images')
+    tuple path(particles), val(images)
     val version
 
     output:
@@ -16,6 +17,7 @@ process DOWNSAMPLE {
     script:
     """
     # version ${version}
+    ${linked(images)}
     mkdir references latent
     downsample.py ${particles} --images images --box ${whole(params.train_box)} \\
         ${option('mask-diameter', params.mask_diameter)} --stack down_sampled.mrcs --noise references/noise.csv

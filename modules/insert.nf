@@ -1,14 +1,15 @@
-include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
+include { engineOptions ; linked ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process INSERT {
     tag "pass ${meta.pass} ${chunk.baseName}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
+    containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path.startsWith('logs/') ? logPath(meta, task.process, path) : null
     }
 
     input:
-    tuple val(meta), path(chunk), path(references, stageAs: 'references'), path(images, stageAs: 'images')
+    tuple val(meta), path(chunk), path(references, stageAs: 'references'), val(images)
     val version
 
     output:
@@ -18,6 +19,7 @@ process INSERT {
     script:
     """
     # version ${version}
+    ${linked(images)}
     insert.py ${chunk} --images images --noise references/noise.csv \\
         ${option('mask-diameter', params.mask_diameter)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\

@@ -1,15 +1,16 @@
-include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
+include { engineOptions ; linked ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process REFINE {
     tag "pass ${meta.pass} ${chunk.baseName}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
+    containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path.startsWith('logs/') ? logPath(meta, task.process, path) : null
     }
 
     input:
     tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(pilot), path(reference, stageAs: 'reference/*'),
-        path(references, stageAs: 'references'), path(mask, stageAs: 'mask.mrc'), path(images, stageAs: 'images')
+        path(references, stageAs: 'references'), path(mask, stageAs: 'mask.mrc'), val(images)
     val version
 
     output:
@@ -23,6 +24,7 @@ process REFINE {
     def weighted = reference.any { path -> path.name.contains('_reference_half') } ? '--weighted' : ''
     """
     # version ${version}
+    ${linked(images)}
     refine.py ${chunk} --half1 reference/*_half1.mrc --half2 reference/*_half2.mrc --limit ${meta.limit} ${weighted} \\
         --pilot ${pilot} --mask ${mask ?: 'references/mask.mrc'} --noise references/noise.csv --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\

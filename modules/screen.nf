@@ -1,9 +1,10 @@
-include { assignmentSymmetry ; option ; passFolder } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry ; linked ; option ; passFolder } from '../subworkflows/scripts.nf'
 
 // With a limit of its own, and the training images where they reach it: another limit of assignment must not train anew.
 process SCREEN {
     tag "pass ${meta.pass}"
     label 'cpu_small'
+    containerOptions { images.mounts }
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path == 'screening.json' ? "${passFolder(meta)}/${path}" : null
     }
@@ -11,7 +12,7 @@ process SCREEN {
     input:
     tuple val(meta), path(particles, stageAs: 'given.star'), path(references, stageAs: 'references')
     path stack
-    path images, stageAs: 'images'
+    val images
     val version
 
     output:
@@ -20,6 +21,7 @@ process SCREEN {
     script:
     """
     # version ${version}
+    ${linked(images)}
     screen.py ${particles} --references ${references} --stack ${stack} --images images \\
         ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} \\

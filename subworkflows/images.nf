@@ -1,20 +1,49 @@
-// The images that tasks run in, and what of them can be seen without starting one.
+// The particles' images: read where they lie, and known by the stacks that the particle file names.
 
-// [name, path, stamp] of every image that this run needs; none where tasks run without
-def imagesNeeded() {
-    if (!(workflow.containerEngine in ['apptainer', 'singularity'])) {
-        return []
-    }
-    if (!params.container_dir) {
-        error("--container_dir: not given\n  What to do: give the folder of the images that `make images` built.")
-    }
-    def names = ['drgnalign', 'cryodrgn'] + (params.engine == 'native' ? [] : ['frealign'])
-    return names.collect { name -> imageOf(name, file("${params.container_dir}/${name}.sif", glob: false)) }
+include { quoted } from './scripts.nf'
+
+// What tasks are given of the images: the folder that names are relative to; a digest of the stacks' names, sizes and
+// times of change, so that -resume runs again what uses them after one of them changed, and after nothing else; the
+// options that let a container see them.
+def knownImages(folder, names) {
+    def root = folder.toRealPath()
+    def stacks = names.collect { name -> stackFile(root, name) }
+    def facts = [names, stacks].transpose().collect { name, stack -> "${name} ${stampOf(stack)}" }
+    return [folder: root.toString(), stamp: facts.sort().join('\n').md5(), mounts: foldersSeen(root, stacks).collect { path -> mountOf(path) }.join(' ')]
 }
 
-def imageOf(name, path) {
-    if (!path.exists()) {
-        error("${path}: no such image\n  What to do: build it with `make images`, or correct --container_dir.")
+// As `find_stack` of the library: as named if that is absolute, else in the folder, else there without its own folders
+def stackFile(root, name) {
+    def path = root.resolve(name)
+    def beside = root.resolve(path.fileName)
+    return path.exists() || name.startsWith('/') || !beside.exists() ? path : beside
+}
+
+def stampOf(stack) {
+    return stack.exists() ? "${stack.size()} ${stack.lastModified()}" : 'missing'
+}
+
+// The folder, and those that links in it lead to; none that is in another of them
+def foldersSeen(root, stacks) {
+    def folders = stacks.collectMany { stack -> linkedFolders(stack) }.toUnique().findAll { path -> path.exists() }
+    def all = ([root] + folders).toUnique().findAll { path -> path.parent != null }
+    return all.findAll { path -> !all.any { other -> other != path && path.startsWith(other) } }
+        .collect { path -> path.toString() }
+        .sort()
+}
+
+// Folders on the way of a chain of links to a file
+def linkedFolders(path) {
+    if (!path.parent.exists()) {
+        return []
     }
-    return [name, path.toString(), "${path.size()} ${path.lastModified()}"]
+    def real = path.parent.toRealPath()
+    def further = java.nio.file.Files.isSymbolicLink(path) ? linkedFolders(real.resolve(java.nio.file.Files.readSymbolicLink(path)).normalize()) : []
+    return [path.parent, real] + further
+}
+
+// One word of the shell, in which each field is quoted as in a csv file: paths may have commas.
+def mountOf(path) {
+    def fields = ["type=bind", "source=${path}", "destination=${path}"]
+    return "--mount ${quoted(fields.collect { field -> "\"${field.toString().replace('"', '""')}\"" }.join(','))}"
 }

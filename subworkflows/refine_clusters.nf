@@ -37,7 +37,7 @@ workflow REFINE_CLUSTERS {
     take:
     passes // [meta, labelled.star, references, latent, clusters.json, screening.json or [], decoded or []]
     lasts // [pass, particles.star as the last pass left it]
-    images // folder
+    images // see images.nf
     stack // images for assignment
     mask // the user's own, or []
     focus // mask of the part that assignment judges by, or []

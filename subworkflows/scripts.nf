@@ -11,6 +11,12 @@ def quoted(value) {
     return "'${value.toString().replace("'", "'\\''")}'"
 }
 
+// Makes the link `images` to the folder that image names are relative to. It is no input, whose contents would count:
+// what does is in images.stamp (subworkflows/images.nf).
+def linked(images) {
+    return "ln -s ${quoted(images.folder)} images"
+}
+
 // The options that choose and set up an engine
 def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args, symmetry) {
     def words = [

@@ -113,7 +113,8 @@ def import_particles(
         raise InputError(None, f"--invert is {invert!r}", "give auto, yes or no")
     if normalise not in NORMALISE:
         raise InputError(None, f"--normalise is {normalise!r}", "give auto or no")
-    particles = _read(Path(path), images, passthrough, Facts(pixel_size, voltage, cs, amplitude_contrast))
+    stack = None if images is None or not Path(images).is_file() else Path(images).name
+    particles = _read(Path(path), stack, passthrough, Facts(pixel_size, voltage, cs, amplitude_contrast))
     _check_optics(particles)
     if half_sets == "deal":
         particles.table.drop(columns="rlnRandomSubset", errors="ignore", inplace=True)
@@ -338,13 +339,32 @@ def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
     return declared
 
 
-def _read(path: Path, images: str | Path | None, passthrough: Sequence[str | Path], facts: Facts) -> Particles:
-    is_stack = images is not None and Path(images).is_file()
-    if suffix_of(path) in (".par", ".parx") and not is_stack:
+def stack_names(
+    path: Path, stack: str | None = None, passthrough: Sequence[str | Path] = (), facts: Facts | None = None
+) -> list[str]:
+    """The stacks that a particle file names, as it spells them, sorted.
+
+    Parameters
+    ----------
+    path, stack, passthrough, facts
+        As of `drgnalign.formats.particle_file.read_particle_file`.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or does not name its stack.
+    """
+    return sorted(set(_read(path, stack, passthrough, facts or Facts()).image_locations()[1]))
+
+
+def _read(path: Path, stack: str | None, passthrough: Sequence[str | Path], facts: Facts) -> Particles:
+    if suffix_of(path) in (".par", ".parx") and stack is None:
         raise InputError(path, "a par file does not name its stack", "give the stack with --images")
-    particles = read_particle_file(
-        path, Path(images).name if images is not None and is_stack else None, passthrough, facts
-    )
+    particles = read_particle_file(path, stack, passthrough, facts)
     if NO_STACK in particles.image_locations()[1]:
         raise InputError(path, "it does not name its stack", "give the stack with --images")
     return particles

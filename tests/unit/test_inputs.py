@@ -11,7 +11,15 @@ from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.mrc import ImageSource, StackWriter
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
-from drgnalign.inputs import check_images, detect_contrast, images_root, import_particles, open_particles, undecided
+from drgnalign.inputs import (
+    check_images,
+    detect_contrast,
+    images_root,
+    import_particles,
+    open_particles,
+    stack_names,
+    undecided,
+)
 from drgnalign.particles import Particles
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -54,6 +62,16 @@ def saved(folder: Path, particles: Particles) -> Path:
 def folder(tmp_path: Path) -> Path:
     write_stack(tmp_path / "a.mrcs")
     return tmp_path
+
+
+def test_stacks_are_listed_without_their_images(tmp_path: Path) -> None:
+    particles = particle_set()
+    names = ["b, 2.mrcs", "/far/a.mrcs"] * (N // 2)
+    particles.table["rlnImageName"] = [f"{row:06d}@{name}" for row, name in enumerate(names, start=1)]
+    assert stack_names(saved(tmp_path, particles)) == ["/far/a.mrcs", "b, 2.mrcs"]
+    (tmp_path / "particles.par").touch()
+    with pytest.raises(InputError, match="does not name its stack"):
+        stack_names(tmp_path / "particles.par")
 
 
 def test_who_was_left_out_is_said_and_a_run_decides_anew(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,14 @@ class Masks(NamedTuple):
     given: Run
     other_focus: Run
     other_mask: Run
+
+
+class OwnFolder(NamedTuple):
+    """A run in the folder of its data; resumed, with files that came new into it; resumed with a stack changed."""
+
+    first: Run
+    resumed: Run
+    changed: Run
 
 
 class LeftOut(NamedTuple):
@@ -164,6 +173,34 @@ class Scenarios:
         given = run("given", 1, mask=110, focus_mask=90)
         return Masks(given, run("other_focus", 1, focus_mask=80), run("other_mask", 0, mask=100))
 
+    def own_folder_runs(self) -> OwnFolder:
+        """One stack by its absolute name, one a link to a link."""
+        folder, elsewhere = self.folder / "own folder, 1", self.folder / "elsewhere"
+        for made in (folder, elsewhere):
+            made.mkdir()
+        stacks = (folder / "my stack.mrcs", elsewhere / "other.mrcs")
+        shutil.copy(self.set.folder / "particles.mrcs", elsewhere / "mine.mrcs")
+        shutil.copy(self.set.folder / "particles.mrcs", stacks[1])
+        (elsewhere / "link.mrcs").symlink_to("mine.mrcs")
+        stacks[0].symlink_to(elsewhere / "link.mrcs")
+        particles = self.set.given.select(range(len(self.set.given)))
+        numbers = particles.image_locations()[0]
+        names = [str(stacks[1]) if number % 2 else stacks[0].name for number in numbers]
+        particles.table["rlnImageName"] = [f"{number:06d}@{name}" for number, name in zip(numbers, names, strict=True)]
+        write_star(particles, folder / "particles.star")
+
+        def run(*options: object) -> Run:
+            parameters = {"images": ".", "rounds": 0, "consensus_limits": "none", "junk": "keep"}
+            run = finished(run_workflow(folder, Path("particles.star"), parameters, options=options))
+            kept = run.results.rename(folder / f"results_{len(options)}_{len(list(folder.iterdir()))}")
+            return replace(run, results=kept)
+
+        first = run()
+        (folder / "notes.txt").touch()
+        resumed = run("-resume")
+        (elsewhere / "mine.mrcs").touch()
+        return OwnFolder(first, resumed, run("-resume"))
+
     def junk_runs(self) -> LeftOut:
         folder = self.folder / "junk"
         options: dict[str, Any] = {"snr": 0.3, "sigma": 6.0, "seed": 2}
@@ -245,6 +282,7 @@ def scenario(
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
     names += ("coarser_run", "mask_runs", "junk_runs", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
+    names += ("own_folder_runs",)
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -295,6 +333,11 @@ def consensus_runs(scenario: Callable[[str], Any]) -> Consensus:
 @pytest.fixture(scope="session")
 def mask_runs(scenario: Callable[[str], Any]) -> Masks:
     return scenario("mask_runs")
+
+
+@pytest.fixture(scope="session")
+def own_folder_runs(scenario: Callable[[str], Any]) -> OwnFolder:
+    return scenario("own_folder_runs")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import signal
 
 from runs import REPOSITORY, Run, contents
 
-from conftest import Consensus, Interrupted, Masks
+from conftest import Consensus, Interrupted, Masks, OwnFolder
 
 
 def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:
@@ -88,6 +88,20 @@ def test_what_depends_on_a_mask_runs_again_when_its_file_changes(mask_runs: Mask
     }
     assert again <= mask.named("COMPLETED")
     assert "DOWNSAMPLE (1)" in mask.named("CACHED")
+
+
+def test_what_comes_new_into_the_images_folder_makes_no_difference(own_folder_runs: OwnFolder) -> None:
+    """Nextflow's own files, results and notes do."""
+    first, resumed, _ = own_folder_runs
+    assert first.named("COMPLETED") == set(first.tasks.index) == resumed.named("CACHED")
+    assert resumed.named("COMPLETED") == set()
+
+
+def test_what_uses_a_stack_runs_again_when_it_changes(own_folder_runs: OwnFolder) -> None:
+    first, _, changed = own_folder_runs
+    assert changed.named("CACHED") == {"LIST_STACKS"}
+    assert changed.named("COMPLETED") == first.named("COMPLETED") - {"LIST_STACKS"}
+    assert contents(changed.results) == contents(first.results)
 
 
 def test_modules_name_every_parameter_that_they_depend_on() -> None:
