@@ -93,7 +93,7 @@ def particle_mask(
         raise DrgnalignError(
             None,
             "the map has no density above its background, so no mask can be made around the particle",
-            "check the poses, the CTF and the contrast of the images, or give a smaller --mask_diameter",
+            "check that the images show particles, their poses, CTF and contrast, or give a smaller --mask_diameter",
         )
     return resampled_mask(_softened(found, view), len(volume))
 
