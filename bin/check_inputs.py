@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.commands import (
@@ -100,7 +99,8 @@ def main(
         "train_box": min(train_box, table.box - table.box % 2),
         "optics_groups": len(table.optics),
         "half_sets": [int((table.half_sets() == half).sum()) for half in (1, 2)],
-        "halves": standing(table, np.ones(len(table), np.bool_), None),
+        "halves": standing(table, ~table.excluded(), None),
+        "left_out_by_input": int(table.excluded().sum()),
         "contrast": sorted(set(table.optics["drgnContrast"])),
         "contrast_from": "--invert" if invert != "auto" else "the images or the file",
         "normalised": bool((table.optics[BACKGROUND_RADIUS] > 0).any()),

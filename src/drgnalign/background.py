@@ -105,7 +105,7 @@ class Backgrounds:
 
 
 def survey_backgrounds(particles: Particles, root: Path, diameter: float) -> Backgrounds:
-    """Look at up to 2,000 evenly spread images as they are stored.
+    """Look at up to 2,000 evenly spread images as they are stored, of particles that are not left out.
 
     Parameters
     ----------
@@ -120,7 +120,8 @@ def survey_backgrounds(particles: Particles, root: Path, diameter: float) -> Bac
     -------
     Backgrounds
     """
-    sample = particles.select(np.unique(np.linspace(0, len(particles) - 1, SAMPLE).astype(np.int64)))
+    kept = np.flatnonzero(~particles.left_out())
+    sample = particles.select(kept[np.unique(np.linspace(0, len(kept) - 1, SAMPLE).astype(np.int64))])
     sample.optics = sample.optics.drop(columns=[BACKGROUND_RADIUS, BACKGROUND_SIGMA], errors="ignore")
     radius, source = background_radius(sample.box, sample.pixel_size, diameter), ImageSource(sample, root)
     parts, blank = [], []

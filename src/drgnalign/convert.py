@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_cryodrgn
@@ -17,10 +18,6 @@ from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
 from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names
-
-# Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
-UNSET_PIXEL_SIZE = 1.0
-PIXEL_SIZES = (0.1, 50.0)
 
 
 def read_for_conversion(
@@ -78,6 +75,7 @@ def read_for_conversion(
         if stack is not None and box is None and ctf is None:
             box = read_header(stack).shape[2]
         particles = read_cryodrgn(poses, ctf, name, box=box, **vars(facts))
+        check_constants(particles)
     else:
         particles = read_particle_file(path, name, passthrough, facts)
         if stack is not None and suffix_of(path) in (".star", ".cs"):
@@ -126,7 +124,7 @@ def in_stack(particles: Particles, stack: Path, name: str | None = None) -> Part
 
 def _require_sampling(particles: Particles, header: StackHeader) -> None:
     """Refuse a stack of another box or pixel size than the particles say."""
-    trusted = header.pixel_size if _is_trusted(header.pixel_size) else None
+    trusted = header.trusted_pixel_size
     for label, there, tolerance in (("rlnImageSize", header.shape[2], 0), ("rlnImagePixelSize", trusted, 1e-3)):
         if there is None or label not in particles.optics:
             continue
@@ -299,7 +297,7 @@ def _complete_sizes(particles: Particles, root: Path, box: int | None) -> None:
         return
     if "rlnImageSize" in wanted:
         optics["rlnImageSize"] = [header.shape[2] for header in headers]
-    if "rlnImagePixelSize" in wanted and all(_is_trusted(header.pixel_size) for header in headers):
+    if "rlnImagePixelSize" in wanted and all(header.trusted_pixel_size for header in headers):
         optics["rlnImagePixelSize"] = [_told(header) for header in headers]
 
 
@@ -318,14 +316,10 @@ def _first_headers(particles: Particles, root: Path) -> list[StackHeader]:
     return [read_header(path) for path in first if path.is_file()]
 
 
-def _is_trusted(size: float | None) -> bool:
-    return size is not None and size != UNSET_PIXEL_SIZE and PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]
-
-
 def _told(header: StackHeader) -> float | None:
     """The pixel size of a stack's header if it can be trusted; that it is used is told."""
-    size = header.pixel_size
-    if size is None or not _is_trusted(size):
+    size = header.trusted_pixel_size
+    if size is None:
         return None
     message = f"{header.path}: the pixel size in its header, {size:.6g} Å, is used"
     warnings.warn(message, InputWarning, stacklevel=2)

@@ -7,6 +7,7 @@ the lens is taken at M k, as RELION does it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from math import factorial
 
@@ -32,10 +33,12 @@ FloatArray = NDArray[np.float64]
 # Images that were multiplied by their CTF are divided by it again, but by no less than this in the sine: near its zeros
 # there is next to no signal, and what is stored there need not be the noise times the CTF.
 LEAST_SINE = 0.1
-# No two directions are magnified so differently; within this M has an inverse.
-LARGEST_STRETCH = 0.5
+# No direction is magnified so much more or less than it should be.
+LARGEST_STRETCH = 0.3
 # Zernike polynomials beyond this order are none that anyone has fitted, nor coefficients (radians Åⁿ) beyond this.
 HIGHEST_ORDER, LARGEST_COEFFICIENT = 12, 1e15
+# A number of a list of them.
+LISTED = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 # What images are as they are stored.
 AS_TAKEN, FLIPPED, MULTIPLIED = 0, 1, 2
 
@@ -209,7 +212,8 @@ class Lens:
 
 
 def lenses(particles: Particles) -> list[Lens]:
-    """What each optics group of a set does to its images.
+    """What each optics group of a set does to its images; those that no particle is of may say what they like, and are
+    as the first of the others.
 
     Raises
     ------
@@ -219,22 +223,27 @@ def lenses(particles: Particles) -> list[Lens]:
     optics = particles.optics
     needed = {"rlnVoltage": np.nan, "rlnSphericalAberration": np.nan, **NEUTRAL_OPTICS}
     columns = {label: optics.get(label, pd.Series([value] * len(optics))).tolist() for label, value in needed.items()}
-    return [_lens(particles, {label: values[row] for label, values in columns.items()}) for row in range(len(optics))]
+    used = np.unique(particles.optics_rows()).tolist()
+    found = {row: _lens(particles, {label: values[row] for label, values in columns.items()}) for row in used}
+    return [found.get(row, found[used[0]]) for row in range(len(optics))]
 
 
 def listed_numbers(stored: float | str) -> FloatArray:
     """The numbers of ``[a,b,c]``, none of ``[]``; NaN where it is something else."""
     text = str(stored).strip()
-    words = text.removeprefix("[").removesuffix("]").split(",") if text != "[]" else []
-    try:
-        return np.array([float(word) for word in words])
-    except ValueError:
+    if not (text.startswith("[") and text.endswith("]")):
         return np.array([np.nan])
+    words = text[1:-1].split(",") if text[1:-1].strip() else []
+    return np.array([float(word) if LISTED.fullmatch(word) else np.nan for word in words])
 
 
 def _lens(particles: Particles, row: dict[str, float | str]) -> Lens:
     magnification = np.array([float(row[label]) for label in MAGNIFICATION]).reshape(2, 2)
-    if not (np.abs(magnification - np.eye(2)) < LARGEST_STRETCH).all():
+    if not (
+        np.isfinite(magnification).all()
+        and np.linalg.det(magnification) > 0
+        and (np.abs(np.linalg.svd(magnification, compute_uv=False) - 1) < LARGEST_STRETCH).all()
+    ):
         problem = f"{MAGNIFICATION[0]}…11 is {magnification.ravel().tolist()}, which no lens does to images"
         raise InputError(particles.path, problem, "correct the optics table; without magnification it is 1, 0, 0, 1")
     stored = MULTIPLIED if float(row[PREMULTIPLIED]) else FLIPPED if float(row[PHASE_FLIPPED]) else AS_TAKEN

@@ -49,6 +49,7 @@ from drgnalign.particles import (
     IntArray,
     Particles,
 )
+from drgnalign.stack_names import identity
 from drgnalign.validation.claims import FORGETS
 
 # In the optics table: dealt at import; one image in both; both aligned to one map. Nothing else is known of the others.
@@ -202,7 +203,7 @@ def _image_numbers(columns: list[pd.Series], root: Path | None) -> list[IntArray
 
 
 def _file(name: str, root: Path | None) -> str:
-    return os.path.normpath(name) if root is None else str(find_stack(name, root).resolve())
+    return os.path.normpath(name) if root is None else str(identity(find_stack(name, root)))
 
 
 def _uid_numbers(particles: Particles) -> list[IntArray]:

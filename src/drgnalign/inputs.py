@@ -14,7 +14,9 @@ import scipy.special
 from numpy.typing import NDArray
 
 from drgnalign.background import survey_backgrounds
+from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.exclusion import with_excluded
 from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts
@@ -26,6 +28,7 @@ from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
+    EXCLUDED,
     HALVES,
     INDEPENDENT,
     LEFT_OUT,
@@ -39,6 +42,8 @@ from drgnalign.particles import (
 NORMALISE = ("auto", "no")
 HALF_SETS = ("file", "deal")
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
+# Headers are written with few digits, and pixel sizes are refined later; Å in a nm.
+SAME_PIXEL_SIZE, NANOMETRE = 0.05, 10.0
 CONTRAST_SAMPLE = 2000
 CONTRAST_BATCH_PIXELS = 2**24
 
@@ -105,7 +110,7 @@ def import_particles(
     Warns
     -----
     InputWarning
-        Images are normalised; half sets were dealt, or share images.
+        Images are normalised; half sets were dealt, or share images; particles are left out.
     """
     if half_sets not in HALF_SETS:
         raise InputError(None, f"--half_sets is {half_sets!r}", "give file or deal")
@@ -115,6 +120,7 @@ def import_particles(
         raise InputError(None, f"--normalise is {normalise!r}", "give auto or no")
     stack = None if images is None or not Path(images).is_file() else Path(images).name
     particles = _read(Path(path), stack, passthrough, Facts(pixel_size, voltage, cs, amplitude_contrast))
+    particles = with_excluded(particles)
     _check_optics(particles)
     if half_sets == "deal":
         particles.table.drop(columns="rlnRandomSubset", errors="ignore", inplace=True)
@@ -168,16 +174,22 @@ def open_particles(
         particles = import_particles(
             path, images, mask_diameter=mask_diameter, normalise=normalise, half_sets=half_sets
         )
+    particles = particles.with_unused_groups_alike()
     particles.refuse_unusable()
+    if own:
+        check_constants(particles)
     _refuse_samplings(particles)
-    count = int(particles.left_out().sum())
-    if count:
-        warnings.warn(
-            f"{path}: {count:,} of {len(particles):,} particles are left out, as {LEFT_OUT} says",
-            InputWarning,
-            stacklevel=2,
-        )
+    excluded = particles.excluded()
+    _tell_left_out(particles, LEFT_OUT, particles.left_out() & ~excluded)
+    if own:
+        _tell_left_out(particles, EXCLUDED, excluded)
     return particles, images_root(path, images)
+
+
+def _tell_left_out(particles: Particles, label: str, out: NDArray[np.bool_]) -> None:
+    if out.any():
+        message = f"{particles.path}: {out.sum():,} of {len(particles):,} particles are left out, as {label} says"
+        warnings.warn(message, InputWarning, stacklevel=3)
 
 
 def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
@@ -199,7 +211,8 @@ def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -
 def undecided(particles: Particles) -> Particles:
     """Particles as a run starts with them: it decides by itself who is left out.
 
-    Whom an earlier run left out stays as ``drgnInputLeftOut``; what it saw in the images is not kept.
+    Whom an earlier run left out stays as ``drgnInputLeftOut``; what it saw in the images is not kept. Whom the program
+    of the user's file left out (``drgnExcluded``) stays left out.
     """
     table = particles.table.drop(columns=[SEARCHED, "drgnAmplitude", "drgnJunkPosterior"], errors="ignore")
     return replace(particles, table=table.rename(columns={LEFT_OUT: "drgnInputLeftOut"}))
@@ -250,12 +263,13 @@ def check_images(particles: Particles, root: Path) -> int:
     ------
     InputError
         A stack is missing or truncated, two are found as one file, a row's image is beyond its stack's end,
-        an image is not square, or box sizes differ between stacks or from ``rlnImageSize``.
+        an image is not square, or box sizes differ between stacks or from ``rlnImageSize``; the pixel size is a tenth
+        of that in the headers.
 
     Warns
     -----
     InputWarning
-        See `drgnalign.formats.mrc.tell_doubts`.
+        The headers have another pixel size; see `drgnalign.formats.mrc.tell_doubts`.
     """
     numbers, names = particles.image_locations()
     spelling_of, spellings = pd.factorize(names)
@@ -268,6 +282,7 @@ def check_images(particles: Particles, root: Path) -> int:
         other = headers[int((boxes != boxes[0]).argmax())]
         problem = f"its images are {other.shape[1]} px wide, those of {headers[0].path} {boxes[0]} px"
         raise InputError(other.path, problem, "give images of one box size")
+    _check_pixel_sizes(particles, headers, stack_of)
     counts = np.array([header.shape[0] for header in headers])[stack_of]
     beyond = numbers > counts
     first = beyond.argmax()
@@ -313,7 +328,8 @@ def detect_contrast(particles: Particles, root: Path) -> str:
 
 def _contrast_statistic(particles: Particles, root: Path) -> tuple[float, float, int]:
     """Student's t of `detect_contrast`, what it must exceed, and the number of images it is of."""
-    rows = np.unique(np.linspace(0, len(particles) - 1, CONTRAST_SAMPLE).astype(np.int64))
+    kept = np.flatnonzero(~particles.left_out())
+    rows = kept[np.unique(np.linspace(0, len(kept) - 1, CONTRAST_SAMPLE).astype(np.int64))]
     source = ImageSource(particles, root)
     batches = np.array_split(rows, -(-len(rows) * source.box**2 // CONTRAST_BATCH_PIXELS))
     differences = np.concatenate([_disc_minus_ring(source.read(batch)) for batch in batches])
@@ -379,15 +395,12 @@ def _check_optics(particles: Particles) -> None:
         parameters = ", ".join(OPTICS_OPTIONS[label] for label in missing)
         raise InputError(path, f"has no {', '.join(missing)}", f"give {parameters}")
     particles.refuse_not_finite()
-    for label in ("rlnImagePixelSize", "rlnVoltage"):
-        if (optics[label] <= 0).any():
-            raise InputError(path, f"{label} is {optics[label].min():g}", "correct it in the file")
     _refuse_samplings(particles)
 
 
 def _check_table(particles: Particles) -> None:
-    path, table = particles.path, particles.table
-    if len(particles) < 2:
+    path, table = particles.path, particles.table[~particles.left_out()]
+    if len(table) < 2:
         raise InputError(path, "has only one particle", "give at least two")
     particles.require_ctf()
     particles.require_poses()
@@ -407,9 +420,10 @@ def _with_half_sets(particles: Particles, root: Path, random: np.random.Generato
         told = f"{how}. Poses that one map of all particles made are not independent at once: see docs/usage.md"
         warnings.warn(f"{path}: {why}: {told}", InputWarning, stacklevel=3)
         return marked(replace(particles, table=particles.table.assign(rlnRandomSubset=halves)), DEALT)
-    shared = in_both(tied, particles.half_sets())
+    kept = ~particles.left_out()
+    shared = in_both({kind: numbers[kept] for kind, numbers in tied.items()}, particles.half_sets()[kept])
     if not shared:
-        known = standing(particles, np.ones(len(particles), np.bool_), None)
+        known = standing(particles, kept, None)
         if known != INDEPENDENT:
             warnings.warn(f"{path}: its half sets are {known}, as {HALVES} says", InputWarning, stacklevel=3)
         return particles
@@ -460,6 +474,26 @@ def _check_image_size(particles: Particles, box: int) -> None:
     if told != box:
         problem = f"rlnImageSize is {told}, but the images are {box} px wide"
         raise InputError(particles.path, problem, "give the stacks that belong to the file, or correct it")
+
+
+def _check_pixel_sizes(particles: Particles, headers: Sequence[StackHeader], stack_of: NDArray[np.int64]) -> None:
+    """Refuse pixel sizes in nm, and tell others that contradict those of the headers, where these say one."""
+    if "rlnImagePixelSize" not in particles.optics:
+        return
+    said = particles.optics["rlnImagePixelSize"].to_numpy(np.float64)[particles.optics_rows()]
+    there = np.array([header.trusted_pixel_size or np.nan for header in headers])[stack_of]
+    ratio = there / said
+    tenth = np.abs(ratio / NANOMETRE - 1) < SAME_PIXEL_SIZE
+    if tenth.any():
+        row = int(tenth.argmax())
+        problem = f"the pixel size is {said[row]:g}, that in the header of its stack {there[row]:g} Å"
+        raise InputError(particles.path, problem, "it seems to be in nm: correct it in the file, or the header")
+    odd = np.abs(ratio - 1) > SAME_PIXEL_SIZE
+    if odd.any():
+        row = int(odd.argmax())
+        two = f"{said[row]:g} Å, {there[row]:g} Å in the header of {headers[stack_of[row]].path}"
+        message = f"{particles.path}: the pixel size is {two} ({odd.sum():,} such rows): the first is used"
+        warnings.warn(message, InputWarning, stacklevel=3)
 
 
 def _disc_minus_ring(images: NDArray[np.float32]) -> NDArray[np.float64]:

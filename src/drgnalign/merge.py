@@ -302,6 +302,7 @@ def _left_out(before: NDArray[np.bool_], after: Particles) -> dict[str, Any]:
     posterior = after.table.get("drgnJunkPosterior")
     return {
         "left_out": int(now.sum()),
+        "left_out_by_input": int(after.excluded().sum()),
         "left_out_new": int((now & ~before).sum()),
         "left_out_back": int((before & ~now).sum()),
         "junk_expected": None if posterior is None else float(np.nansum(posterior)),
@@ -322,8 +323,10 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
     doubt = _doubt(looked.get("contrast_spread") or looked.get("contrast", {}).get("spread", 0.0))
     if out or metrics["left_out_back"]:
         changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
-        sentence = f"{name}: {out:,} {of_all} are left out ({changes})"
-        sentence += ": in no map, training or statistic; --junk keep keeps them"
+        sentence = f"{name}: {out:,} {of_all} are left out ({changes}): in no map, training or statistic"
+        mine = metrics["left_out_by_input"]
+        sentence += f"; {mine:,} of them the file's own program had left out" if mine else ""
+        sentence += "; --junk keep keeps them" if out > mine or not mine else ""
         if looked.get("searched"):
             sentence += f"; of {looked['searched']:,} poses looked for, {looked['brought_back']:,} were found"
         return sentence + doubt

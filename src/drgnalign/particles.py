@@ -25,6 +25,9 @@ PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 OCCUPANCY = "drgnOccupancy"
 # 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
 LEFT_OUT = "drgnLeftOut"
+# 1 where the program that the file comes from had left a particle out: so it is left out of everything, and no image
+# takes it back.
+EXCLUDED = "drgnExcluded"
 # 1 where a particle's pose was looked for among all orientations.
 SEARCHED = "drgnSearched"
 # Of an optics group whose images are normalised as they are read: the radius (px) outside of which their background is
@@ -42,7 +45,7 @@ ODD_ZERNIKE, EVEN_ZERNIKE = "rlnOddZernike", "rlnEvenZernike"
 PHASE_FLIPPED, PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
 # What no image can be compared with: one that is mirrored, or divided by its CTF.
 MIRRORED, DIVIDED = "rlnIsFlip", "rlnCtfDataAreCtfCorrected"
-# Of the CTF, of a particle or (as RELION allows) of its optics group; and what stands for "none of it".
+# Of a particle's CTF (in files, as RELION allows, also of its optics group); and what stands for "none of it".
 NEUTRAL_CTF = {"rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}
 # The same of an optics group; coefficients in the order of `drgnalign.ctf.zernike_phase`.
 NEUTRAL_OPTICS: dict[str, float | str] = {
@@ -64,6 +67,7 @@ NUMERIC = [
     "rlnClassNumber",
     "rlnRandomSubset",
     LEFT_OUT,
+    EXCLUDED,
     SEARCHED,
     REFINED_FROM,
 ]
@@ -75,7 +79,6 @@ NUMERIC_OPTICS = [
     "rlnAmplitudeContrast",
     "rlnImagePixelSize",
     "rlnImageSize",
-    *NEUTRAL_CTF,
     *(label for label, value in NEUTRAL_OPTICS.items() if not isinstance(value, str)),
 ]
 
@@ -90,7 +93,9 @@ OPTICS_OPTIONS = {
 }
 
 
-def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | None]) -> None:
+def fill_optics(
+    path: Path, optics: pd.DataFrame, given: Mapping[str, float | None], used: NDArray[np.bool_] | None = None
+) -> None:
     """Fill into an optics table what the user gives and the file does not hold.
 
     Parameters
@@ -101,6 +106,8 @@ def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | No
         Changed in place.
     given : mapping of str to float or None
         By label of `OPTICS_OPTIONS`.
+    used : (groups,) bool, optional
+        Groups that particles are of; all without it. The others may say what they like.
 
     Raises
     ------
@@ -113,7 +120,8 @@ def fill_optics(path: Path, optics: pd.DataFrame, given: Mapping[str, float | No
         if label not in optics:
             optics[label] = float(value)
         optics[label] = optics[label].fillna(float(value))
-        odd = optics.loc[~np.isclose(optics[label], value, rtol=1e-3, atol=0), label]
+        unlike = ~np.isclose(optics[label], value, rtol=1e-3, atol=0)
+        odd = optics.loc[unlike if used is None else unlike & used, label]
         if len(odd):
             option = OPTICS_OPTIONS[label].split()[0]
             problem = f"{label} is {odd.iloc[0]:g} in the file, but {option} says {value:g}"
@@ -264,7 +272,11 @@ class Particles:
 
     def left_out(self) -> NDArray[np.bool_]:
         """Which particles (N,) are in no map, training or statistic; none where the table does not say."""
-        return self._flag(LEFT_OUT)
+        return self._flag(LEFT_OUT) | self.excluded()
+
+    def excluded(self) -> NDArray[np.bool_]:
+        """Which of these (N,) the program left out that the file comes from: nothing takes them back."""
+        return self._flag(EXCLUDED)
 
     def searched(self) -> NDArray[np.bool_]:
         """Which particles' poses (N,) were looked for among all orientations; none where the table does not say."""
@@ -275,11 +287,9 @@ class Particles:
         return np.zeros(len(self), np.bool_) if given is None else given.to_numpy(np.float64) > 0
 
     def ctf_factors(self, label: str) -> FloatArray:
-        """B-factor or scale of each particle's CTF (N,): its own, else its optics group's, else neutral."""
+        """B-factor or scale of each particle's CTF (N,); neutral where the table does not say."""
         if label in self.table:
             return self.table[label].to_numpy(np.float64)
-        if label in self.optics:
-            return self.optics[label].to_numpy(np.float64)[self.optics_rows()]
         return np.full(len(self), NEUTRAL_CTF[label])
 
     def phase_shifts(self) -> FloatArray:
@@ -287,6 +297,30 @@ class Particles:
         if "rlnPhaseShift" not in self.table:
             return np.zeros(len(self))
         return self.table["rlnPhaseShift"].to_numpy(np.float64)
+
+    def used_optics(self) -> pd.DataFrame:
+        """The rows of the optics table whose groups particles are of."""
+        return self.optics.iloc[np.unique(self.optics_rows())]
+
+    def without_unused_groups(self) -> Particles:
+        """A copy without the optics groups that no particle is of, whatever their values; itself if there are none."""
+        used = self.used_optics()
+        if len(used) == len(self.optics):
+            return self
+        return replace(self, optics=used.infer_objects().reset_index(drop=True))
+
+    def with_unused_groups_alike(self) -> Particles:
+        """A copy whose optics groups that no particle is of are as the first of the others; itself if there are none.
+
+        They keep their rows, by which the noise of a whole set is told in files of a part of it.
+        """
+        used = np.unique(self.optics_rows())
+        if len(used) == len(self.optics):
+            return self
+        rows = np.full(len(self.optics), used[0])
+        rows[used] = used
+        alike = self.optics.iloc[rows].infer_objects().reset_index(drop=True)
+        return replace(self, optics=alike.assign(rlnOpticsGroup=self.optics["rlnOpticsGroup"].to_numpy()))
 
     def optics_rows(self) -> IntArray:
         """Row (N,) of each particle's group in the optics table."""
@@ -356,7 +390,7 @@ class Particles:
         if self.optics["rlnOpticsGroup"].duplicated().any():
             raise InputError(self.path, "an optics group is listed twice", "give every optics group one row")
         self.refuse_rows(self.optics_rows() < 0, "the optics group is not in the optics table")
-        for frame, labels in ((self.table, NUMERIC), (self.optics, NUMERIC_OPTICS)):
+        for frame, labels in ((self.table, NUMERIC), (self.used_optics().infer_objects(), NUMERIC_OPTICS)):
             for label in frame.columns.intersection(labels):
                 if frame[label].dtype.kind not in "iuf":
                     text = pd.to_numeric(frame[label], errors="coerce").isna() & frame[label].notna()
@@ -436,11 +470,12 @@ class Particles:
         rows = bad.any(axis=1)
         if rows.any():
             self.refuse_rows(rows, _not_finite(list(labels[bad[rows.argmax()]])))
-        labels = self.optics.columns.intersection(NUMERIC_OPTICS)
-        odd = list(labels[~np.isfinite(self.optics[labels].to_numpy(np.float64)).all(axis=0)])
+        used = self.used_optics()
+        labels = used.columns.intersection(NUMERIC_OPTICS)
+        odd = list(labels[~np.isfinite(used[labels].to_numpy(np.float64)).all(axis=0)])
         # lists of numbers, as text
-        lists = self.optics.columns.intersection([ODD_ZERNIKE, EVEN_ZERNIKE])
-        odd += [label for label in lists if self.optics[label].astype(str).str.contains("nan|inf", case=False).any()]
+        lists = used.columns.intersection([ODD_ZERNIKE, EVEN_ZERNIKE])
+        odd += [label for label in lists if used[label].astype(str).str.contains("nan|inf", case=False).any()]
         if odd:
             options = [OPTICS_OPTIONS[label] for label in odd if label in OPTICS_OPTIONS]
             remedy = "correct the optics table" + (
@@ -468,9 +503,9 @@ class Particles:
             raise InputError(self.path, problem, "keep the one that was done to the images")
 
     def _in_some_group(self, label: str) -> NDArray[np.bool_]:
-        """Of which optics groups a flag is set."""
-        none = np.zeros(len(self.optics), np.bool_)
-        return none if label not in self.optics else self.optics[label].to_numpy(np.float64) != 0
+        """Of which optics groups, among those used, a flag is set."""
+        used = self.used_optics()
+        return used[label].to_numpy(np.float64) != 0 if label in used else np.zeros(len(used), np.bool_)
 
     def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""

@@ -13,7 +13,7 @@ from numpy.lib.recfunctions import repack_fields
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.particles import CRYOSPARC_TERMS, LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
+from drgnalign.particles import CRYOSPARC_TERMS, EXCLUDED, LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
 
 # What stands for "none of it" where some sets say nothing of it.
 NEUTRAL: dict[str, float | str] = {
@@ -64,13 +64,16 @@ def chosen_rows(
     conditions: tuple[tuple[str, Sequence[int]], ...] = (
         ("rlnClassNumber", clusters),
         ("rlnRandomSubset", [] if half is None else [half]),
-        (LEFT_OUT, [] if left_out is None else [int(left_out)]),
     )
     for label, wanted in conditions:
         if wanted and label not in particles.table:
             raise InputError(particles.path, f"has no {label}", "give a file with that column")
         if wanted:
             keep &= particles.table[label].isin(wanted).to_numpy()
+    if left_out is not None:
+        if not {LEFT_OUT, EXCLUDED} & set(particles.table):
+            raise InputError(particles.path, f"has no {LEFT_OUT}", "give a file with that column")
+        keep &= particles.left_out() == left_out
     if indices is not None:
         keep &= _listed(particles, np.asarray(indices, np.int64))
     last = len(particles) if last is None else last
@@ -227,8 +230,14 @@ def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.nda
     return optics, groups
 
 
+def _images(particles: Particles) -> pd.Index:
+    """Number and stack of each image, however many zeros its number has."""
+    numbers, stacks = particles.image_locations()
+    return pd.Index([f"{number}@{stack}" for number, stack in zip(numbers.tolist(), stacks, strict=True)])
+
+
 def _refuse_twice(merged: Particles, parts: Sequence[Particles]) -> None:
-    twice = merged.table["rlnImageName"].duplicated().to_numpy()
+    twice = _images(merged).duplicated()
     if twice.any():
         row = int(twice.argmax())
         part = parts[int(np.searchsorted(np.cumsum([len(part) for part in parts]), row, side="right"))]
@@ -237,7 +246,7 @@ def _refuse_twice(merged: Particles, parts: Sequence[Particles]) -> None:
 
 
 def _ordered(merged: Particles, order: Particles) -> Particles:
-    places = pd.Index(order.table["rlnImageName"]).get_indexer_for(merged.table["rlnImageName"])
+    places = _images(order).get_indexer_for(_images(merged))
     if len(places) != len(merged):
         raise InputError(order.path, "holds an image twice", "give the file that the parts come from")
     if (places < 0).any():

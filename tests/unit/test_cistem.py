@@ -252,7 +252,7 @@ def test_inspect_knows_them(tmp_path: Path) -> None:
     assert report["facts"]["half_sets"] == {"1": 2, "2": 2}
     assert report["facts"]["ranges"]["origin x"]["median"] == 2.04
     said = [finding["what"] for finding in report["findings"]]
-    assert any("1 particles have an activity below 0" in what for what in said)
+    assert any("1 particles are left out by INCLUDE < 0 (the activity)" in what for what in said)
     (tmp_path / "p.cistem").write_bytes(np.array([33, 4], "<i4").tobytes() + bytes(99))
     report = inspect_file(tmp_path / "p.cistem")
     assert report["kind"] == "cisTEM binary file"

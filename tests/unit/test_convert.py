@@ -304,11 +304,11 @@ def test_particles_to_be_left_out_do_not_come_back_unsaid(tmp_path: Path, form: 
     write_star(given, tmp_path / "out.star")
     output = tmp_path / {"cryodrgn": "x", "star": "x.star"}.get(form, "x.par")
     result = succeed("convert", tmp_path / "out.star", "-o", output, "--to", form)
-    assert ("2 particles are to be left out" in result.output) is told
+    assert ("2 particles are left out by INCLUDE < 0" in result.output) is told
     assert ("no place for half sets" in result.output) is (form != "star")
 
 
-@pytest.mark.parametrize(("form", "told"), [("parx", True), ("par9", True), ("cs", True), ("star", False)])
+@pytest.mark.parametrize(("form", "told"), [("parx", False), ("par9", True), ("cs", True), ("star", False)])
 def test_whom_a_run_left_out_does_not_come_back_unsaid(tmp_path: Path, form: str, told: bool) -> None:
     given = particles([EXAMPLE, EXAMPLE], tmp_path)
     given.table["drgnLeftOut"] = [0, 1]
@@ -318,6 +318,8 @@ def test_whom_a_run_left_out_does_not_come_back_unsaid(tmp_path: Path, form: str
     result = succeed("convert", tmp_path / "out.star", "-o", output, "--to", form)
     said = "that 1 particles are left out (drgnLeftOut; `drgnalign select --kept` writes the others)"
     assert (said in result.output) is told
+    if form == "parx":
+        assert read_particle_file(output).table["drgnFrealignInclude"].tolist() == [1, -1]
 
 
 def test_a_file_in_another_folder_names_its_stack_so_that_it_is_found(

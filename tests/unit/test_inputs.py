@@ -239,7 +239,7 @@ def test_missing_columns(folder: Path, columns: list[str], message: str) -> None
     ("optics", "message"),
     [
         ({"rlnImagePixelSize": [2.0, 2.1]}, "pixel sizes differ between optics groups"),
-        ({"rlnImagePixelSize": [-2.0, 2.0]}, "rlnImagePixelSize is -2"),
+        ({"rlnImagePixelSize": [-2.0, 2.0]}, r"the pixel size \(rlnImagePixelSize\) is -2 Å"),
         ({"rlnImageSize": [16, 32]}, "box sizes differ between optics groups"),
         ({"rlnImageSize": [32, 32]}, "rlnImageSize is 32, but the images are 16 px"),
     ],

@@ -140,17 +140,17 @@ ODD_ONES_OUT: dict[str, tuple[dict[str, Any], str, str]] = {
         "warning",
         "1 of 8 rows have a defocus outside",
     ),
-    "defocus in µm": ({"rlnDefocusU": 1.52, "rlnDefocusV": 1.5}, "warning", "seems to be in µm"),
+    "defocus in µm": ({"rlnDefocusU": 1.52, "rlnDefocusV": 1.5}, "error", "seems to be in µm"),
     "no defocus": ({"rlnDefocusU": 0.0, "rlnDefocusV": 0.0}, "warning", "all defoci are 0"),
     "astigmatism": (
         with_row("rlnDefocusU", 15_000.0) | with_row("rlnDefocusV", 12_000.0),
         "warning",
         "1 of 8 rows have an astigmatism of more than 20 % of the defocus; the largest is 3,000 Å at 13,500 Å",
     ),
-    "voltage in V": ({"rlnVoltage": 300_000.0}, "warning", "the voltage is 300000 kV, outside 80 to 400 kV"),
-    "amplitude contrast in %": ({"rlnAmplitudeContrast": 7.0}, "warning", "the amplitude contrast is 7, outside"),
+    "voltage in V": ({"rlnVoltage": 300_000.0}, "error", "seems to be in V, which is 300 kV"),
+    "amplitude contrast in %": ({"rlnAmplitudeContrast": 7.0}, "error", "seems to be in per cent, which is 0.07"),
     "phase shift in radians": ({"rlnPhaseShift": 1.5708}, "warning", "they seem to be radians"),
-    "phase shift in degrees twice": ({"rlnPhaseShift": 5156.6}, "warning", "8 of 8 rows have a phase shift beyond"),
+    "phase shift in degrees twice": ({"rlnPhaseShift": 5156.6}, "error", "8 of 8 phase shifts are beyond 360°"),
     "no orientations": ({"rlnAngleRot": None}, "note", "it has no orientations"),
     "no CTF": ({"rlnDefocusU": None}, "note", "it has no CTF values"),
     "no voltage": ({"rlnVoltage": None}, "note", "it has no rlnVoltage: give --voltage"),
@@ -296,8 +296,8 @@ def test_pixel_size_of_the_header(tmp_path: Path, size: float, level: str | None
 
 
 def test_a_pixel_size_of_one_may_be_meant(tmp_path: Path) -> None:
-    write_stack(tmp_path / "stack.mrcs", pixel_size=1.0)
-    assert said(inspect_star(tmp_path, with_stack=False, rlnImagePixelSize=1.0)) == []
+    write_stack(tmp_path / "stack.mrcs", box=4 * BOX, pixel_size=1.0)
+    assert said(inspect_star(tmp_path, with_stack=False, rlnImagePixelSize=1.0, rlnImageSize=4 * BOX)) == []
 
 
 def test_box_of_the_header(tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_excluded_particles_are_counted(tmp_path: Path) -> None:
     particles.table["drgnFrealignInclude"] = [-1, -1, *[1] * (len(particles) - 2)]
     write_par(particles, tmp_path / "particles.par", "parx")
     ((level, what),) = said(inspect_file(tmp_path / "particles.par"))
-    assert level == "note" and what.startswith("2 particles have INCLUDE < 0")
+    assert level == "note" and what.startswith("2 particles are left out by INCLUDE < 0")
 
 
 def test_par_file_with_its_stack(tmp_path: Path) -> None:

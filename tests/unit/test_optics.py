@@ -331,9 +331,11 @@ def test_lenses_that_are_alike_share_their_tables(particles_of) -> None:
     assert_array_equal(terms.kinds, (groups - 1) % 2)
 
 
-def test_b_factor_and_scale_may_be_of_an_optics_group(particles_of) -> None:
+def test_b_factor_and_scale_may_be_of_an_optics_group(particles_of, tmp_path: Path) -> None:
     particles = particles_of(np.zeros((4, 16, 16), np.float32), groups=np.array([1, 2, 1, 2]))
     particles.optics["rlnCtfBfactor"] = [10.0, 40.0]
+    write_star(particles, tmp_path / "p.star")
+    particles = read_star(tmp_path / "p.star")
     assert_array_equal(particles.ctf_factors("rlnCtfBfactor"), [10, 40, 10, 40])
     assert_array_equal(particles.ctf_factors("rlnCtfScalefactor"), 1)
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from command_line import run, succeed
 
+from drgnalign.errors import InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.par import write_par
 from drgnalign.formats.star import read_star, write_star
@@ -308,3 +309,34 @@ def test_bad_use(star: Path, tmp_path: Path, command: str, message: str, monkeyp
     result = run(*command.split())
     assert result.exit_code == 2 and message in result.output, result.output
     assert not list(tmp_path.glob("x.*"))
+
+
+OF_GROUPS = {"rlnCtfBfactor": 40.0, "rlnCtfScalefactor": 0.8, "rlnPhaseShift": 90.0, "rlnBeamTiltX": 0.5}
+
+
+@pytest.mark.parametrize("label", OF_GROUPS)
+def test_a_constant_may_stand_in_either_table(tmp_path: Path, label: str) -> None:
+    """Of one file in its optics table, of another in its particle table, of a third in neither."""
+    value = OF_GROUPS[label]
+    for name, where in (("a", "optics"), ("b", "table"), ("c", None)):
+        given = particle_set().select(np.arange(4) + 4 * "abc".index(name))
+        if where is not None:
+            getattr(given, where)[label] = value
+        write_star(given, tmp_path / f"{name}.star")
+    files = [tmp_path / f"{name}.star" for name in "abc"]
+    two = succeed("merge", *files[:2], "-o", tmp_path / "two.star")
+    assert label not in two.stderr
+    three = succeed("merge", *files, "-o", tmp_path / "three.star")
+    assert f"c.star: {label}, which others say, is" in three.stderr and "a.star" not in three.stderr
+    merged = read_star(tmp_path / "three.star")
+    frame = merged.table if label in merged.table else merged.optics.iloc[merged.optics_rows()]
+    neutral = 1.0 if label == "rlnCtfScalefactor" else 0.0
+    assert frame[label].tolist() == [value] * 8 + [neutral] * 4
+
+
+def test_tables_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    given = particle_set()
+    given.table["rlnCtfBfactor"], given.optics["rlnCtfBfactor"] = 40.0, 20.0
+    write_star(given, tmp_path / "a.star")
+    with pytest.warns(InputWarning, match="rlnCtfBfactor is 40 in its particle table, and 20 in its optics table"):
+        assert set(read_star(tmp_path / "a.star").ctf_factors("rlnCtfBfactor")) == {40}

@@ -11,6 +11,7 @@ from drgnalign.convert import linked, read_for_conversion, require_for, warn_of_
 from drgnalign.errors import InputError
 from drgnalign.formats.particle_file import TARGETS, Facts, target_of, write_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, images_root
+from drgnalign.stack_names import tell_of_names
 
 
 @click.command(cls=Command)
@@ -78,6 +79,8 @@ def convert(
     require_for(target, table)
     if links is not None:
         table = linked(table, images_root(table.path, images), links, _stack_name(links, output) or "")
+    if target in ("star", "cs", "cistem"):
+        tell_of_names(table, images_root(table.path, images), output)
     warn_of_gaps(target, table)
     if target == "cs":
         table = with_contrast(table, images, invert)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command, output_option, refuse_other_form
+from drgnalign.commands import FILE, FOLDER, Command, output_option, refuse_other_form
 from drgnalign.formats.cistem import is_cistem
 from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
+from drgnalign.stack_names import named_for
 from drgnalign.subsets import merge_particles
 
 
@@ -16,14 +17,17 @@ from drgnalign.subsets import merge_particles
 @click.argument("inputs", type=FILE, nargs=-1, required=True)
 @output_option
 @click.option("--like", type=FILE, help="File whose order the result has; it holds the images of all INPUTS.")
-def merge(inputs: tuple[Path, ...], output: Path, like: Path | None) -> None:
+@click.option("--images", type=FOLDER, help="Folder that all image names are relative to. Default: each file's own.")
+def merge(inputs: tuple[Path, ...], output: Path, like: Path | None, images: Path | None) -> None:
     """Put the particles of INPUTS, files of one kind, into one file.
 
     Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å; those of cisTEM as cisTEM's.
+    Each stack gets one name, by which OUTPUT finds it: names stay where they do, else they become paths from there.
     """
     parts = [read_particle_file(path) for path in inputs]
     order = None if like is None else read_particle_file(like)
     refuse_other_form(inputs[0], output)
-    merged = merge_particles(parts, order)
+    named = named_for([*parts, *([] if order is None else [order])], output, images, like)
+    merged = merge_particles(named[: len(parts)], None if order is None else named[-1])
     write_particle_file(merged, output, target_of(output, "cistem" if is_cistem(inputs[0]) else None, merged))
     click.echo(f"{output}: {len(merged):,} particles", err=True)

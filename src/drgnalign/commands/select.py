@@ -12,6 +12,7 @@ from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_indices
 from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
 from drgnalign.formats.star import copy_star_rows
+from drgnalign.stack_names import tell_of_names
 from drgnalign.subsets import chosen_rows
 
 
@@ -47,6 +48,7 @@ def select(
     indices = None if ind is None else read_indices(ind)
     keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, left_out=left_out, first=first, last=last)
     refuse_other_form(particles, output)
+    tell_of_names(table, particles.parent, output)
     if suffix_of(particles) == ".star":
         copy_star_rows(particles, keep, output)
     else:

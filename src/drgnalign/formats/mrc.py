@@ -40,6 +40,9 @@ USUAL_AXES = (1, 2, 3)
 # No image is this wide, and every plausible width read in the wrong byte order is wider.
 WIDTH_LIMIT = 65536
 OPEN_STACKS = 64
+# Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
+UNSET_PIXEL_SIZE = 1.0
+PIXEL_SIZES = (0.1, 50.0)
 # MRC2014 adds 400 to the space group of the volumes in a stack.
 VOLUME_STACK = 401
 
@@ -79,6 +82,13 @@ class StackHeader:
     def map(self) -> np.memmap:
         """The stored values, (sections, rows, columns), read-only."""
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+    @property
+    def trusted_pixel_size(self) -> float | None:
+        """Å/px, if images of molecules may have it, and it is not what programs write that know none."""
+        size = self.pixel_size
+        is_one = size is not None and size != UNSET_PIXEL_SIZE and PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]
+        return size if is_one else None
 
     @property
     def is_transposed(self) -> bool:

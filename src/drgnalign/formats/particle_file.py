@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.exclusion import ACTIVITY_COLUMN, OCCUPANCY_COLUMN, RULES, excluded_by
 from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem, read_cistem, write_cistem
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.packed import refuse_packed
-from drgnalign.formats.par import LAYOUTS, extra_label, layout_of, read_par, write_par
+from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.optics import optics_terms
-from drgnalign.particles import BEAM_TILT, HALVES, Particles
+from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, Particles
 
 # What can be written; a par file's version does not follow from its name.
 TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
 CISTEM_BINARY = ".cistem"
+# Whose files say of each particle whether it is active.
+WITH_ACTIVITY = ("parx", "parx_extended", "cistem")
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,21 @@ def read_particle_file(
     Raises
     ------
     InputError
-        See the reader of each format.
+        See the reader of each format; or constants that cannot be (`drgnalign.constants`).
     """
     path = Path(path)
     given = asdict(facts or Facts())
     suffix = suffix_of(path)
     if passthrough and suffix != ".cs":
         raise InputError(path, "only cryoSPARC's files have passthrough files", "leave out --passthrough")
+    particles = _read(path, suffix, stack, passthrough, given).without_unused_groups()
+    check_constants(particles)
+    return particles
+
+
+def _read(
+    path: Path, suffix: str, stack: str | None, passthrough: Sequence[str | Path], given: dict[str, float | None]
+) -> Particles:
     if suffix == ".star":
         return read_cistem(path, stack, **given) if is_cistem(path) else read_star(path, **given)
     if suffix in (".par", ".parx"):
@@ -141,6 +155,8 @@ def write_particle_file(particles: Particles, path: str | Path, target: str) -> 
         See the writer of each format.
     """
     _warn_of_loss(particles, target)
+    if target in WITH_ACTIVITY:
+        particles = _with_activity(particles)
     if target == "star":
         write_star(particles, path)
     elif target == "cs":
@@ -151,6 +167,20 @@ def write_particle_file(particles: Particles, path: str | Path, target: str) -> 
         write_cryodrgn(particles, path)
     else:
         write_par(particles, path, target)
+
+
+def _with_activity(particles: Particles) -> Particles:
+    """Particles whose activity is below 0 where they are left out, unless the file says it by an occupancy of 0."""
+    found = excluded_by(particles)
+    by_occupancy = found.pop(OCCUPANCY_COLUMN, np.zeros(len(particles), np.bool_))
+    out = np.any([particles.left_out() & ~by_occupancy, *found.values()], axis=0)
+    if not out.any():
+        return particles
+    activity = np.ones(len(particles))
+    if ACTIVITY_COLUMN in particles.table:
+        activity = particles.table[ACTIVITY_COLUMN].fillna(1).to_numpy(np.float64)
+    activity = np.where(out & (activity >= 0), -1, activity)
+    return replace(particles, table=particles.table.assign(**{ACTIVITY_COLUMN: activity.astype(np.int64)}))
 
 
 def _warn_of_loss(particles: Particles, target: str) -> None:
@@ -167,14 +197,14 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
         lost += [str(term) for term in terms]
     if target != "star" and HALVES in particles.optics and "rlnRandomSubset" in table:
         lost.append(f"that its half sets are not independent, or not known to be ({HALVES})")
-    include = extra_label("INCLUDE")
-    if target not in ("star", "cistem", "parx", "parx_extended") and include in table and (table[include] < 0).any():
-        lost.append(f"that {(table[include] < 0).sum()} particles are to be left out (INCLUDE < 0)")
-    left_out = int(particles.left_out().sum())
-    if target != "star" and left_out:
-        lost.append(
-            f"that {left_out} particles are left out (drgnLeftOut; `drgnalign select --kept` writes the others)"
-        )
+    if target not in ("star", *WITH_ACTIVITY):
+        kept = (OCCUPANCY_COLUMN,) if target in LAYOUTS else ()
+        out = {label: mine for label, mine in excluded_by(particles).items() if label not in kept}
+        lost += [f"that {mine.sum()} particles are left out by {RULES[label].what}" for label, mine in out.items()]
+        left_out = int(particles.left_out().sum())
+        if left_out:
+            how = "`drgnalign select --kept` writes the others"
+            lost.append(f"that {left_out} particles are left out ({LEFT_OUT}; {how})")
     if lost:
         message = f"{particles.path}: what is written has no place for {', '.join(lost)}"
         warnings.warn(message, InputWarning, stacklevel=3)

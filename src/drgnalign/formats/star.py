@@ -17,6 +17,7 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
+    CTF_VALUES,
     MIRRORED,
     NEUTRAL_OPTICS,
     NUMERIC,
@@ -47,6 +48,8 @@ LOOP_SYNTAX = Syntax(comment=ord("#"), star=True)
 HEAD = re.compile(rb"\n[^\S\n]*data_(\S*)[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 FIELD = re.compile(rb"\"(.*?)\"(?!\S)|'(.*?)'(?!\S)|(\S+)")
 ROWS_AT_ONCE = 50_000
+# Columns in which words are refused.
+RECKONED = [*NUMERIC, *NUMERIC_OPTICS, *PIXEL_ORIGINS, *MAGNIFICATION, "rlnPixelSize"]
 # Relative difference of two values that are meant to be the same.
 SAME_FACT = 1e-3
 # Sizes that mean the same differ by less; nominal magnifications do not.
@@ -110,13 +113,15 @@ def read_star(
     path = Path(path)
     blocks = read_blocks(path)
     table = _particle_block(path, blocks)
-    for block in (table, blocks.get("optics", table)):
-        _refuse_words(path, block)
+    _refuse_words(path, table)
     if "optics" in blocks:
-        optics = _with_pixel_size(path, blocks["optics"])
+        optics = _with_numbers(path, blocks["optics"], table)
+        optics = _with_pixel_size(path, optics)
         if "rlnImagePixelSize" not in optics:
             table = _with_pixel_size(path, table)
         _complete_optics(path, table, optics)
+        # what stands in both would contradict it after a change of one
+        table = table.drop(columns=OPTICS_LABELS, errors="ignore")
     else:
         table, optics = _with_optics(path, table)
     particles = Particles(table, optics, path, origin_names=ORIGINS if "optics" in blocks else PIXEL_ORIGINS)
@@ -128,18 +133,29 @@ def read_star(
         "rlnSphericalAberration": cs,
         "rlnAmplitudeContrast": amplitude_contrast,
     }
-    fill_optics(path, optics, given)
+    fill_optics(path, optics, given, np.isin(np.arange(len(optics)), particles.optics_rows()))
     _origins_to_angstrom(particles)
     return particles
 
 
 def _take_from_groups(particles: Particles) -> None:
     """What RELION looks for in a particle's group where the particle itself does not say it."""
-    for label in ("rlnPhaseShift", MIRRORED):
+    for label in (*CTF_VALUES, MIRRORED):
         if label in particles.optics:
             of_groups = pd.to_numeric(particles.optics.pop(label), errors="coerce").to_numpy(np.float64)
+            told = of_groups[particles.optics_rows()]
             if label not in particles.table:
-                particles.table[label] = of_groups[particles.optics_rows()]
+                if not np.isfinite(told).all():
+                    problem = f"{label} is not a finite number in its optics table"
+                    raise InputError(particles.path, problem, "correct the optics table")
+                particles.table[label] = told
+                continue
+            own = particles.table[label].to_numpy(np.float64)
+            odd = np.isfinite(told) & (np.abs(told - own) > SAME_FACT * np.abs(own))
+            if odd.any():
+                row = int(odd.argmax())
+                two = f"{own[row]:g} in its particle table, and {told[row]:g} in its optics table"
+                _warn(particles.path, f"{label} is {two}: the particle's is used, as RELION does")
 
 
 def write_star(particles: Particles, path: str | Path) -> None:
@@ -432,13 +448,24 @@ def _warn(path: Path, problem: str) -> None:
 
 def _refuse_words(path: Path, block: pd.DataFrame) -> None:
     """Refuse words in columns that are reckoned with."""
-    labels = [*NUMERIC, *NUMERIC_OPTICS, *PIXEL_ORIGINS, *MAGNIFICATION, "rlnPixelSize"]
-    for label in block.columns.intersection(labels):
+    for label in block.columns.intersection(RECKONED):
         words = block[label].tolist() if block[label].dtype == object else []
         if words:
             word = next((word for word in words if not NUMBER.fullmatch(word)), max(words, key=len))
             problem = f"row {words.index(word) + 1}: {label} is {word[:80]!r}"
             raise InputError(path, problem, "correct or remove the row")
+
+
+def _with_numbers(path: Path, optics: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """An optics table without words where numbers are reckoned with; NaN in groups that no particle is of."""
+    if not {"rlnOpticsGroup"} <= set(optics) & set(table):
+        return optics
+    used = optics["rlnOpticsGroup"].isin(table["rlnOpticsGroup"])
+    _refuse_words(path, _typed(optics[used].reset_index(drop=True)))
+    for label in optics.columns.intersection(RECKONED) if not used.all() else []:
+        if optics[label].dtype == object:
+            optics[label] = pd.to_numeric(optics[label], errors="coerce")
+    return optics
 
 
 def _with_optics(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

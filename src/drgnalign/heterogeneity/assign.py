@@ -270,6 +270,7 @@ class Assigner:
         self._padding = oversampling(particles.box, particles.pixel_size, settings.diameter)
         self._symmetry = point_group(settings.symmetry)
         self._poses = poses_of(particles)
+        self._looked_at = np.flatnonzero(~particles.excluded())
         self._folds = _folds(particles, FOLDS if settings.against == "own_half_folds" else 1)
         # No narrower than the particle may be: what only a rare state has is in no mask made of all particles. Once
         # clusters are known, their own masks keep more noise out, see `narrowed`.
@@ -396,7 +397,7 @@ class Assigner:
             No cluster is large enough to start from.
         """
         out = self.particles.left_out() if left_out is None else left_out
-        out = out & self.settings.exclude
+        out = out & self.settings.exclude | self.particles.excluded()
         labels, exclude = np.where(out, 0, labels), self.settings.exclude
         passes: list[Pass] = []
         bars = np.where(self.particles.left_out(), BACK, OUT)
@@ -414,7 +415,7 @@ class Assigner:
             changed = float((now != labels).mean())
             passes.append(Pass(len(model.clusters), changed, looked.log_likelihood, int(out.sum())))
             labels, sizes = now, self._sizes(model.clusters, now, looked.posteriors)
-            population = fitted_population(looked.amplitudes)
+            population = fitted_population(looked.amplitudes.of(self._looked_at))
             junk = looked.junk if excluding else population.junk_posteriors(looked.amplitudes)
             rests = (changed < rest and (excluding or not exclude)) or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
@@ -527,17 +528,17 @@ class Assigner:
         bars: FloatArray | None = None,
         cautious: bool = False,
     ) -> _Looked:
-        """Look at all particles, and add them up as they are now.
+        """Look at all particles, and add them up as they are now; but not at those that are excluded.
 
         Who is left out stays so, unless it is to be decided, by the population: from which probability of being junk on
         each particle is, say `bars` (N,).
         """
         count, size = len(model.clusters), len(self.particles)
-        found, amplitudes = np.empty((size, count)), Amplitudes(*np.empty((5, size)))
+        found, amplitudes = np.full((size, count), 1 / count), Amplitudes(*np.ones((5, size)))
         junk, out = np.zeros(size), left_out.copy()
         sums, total = self._no_sums(model.clusters), 0.0
         weights = np.log(model.counts / model.counts.sum())
-        for batch in self._batches():
+        for batch in self._batches(self._looked_at if len(self._looked_at) < size else None):
             rows, matches = batch.rows, self._matches(batch, model.references)
             products, powers = matches.products, matches.powers
             exponents = evidence(products, powers, population.contrast) + weights
@@ -552,7 +553,7 @@ class Assigner:
             shares = self._shares(found[rows]) * ~out[rows, None]
             for number, label in enumerate(model.clusters):
                 self._add(batch, shares[:, number], sums[label])
-        return _Looked(found, amplitudes, junk, out, sums, total / size)
+        return _Looked(found, amplitudes, junk, out, sums, total / len(self._looked_at))
 
     def _shares(self, posteriors: FloatArray) -> FloatArray:
         """With which particles count in each cluster."""

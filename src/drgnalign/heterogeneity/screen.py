@@ -61,7 +61,7 @@ def screened(assigner: Assigner) -> Screening:
     first = assigner.run(everyone, patience=1, cautious=True)
     assigner = assigner.narrowed([first.labels])
     last = assigner.run(everyone, first.left_out, patience=1, cautious=True)
-    searched = last.left_out | last.doubtful
+    searched = (last.left_out | last.doubtful) & ~assigner.particles.excluded()
     if not searched.any():
         return Screening(assigner.particles, searched, searched, last)
     given = assigner.particles

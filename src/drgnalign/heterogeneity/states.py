@@ -261,8 +261,12 @@ def labelled(particles: Particles, found: Assignment, soft: bool) -> Particles:
 
 def with_amplitudes(particles: Particles, found: Assignment) -> Particles:
     """Particles with what an assignment says of each as an image of anything: its amplitude, how likely it is junk, and
-    whether it is left out."""
-    columns = {"drgnAmplitude": found.amplitudes, "drgnJunkPosterior": found.junk}
+    whether it is left out. Nobody has looked at those that are excluded."""
+    unknown = particles.excluded()
+    columns = {
+        "drgnAmplitude": np.where(unknown, np.nan, found.amplitudes),
+        "drgnJunkPosterior": np.where(unknown, np.nan, found.junk),
+    }
     return replace(particles, table=particles.table.assign(**columns, **{LEFT_OUT: found.left_out.astype(np.int64)}))
 
 
@@ -340,7 +344,8 @@ def _assigned(assigner: Assigner, labels: IntArray, before: tuple[Pass, ...] = (
 def _with_lost(assigner: Assigner, found: _Found) -> tuple[Assigner, _Found, NDArray[np.bool_]]:
     """Look in the maps of all clusters for the poses of those left out that were never looked for; and who that is."""
     chosen = found.assignment
-    lost = chosen.left_out & ~assigner.particles.searched() & assigner.settings.exclude
+    particles = assigner.particles
+    lost = chosen.left_out & ~particles.searched() & ~particles.excluded() & assigner.settings.exclude
     if not lost.any():
         return assigner, found, lost
     moved, back, clusters = looked_for(assigner, lost, chosen.labels, chosen.clusters)

@@ -20,14 +20,14 @@ from drgnalign.formats.cryosparc import read_cs
 from drgnalign.formats.cryosparc.fields import field_names, load_rows
 from drgnalign.formats.frealign_statistics import read_statistics
 from drgnalign.formats.packed import refuse_packed
-from drgnalign.formats.par import LAYOUTS, SHIFTS, extra_label, layout_of, read_par, read_par_table
+from drgnalign.formats.par import LAYOUTS, SHIFTS, layout_of, read_par, read_par_table
 from drgnalign.formats.particle_file import CISTEM_BINARY, read_particle_file
 from drgnalign.formats.pickles import TORCH, read_pickles
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.inputs import images_root
 from drgnalign.inspect.particles import POSE_RANGES, inspect_named, inspect_particles, pose_findings, shift_findings
-from drgnalign.inspect.report import UNITS, Report, counts, finite, numbers, ranges, rows_of, value_range, with_units
+from drgnalign.inspect.report import UNITS, Report, counts, finite, ranges, rows_of, value_range, with_units
 from drgnalign.inspect.stacks import inspect_mrc
 from drgnalign.particles import ANGLES, ORIGINS, PIXEL_ORIGINS
 from drgnalign.validation.fsc import THRESHOLD
@@ -117,9 +117,6 @@ def _inspect_cistem(report: Report, path: Path, images: Path | None) -> None:
     report.columns = with_units(label.decode() for label in labels)
     stack = images.name if images is not None and images.is_file() else None
     particles = read_cistem(path, stack)
-    inactive = int((numbers(particles.table, extra_label("INCLUDE")) < 0).sum())
-    if inactive:
-        report.add("note", f"{inactive:,} particles have an activity below 0: cisTEM leaves them out of maps")
     inspect_named(report, particles, images_root(path, images))
 
 
@@ -146,9 +143,6 @@ def _inspect_par(report: Report, path: Path, images: Path | None) -> None:
     if layout is LAYOUTS["par8"]:
         report.columns |= {"SHX": "px", "SHY": "px"}
         report.add("note", "its shifts are in px, as in Frealign 8: FrealignX would take the numbers as Å")
-    excluded = int((numbers(particles.table, extra_label("INCLUDE")) < 0).sum())
-    if excluded:
-        report.add("note", f"{excluded:,} particles have INCLUDE < 0: FrealignX leaves them out of reconstructions")
     if "PSHIFT" not in report.columns:
         particles.table.drop(columns="rlnPhaseShift", inplace=True)
     if b"Part_SSNR" in path.read_bytes():

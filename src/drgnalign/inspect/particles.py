@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from drgnalign.constants import constant_findings
 from drgnalign.errors import InputError
+from drgnalign.exclusion import RULES, excluded_by
 from drgnalign.half_sets import in_both, ties
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
-from drgnalign.inspect.stacks import PIXEL_SIZE_RANGE, inspect_stacks
+from drgnalign.inspect.stacks import inspect_stacks
 from drgnalign.optics import optics_terms
 from drgnalign.particles import (
     ANGLES,
@@ -32,11 +34,6 @@ SMALLER_HALF = 0.45
 FEW_IDENTICAL = 0.01
 DEFOCUS_RANGE = (1_000.0, 100_000.0)  # Å
 ASTIGMATISM_LIMIT = 0.2  # |U - V| over their mean
-LIMITS = {
-    "rlnVoltage": ("voltage", " kV", 80.0, 400.0),
-    "rlnAmplitudeContrast": ("amplitude contrast", "", 0.0, 0.2),
-    "rlnImagePixelSize": ("pixel size", " Å", *PIXEL_SIZE_RANGE),
-}
 OPTICS_FACTS = {
     "rlnImageSize": "boxes_px",
     "rlnImagePixelSize": "pixel_sizes_angstrom",
@@ -65,6 +62,11 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
 
 def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
     """Report on particles, whether or not the file has orientations and names its stacks."""
+    unused = len(particles.optics) - len(particles.used_optics())
+    if unused:
+        verb = "is" if unused == 1 else "are"
+        report.add("note", f"{unused} of {len(particles.optics)} optics groups {verb} used by no particle")
+    particles = particles.without_unused_groups()
     table, optics, facts = particles.table, particles.optics, report.facts
     report.rows = len(particles)
     facts["optics_groups"] = len(optics)
@@ -77,9 +79,12 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
     for label, fact in (("rlnRandomSubset", "half_sets"), ("rlnClassNumber", "classes"), (LEFT_OUT, "left_out")):
         if label in table:
             facts[fact] = counts(table[label])
+    for label, out in excluded_by(particles).items():
+        report.add("note", f"{out.sum():,} particles are left out by {RULES[label].what}: they are in no map")
     report.extend(_number_findings(particles))
     _inspect_lens(report, particles)
     report.extend(_optics_findings(optics))
+    report.extend((one.level, f"{one.problem}: {one.remedy}") for one in constant_findings(particles))
     facts["ranges"] = ranges(table, POSE_RANGES)
     _inspect_shifts(report, particles)
     facts["ranges"] |= ranges(table, CTF_RANGES)
@@ -88,7 +93,6 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         facts["ranges"]["astigmatism"] = value_range(np.abs(u - v), "Å")
         known = np.isfinite(u) & np.isfinite(v)
         report.extend(_defocus_findings(u[known], v[known]))
-        report.extend(_phase_findings(numbers(table, "rlnPhaseShift")))
     elif "rlnDefocusU" in table:
         report.extend(_refusal(particles.require_ctf))
     else:
@@ -137,12 +141,6 @@ def _number_findings(particles: Particles) -> Findings:
 
 
 def _optics_findings(optics: pd.DataFrame) -> Findings:
-    for label, (name, unit, low, high) in LIMITS.items():
-        values = numbers(optics, label)
-        odd = values[np.isfinite(values) & ~((values >= low) & (values <= high))]
-        if len(odd):
-            what = f"the {name} is {odd[0]:g}{unit}, outside {low:g} to {high:g}{unit}"
-            yield "warning", f"{what}, in {len(odd)} of {len(values)} optics groups: check value and unit"
     for label, name, unit in (("rlnImageSize", "box", "px"), ("rlnImagePixelSize", "pixel size", "Å")):
         least, most = (extreme(numbers(optics, label)) for extreme in (np.min, np.max))
         if not np.isclose(least, most, rtol=1e-6, equal_nan=True):
@@ -152,19 +150,13 @@ def _optics_findings(optics: pd.DataFrame) -> Findings:
 
 def _defocus_findings(u: FloatArray, v: FloatArray) -> Findings:
     low, high = np.minimum(u, v), np.maximum(u, v)
-    if not (low.any() or high.any()):
-        if len(u):
-            yield "warning", "all defoci are 0: the CTF was not estimated; estimate it"
-        return
     negative = low < 0
     if negative.any():
         what = f"{rows_of(negative)} have a negative defocus (down to {low.min():.6g} Å)"
         yield "warning", f"{what}: overfocus, or the wrong sign; underfocus is positive"
     outside = (high > DEFOCUS_RANGE[1]) | (low < DEFOCUS_RANGE[0]) & ~negative
-    size = np.median(np.abs(u))
-    if size < 10:
-        yield "warning", f"the median defocus is {size:.3g} Å: it seems to be in µm; multiply by 10,000"
-    elif outside.any():
+    # where most are, the unit is wrong, or nothing was estimated: `drgnalign.constants` says so
+    if outside.any() and 2 * outside.sum() < len(outside):
         what = f"{rows_of(outside)} have a defocus outside 1,000 to 100,000 Å ({low.min():,.0f} to {high.max():,.0f})"
         yield "warning", f"{what}: check the unit, or remove the particles"
     difference, mean = high - low, np.abs(high + low) / 2
@@ -174,17 +166,6 @@ def _defocus_findings(u: FloatArray, v: FloatArray) -> Findings:
         what = f"{rows_of(astigmatic)} have an astigmatism of more than {100 * ASTIGMATISM_LIMIT:g} % of the defocus"
         example = f"the largest is {difference[worst]:,.0f} Å at {mean[worst]:,.0f} Å"
         yield "warning", f"{what}; {example}: such CTF fits have often failed"
-
-
-def _phase_findings(degrees: FloatArray) -> Findings:
-    degrees = degrees[np.isfinite(degrees)]
-    if len(degrees) and np.all((degrees > 0) & (degrees < np.pi)):
-        what = f"all phase shifts are between {degrees.min():.3g} and {degrees.max():.3g}°"
-        yield "warning", f"{what}: they seem to be radians; a phase plate gives tens of degrees"
-    beyond = np.abs(degrees) > 360
-    if beyond.any():
-        what = f"{rows_of(beyond)} have a phase shift beyond 360° (up to {np.abs(degrees).max():,.0f}°)"
-        yield "warning", f"{what}: degrees were written where radians belong (PSHIFT of FrealignX, cryoSPARC)"
 
 
 def pose_findings(table: pd.DataFrame) -> Findings:

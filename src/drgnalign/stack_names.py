@@ -1,0 +1,166 @@
+"""Names of stacks in files that are written elsewhere than they were read: what each means, and how to call it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.mrc import find_stack
+from drgnalign.particles import NO_STACK, Particles
+
+# Of a file: device and number there; of what is not found: what is known of the name.
+Identity = tuple[object, ...]
+
+
+def identity(path: Path) -> Identity:
+    """Alike of paths that lead to one file, by links of either kind too."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (os.path.realpath(path),)
+    return status.st_dev, status.st_ino
+
+
+def named_for(parts: Sequence[Particles], output: Path, images: Path | None, like: Path | None) -> list[Particles]:
+    """Particle sets that are to become one file, with each stack under one name by which that file finds it.
+
+    A name is kept where it means the same file from the output's folder; else it becomes the path from there, or an
+    absolute one where the stack lies outside of it. Names are looked up in `images`, or in the set's own folder, then
+    in that of `like`, then in the current one, from which RELION reads them.
+
+    Parameters
+    ----------
+    parts : sequence of Particles
+    output : Path
+        The file that they are to become.
+    images : Path, optional
+        Folder that all names refer to.
+    like : Path, optional
+        A file that has the images of all: names that are found nowhere are the same there.
+
+    Raises
+    ------
+    InputError
+        Stacks that are not found have one name in several folders, or the name of another file.
+
+    Warns
+    -----
+    InputWarning
+        Stacks were found from the current folder, or none of the sets names its stack.
+    """
+    if len(parts) > 1 and all(NO_STACK in part.image_locations()[1] for part in parts):
+        _warn(parts[0].path, "and the files after it name no stack: their image numbers are taken as those of one")
+    written: dict[Identity, str] = {}
+    meaning: dict[str, tuple[Identity, Path]] = {}
+    return [_renamed(part, output.parent, images, like, written, meaning) for part in parts]
+
+
+def _renamed(
+    part: Particles,
+    folder: Path,
+    images: Path | None,
+    like: Path | None,
+    written: dict[Identity, str],
+    meaning: dict[str, tuple[Identity, Path]],
+) -> Particles:
+    """A set under the names that are given out in `written`; `meaning` is what each of these means, and whose it is."""
+    codes, names = pd.factorize(part.image_locations()[1])
+    others: dict[int, str] = {}
+    for code, name in enumerate(map(str, names)):
+        if name == NO_STACK:
+            continue
+        file = _found(part.path, name, images, like)
+        known = _unfound(part.path, name, images, like) if file is None else identity(file)
+        call = written.setdefault(known, name if file is None else _call(name, file, folder))
+        owner = meaning.setdefault(call, (known, part.path))
+        if owner[0] != known or (file is None and _is_elsewhere(name, part.path, folder)):
+            whose = (
+                f" {owner[1]} names a stack so, too" if owner[1] != part.path else " another file is called so there"
+            )
+            problem = f"the stack {name} is not found from its folder;{whose}, which may be another one"
+            raise InputError(part.path, problem, "give the folder that all image names refer to with --images")
+        if call != name:
+            others[code] = call
+    if not others:
+        return part
+    numbers = part.table["rlnImageName"].str.partition("@")[0].tolist()
+    calls = [others.get(code, str(name)) for code, name in enumerate(names)]
+    new = [f"{number}@{calls[code]}" for number, code in zip(numbers, codes.tolist(), strict=True)]
+    return replace(part, table=part.table.assign(rlnImageName=new))
+
+
+def _found(path: Path, name: str, images: Path | None, like: Path | None) -> Path | None:
+    roots = [images] if images is not None else [path.parent, *([] if like is None else [like.parent])]
+    for root in roots:
+        file = find_stack(name, root)
+        if file.is_file():
+            return file
+    if images is None and Path(name).is_file():
+        _warn(path, f"its stacks, such as {name}, are not found from its folder, and taken from the current one")
+        return Path(name)
+    return None
+
+
+def _unfound(path: Path, name: str, images: Path | None, like: Path | None) -> Identity:
+    """Names that are found nowhere are alike in one folder."""
+    normal = os.path.normpath(name)
+    one_folder = images is not None or like is not None or Path(name).is_absolute()
+    return ("not found", normal, None if one_folder else os.path.realpath(path.parent))
+
+
+def _call(name: str, file: Path, folder: Path) -> str:
+    """How a file in a folder calls a stack."""
+    if identity(find_stack(name, folder)) == identity(file):
+        return name
+    absolute, root = (Path(os.path.normpath(path.absolute())) for path in (file, folder))
+    return str(absolute.relative_to(root) if absolute.is_relative_to(root) else absolute)
+
+
+def _is_elsewhere(name: str, path: Path, folder: Path) -> bool:
+    """Would a stack that is not found be found from another folder?"""
+    return find_stack(name, folder).is_file() and identity(path.parent) != identity(folder)
+
+
+def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
+    """Refuse to write image names that mean other files from the output's folder; say if they mean none there.
+
+    Parameters
+    ----------
+    particles : Particles
+        As they are to be written.
+    root : Path
+        Folder that relative stack names refer to.
+    output : Path
+
+    Raises
+    ------
+    InputError
+
+    Warns
+    -----
+    InputWarning
+    """
+    folder, lost = output.parent, []
+    if identity(folder) == identity(root):
+        return
+    for name in map(str, pd.unique(particles.image_locations()[1])):
+        mine, there = find_stack(name, root), find_stack(name, folder)
+        if name == NO_STACK or not mine.is_file() or identity(mine) == identity(there):
+            continue
+        if there.is_file():
+            problem = f"{name} would be {there}, another file than {mine}, which the particles are of"
+            raise InputError(output, problem, "write the file into the folder that it comes from, or an empty one")
+        lost.append(name)
+    if lost:
+        problem = f"its image names, such as {lost[0]}, are relative to {root}, and mean nothing from here"
+        _warn(output, f"{problem}: give --images {root} with it, start RELION there, or write it there")
+
+
+def _warn(path: Path, problem: str) -> None:
+    warnings.warn(f"{path}: {problem}", InputWarning, stacklevel=4)
