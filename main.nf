@@ -3,6 +3,7 @@
 include { checkParameters ; helpText ; schedule ; whole } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
+include { lastWords ; passLine ; publish ; startedClock ; withEarlier } from './subworkflows/watch.nf'
 include { versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -12,7 +13,7 @@ include { COARSEN } from './modules/coarsen.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
 include { SCREEN } from './modules/screen.nf'
 include { LABEL } from './subworkflows/label.nf'
-include { REFINE_CLUSTERS } from './subworkflows/refine_clusters.nf'
+include { MAP } from './subworkflows/map.nf'
 include { REPORT } from './modules/report.nf'
 include { EXPORT } from './modules/export.nf'
 
@@ -109,7 +110,7 @@ workflow {
     start = stars.combine(DOWNSAMPLE.out.start).map { star, references, latent -> [passes[0], star, references, latent] }
     states = start
         .mix(channel.topic('state').map { meta, star, references, latent, stop ->
-            [stop == 'true' ? null : passes[meta.pass + 1], star, references, latent]
+            [stop == 'true' ? null : passes[meta.pass], star, references, latent]
         })
         .until { meta, _star, _references, _latent -> meta == null }
     kinds = states.branch { meta, _star, _references, _latent ->
@@ -131,15 +132,26 @@ workflow {
     LABEL(kinds.rounds, training_stack, assign_stack, focus)
     consensus = kinds.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     lasts = states.map { meta, star, _references, _latent -> [meta.pass, star] }
-    REFINE_CLUSTERS(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus)
+    MAP(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus)
 
-    REPORT(REFINE_CLUSTERS.out.folder.collect(), versionOf('report'))
+    // Tables, pictures and final/ after every pass, and a line on the screen
+    def clock = startedClock(passes)
+    MAP.out.folder.subscribe { meta, _folder, said -> println(passLine(clock, meta, said)) }
+    REPORT(withEarlier(MAP.out.folder), versionOf('report'))
     EXPORT(
-        REFINE_CLUSTERS.out.state.toList()
-            .filter { rows -> rows.size() > 0 }
-            .map { rows -> rows.max { row -> row[0].pass }[1, 2] },
+        MAP.out.state.map { meta, star, references, _latent, _stop ->
+            [meta.subMap('pass', 'round'), star, references]
+        },
         versionOf('export'),
     )
+    REPORT.out.files.subscribe { files ->
+        publish(files)
+        clock.findings = files.find { path -> path.name == 'findings.txt' }.text
+    }
+    EXPORT.out.folder.subscribe { made -> publish([made]) }
+    workflow.onComplete {
+        println(lastWords(clock))
+    }
 
     // what the screen of the run says besides
     channel.topic('said').map { path -> path.text.trim() }.filter { text -> text }.view()

@@ -23,6 +23,7 @@ from drgnalign.merge import (
     steady,
 )
 from drgnalign.particles import INDEPENDENT, NOT_INDEPENDENT
+from drgnalign.report.words import pass_sentence
 
 
 @click.command(cls=Command)
@@ -86,7 +87,7 @@ def main(
     with atomic_path(metrics) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n")
     with atomic_path(said) as temporary:
-        temporary.write_text(left_out_sentence(figures))
+        temporary.write_text("\n".join(filter(None, [pass_sentence(figures), left_out_sentence(figures)])) + "\n")
     for cluster in figures["clusters"]:
         for warning in cluster["warnings"]:
             click.echo(f"WARNING: {cluster['cluster']} {warning}", err=True)

@@ -1,8 +1,8 @@
-include { whole } from '../subworkflows/parameters.nf'
+include { place ; whole } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
-    tag "round ${meta.round}"
+    tag "${place(meta)}"
     label 'cpu_assign'
 
     input:

@@ -1,8 +1,8 @@
-include { clustersProposed ; whole } from '../subworkflows/parameters.nf'
+include { clustersProposed ; place ; whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process CLUSTER {
-    tag "round ${meta.round}"
+    tag "${place(meta)}"
     label 'cpu_small'
 
     input:

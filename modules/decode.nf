@@ -1,7 +1,8 @@
+include { place } from '../subworkflows/parameters.nf'
 include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process DECODE {
-    tag "round ${meta.round}"
+    tag "${place(meta)}"
     label 'gpu'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }
 

@@ -1,8 +1,8 @@
-include { whole } from '../subworkflows/parameters.nf'
+include { place ; whole } from '../subworkflows/parameters.nf'
 include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process EMBED {
-    tag "round ${meta.round}"
+    tag "${place(meta)}"
     label 'cpu_small'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }
 

@@ -1,13 +1,17 @@
+include { place } from '../subworkflows/parameters.nf'
+
 process EXPORT {
+    tag "${place(meta)}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy'
+    // what comes out is published by the run itself, in the order of the passes
+    fair true
 
     input:
-    tuple path(particles), path(references)
+    tuple val(meta), path(particles), path(references, stageAs: 'references')
     val version
 
     output:
-    path 'final'
+    path 'final', emit: folder
 
     script:
     """

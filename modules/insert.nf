@@ -1,7 +1,8 @@
+include { place ; shortName } from '../subworkflows/parameters.nf'
 include { engineOptions ; linked ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process INSERT {
-    tag "pass ${meta.pass} ${chunk.baseName}"
+    tag "${place(meta)} ${shortName(chunk.baseName)}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
     containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->

@@ -1,7 +1,8 @@
+include { place } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process MASK {
-    tag "round ${meta.round}"
+    tag "${place(meta)}"
     label 'cpu_small'
 
     input:

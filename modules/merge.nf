@@ -1,7 +1,8 @@
+include { place } from '../subworkflows/parameters.nf'
 include { option ; passFolder } from '../subworkflows/scripts.nf'
 
 process MERGE {
-    tag "pass ${meta.pass}"
+    tag "${place(meta)}"
     label 'cpu_small'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path in ['particles.star', 'metrics.json', 'fsc.csv', 'clusters', 'clusters.json'] ? "${passFolder(meta)}/${path}" : null
@@ -20,10 +21,8 @@ process MERGE {
     // what people look at
     tuple path('metrics.json'), path('fsc.csv'), path('clusters')
     path 'clusters.json', includeInputs: true, optional: true
-    // the same for REPORT, one folder a pass
-    path "pass_${meta.pass}", emit: folder
-    // may be empty
-    path 'said.txt', topic: 'said'
+    // the same for REPORT, one folder a pass, and what the screen says of the pass
+    tuple val(meta), path("pass_${meta.pass}"), path('said.txt'), emit: folder
 
     script:
     """

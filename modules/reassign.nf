@@ -1,7 +1,8 @@
+include { place } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process REASSIGN {
-    tag "pass ${meta.pass}"
+    tag "${place(meta)}"
     label 'cpu_small'
 
     input:

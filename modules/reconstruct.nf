@@ -1,7 +1,8 @@
+include { place ; shortName } from '../subworkflows/parameters.nf'
 include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
 
 process RECONSTRUCT {
-    tag "pass ${meta.pass} ${meta.cluster}"
+    tag "${place(meta)} ${shortName(meta.cluster)}"
     label 'cpu_small'
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
         path.startsWith('logs/') ? logPath(meta, task.process, path) : null

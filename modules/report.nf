@@ -1,13 +1,18 @@
+include { place } from '../subworkflows/parameters.nf'
+
 process REPORT {
+    tag "${place(meta)}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> path - 'report/' }
+    // what comes out is published by the run itself, in the order of the passes
+    fair true
 
     input:
-    path passes, stageAs: 'passes/*'
+    // folders of this pass and all before it
+    tuple val(meta), path(passes, stageAs: 'passes/*')
     val version
 
     output:
-    path 'report/*'
+    path 'report/*', emit: files
 
     script:
     """

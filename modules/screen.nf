@@ -1,8 +1,9 @@
+include { place } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; linked ; option ; passFolder } from '../subworkflows/scripts.nf'
 
 // With a limit of its own, and the training images where they reach it: another limit of assignment must not train anew.
 process SCREEN {
-    tag "pass ${meta.pass}"
+    tag "${place(meta)}"
     label 'cpu_small'
     containerOptions { images.mounts }
     publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->

@@ -1,8 +1,8 @@
-include { whole } from '../subworkflows/parameters.nf'
+include { place ; whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process SPLIT {
-    tag "pass ${meta.pass}"
+    tag "${place(meta)}"
     label 'cpu_small'
 
     input:

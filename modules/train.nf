@@ -1,8 +1,8 @@
-include { whole } from '../subworkflows/parameters.nf'
+include { place ; whole } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process TRAIN {
-    tag "round ${meta.round}"
+    tag "${place(meta)}"
     label 'gpu'
 
     input:

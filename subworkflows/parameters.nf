@@ -115,7 +115,22 @@ def valueInRound(list, round) {
     return values[Math.min(round, values.size()) - 1]
 }
 
-// What each pass of the loop does: pass 0 reconstructs the consensus from the given poses, then come its
+// Where in the run a task is, for its name, which a terminal of 80 columns cuts after 30: '5/9 r1/4' in the first of four
+// rounds, '2/9' in the consensus. Not in meta, whose values -resume compares: more rounds must not run all again.
+def place(meta) {
+    def passes = schedule()
+    def pass = "${meta.pass}/${passes.size()}"
+    return meta.round ? "${pass} r${meta.round}/${passes[-1].round}" : pass
+}
+
+// 'c2.12' of cluster_02_chunk_0012, 'all' of the consensus
+def shortName(name) {
+    def (cluster, chunk) = name.tokenize('_').findAll { word -> word.isInteger() || word == 'consensus' }
+        .collect { word -> word == 'consensus' ? 'all' : word.toInteger() } + [null]
+    return (cluster == 'all' ? 'all' : "c${cluster}") + (chunk ? ".${chunk}" : '')
+}
+
+// What each pass of the loop does: pass 1 reconstructs the consensus from the given poses, then come its
 // refinements, then junk is looked for and the consensus made without it, then come the rounds.
 def schedule() {
     def limits = params.consensus_limits == 'none' ? [] : params.consensus_limits.toString().tokenize(',')
@@ -140,6 +155,6 @@ def schedule() {
     // Frealign with one reference deals its own halves, from the first reconstruction on.
     def first = params.joint_reference && params.engine != 'native' ? 0 : joined
     return passes.indexed().collect { index, pass ->
-        [pass: index, halves: first >= 0 && index >= first ? 'not independent' : 'independent'] + pass
+        [pass: index + 1, halves: first >= 0 && index >= first ? 'not independent' : 'independent'] + pass
     }
 }

@@ -1,4 +1,4 @@
-"""The end of a run as files for other programs."""
+"""What a pass gave as files for other programs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     Files are ``cluster_KK_half1.mrc``, ``cluster_KK_half2.mrc``, ``cluster_KK.mrc``, ``cluster_KK_fsc.csv`` and
     ``cluster_KK_particles.star`` per cluster; ``all_particles.star``; ``left_out_particles.star``, where some are left
     out, which are in no cluster's file; ``mask.mrc``, the mask of the FSCs; ``index.csv``. A cluster that the last
-    round skipped has no maps of that round: only its particles are written.
+    round skipped has no maps of that round: only its particles are written. Before there are clusters, the files of the
+    consensus are written in their place.
 
     The star files are RELION 3.1's, for RELION and cryoSPARC. They hold every column of the input, with the poses
     of the last round. Image names are the input's: relative ones stay relative to the same folder, so start RELION
     there, or give it to cryoSPARC as the particle data path. Optics groups keep their numbers. As users of RELION
     expect after a classification with gold-standard halves, ``rlnClassNumber`` is the cluster (0: in none) and
-    ``rlnRandomSubset`` the half set that the maps were made of. ``drgnRow`` is left out, for it numbers the rows of
-    the workflow's own table. The other ``drgn…`` columns stay (RELION keeps what it does not know): scores of the
-    refinement, the input's class numbers, and in the optics table whether protein is white or dark in the stored
-    images, which are never changed.
+    ``rlnRandomSubset`` the half set that the maps were made of. The ``drgn…`` columns stay (RELION keeps what it does
+    not know): rows of the input, scores of the refinement, the input's class numbers, and in the optics table whether
+    protein is white or dark in the stored images, which are never changed.
 
     Parameters
     ----------
@@ -64,20 +64,22 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     # As text: what is handed on must not change by a digit.
     fsc = pd.read_csv(fsc_file, dtype=str, keep_default_na=False)
     outdir.mkdir(parents=True, exist_ok=True)
-    users = Particles(particles.table.drop(columns="drgnRow", errors="ignore"), particles.optics, particles.path)
-    left_out = users.left_out()
-    labels = np.where(left_out, 0, users.cluster_labels())
-    write_star(users, outdir / "all_particles.star")
+    left_out = particles.left_out()
+    labels = np.where(left_out, 0, particles.cluster_labels())
+    write_star(particles, outdir / "all_particles.star")
     others = f"{int((~left_out & (labels == 0)).sum()):,} in no cluster, {left_out.sum():,} left out"
-    index = {"all_particles.star": f"all {len(users):,} particles in the input's order, {others}"}
+    index = {"all_particles.star": f"all {len(particles):,} particles in the input's order, {others}"}
     if left_out.any():
-        write_star(users.select(left_out), outdir / LEFT_OUT_FILE)
+        write_star(particles.select(left_out), outdir / LEFT_OUT_FILE)
         index[LEFT_OUT_FILE] = f"{left_out.sum():,} particles that are left out ({LEFT_OUT} is 1): in no map"
     if (references / "mask.mrc").is_file():
         _copy(references / "mask.mrc", outdir)
         index["mask.mrc"] = "soft mask of the FSCs"
-    for label in np.unique(labels[labels > 0]).tolist():
-        index |= _export_cluster(users.select(labels == label), label, fsc, references, outdir)
+    clusters = np.unique(labels[labels > 0]).tolist()
+    for label in clusters:
+        index |= _export_cluster(particles.select(labels == label), cluster_name(label), fsc, references, outdir)
+    if not clusters and (~left_out).any():
+        index |= _export_cluster(particles.select(~left_out), CONSENSUS, fsc, references, outdir)
     # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later; how
     # half sets were dealt, on what has not been refined far enough since.
     own = fsc[fsc["cluster"] != CONSENSUS] if (fsc["cluster"] != CONSENSUS).any() else fsc
@@ -89,11 +91,8 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     return table
 
 
-def _export_cluster(
-    members: Particles, label: int, fsc: pd.DataFrame, references: Path, outdir: Path
-) -> dict[str, str]:
+def _export_cluster(members: Particles, name: str, fsc: pd.DataFrame, references: Path, outdir: Path) -> dict[str, str]:
     """Description by name of the files written."""
-    name = cluster_name(label)
     write_star(members, outdir / f"{name}_particles.star")
     own = fsc[fsc["cluster"] == name]
     if own.empty:

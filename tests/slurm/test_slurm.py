@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 CLUSTER = {"gpu_options": "none", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
 # Two passes of refinement without training: four chunks each, for as many nodes.
 TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75, "junk": "keep"}
-REFINES = [f"REFINE_CLUSTERS:REFINE (pass {n} consensus_chunk_000{m})" for n in (1, 2) for m in (1, 2, 3, 4)]
+REFINES = [f"MAP:REFINE ({n} all.{m})" for n in (2, 3) for m in (1, 2, 3, 4)]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def expected(noisy_set: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     run = run_workflow(tmp_path_factory.mktemp("local"), noisy_set.folder / "particles.star", TWO_PASSES)
     assert run.status == 0, run.log
     files = contents(run.results)
-    assert "consensus/pass_02/particles.star" in files and len(files) > 20
+    assert "consensus/pass_03/particles.star" in files and len(files) > 20
     return files
 
 
@@ -116,7 +116,7 @@ def test_nextflow_killed_and_resumed(run: Callable[..., Run], expected: dict[str
     killed = run(meanwhile=kill, results="killed")
     assert killed.status == -signal.SIGKILL
     done = killed.named("COMPLETED")
-    assert "REFINE_CLUSTERS:MERGE (pass 0)" in done and "EXPORT" not in done
+    assert "MAP:MERGE (1)" in done and "EXPORT (3)" not in done
     resumed = run(options=("-resume",))
     assert_unharmed(resumed, expected)
     assert resumed.named("CACHED") == done
@@ -128,8 +128,8 @@ def test_too_little_memory_is_doubled(run: Callable[..., Run], tmp_path: Path, e
     config = site_config(tmp_path, memory)
     assert_unharmed(limited := run(options=config), expected)
     assert {name.split(" (")[0] for name in limited.named("FAILED")} <= {
-        "REFINE_CLUSTERS:INSERT",
-        "REFINE_CLUSTERS:REFINE",
+        "MAP:INSERT",
+        "MAP:REFINE",
     }
     name = next(iter(limited.named("FAILED") & set(REFINES)))
     assert f"{name} ran out of memory (attempt 1, 200 MB, 4h)" in limited.log

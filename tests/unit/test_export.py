@@ -89,10 +89,23 @@ def test_who_is_left_out_has_a_file_of_its_own(particles: Particles, references:
     assert "1 in no cluster, 1 left out" in descriptions["all_particles.star"]
     assert descriptions["left_out_particles.star"].startswith("1 particles that are left out (drgnLeftOut is 1)")
     everything = read_star(tmp_path / "all_particles.star").table
-    pd.testing.assert_frame_equal(everything, particles.table.drop(columns="drgnRow"))
+    pd.testing.assert_frame_equal(everything, particles.table)
     left_out = read_star(tmp_path / "left_out_particles.star").table
     pd.testing.assert_frame_equal(left_out, everything.iloc[[4]].reset_index(drop=True))
     assert read_star(tmp_path / "cluster_02_particles.star").table["drgnScore"].isna().all()
+
+
+def test_before_there_are_clusters_the_consensus_is_handed_on(
+    particles: Particles, references: Path, tmp_path: Path
+) -> None:
+    particles.table["rlnClassNumber"] = 0
+    particles.table["drgnLeftOut"] = [0, 0, 0, 0, 1, 0, 0]
+    index = export_final(particles, references, tmp_path / "final")
+    maps = ["consensus.mrc", "consensus_half1.mrc", "consensus_half2.mrc"]
+    for name in maps:
+        assert (tmp_path / "final" / name).read_bytes() == (references / name).read_bytes()
+    assert {*maps, "consensus_fsc.csv", "consensus_particles.star"} <= set(index["file"])
+    assert len(read_star(tmp_path / "final" / "consensus_particles.star")) == 6
 
 
 def test_maps_without_resolution_are_handed_on(particles: Particles, references: Path, tmp_path: Path) -> None:
@@ -115,12 +128,11 @@ def test_star_files_keep_what_the_user_had(particles: Particles, references: Pat
     outdir = tmp_path / "final"
     export_final(particles, references, outdir)
     own = read_star(outdir / "cluster_02_particles.star")
-    expected = particles.table.drop(columns="drgnRow").iloc[[2, 4]].reset_index(drop=True)
+    expected = particles.table.iloc[[2, 4]].reset_index(drop=True)
     pd.testing.assert_frame_equal(own.table, expected)
     pd.testing.assert_frame_equal(own.optics, particles.optics)
     everything = read_star(outdir / "all_particles.star")
-    pd.testing.assert_frame_equal(everything.table, particles.table.drop(columns="drgnRow"))
-    assert "drgnRow" in particles.table
+    pd.testing.assert_frame_equal(everything.table, particles.table)
 
 
 def test_maps_are_the_clusters_own(particles: Particles, references: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from drgnalign.report.figures import (
     write_figures,
 )
 from drgnalign.report.summary import halves_note, read_passes, summary_table
+from drgnalign.report.words import findings, pass_sentence
 
 BOX, PIXEL_SIZE = 64, 3.2
 
@@ -55,6 +57,7 @@ def fsc_rows(cluster: str, resolution: float, limit: str, halves: str = "indepen
 
 def cluster_entry(cluster: str, particles: int, resolution: float, limit: float | None) -> dict[str, Any]:
     entry: dict[str, Any] = {
+        "warnings": [],
         "cluster": cluster,
         "particles": particles,
         "skipped": False,
@@ -84,6 +87,7 @@ def pass_metrics(number: int, round_: int, clusters: list[dict[str, Any]], **mor
         "references": "reconstruct",
         "median_rotation_change_degrees": 1.5,
         "median_shift_change_angstrom": 0.4,
+        "verdict": None,
         "clusters": clusters,
         "clustering": clustering,
         "stop": False,
@@ -94,7 +98,7 @@ def pass_metrics(number: int, round_: int, clusters: list[dict[str, Any]], **mor
 @pytest.fixture
 def run_passes() -> list[dict[str, Any]]:
     """Two consensus passes and two rounds; in the second, cluster 2 is skipped and a cluster 3 comes up."""
-    skipped = {"cluster": "cluster_02", "particles": 5, "skipped": True}
+    skipped = {"cluster": "cluster_02", "particles": 5, "skipped": True, "warnings": ["has no map"]}
     return [
         pass_metrics(0, 0, [cluster_entry("consensus", 200, 20.0, None)]),
         pass_metrics(1, 0, [cluster_entry("consensus", 200, 12.0, 16.0)]),
@@ -210,8 +214,8 @@ def test_all_figures_are_written(run_passes: list[dict[str, Any]], tmp_path: Pat
     outdir = tmp_path / "out"
     outdir.mkdir()
     files = write_figures(tmp_path, outdir)
-    expected = [*(f"fsc_round_{n:02d}.png" for n in range(3)), "label_flow.png", "resolution_by_round.png"]
-    expected += ["umap_round_01.png", "umap_round_02.png"]
+    # of earlier rounds there are those that were drawn after these
+    expected = ["fsc_round_02.png", "label_flow.png", "resolution_by_round.png", "umap_round_02.png"]
     assert sorted(path.name for path in outdir.iterdir()) == sorted(path.name for path in files) == expected
     for file in files:
         assert min(imread(file).shape[:2]) >= 5 * DPI
@@ -226,7 +230,7 @@ def test_every_figure_of_joint_references_says_so(
     drawn: dict[str, Figure] = {}
     monkeypatch.setattr("drgnalign.report.figures._save", lambda figure, path: drawn.setdefault(path.name, figure))
     write_figures(tmp_path, tmp_path)
-    assert len(drawn) == 7
+    assert len(drawn) == 4
     assert all("halves not independent" in words(figure) for figure in drawn.values())
 
 
@@ -240,7 +244,7 @@ def test_consensus_alone(run_passes: list[dict[str, Any]], tmp_path: Path) -> No
 
 def test_missing_and_foreign_files_are_refused(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
     write_passes(tmp_path, run_passes)
-    embedding = tmp_path / "pass_2" / "embedding.csv"
+    embedding = tmp_path / "pass_3" / "embedding.csv"
     pd.read_csv(embedding).head(150).to_csv(embedding, index=False)
     with pytest.raises(InputError, match="150 particles"):
         write_figures(tmp_path, tmp_path)
@@ -277,12 +281,14 @@ def test_who_is_left_out_is_a_class_of_its_own(
     drawn: dict[str, Figure] = {}
     monkeypatch.setattr("drgnalign.report.figures._save", lambda figure, path: drawn.update({path.stem: figure}))
     write_figures(tmp_path, tmp_path)
-    assert "unassigned: 5 (2.5%)" in words(drawn["umap_round_01"])
-    assert "left out: 15 (7.5%)" in words(drawn["umap_round_01"])
-    assert words(drawn["umap_round_01"]).index("unassigned") < words(drawn["umap_round_01"]).index("left out")
     flow = words(drawn["label_flow"])
     assert "×" in flow.split("\n") and " 15" in flow.split("\n") and " 20" in flow.split("\n")
     assert "×: left out" in flow
+    shutil.rmtree(tmp_path / "pass_3")
+    write_figures(tmp_path, tmp_path)
+    assert "unassigned: 5 (2.5%)" in words(drawn["umap_round_01"])
+    assert "left out: 15 (7.5%)" in words(drawn["umap_round_01"])
+    assert words(drawn["umap_round_01"]).index("unassigned") < words(drawn["umap_round_01"]).index("left out")
 
 
 def test_the_summary_says_how_many_are_left_out(run_passes: list[dict[str, Any]]) -> None:
@@ -342,3 +348,33 @@ def test_flow_conserves_particles() -> None:
     # 1→1; 2→3, 2→2, 2→1, 2→0, 2→3 again; 0→3
     assert sorted(width for width in widths if width) == [5, 5, 20, 20, 30, 120]
     assert {text for text in words(figure).split("\n") if text.startswith(" ")} >= {" 125", " 120", " 50", " 60"}
+
+
+def test_a_pass_in_a_line(run_passes: list[dict[str, Any]]) -> None:
+    assert pass_sentence(run_passes[0]) == "200 particles at 20 Å"
+    assert pass_sentence(run_passes[2] | {"verdict": "2 states"}) == "2 states; 120 and 60 particles at 11 and 13 Å"
+    run_passes[3]["clusters"][2]["resolution_angstrom"] = None
+    expected = "125, 5 and 50 particles at 10 Å, no map and no resolution; ARI with the last round 0.90"
+    assert pass_sentence(run_passes[3]) == expected
+    many = [cluster_entry(f"cluster_{n:02d}", 1000 * n, 10.0 - n, 12.0) for n in range(1, 9)]
+    sentence = pass_sentence(pass_metrics(4, 1, many))
+    assert sentence == "8 clusters of 1,000–8,000 particles at 2–9 Å"
+    assert pass_sentence(pass_metrics(4, 1, [])) == "no cluster"
+
+
+def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: list[dict[str, Any]]) -> None:
+    for cluster in run_passes[2]["clusters"]:
+        cluster["warnings"] = ["ends at Nyquist"]
+    run_passes[2]["clusters"][0]["warnings"].append("has few views")
+    text = findings([*run_passes[:2], run_passes[2] | {"verdict": "2 states", "left_out": 12}])
+    for line in (
+        "What was found (round 1)",
+        "  The images support: 2 states",
+        "  cluster_01: 120 particles, 11 Å, aligned up to 14 Å",
+        "  12 of 200 particles are left out: in no map",
+        "  every cluster: ends at Nyquist",
+        "  cluster_01: has few views",
+    ):
+        assert line in text.splitlines()
+    assert "umap_round_01.png" in text and "final/" in text
+    assert "umap" not in findings(run_passes[:1]) and "believe" not in findings(run_passes[:1])

@@ -94,7 +94,7 @@ class Scenarios:
 
     def interrupted_runs(self) -> Interrupted:
         folder = self.folder / "interrupted"
-        killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (pass 4")
+        killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (5/")
         resumed = run_workflow(folder, self.particles, LOOP, results="resumed", options=("-resume",))
         extended = run_workflow(folder, self.particles, {**LOOP, "rounds": 3}, results="extended", options=("-resume",))
         return Interrupted(killed, finished(resumed), finished(extended))

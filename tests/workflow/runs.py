@@ -44,9 +44,12 @@ class Run:
 
     @property
     def tasks(self) -> pd.Series:
-        """Status (COMPLETED, CACHED …) by name of the tasks that had ended, from Nextflow's trace."""
+        """Status (COMPLETED, CACHED …) by name of the tasks that had ended, from Nextflow's trace.
+
+        Names are without totals, '5 r2' for '5/9 r2/4': runs of other lengths can be compared.
+        """
         trace = pd.read_csv(self.results / "pipeline_info" / "trace.txt", sep="\t")
-        return trace.set_index("name")["status"]
+        return trace.set_index(trace["name"].str.replace(r"/\d+", "", regex=True))["status"]
 
     def named(self, status: str) -> set[str]:
         """Names of the tasks with a status."""

@@ -37,7 +37,7 @@ def test_a_round_improves_poses(run: Run, noisy_set: Any) -> None:
 
 
 def test_results_are_those_of_every_engine(run: Run) -> None:
-    for folder in ("consensus/pass_00", "round_01"):
+    for folder in ("consensus/pass_01", "round_01"):
         files = {path.name for path in (run.results / folder).iterdir()}
         assert {"metrics.json", "fsc.csv", "particles.star", "logs"} <= files
     assert set(pd.read_csv(run.results / "summary.csv")["halves"]) == {"independent"}
@@ -59,7 +59,7 @@ def test_soft_assignment_weights_particles(frealignx_run: Run) -> None:
 
 def test_each_half_set_reads_only_its_reference(run: Run, engine: str) -> None:
     """The doubles print a checksum of the reference that they read, and the numbers of the particles."""
-    before = run.results / "consensus" / "pass_00"
+    before = run.results / "consensus" / "pass_01"
     # each round has a mask of its own
     mask = read_volume(run.results / "round_01" / "clusters" / "mask.mrc")[0]
     halves = read_star(before / "particles.star").half_sets()
@@ -76,7 +76,7 @@ def test_each_half_set_reads_only_its_reference(run: Run, engine: str) -> None:
 
 def test_one_reference_for_both_half_sets_is_told_everywhere(joint_frealignx_runs: Fault) -> None:
     results = joint_frealignx_runs.finished.results
-    for table in ("summary.csv", "consensus/pass_00/fsc.csv", "round_01/fsc.csv"):
+    for table in ("summary.csv", "consensus/pass_01/fsc.csv", "round_01/fsc.csv"):
         assert set(pd.read_csv(results / table)["halves"]) == {"not independent"}
     assert not list((results / "round_01" / "logs" / "refine").glob("*_half*"))
     texts = [path.read_text() for path in (results / "round_01" / "logs" / "refine").glob("*_refine3d.log")]
@@ -101,17 +101,15 @@ def fault(engine: str, frealign9_runs: Fault, joint_frealignx_runs: Fault) -> Fa
 def test_a_program_that_fails_stops_the_run_with_its_message(fault: Fault, engine: str) -> None:
     failed = fault.failed
     assert failed.status == 1
-    assert "REFINE (pass 1" in failed.log and re.search(f"ERROR: .*{FAULTS[engine]}", failed.log)
+    assert "REFINE (2/2 r1/1" in failed.log and re.search(f"ERROR: .*{FAULTS[engine]}", failed.log)
     assert "What to do: look at the log" in failed.log
     assert not (failed.results / "round_01" / "particles.star").exists()
-    assert not any("REFINE (" in name or "MERGE (pass 1" in name for name in failed.named("COMPLETED"))
+    assert not any("REFINE (" in name or "MERGE (2 r1" in name for name in failed.named("COMPLETED"))
 
 
 def test_after_a_failure_nothing_that_had_finished_runs_again(fault: Fault) -> None:
-    # these may run once more on what there is
-    last = {"REPORT", "EXPORT"}
-    done = (fault.failed.named("COMPLETED") | fault.failed.named("CACHED")) - last
-    assert {"LABEL:TRAIN (round 1)", "REFINE_CLUSTERS:MERGE (pass 0)"} <= done <= fault.finished.named("CACHED")
-    again = {re.split(r" \(pass 1", name)[0] for name in fault.finished.named("COMPLETED")} - last
-    steps = ("REFINE", "REASSIGN", "SPLIT_AGAIN", "INSERT_AGAIN", "RECONSTRUCT", "MERGE")
-    assert again == {f"REFINE_CLUSTERS:{name}" for name in steps}
+    done = fault.failed.named("COMPLETED") | fault.failed.named("CACHED")
+    assert {"LABEL:TRAIN (2 r1)", "MAP:MERGE (1)"} <= done <= fault.finished.named("CACHED")
+    again = {re.split(r" \(2 r1", name)[0] for name in fault.finished.named("COMPLETED")}
+    steps = ("REFINE", "REASSIGN", "RESPLIT", "REINSERT", "RECONSTRUCT", "MERGE")
+    assert again == {*(f"MAP:{name}" for name in steps), "REPORT", "EXPORT"}

@@ -30,8 +30,8 @@ def test_empty_images_are_left_out_before_the_first_round(junk_runs: LeftOut) ->
     for particles, most_good in ((screened, 0.06), (last, 0.02)):
         assert particles.left_out()[empty].mean() > 0.9
         assert particles.left_out()[~empty].mean() < most_good
-    record = json.loads((junk_runs.excluded.results / "consensus" / "pass_02" / "screening.json").read_text())
-    metrics = json.loads((junk_runs.excluded.results / "consensus" / "pass_02" / "metrics.json").read_text())
+    record = json.loads((junk_runs.excluded.results / "consensus" / "pass_03" / "screening.json").read_text())
+    metrics = json.loads((junk_runs.excluded.results / "consensus" / "pass_03" / "metrics.json").read_text())
     assert metrics["screening"] == record and metrics["left_out"] == screened.left_out().sum()
 
 
@@ -62,7 +62,7 @@ def test_they_are_in_no_training_cluster_or_figure(junk_runs: LeftOut) -> None:
 def test_they_are_told_and_handed_over(junk_runs: LeftOut) -> None:
     results = junk_runs.excluded.results
     *_, screened, last = passes_of(junk_runs.excluded)
-    assert f"Consensus, pass 2: {screened.left_out().sum()} of 500 particles are left out" in junk_runs.excluded.log
+    assert f"Consensus, pass 3: {screened.left_out().sum()} of 500 particles are left out" in junk_runs.excluded.log
     assert f"Round 1: {last.left_out().sum()} of 500 particles are left out" in junk_runs.excluded.log
     final = results / "final"
     everything, out = read_star(final / "all_particles.star"), read_star(final / "left_out_particles.star")
@@ -82,8 +82,6 @@ def test_kept_junk_is_in_everything_and_only_named(junk_runs: LeftOut) -> None:
     assert np.isfinite(last.table[["drgnJunkPosterior", "drgnAmplitude"]]).all(axis=None)
     assert not (kept.results / "final" / "left_out_particles.star").exists()
     # what comes before anybody is left out was not done again, the rest is another run
-    assert {"DOWNSAMPLE (1)", "REFINE_CLUSTERS:MERGE (pass 0)", "REFINE_CLUSTERS:MERGE (pass 1)"} <= kept.named(
-        "CACHED"
-    )
-    assert "LABEL:TRAIN (round 1)" in kept.named("COMPLETED") & excluded.named("COMPLETED")
-    assert "SCREEN (pass 2)" in excluded.named("COMPLETED") and not any("SCREEN" in name for name in kept.tasks.index)
+    assert {"DOWNSAMPLE (1)", "MAP:MERGE (1)", "MAP:MERGE (2)"} <= kept.named("CACHED")
+    assert "LABEL:TRAIN (3 r1)" in kept.named("COMPLETED") and "LABEL:TRAIN (4 r1)" in excluded.named("COMPLETED")
+    assert "SCREEN (3)" in excluded.named("COMPLETED") and not any("SCREEN" in name for name in kept.tasks.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,11 @@ def particles(run: Run, folder: str) -> Particles:
 
 
 def test_all_is_published(loop_run: Run) -> None:
-    folders = {"consensus/pass_00": CONSENSUS, "consensus/pass_01": CONSENSUS, "round_01": ROUND, "round_02": ROUND}
-    folders["consensus/pass_02"] = [*CONSENSUS, "screening.json"]
+    folders = {"consensus/pass_01": CONSENSUS, "consensus/pass_02": CONSENSUS, "round_01": ROUND, "round_02": ROUND}
+    folders["consensus/pass_03"] = [*CONSENSUS, "screening.json"]
     folders |= {"final": FINAL, "pipeline_info": RECORDS}
     expected = {f"{folder}/{file}" for folder, files in folders.items() for file in files} | {"summary.csv"}
-    expected |= {f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]}
+    expected |= {"findings.txt"} | {f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]}
     published = {str(path.relative_to(loop_run.results)) for path in loop_run.results.rglob("*") if path.is_file()}
     assert expected <= published
     assert {Path(name).suffix for name in published - expected} <= {".log"}
@@ -167,20 +168,46 @@ def test_summary_has_a_row_per_pass_and_cluster(loop_run: Run) -> None:
     assert (summary["resolution_angstrom"] >= 16.0).all()
 
 
+def test_each_pass_is_told_on_the_screen_and_the_findings_at_the_end(loop_run: Run) -> None:
+    lines = loop_run.log.splitlines()
+    passes = [line for line in lines if line.startswith("Pass ")]
+    assert [line.split(":")[0] for line in passes] == [
+        *(f"Pass {number} of 5, consensus" for number in (1, 2, 3)),
+        "Pass 4 of 5, round 1 of 2",
+        "Pass 5 of 5, round 2 of 2",
+    ]
+    sizes = [cluster["particles"] for cluster in metrics(loop_run, "round_02")["clusters"]]
+    assert f": 2 states; {sizes[0]} and {sizes[1]} particles at 1" in passes[-1]
+    assert "ARI with the last round" in passes[-1] and "left" not in passes[-1]
+    # the second round trains for fewer epochs
+    assert re.search(r"; at most \d+ (s|min) left$", passes[3])
+    findings = (loop_run.results / "findings.txt").read_text()
+    assert loop_run.log.rstrip().endswith(findings.rstrip())
+    assert "WARN: " not in loop_run.log
+
+
+def test_without_rounds_the_consensus_is_handed_over(consensus_runs: Consensus) -> None:
+    results = consensus_runs.serial.results
+    for name in ("consensus.mrc", "consensus_half1.mrc", "consensus_half2.mrc"):
+        made = results / "consensus" / "pass_02" / "clusters" / name
+        assert (results / "final" / name).read_bytes() == made.read_bytes()
+    assert len(read_star(results / "final" / "consensus_particles.star")) == 300
+
+
 def test_joint_reference_is_marked(joint_run: Run) -> None:
     fsc = pd.read_csv(joint_run.results / "round_01" / "fsc.csv").set_index("cluster")["halves"]
     assert set(fsc.drop("consensus")) == {"not independent"}
     summary = pd.read_csv(joint_run.results / "summary.csv").set_index("pass")
     # before anything was aligned the half sets had not met
-    assert set(summary.loc[0:0, "halves"]) == {"independent"}
-    assert set(summary.loc[1:, "halves"]) == {"not independent"}
+    assert set(summary.loc[1:1, "halves"]) == {"independent"}
+    assert set(summary.loc[2:, "halves"]) == {"not independent"}
     index = pd.read_csv(joint_run.results / "final" / "index.csv")
     assert index["description"].str.contains("halves not independent").all()
     assert metrics(joint_run, "round_01")["halves"] == "not independent"
 
 
 def test_a_tiny_cluster_is_skipped_and_the_run_goes_on(joint_run: Run) -> None:
-    before, after = particles(joint_run, "consensus/pass_00"), particles(joint_run, "round_01")
+    before, after = particles(joint_run, "consensus/pass_01"), particles(joint_run, "round_01")
     assert (after.half_sets() == 2).sum() == FEW_IN_HALF_2
     clusters = metrics(joint_run, "round_01")["clusters"]
     assert sorted(cluster["skipped"] for cluster in clusters) == [False, True]
@@ -199,7 +226,7 @@ def test_fixed_clusters_keep_the_first_labels(fixed_run: Run) -> None:
     np.testing.assert_array_equal(*labels)
     assert metrics(fixed_run, "round_02")["clustering"]["method"] == "fixed"
     # what does not depend on labels was not done again
-    assert {"LABEL:TRAIN (round 2)", "LABEL:EMBED (round 2)"} <= fixed_run.named("CACHED")
+    assert {"LABEL:TRAIN (5 r2)", "LABEL:EMBED (5 r2)"} <= fixed_run.named("CACHED")
 
 
 def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> None:
@@ -216,7 +243,7 @@ def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> N
 
 
 def test_unassigned_particles_keep_their_poses(dbscan_run: Run) -> None:
-    before, after = particles(dbscan_run, "consensus/pass_02"), particles(dbscan_run, "round_01")
+    before, after = particles(dbscan_run, "consensus/pass_03"), particles(dbscan_run, "round_01")
     unassigned = after.cluster_labels() == 0
     assert 0 < unassigned.sum() == metrics(dbscan_run, "round_01")["unassigned"]
     poses = [*ANGLES, *ORIGINS]
@@ -224,7 +251,7 @@ def test_unassigned_particles_keep_their_poses(dbscan_run: Run) -> None:
 
 
 def test_chunk_size_makes_no_difference_that_matters(consensus_runs: Consensus) -> None:
-    one, other = (particles(run, "consensus/pass_01") for run in (consensus_runs.serial, consensus_runs.other_chunks))
+    one, other = (particles(run, "consensus/pass_02") for run in (consensus_runs.serial, consensus_runs.other_chunks))
     degrees = angular_distance(one.rotations(), other.rotations())
     pixels = np.linalg.norm(one.displacements() - other.displacements(), axis=1)
     # sums in single precision, added up in another order: hundreds of times less than the images' own error
@@ -234,24 +261,25 @@ def test_chunk_size_makes_no_difference_that_matters(consensus_runs: Consensus) 
 
 
 def test_parallel_tasks_make_no_difference_at_all(consensus_runs: Consensus, loop_run: Run) -> None:
-    chunks = [f"REFINE_CLUSTERS:INSERT (pass 0 consensus_chunk_000{number})" for number in (1, 2)]
+    chunks = [f"MAP:INSERT (1 all.{number})" for number in (1, 2)]
     apart = {}
     for run in (consensus_runs.serial, loop_run):
         trace = pd.read_csv(run.results / "pipeline_info" / "trace.txt", sep="\t", parse_dates=["submit"])
-        first, second = sorted(trace.set_index("name").loc[chunks, "submit"])
+        names = trace["name"].str.replace(r"/\d+", "", regex=True)
+        first, second = sorted(trace.set_index(names).loc[chunks, "submit"])
         apart[run.results.name] = (second - first).total_seconds()
     # one after the other in the one, at once in the other
     assert apart["serial"] > 1 > apart["results"]
-    for number in (0, 1):
+    for number in (1, 2):
         star = f"consensus/pass_0{number}/particles.star"
         assert (consensus_runs.serial.results / star).read_bytes() == (loop_run.results / star).read_bytes()
 
 
 def test_a_round_s_mask_holds_what_the_consensus_s_does(loop_run: Run) -> None:
-    assert {"REFINE_CLUSTERS:MASK (round 1)", "REFINE_CLUSTERS:MASK (round 2)"} <= set(loop_run.tasks.index)
+    assert {"MAP:MASK (4 r1)", "MAP:MASK (5 r2)"} <= set(loop_run.tasks.index)
     consensus, *rounds = (
         read_volume(loop_run.results / folder / "clusters" / "mask.mrc")[0]
-        for folder in ("consensus/pass_01", "round_01", "round_02")
+        for folder in ("consensus/pass_02", "round_01", "round_02")
     )
     for mask in rounds:
         assert (mask >= consensus).all() and mask.max() == 1 and mask.mean() < 0.5
@@ -267,7 +295,7 @@ def test_half_sets_dealt_at_import_are_called_so(mask_runs: Masks) -> None:
     assert set(summary["halves"]) == {"dealt at import"}
     claims = summary[summary["resolution_angstrom"].notna()]
     assert claims["warnings"].str.contains("dealt at import").all()
-    for folder in ("consensus/pass_00", "round_01"):
+    for folder in ("consensus/pass_01", "round_01"):
         assert metrics(run, folder)["halves"] == "dealt at import"
         assert set(pd.read_csv(run.results / folder / "fsc.csv")["halves"]) == {"dealt at import"}
     index = pd.read_csv(run.results / "final" / "index.csv")
@@ -289,10 +317,10 @@ def test_a_user_s_mask_is_the_mask_of_all_passes(mask_runs: Masks) -> None:
     results = mask_runs.given.results
     assert not any("MASK" in name for name in mask_runs.given.tasks.index)
     expected = soft_sphere(32, 110 / 8.0, 2)
-    for folder in ("consensus/pass_00/clusters", "round_01/clusters", "final"):
+    for folder in ("consensus/pass_01/clusters", "round_01/clusters", "final"):
         np.testing.assert_array_equal(read_volume(results / folder / "mask.mrc")[0], expected)
     assert set(pd.read_csv(results / "round_01" / "fsc.csv")["mask"]) == {"mask.mrc"}
-    other = read_volume(mask_runs.other_mask.results / "consensus" / "pass_00" / "clusters" / "mask.mrc")[0]
+    other = read_volume(mask_runs.other_mask.results / "consensus" / "pass_01" / "clusters" / "mask.mrc")[0]
     np.testing.assert_array_equal(other, soft_sphere(32, 100 / 8.0, 2))
 
 
@@ -302,4 +330,4 @@ def test_dbscan_clusters_run_through_a_round(dbscan_run: Run, loop_run: Run) -> 
     labels = particles(dbscan_run, "round_01").cluster_labels()
     assert [cluster["particles"] for cluster in record["clusters"]] == np.bincount(labels)[1:].tolist()
     assert any(not cluster["skipped"] for cluster in record["clusters"])
-    assert {"LABEL:TRAIN (round 1)", "LABEL:EMBED (round 1)"} <= dbscan_run.named("CACHED")
+    assert {"LABEL:TRAIN (4 r1)", "LABEL:EMBED (4 r1)"} <= dbscan_run.named("CACHED")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
+import pandas as pd
 from runs import REPOSITORY, Run, contents
 
 from conftest import Consensus, Interrupted, Masks, OwnFolder
@@ -14,23 +15,38 @@ def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> 
     killed, resumed, _ = interrupted_runs
     assert killed.status == -signal.SIGKILL
     done = killed.named("COMPLETED")
-    assert {"LABEL:TRAIN (round 2)", "LABEL:DECODE (round 2)", "REFINE_CLUSTERS:SPLIT (pass 4)"} <= done
-    assert not any("RECONSTRUCT (pass 4" in name or "MERGE (pass 4" in name for name in done)
+    assert {"LABEL:TRAIN (5 r2)", "LABEL:DECODE (5 r2)", "MAP:SPLIT (5 r2)"} <= done
+    assert not any("RECONSTRUCT (5" in name or "MERGE (5" in name for name in done)
     assert resumed.named("CACHED") == done
     # what outlives an attempt at training goes with the training
     assert list((resumed.results.parent / "work" / "checkpoints").iterdir()) == []
     again = set(resumed.tasks.index) - done
     assert resumed.named("COMPLETED") == again
-    assert {name.split(" cluster")[0].removeprefix("REFINE_CLUSTERS:") for name in again} == {
-        "REFINE (pass 4",
-        "REASSIGN (pass 4)",
-        "SPLIT_AGAIN (pass 4)",
-        "INSERT_AGAIN (pass 4",
-        "RECONSTRUCT (pass 4",
-        "MERGE (pass 4)",
-        "REPORT",
-        "EXPORT",
+    assert {name.split(" c")[0].removeprefix("MAP:") for name in again} == {
+        "REFINE (5 r2",
+        "REASSIGN (5 r2)",
+        "RESPLIT (5 r2)",
+        "REINSERT (5 r2",
+        "RECONSTRUCT (5 r2",
+        "MERGE (5 r2)",
+        "REPORT (5 r2)",
+        "EXPORT (5 r2)",
     }
+
+
+def test_a_killed_run_leaves_what_its_passes_gave(interrupted_runs: Interrupted, loop_run: Run) -> None:
+    """Tables, pictures and final/ are those of the first round, all of them whole."""
+    killed = interrupted_runs.killed.results
+    summary = pd.read_csv(killed / "summary.csv")
+    assert summary["pass"].tolist() == [1, 2, 3, 4, 4]
+    assert "What was found (round 1)" in (killed / "findings.txt").read_text()
+    for picture in ("umap_round_01.png", "fsc_round_01.png"):
+        assert (killed / picture).read_bytes() == (loop_run.results / picture).read_bytes()
+    for name in ("cluster_01", "cluster_02"):
+        for ending in ("_half1.mrc", "_half2.mrc", ".mrc"):
+            made = killed / "round_01" / "clusters" / f"{name}{ending}"
+            assert (killed / "final" / f"{name}{ending}").read_bytes() == made.read_bytes()
+    assert not [path for path in killed.iterdir() if path.name.startswith(".")]
 
 
 def test_the_same_seed_gives_the_same_results_interrupted_or_not(loop_run: Run, interrupted_runs: Interrupted) -> None:
@@ -42,10 +58,10 @@ def test_the_same_seed_gives_the_same_results_interrupted_or_not(loop_run: Run, 
 
 def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
     _, resumed, extended = interrupted_runs
-    assert extended.named("CACHED") == set(resumed.tasks.index) - {"REPORT", "EXPORT"}
-    last = {"LABEL:TRAIN (round 3)", "REFINE_CLUSTERS:MERGE (pass 5)", "REPORT", "EXPORT"}
+    assert extended.named("CACHED") == set(resumed.tasks.index)
+    last = {"LABEL:TRAIN (6 r3)", "MAP:MERGE (6 r3)", "REPORT (6 r3)", "EXPORT (6 r3)"}
     assert last <= extended.named("COMPLETED")
-    assert not any("(round 2)" in name or "(pass 4" in name for name in extended.named("COMPLETED"))
+    assert not any("(5 r2" in name for name in extended.named("COMPLETED"))
     for number in (1, 2):
         star = f"round_0{number}/particles.star"
         assert (extended.results / star).read_bytes() == (resumed.results / star).read_bytes()
@@ -53,9 +69,7 @@ def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
 
 def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> None:
     again = coarser_run.named("COMPLETED")
-    assert {"COARSEN", "LABEL:ASSIGN (round 1)", "REFINE_CLUSTERS:MERGE (pass 3)"} <= {
-        name.removesuffix(" (1)") for name in again
-    }
+    assert {"COARSEN", "LABEL:ASSIGN (4 r1)", "MAP:MERGE (4 r1)"} <= {name.removesuffix(" (1)") for name in again}
     steps = {name.split(" (")[0].split(":")[-1] for name in again}
     assert not steps & {"CHECK_INPUTS", "DOWNSAMPLE", "TRAIN", "EMBED", "CLUSTER"}
 
@@ -63,8 +77,8 @@ def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> No
 def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
     serial, _, changed, _ = consensus_runs
     cached = {"CHECK_INPUTS", "CHECK_SETTINGS", "DOWNSAMPLE (1)"}
-    cached |= {f"REFINE_CLUSTERS:{name}" for name in ("SPLIT (pass 0)", "RECONSTRUCT (pass 0 consensus)")}
-    cached |= {f"REFINE_CLUSTERS:INSERT (pass 0 consensus_chunk_000{number})" for number in (1, 2)}
+    cached |= {f"MAP:{name}" for name in ("SPLIT (1)", "RECONSTRUCT (1 all)")}
+    cached |= {f"MAP:INSERT (1 all.{number})" for number in (1, 2)}
     assert changed.named("CACHED") == cached
     assert changed.named("COMPLETED") == set(serial.tasks.index) - cached
 
@@ -73,18 +87,18 @@ def test_changed_kernels_run_again(consensus_runs: Consensus) -> None:
     again = consensus_runs.changed_kernels
     assert "CHECK_INPUTS" in again.named("CACHED")
     steps = {name.split(" (")[0] for name in again.named("COMPLETED")}
-    assert {f"REFINE_CLUSTERS:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
+    assert {f"MAP:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
 
 
 def test_what_depends_on_a_mask_runs_again_when_its_file_changes(mask_runs: Masks) -> None:
     given, focus, mask = mask_runs
     assert given.named("COMPLETED") == set(given.tasks.index)
     again = focus.named("COMPLETED")
-    assert {"CHECK_SETTINGS", "LABEL:ASSIGN (round 1)", "REFINE_CLUSTERS:REASSIGN (pass 1)"} <= again
-    assert {"LABEL:TRAIN (round 1)", "REFINE_CLUSTERS:RECONSTRUCT (pass 0 consensus)"} <= focus.named("CACHED")
+    assert {"CHECK_SETTINGS", "LABEL:ASSIGN (2 r1)", "MAP:REASSIGN (2 r1)"} <= again
+    assert {"LABEL:TRAIN (2 r1)", "MAP:RECONSTRUCT (1 all)"} <= focus.named("CACHED")
     again = {
         "CHECK_SETTINGS",
-        *(f"REFINE_CLUSTERS:{name}" for name in ("RECONSTRUCT (pass 0 consensus)", "MERGE (pass 0)")),
+        *(f"MAP:{name}" for name in ("RECONSTRUCT (1 all)", "MERGE (1)")),
     }
     assert again <= mask.named("COMPLETED")
     assert "DOWNSAMPLE (1)" in mask.named("CACHED")

@@ -21,6 +21,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.embed import read_points
+from drgnalign.particles import Particles
 from drgnalign.report.summary import halves_note, pass_folders, read_passes, summary_table
 from drgnalign.split import CONSENSUS
 from drgnalign.validation.fsc import THRESHOLD
@@ -62,9 +63,9 @@ BAR_GAP = 0.025
 
 
 def write_figures(folder: Path, outdir: Path) -> list[Path]:
-    """Draw all figures of a run as PNG.
+    """Draw the figures of a run after its last pass as PNG; those of earlier rounds were drawn after these.
 
-    ``umap_round_NN.png`` for each round, ``fsc_round_NN.png`` for each round and, as 00, the last consensus pass,
+    ``umap_round_NN.png`` and ``fsc_round_NN.png`` of the last pass's round (00 is the consensus, which has no UMAP),
     ``resolution_by_round.png``, and ``label_flow.png`` if there were rounds. What comes of joint references, now or
     in an earlier pass, says "halves not independent".
 
@@ -86,26 +87,31 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
         A file is missing or two do not belong together.
     """
     passes, folders = read_passes(folder), pass_folders(folder)
-    pixel_size = read_star(folders[passes[0]["pass"]] / "particles.star").pixel_size
-    title = _title("Resolution by round", halves_note(passes))
-    figures = {"resolution_by_round": resolution_figure(passes, pixel_size, title)}
-    labels: dict[int, IntArray] = {}
-    for number, metrics in {metrics["round"]: metrics for metrics in passes}.items():
-        note = halves_note(passes[: passes.index(metrics) + 1])
-        files = folders[metrics["pass"]]
-        name = f"Round {number}" if number else "Consensus"
-        title = _title(f"{name}: FSC of half maps, corrected for the mask", note)
-        fsc = _read_fsc(files / "fsc.csv")
-        figures[f"fsc_round_{number:02d}"] = fsc_figure(fsc, _sizes(metrics), pixel_size, title)
-        if number:
-            particles = read_star(files / "particles.star")
-            labels[number] = np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
-            points = _read_umap(files / "embedding.csv", len(particles))
-            title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
-            figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
-    if labels:
-        figures["label_flow"] = label_flow_figure(labels, _title("Clusters from round to round", halves_note(passes)))
+    last, note = passes[-1], halves_note(passes)
+    number, files = last["round"], folders[last["pass"]]
+    particles = read_star(files / "particles.star")
+    title = _title("Resolution by round", note)
+    figures = {"resolution_by_round": resolution_figure(passes, particles.pixel_size, title)}
+    name = f"Round {number}" if number else "Consensus"
+    title = _title(f"{name}: FSC of half maps, corrected for the mask", note)
+    fsc = _read_fsc(files / "fsc.csv")
+    figures[f"fsc_round_{number:02d}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
+    if number:
+        labels = {
+            metrics["round"]: _labels(read_star(folders[metrics["pass"]] / "particles.star"))
+            for metrics in passes
+            if metrics["round"]
+        }
+        points = _read_umap(files / "embedding.csv", len(particles))
+        title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
+        figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
+        figures["label_flow"] = label_flow_figure(labels, _title("Clusters from round to round", note))
     return [_save(figure, outdir / f"{name}.png") for name, figure in figures.items()]
+
+
+def _labels(particles: Particles) -> IntArray:
+    """Clusters, and −1 of who is left out."""
+    return np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
 
 
 def cluster_colour(label: int) -> str:

@@ -1,10 +1,10 @@
 // One pass over the clusters: split, refine every chunk, assign once more, reconstruct every cluster, merge.
 
 include { MASK } from '../modules/mask.nf'
-include { SPLIT ; SPLIT as SPLIT_AGAIN } from '../modules/split.nf'
-include { INSERT ; INSERT as INSERT_AGAIN } from '../modules/insert.nf'
+include { SPLIT ; SPLIT as RESPLIT } from '../modules/split.nf'
+include { INSERT ; INSERT as REINSERT } from '../modules/insert.nf'
 include { REFINE } from '../modules/refine.nf'
-include { RECONSTRUCT ; RECONSTRUCT as RECONSTRUCT_REFERENCE } from '../modules/reconstruct.nf'
+include { RECONSTRUCT ; RECONSTRUCT as REFERENCE } from '../modules/reconstruct.nf'
 include { REASSIGN } from '../modules/reassign.nf'
 include { MERGE } from '../modules/merge.nf'
 include { versionOf } from './scripts.nf'
@@ -33,7 +33,7 @@ def byCluster(channel) {
         .map { key, parts -> [key.target, parts] }
 }
 
-workflow REFINE_CLUSTERS {
+workflow MAP {
     take:
     passes // [meta, labelled.star, references, latent, clusters.json, screening.json or [], decoded or []]
     lasts // [pass, particles.star as the last pass left it]
@@ -87,7 +87,7 @@ workflow REFINE_CLUSTERS {
             result: meta.limit == 'none'
             reference: true
         }
-    RECONSTRUCT_REFERENCE(inserted.reference, versionOf('reconstruct'))
+    REFERENCE(inserted.reference, versionOf('reconstruct'))
 
     // [meta, [chunk.star, pilot.star], half maps and what the engine keeps beside them, references]
     refinable = chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.limit != 'none' }
@@ -96,7 +96,7 @@ workflow REFINE_CLUSTERS {
             given: true
         }
     anew = refinable.anew.map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
-        .combine(RECONSTRUCT_REFERENCE.out.maps, by: 0)
+        .combine(REFERENCE.out.maps, by: 0)
         .map { meta, chunk, references, maps -> [meta, chunk, referenceFiles(maps, meta.cluster), references] }
     given = refinable.given.map { _pass, meta, chunk, references, decoded ->
         def folder = meta.reference.startsWith('decoder_') ? decoded : references
@@ -127,14 +127,14 @@ workflow REFINE_CLUSTERS {
             [meta.pass, meta, labelled, references, clusters]
         }
     REASSIGN(choosing.join(stars).map { row -> row.tail() }, stack, focus, versionOf('reassign'))
-    SPLIT_AGAIN(
+    RESPLIT(
         REASSIGN.out.moved.map { meta, moved -> [meta.pass, meta, moved] }
             .join(folders)
             .map { _pass, meta, moved, references, _decoded -> [meta, moved, references] },
         versionOf('split'),
     )
-    INSERT_AGAIN(
-        SPLIT_AGAIN.out.plan
+    REINSERT(
+        RESPLIT.out.plan
             .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
             .map { meta, chunk -> [meta.pass, meta, chunk[0]] }
             .combine(folders, by: 0)
@@ -142,7 +142,7 @@ workflow REFINE_CLUSTERS {
             .combine(images),
         versionOf('insert'),
     )
-    refined = byCluster(REFINE.out.part.mix(INSERT_AGAIN.out.part)).map { meta, parts -> [meta.pass, meta, parts] }
+    refined = byCluster(REFINE.out.part.mix(REINSERT.out.part)).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
         .combine(masks, by: 0)
         .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own, lookedAt(meta, focus)] }
@@ -153,7 +153,7 @@ workflow REFINE_CLUSTERS {
         .map { meta, labelled, _references, _latent, clusters, _decoded -> [meta.pass, labelled, clusters] }
         .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
     chosen = REASSIGN.out.labelled.map { meta, labelled, clusters -> [meta.pass, labelled, clusters] }
-        .join(SPLIT_AGAIN.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
+        .join(RESPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
     planned = as_split.mix(chosen)
     // [pass, [maps]]; none where no cluster is large enough for one
     maps = RECONSTRUCT.out.maps
@@ -182,7 +182,7 @@ workflow REFINE_CLUSTERS {
 
     emit:
     state // [meta, particles.star, references, latent, stop]
-    folder // what people look at
+    folder // [meta, what people look at, what the screen says]
 }
 
 // Is a pass's assignment repeated at its refined poses?

@@ -1,0 +1,129 @@
+"""What a pass gave in words: for the screen of the run, and at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drgnalign.split import CONSENSUS
+
+# More clusters than this are not listed one by one in a line.
+LISTED = 6
+
+
+def pass_sentence(metrics: dict[str, Any]) -> str:
+    """Verdict, sizes, resolutions and agreement with the last round in one line.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of `drgnalign.merge.pass_metrics`.
+
+    Returns
+    -------
+    str
+        ``2 states; 152 and 148 particles at 16.4 and 17 Å; ARI with the last round 0.98``.
+    """
+    clusters = metrics["clusters"]
+    agreement = (metrics["clustering"] or {}).get("ari_with_last_round")
+    parts = [metrics["verdict"], _maps_in_words(clusters)]
+    if agreement is not None:
+        parts.append(f"ARI with the last round {agreement:.2f}")
+    return "; ".join(part for part in parts if part)
+
+
+def _maps_in_words(clusters: list[dict[str, Any]]) -> str:
+    if not clusters:
+        return "no cluster"
+    sizes = [cluster["particles"] for cluster in clusters]
+    found = [_resolution(cluster) for cluster in clusters]
+    if len(clusters) > LISTED:
+        known = [cluster["resolution_angstrom"] for cluster in clusters if not cluster["skipped"]]
+        known = sorted(value for value in known if value is not None)
+        at = f"{known[0]:.3g}–{known[-1]:.3g} Å" if known else "no resolution"
+        return f"{len(clusters)} clusters of {min(sizes):,}–{max(sizes):,} particles at {at}"
+    numbers = _listed([f"{size:,}" for size in sizes])
+    # the unit once, where there is no word among the figures
+    if all(value.endswith(" Å") for value in found):
+        return f"{numbers} particles at {_listed([value.removesuffix(' Å') for value in found])} Å"
+    return f"{numbers} particles at {_listed(found)}"
+
+
+def _resolution(cluster: dict[str, Any]) -> str:
+    if cluster["skipped"]:
+        return "no map"
+    value = cluster["resolution_angstrom"]
+    return "no resolution" if value is None else f"{value:.3g} Å"
+
+
+def _listed(words: list[str]) -> str:
+    """``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def findings(passes: list[dict[str, Any]]) -> str:
+    """What a run has found so far: the verdict, each cluster, what not to believe, and which files to open.
+
+    Parameters
+    ----------
+    passes : list of dict
+        Of `drgnalign.report.summary.read_passes`.
+
+    Returns
+    -------
+    str
+        Lines, ready for a screen.
+    """
+    last = passes[-1]
+    stage = f"round {last['round']}" if last["round"] else f"consensus, pass {last['pass']}"
+    lines = [f"What was found ({stage})"]
+    if last["verdict"]:
+        lines.append(f"  The images support: {last['verdict']}")
+    lines += [f"  {cluster['cluster']}: {_cluster_in_words(cluster)}" for cluster in last["clusters"]]
+    if last["unassigned"]:
+        lines.append(f"  {last['unassigned']:,} of {last['particles']:,} particles are in no cluster")
+    if last["left_out"]:
+        lines.append(f"  {last['left_out']:,} of {last['particles']:,} particles are left out: in no map")
+    agreement = (last["clustering"] or {}).get("ari_with_last_round")
+    if agreement is not None:
+        lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
+    doubts = _doubts(last["clusters"])
+    if doubts:
+        lines += ["What not to believe as it stands", *(f"  {doubt}" for doubt in doubts)]
+    return "\n".join([*lines, *_files_to_open(last)]) + "\n"
+
+
+def _cluster_in_words(cluster: dict[str, Any]) -> str:
+    limit = cluster.get("alignment_limit_angstrom")
+    aligned = f", aligned up to {limit:g} Å" if limit else ""
+    return f"{cluster['particles']:,} particles, {_resolution(cluster)}{aligned}"
+
+
+def _doubts(clusters: list[dict[str, Any]]) -> list[str]:
+    """Each warning once, with whom it is about."""
+    about: dict[str, list[str]] = {}
+    for cluster in clusters:
+        for warning in cluster["warnings"]:
+            about.setdefault(warning, []).append(cluster["cluster"])
+    everyone = len(clusters)
+    return [
+        f"{'every cluster' if len(names) == everyone > 1 else _listed(names)}: {warning}"
+        for warning, names in about.items()
+    ]
+
+
+def _files_to_open(last: dict[str, Any]) -> list[str]:
+    """In the order in which one looks at them."""
+    files = {"final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what"}
+    if last["round"]:
+        number = f"round_{last['round']:02d}"
+        files |= {
+            f"umap_{number}.png": "particles in latent space, in the colours of their clusters",
+            "label_flow.png": "which particles changed their cluster from round to round",
+            f"fsc_{number}.png": "FSC of each cluster",
+        }
+    else:
+        files["fsc_round_00.png"] = f"FSC of the {CONSENSUS}"
+    files["resolution_by_round.png"] = "resolution over the passes"
+    files["summary.csv"] = "every pass and cluster in figures, with warnings"
+    width = max(map(len, files))
+    return ["Files to open first", *(f"  {name:<{width}}  {what}" for name, what in files.items())]

@@ -1,0 +1,103 @@
+// What can be seen of a run while it goes on: files as passes end, a line for each on the screen, and words at the end.
+
+include { place } from './parameters.nf'
+
+// [meta, folders of the pass and all before it] of what passes leave, which they do one after the other
+def withEarlier(finished) {
+    def seen = []
+    return finished.map { meta, folder, _said ->
+        seen << folder
+        [meta.subMap('pass', 'round'), seen.toList()]
+    }
+}
+
+// Puts files and folders into --outdir. Each takes the place of the last pass's at once, so that whoever looks, or ends
+// the run meanwhile, finds the one or the other whole.
+def publish(paths) {
+    def outdir = file(params.outdir, glob: false)
+    [paths].flatten().each { path ->
+        def made = outdir.resolve(".${path.name}.new")
+        def last = outdir.resolve(".${path.name}.last")
+        [made, last].each { rest -> remove(rest) }
+        path.copyTo(made)
+        def target = outdir.resolve(path.name)
+        // a folder cannot take another one's place
+        if (target.isDirectory()) {
+            java.nio.file.Files.move(target, last)
+        }
+        java.nio.file.Files.move(made, target, java.nio.file.StandardCopyOption.ATOMIC_MOVE)
+        remove(last)
+    }
+}
+
+def remove(path) {
+    return path.isDirectory() ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
+}
+
+// What is known of the run: when the last pass ended, the minutes of each kind of pass so far, and what was found.
+def startedClock(passes) {
+    return [passes: passes, last: System.currentTimeMillis(), taken: [:], findings: '']
+}
+
+// The kind of a pass, by what takes time in it
+def kindOf(pass) {
+    return [pass.round > 0, pass.limit == 'none', pass.screen ?: false, pass.epochs]
+}
+
+// 'Pass 5 of 9, round 1 of 4: …; about 20 min left'
+def passLine(clock, meta, said) {
+    def now = System.currentTimeMillis()
+    // what was there already (-resume) took no time
+    if (said.lastModified() >= workflow.start.toInstant().toEpochMilli()) {
+        clock.taken[kindOf(clock.passes[meta.pass - 1])] = (now - clock.last) / 60000
+    }
+    clock.last = now
+    def (first, rest) = said.text.trim().split('\n', 2).toList() + ['']
+    def pass = "Pass ${meta.pass} of ${clock.passes.size()}"
+    def round = meta.round ? ", round ${meta.round} of ${clock.passes[-1].round}" : ', consensus'
+    return "${pass}${round}: ${[first, timeLeft(clock, meta)].findAll { words -> words }.join('; ')}${rest ? '\n' + rest : ''}"
+}
+
+// Of the passes that are left, those of a kind that there was take as long again. A later round trains for fewer epochs
+// than the first, from which no more than an upper bound is known. Empty after the last pass.
+def timeLeft(clock, meta) {
+    def left = clock.passes.drop(meta.pass)
+    def longest = clock.taken.findAll { kind, _minutes -> kind[0] }.values().max()
+    def minutes = left.collect { pass -> clock.taken[kindOf(pass)] ?: (pass.round ? longest : 0) }
+    if (!left) {
+        return ''
+    }
+    if (minutes.any { value -> value == null }) {
+        return 'how long the rest takes is known once a round has run'
+    }
+    def bound = params.stop == 'auto' || left.any { pass -> !clock.taken[kindOf(pass)] } ? 'at most' : 'about'
+    return "${bound} ${inWords(minutes.sum())} left"
+}
+
+// '40 s', '12 min', '3 h 20 min', '2 days 4 h' of minutes
+def inWords(minutes) {
+    def whole = Math.round(minutes)
+    if (minutes < 1.5) {
+        return "${Math.max(10 * Math.round(6 * minutes), 10)} s"
+    }
+    if (whole < 100) {
+        return "${whole} min"
+    }
+    return whole < 48 * 60 ? "${whole.intdiv(60)} h ${whole % 60} min" : "${whole.intdiv(1440)} days ${(whole % 1440).intdiv(60)} h"
+}
+
+// What was found and where it is; of a run that failed, what went wrong, which Nextflow has said amid much else.
+def lastWords(clock) {
+    if (workflow.success) {
+        return "\n${clock.findings}"
+    }
+    def there = clock.findings ? "What the passes that have ended gave is in ${params.outdir}: findings.txt, summary.csv, final/" : null
+    def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')
+    return ['', wrong, there, 'Once the cause is mended, -resume with the same command goes on where the run was.'].findAll { words -> words != null }.join('\n')
+}
+
+// The last message of the project's own in what a task printed; the whole where there is none
+def ownMessage(text) {
+    def found = (text =~ /(?m)ERROR: .*(\n[ ]+What to do: .*)?/).collect { match -> match[0] }
+    return found ? found[-1].replaceAll(/\n +/, '\n  ') : text.readLines().take(1).join('')
+}
