@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hpc lint lock images rib50s bench-engine bench-states bench-real clean
+.PHONY: setup demo test test-hpc lint lock images rib50s bundle bench-engine bench-states bench-real clean
 
 setup: .venv/.done .tools/.done
 
@@ -59,6 +59,10 @@ bench-states: setup
 # The same with what real images have besides noise (needs the test data; a night, what is recorded is not run again).
 bench-real: setup
 	$(BIN)/python benchmarks/real/run.py
+
+# The report's JavaScript, from report_page/: the same bytes on every machine with Node and npm.
+bundle:
+	cd report_page && npm ci --ignore-scripts && npm run --silent build
 
 docs/parameters.md: nextflow_schema.json docs/generate_parameters.py src/drgnalign/external/*.py
 	$(BIN)/python docs/generate_parameters.py

@@ -31,6 +31,7 @@ def chosen_rows(
     clusters: Sequence[int] = (),
     half: int | None = None,
     indices: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
     left_out: bool | None = None,
     first: int = 1,
     last: int | None = None,
@@ -46,6 +47,8 @@ def chosen_rows(
         Half set.
     indices : (n,) array_like of int, optional
         Rows, from 0, as cryoDRGN's ``--ind`` has them.
+    names : sequence of str, optional
+        Of images, as in ``rlnImageName``.
     left_out : bool, optional
         Particles that are left out, or (False) those that are not.
     first, last : int, optional
@@ -58,7 +61,7 @@ def chosen_rows(
     Raises
     ------
     InputError
-        The column of a condition is missing, a row is beyond the file, or nothing is left.
+        The column of a condition is missing, a row is beyond the file, an image is not in it, or nothing is left.
     """
     keep = np.ones(len(particles), np.bool_)
     conditions: tuple[tuple[str, Sequence[int]], ...] = (
@@ -76,6 +79,8 @@ def chosen_rows(
         keep &= particles.left_out() == left_out
     if indices is not None:
         keep &= _listed(particles, np.asarray(indices, np.int64))
+    if names is not None:
+        keep &= _named(particles, names)
     last = len(particles) if last is None else last
     if not 1 <= first <= last <= len(particles):
         problem = f"has {len(particles)} rows, {first} to {last} were asked for"
@@ -98,6 +103,15 @@ def _listed(particles: Particles, indices: NDArray[np.int64]) -> NDArray[np.bool
     keep = np.zeros(len(particles), np.bool_)
     keep[indices] = True
     return keep
+
+
+def _named(particles: Particles, names: Sequence[str]) -> NDArray[np.bool_]:
+    own = particles.table["rlnImageName"]
+    missing = pd.Index(names).difference(own, sort=False)
+    if len(missing):
+        problem = f"lacks {missing[0]} ({len(missing)} of the {len(names)} images that are named)"
+        raise InputError(particles.path, problem, "give the file that the names are of")
+    return own.isin(names).to_numpy()
 
 
 def merge_particles(parts: Sequence[Particles], order: Particles | None = None) -> Particles:

@@ -90,6 +90,20 @@ def test_select_by_cryodrgns_index(star: Path, tmp_path: Path) -> None:
     assert names.tolist() == particle_set().table["rlnImageName"].iloc[[0, 4, 9]].tolist()
 
 
+def test_select_by_image_names(star: Path, tmp_path: Path) -> None:
+    table = read_star(star).table
+    names, out = tmp_path / "selection.csv", tmp_path / "out.star"
+    names.write_text("rlnImageName\n" + "".join(f"{table['rlnImageName'][row]}\n" for row in (9, 2, 5)))
+    succeed("select", star, "--names", names, "-o", out)
+    assert read_star(out).table["rlnImageName"].tolist() == table["rlnImageName"][[2, 5, 9]].tolist()
+    names.write_text('rlnImageName\n000001@"other, stack".mrcs\n')
+    result = run("select", star, "--names", names, "-o", out)
+    assert result.exit_code == 2 and "1 of the 1 images" in result.output
+    names.write_text("row\n1\n")
+    result = run("select", star, "--names", names, "-o", out)
+    assert result.exit_code == 2 and "no column rlnImageName" in result.output
+
+
 def test_select_who_was_left_out_or_kept(tmp_path: Path) -> None:
     given = particle_set()
     given.table["drgnLeftOut"] = (np.arange(N) % 5 == 2).astype(int)

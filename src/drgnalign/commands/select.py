@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from drgnalign.commands import FILE, Command, output_option, passthrough_option, refuse_other_form
 from drgnalign.errors import InputError
@@ -22,6 +23,7 @@ from drgnalign.subsets import chosen_rows
 @click.option("--cluster", "clusters", type=int, multiple=True, help="Class number; may be given several times.")
 @click.option("--half", type=click.IntRange(1, 2), help="Half set.")
 @click.option("--ind", type=FILE, help="cryoDRGN's index pickle: rows from 0.")
+@click.option("--names", type=FILE, help="CSV with image names in rlnImageName, as the report's selection.")
 @click.option(
     "--left-out/--kept",
     default=None,
@@ -35,6 +37,7 @@ def select(
     clusters: tuple[int, ...],
     half: int | None,
     ind: Path | None,
+    names: Path | None,
     left_out: bool | None,
     passthrough: tuple[Path, ...],
     rows: str | None,
@@ -46,7 +49,16 @@ def select(
     table = read_particle_file(particles, passthrough=passthrough)
     first, last = _row_range(rows)
     indices = None if ind is None else read_indices(ind)
-    keep = chosen_rows(table, clusters=clusters, half=half, indices=indices, left_out=left_out, first=first, last=last)
+    keep = chosen_rows(
+        table,
+        clusters=clusters,
+        half=half,
+        indices=indices,
+        names=None if names is None else _read_names(names),
+        left_out=left_out,
+        first=first,
+        last=last,
+    )
     refuse_other_form(particles, output)
     tell_of_names(table, particles.parent, output)
     if suffix_of(particles) == ".star":
@@ -55,6 +67,15 @@ def select(
         chosen = table.select(keep)
         write_particle_file(chosen, output, target_of(output, None, chosen))
     click.echo(f"{output}: {keep.sum():,} particles", err=True)
+
+
+def _read_names(path: Path) -> list[str]:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return table["rlnImageName"].tolist()
+    except (KeyError, ValueError) as error:
+        remedy = "give a CSV whose first line is rlnImageName, as the report writes it"
+        raise InputError(path, "has no column rlnImageName", remedy) from error
 
 
 def _row_range(rows: str | None) -> tuple[int, int | None]:

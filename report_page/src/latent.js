@@ -1,0 +1,299 @@
+// Latent space: UMAPs of a sample of the particles, a selection that is the same in all rounds, and principal components.
+import { FLAT_HELP, HELP, camera, control, reset } from './camera.js';
+import { unpack, unpackNames, unpackWords } from './data.js';
+import { button, choice, count, element, mount, roundName, slider, svg } from './dom.js';
+import { colourOf, inOrder, lapOf, markerOf, nameOf, rgbOf, signOf } from './labels.js';
+
+// Of the canvas's smaller side, that the points' extent takes
+const FILL = 0.94;
+const UNSELECTED = [226, 226, 226];
+const SELECTION = 'selection.csv';
+const COMMAND = `drgnalign select particles.star --names ${SELECTION} -o selection.star`;
+
+export async function showLatent(section, points) {
+  if (!points.rounds.length) return;
+  const names = await unpackNames(points.names);
+  const rounds = await Promise.all(points.rounds.map(async (round) => ({
+    ...round,
+    labels: Int16Array.from(await unpack(round.labels), (byte) => byte - 1),
+    umap2: centred(await unpackWords(round.umap2), round.steps.umap2, 2),
+    umap3: centred(await unpackWords(round.umap3), round.steps.umap3, 3),
+  })));
+  const total = names.length;
+  const selected = new Uint8Array(total);
+  const state = { round: rounds.length - 1, dimensions: 2, lasso: false };
+  const view = camera();
+  const screen = { x: new Float32Array(total), y: new Float32Array(total) };
+  let outline = null;
+
+  const canvas = element('canvas', { className: 'dr-points' });
+  const overlay = element('canvas', { className: 'dr-overlay' });
+  const tags = element('div', { className: 'dr-tags', ariaHidden: 'true' });
+  const plot = element('div', { className: 'dr-plot', tabIndex: 0, role: 'application' }, canvas, tags, overlay);
+  const help = element('p', { className: 'dr-help' });
+  const lasso = button('Lasso', () => {
+    state.lasso = !state.lasso;
+    lasso.setAttribute('aria-pressed', state.lasso);
+    plot.classList.toggle('dr-lasso', state.lasso);
+  }, { 'aria-pressed': 'false' });
+  const table = element('div', { className: 'dr-counts' });
+  const chosen = element('p', { className: 'dr-chosen', role: 'status' });
+  const download = button('Download selection (CSV)', save);
+  const command = element('code', { textContent: COMMAND });
+  const copy = button('Copy', () => navigator.clipboard.writeText(COMMAND), { ariaLabel: 'Copy the command' });
+  const pca = element('div', { className: 'dr-pca' });
+  const shown = total < points.particles
+    ? `A sample of ${count(total)} of ${count(points.particles)} particles, small clusters whole; a selection is of these.`
+    : `All ${count(total)} particles.`;
+
+  mount(section, element('div', { className: 'dr-tool' },
+    element('div', { className: 'dr-controls' },
+      slider('Round', {
+        min: 0, max: rounds.length - 1, step: 1, value: state.round, say: (i) => roundName(rounds[i].number),
+        change(value) {
+          state.round = value;
+          showRound();
+        },
+      }),
+      choice('UMAP in', [['2', 'two dimensions'], ['3', 'three dimensions']], (value) => {
+        state.dimensions = Number(value);
+        reset(view);
+        showRound();
+      }),
+      lasso,
+      button('Clear selection', () => select(() => false)),
+    ),
+    element('div', { className: 'dr-columns' },
+      element('div', {}, plot, help, element('p', { className: 'dr-help', textContent: shown })),
+      element('div', {}, chosen, table, element('div', { className: 'dr-controls' }, download),
+        element('p', { className: 'dr-command' }, command, ' ', copy)),
+    ),
+    element('h3', { textContent: 'Principal components of all particles' }), pca,
+  ));
+  control(plot, view, { flat: () => state.dimensions === 2, busy: () => state.lasso, reach: () => 2 / (FILL * side()), changed: draw });
+  plot.addEventListener('pointerdown', (event) => {
+    if (!state.lasso || event.button) return;
+    plot.setPointerCapture(event.pointerId);
+    outline = [placeOf(event)];
+  });
+  plot.addEventListener('pointermove', (event) => {
+    if (!outline) return;
+    outline.push(placeOf(event));
+    drawOutline();
+  });
+  plot.addEventListener('pointerup', () => {
+    if (!outline) return;
+    const polygon = outline;
+    outline = null;
+    drawOutline();
+    if (polygon.length > 2) select((i) => isInside(polygon, screen.x[i], screen.y[i]));
+  });
+  plot.addEventListener('keydown', (event) => event.key === 'Escape' && select(() => false));
+  new ResizeObserver(draw).observe(plot);
+  showRound();
+  select(() => false);
+
+  function placeOf(event) {
+    const { left, top } = plot.getBoundingClientRect();
+    return [event.clientX - left, event.clientY - top];
+  }
+
+  function side() {
+    return Math.min(plot.clientWidth, plot.clientHeight) || 1;
+  }
+
+  function showRound() {
+    const kind = state.dimensions === 2 ? FLAT_HELP : HELP;
+    help.textContent = `${kind} Lasso: draw around particles; Escape clears.`;
+    plot.ariaLabel = `UMAP of ${roundName(rounds[state.round].number)}. ${kind}`;
+    showPca(pca, rounds[state.round]);
+    showCounts();
+    draw();
+  }
+
+  function select(rule) {
+    for (let i = 0; i < total; i++) selected[i] = rule(i);
+    const number = selected.reduce((sum, one) => sum + one, 0);
+    chosen.textContent = number ? `${count(number)} particles are selected.` : 'No particle is selected.';
+    download.disabled = !number;
+    plot.dataset.selected = number;
+    showCounts();
+    draw();
+  }
+
+  // Clusters × rounds: of the selection, in the round that is shown with a button that selects the cluster
+  function showCounts() {
+    const anything = selected.some(Boolean);
+    const labels = [...new Set(rounds.flatMap((round) => [...new Set(round.labels)]))].sort(inOrder);
+    const counts = rounds.map((round) => {
+      const found = new Map();
+      round.labels.forEach((label, i) => (!anything || selected[i]) && found.set(label, (found.get(label) ?? 0) + 1));
+      return found;
+    });
+    const head = element('tr', {}, element('th', { textContent: anything ? 'selected' : 'shown' }),
+      ...rounds.map((round, i) => element('th', { textContent: roundName(round.number), className: i === state.round ? 'dr-now' : '' })), element('th'));
+    const now = rounds[state.round].labels;
+    const rows = labels.map((label) => element('tr', { dataset: { label } },
+      element('th', { scope: 'row' }, element('span', { className: 'dr-swatch', style: { color: colourOf(label) }, textContent: markerOf(label) }), ` ${nameOf(label)}`),
+      ...counts.map((found, i) => element('td', { textContent: count(found.get(label) ?? 0), className: i === state.round ? 'dr-now' : '' })),
+      element('td', {}, button('select', () => select((i) => now[i] === label), { ariaLabel: `Select ${nameOf(label)}` }))));
+    table.replaceChildren(element('table', {}, element('thead', {}, head), element('tbody', {}, ...rows)));
+  }
+
+  function draw() {
+    const ratio = Math.min(devicePixelRatio, 2);
+    const [width, height] = [Math.round(plot.clientWidth * ratio), Math.round(plot.clientHeight * ratio)];
+    if (!width || !height) return;
+    for (const one of [canvas, overlay]) if (one.width !== width || one.height !== height) Object.assign(one, { width, height });
+    project(ratio);
+    const { labels } = rounds[state.round];
+    const image = new ImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    const size = Math.min(Math.max(Math.round((1.6 * ratio * Math.min(view.zoom, 4) * 300) / Math.sqrt(total) / 2), 1), 5 * ratio);
+    const stamps = new Map([...new Set(labels)].map((label) => [label, stamp(lapOf(label), size)]));
+    const colours = new Map([...new Set(labels)].map((label) => [label, packedColour(rgbOf(colourOf(label)))]));
+    const pale = packedColour(UNSELECTED);
+    const anything = selected.some(Boolean);
+    // Whoever is in no cluster lies behind, the selection before all others
+    const layers = anything ? [(i) => !selected[i], (i) => selected[i]] : [(i) => labels[i] <= 0, (i) => labels[i] > 0];
+    for (const [order, layer] of layers.entries()) {
+      for (let i = 0; i < total; i++) {
+        if (!layer(i)) continue;
+        const colour = anything && !order ? pale : colours.get(labels[i]);
+        const [px, py] = [Math.round(screen.x[i] * ratio), Math.round(screen.y[i] * ratio)];
+        for (const [dx, dy] of stamps.get(labels[i])) {
+          const [x, y] = [px + dx, py + dy];
+          if (x >= 0 && y >= 0 && x < width && y < height) pixels[y * width + x] = colour;
+        }
+      }
+    }
+    canvas.getContext('2d').putImageData(image, 0, 0);
+    showTags(labels);
+  }
+
+  // Onto the plot, in pixels of the page
+  function project() {
+    const { dimensions } = state;
+    const source = rounds[state.round][`umap${dimensions}`];
+    const unit = (FILL * side() * view.zoom) / 2;
+    const [middleX, middleY] = [plot.clientWidth / 2, plot.clientHeight / 2];
+    const t = view.turn;
+    const spread = dimensions === 3 ? 0.7 : 1;
+    for (let i = 0; i < total; i++) {
+      let [x, y] = [source[i], source[total + i]];
+      if (dimensions === 3) {
+        const z = source[2 * total + i];
+        [x, y] = [t[0] * x + t[3] * y + t[6] * z, t[1] * x + t[4] * y + t[7] * z];
+      }
+      screen.x[i] = middleX + unit * (spread * x + view.shift[0]);
+      screen.y[i] = middleY - unit * (spread * y + view.shift[1]);
+    }
+  }
+
+  // The number of each cluster at the middle of its particles
+  function showTags(labels) {
+    const of = new Map();
+    labels.forEach((label, i) => label > 0 && (of.get(label) ?? of.set(label, []).get(label)).push(i));
+    tags.replaceChildren(...[...of].map(([label, rows]) => {
+      const [left, top] = [screen.x, screen.y].map((axis) => rows.map((i) => axis[i]).sort((a, b) => a - b)[rows.length >> 1]);
+      return element('span', { textContent: signOf(label), style: { left: `${left}px`, top: `${top}px` } });
+    }));
+  }
+
+  function drawOutline() {
+    const context = overlay.getContext('2d');
+    const ratio = overlay.width / plot.clientWidth;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, plot.clientWidth, plot.clientHeight);
+    if (!outline) return;
+    context.beginPath();
+    for (const place of outline) context.lineTo(...place);
+    context.closePath();
+    context.setLineDash([5, 4]);
+    context.stroke();
+    context.fillStyle = 'rgb(0 0 0 / 8%)';
+    context.fill();
+  }
+
+  function save() {
+    const lines = ['rlnImageName', ...names.filter((_, i) => selected[i]).map(field)];
+    const link = element('a', { download: SELECTION, href: URL.createObjectURL(new Blob([`${lines.join('\n')}\n`], { type: 'text/csv' })) });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+}
+
+// As csv has it where a name has a comma or quotation marks
+const field = (name) => (/[",]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name);
+
+// From −1 to 1 along the widest axis
+function centred(words, steps) {
+  return Float32Array.from(words, (word) => (2 * word) / steps - 1);
+}
+
+const packedColour = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+
+// Pixels of a marker: disc, square, triangle, diamond
+function stamp(lap, size) {
+  const found = [];
+  const reach = Math.max(size / 2, lap ? 1.5 : 0.5);
+  const rule = [
+    (x, y) => x * x + y * y <= reach * reach + 0.3,
+    () => true,
+    (x, y) => Math.abs(x) <= (y + reach) / 2,
+    (x, y) => Math.abs(x) + Math.abs(y) <= reach,
+  ][lap];
+  const far = Math.floor(reach);
+  for (let y = -far; y <= far; y++) for (let x = -far; x <= far; x++) if (rule(x, y)) found.push([x, y]);
+  return found;
+}
+
+function isInside(polygon, x, y) {
+  let inside = false;
+  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
+    const [[ax, ay], [bx, by]] = [polygon[i], polygon[j]];
+    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+  }
+  return inside;
+}
+
+// Hexagons, darker where there are more particles, and the points of which maps were decoded
+function showPca(place, { number, pca }) {
+  if (!pca) {
+    place.replaceChildren(element('p', { textContent: 'Latent space has one dimension.' }));
+    return;
+  }
+  const reach = (axis) => [...pca.cells.map((cell) => cell[axis]), ...pca.points.map((point) => point[axis])];
+  const [xs, ys] = [reach(0), reach(1)];
+  const pad = 2 * pca.width;
+  const [left, right, low, high] = [Math.min(...xs) - pad, Math.max(...xs) + pad, Math.min(...ys) - pad, Math.max(...ys) + pad];
+  const scale = 600 / (right - left);
+  const at = (x, y) => [(x - left) * scale, (high - y) * scale];
+  const most = Math.log1p(Math.max(...pca.cells.map((cell) => cell[2])));
+  const corners = [0, 1, 2, 3, 4, 5].map((i) => {
+    const angle = ((i + 0.5) * Math.PI) / 3;
+    const size = (pca.width * scale) / Math.sqrt(3);
+    return [size * Math.cos(angle), size * Math.sin(angle)];
+  });
+  const hexagons = pca.cells.map(([x, y, particles]) => {
+    const [px, py] = at(x, y);
+    const shape = corners.map(([dx, dy]) => `${(px + dx).toFixed(1)},${(py + dy).toFixed(1)}`).join(' ');
+    const share = Math.log1p(particles) / most;
+    return svg('polygon', { points: shape, fill: `hsl(215 ${20 + 40 * share}% ${92 - 67 * share}%)` }, svg('title', {}, `${count(particles)} particles`));
+  });
+  const marks = pca.points.map(([x, y], i) => {
+    const [px, py] = at(x, y);
+    return svg('g', {}, svg('circle', { cx: px, cy: py, r: 9, fill: '#FFFFFF', stroke: '#000000' }),
+      svg('text', { x: px, y: py + 4, 'text-anchor': 'middle', 'font-size': 12, 'font-weight': 'bold' }, String(i + 1)));
+  });
+  const height = (high - low) * scale;
+  const share = (i) => `PC${i + 1}${pca.explained[i] === undefined ? '' : ` (${(100 * pca.explained[i]).toFixed(1)} % of the variance)`}`;
+  const drawing = svg('svg', { viewBox: `-24 0 624 ${height + 24}`, role: 'img', 'aria-label': `Principal components of ${roundName(number)}` },
+    ...hexagons, ...marks,
+    svg('text', { x: 300, y: height + 18, 'text-anchor': 'middle', 'font-size': 14 }, share(0)),
+    svg('text', { x: -height / 2, y: -8, transform: 'rotate(-90)', 'text-anchor': 'middle', 'font-size': 14 }, share(1)));
+  const explained = pca.explained.map((value, i) => `PC${i + 1} ${(100 * value).toFixed(1)} %`).join(', ');
+  const outside = pca.outside ? ` ${count(pca.outside)} particles lie beyond what is drawn.` : '';
+  place.replaceChildren(drawing, element('p', { className: 'dr-help', textContent:
+    `Variance explained: ${explained}. 1–${pca.points.length}: the maps along PC1, of the film above.${outside}` }));
+}

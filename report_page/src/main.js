@@ -1,0 +1,28 @@
+// Brings the page to life: each part takes the place of the table or picture that stands there without it.
+import uplotStyle from 'uplot/dist/uPlot.min.css';
+import style from './report.css';
+import { block } from './data.js';
+import { element } from './dom.js';
+import { showFlow } from './flow.js';
+import { showFsc } from './fsc.js';
+import { showLatent } from './latent.js';
+import { showMaps } from './maps.js';
+
+document.head.append(element('style', { textContent: uplotStyle + style }));
+const [data, volumes, points] = ['report-data', 'report-volumes', 'report-points'].map(block);
+const parts = [
+  ['flow-plot', data?.flow, (place) => showFlow(place, data.flow)],
+  ['fsc-plots', data?.fsc, (place) => showFsc(place, data.fsc, volumes)],
+  ['maps', volumes, (place) => showMaps(place, volumes)],
+  ['latent', points, (place) => showLatent(place, points)],
+];
+
+async function show() {
+  for (const [id, given, part] of parts) {
+    const place = document.getElementById(id);
+    if (place && given) await part(place);
+  }
+  document.documentElement.dataset.ready = 'yes';
+}
+
+show();

@@ -1,0 +1,313 @@
+// Maps in 3-D: surfaces of all clusters side by side, looked at together; slices where there is no WebGL.
+import { HELP, camera, control } from './camera.js';
+import { unpack } from './data.js';
+import { button, choice, count, element, mount, roundName, slider } from './dom.js';
+import { painter } from './gl.js';
+import { nameOf, rgbOf } from './labels.js';
+import { halved, normals, surfaceNet, valueAt } from './surface.js';
+
+// More maps than these are shown when asked for
+const FIRST_SHOWN = 8;
+// From blue over white to red, and from dark blue to yellow: safe for the colour-blind
+const RAMPS = {
+  difference: ['#2166AC', '#67A9CF', '#F7F7F7', '#EF8A62', '#B2182B'],
+  resolution: ['#FDE725', '#5EC962', '#21918C', '#3B528B', '#440154'],
+};
+const LEGENDS = {
+  cluster: () => 'Colours are those of the clusters.',
+  difference: () => 'Blue: less density than the consensus; white: as much; red: more, by the consensus’s contour or beyond.',
+  resolution: ({ low, high }) => `Local resolution from ${low.toFixed(1)} Å (yellow) to ${high.toFixed(1)} Å (violet).`,
+};
+const FRAME_TIME = 500;
+
+export async function showMaps(section, volumes) {
+  const rounds = volumes.rounds.filter((round) => round.maps.length);
+  if (!rounds.length) return;
+  const canvas = element('canvas', { className: 'dr-canvas' });
+  const paint = painter(canvas);
+  const state = { round: rounds.length - 1, factor: 1, slice: 0.5, colours: 'cluster', slices: !paint, frame: 0 };
+  const view = camera();
+  const consensus = rounds.find((round) => round.number === 0);
+  const hidden = new Set(rounds.at(-1).maps.slice(FIRST_SHOWN).map((map) => map.label));
+  let cells = [];
+  let work = 0;
+  let playing = null;
+
+  const grid = element('div', { className: 'dr-grid', tabIndex: 0, role: 'application', ariaLabel: `Maps. ${HELP}` });
+  const chips = element('div', { className: 'dr-controls', role: 'group', ariaLabel: 'Maps that are shown' });
+  const legend = element('p', { className: 'dr-legend' });
+  const kinds = ['cluster', ...new Set(rounds.flatMap((round) => round.maps.flatMap((map) => Object.keys(map.colours))))];
+  const sliceControl = slider('Slice', {
+    min: 0, max: 1, step: 0.01, value: 0.5, say: (value) => `${Math.round(100 * value)} %`,
+    change(value) {
+      state.slice = value;
+      drawSlices();
+    },
+  });
+  const controls = element('div', { className: 'dr-controls' },
+    slider('Round', {
+      min: 0, max: rounds.length - 1, step: 1, value: state.round, say: (i) => roundName(rounds[i].number),
+      change(value, final) {
+        if (value === state.round && final) return;
+        state.round = value;
+        layOut();
+      },
+    }),
+    slider('Contour', {
+      min: 0.25, max: 3, step: 0.05, value: 1, say: (value) => `${value.toFixed(2)} × suggested`,
+      change(value, final) {
+        state.factor = value;
+        contour(final);
+      },
+    }),
+    choice('Colour by', kinds.map((kind) => [kind, { cluster: 'cluster', difference: 'difference from the consensus', resolution: 'local resolution' }[kind]]), (kind) => {
+      state.colours = kind;
+      recolour();
+    }),
+    ...(paint ? [choice('Show', [['surfaces', 'surfaces'], ['slices', 'slices']], (kind) => {
+      state.slices = kind === 'slices';
+      layOut();
+    })] : []),
+    sliceControl,
+  );
+  const viewer = element('div', { className: 'dr-viewer', dataset: { webgl: paint ? 'yes' : 'no' } }, canvas, grid);
+  mount(section, element('div', { className: 'dr-tool' }, controls, chips, viewer, legend, element('p', { className: 'dr-help', textContent: HELP })));
+  control(grid, view, { busy: () => state.slices, reach: () => (2 * radius()) / cellSide(), changed: draw });
+  new ResizeObserver(() => (state.slices ? drawSlices() : draw())).observe(grid);
+  await layOut();
+
+  function radius() {
+    return Math.max(...cells.map((cell) => cell.radius ?? 0), 1e-3);
+  }
+
+  function cellSide() {
+    const { width, height } = cells[0].window.getBoundingClientRect();
+    return Math.min(width, height) || 1;
+  }
+
+  // The consensus stands first, to compare with.
+  async function layOut() {
+    const round = rounds[state.round];
+    const maps = [...(consensus && round !== consensus ? consensus.maps : []), ...round.maps];
+    for (const cell of cells) clear(cell);
+    stop();
+    cells = maps.filter((map) => !hidden.has(map.label)).map((map) => makeCell([map], map.label ? nameOf(map.label) : 'consensus', map.colour));
+    if (round.film.length) cells.push(filmCell(round));
+    grid.replaceChildren(...cells.map((cell) => cell.figure));
+    showChips(maps);
+    canvas.hidden = state.slices;
+    sliceControl.hidden = !state.slices;
+    state.frame = 0;
+    await contour(true);
+  }
+
+  function showChips(maps) {
+    chips.replaceChildren(...maps.map((map) => {
+      const name = map.label ? nameOf(map.label) : 'consensus';
+      const box = element('input', { type: 'checkbox', checked: !hidden.has(map.label) });
+      box.addEventListener('change', () => {
+        if (box.checked) hidden.delete(map.label);
+        else hidden.add(map.label);
+        layOut();
+      });
+      return element('label', { className: 'dr-chip', style: { borderColor: map.colour } }, box, name);
+    }));
+    chips.hidden = maps.length < 2;
+  }
+
+  function makeCell(frames, name, colour) {
+    const window = element('div', { className: 'dr-window' });
+    const caption = element('figcaption', {}, element('b', { textContent: name }), ' ', element('span'));
+    const figure = element('figure', { className: 'dr-cell', dataset: { map: name }, style: { borderTopColor: colour } }, window, caption);
+    return { frames, name, colour, window, figure, said: caption.lastChild, meshes: frames.map(() => null) };
+  }
+
+  function filmCell(round) {
+    const cell = makeCell(round.film, 'along PC1', '#555555');
+    cell.film = slider('', {
+      min: 1, max: round.film.length, step: 1, value: 1, say: (frame) => `${frame} of ${round.film.length}`,
+      change(frame) {
+        state.frame = frame - 1;
+        state.slices ? drawSlices() : draw();
+      },
+    });
+    cell.film.querySelector('input').ariaLabel = 'Map along PC1';
+    const play = button('Play', () => (playing ? stop() : start(play, cell.film.querySelector('input'))));
+    cell.figure.append(element('div', { className: 'dr-controls' }, play, cell.film));
+    return cell;
+  }
+
+  function start(play, input) {
+    play.textContent = 'Stop';
+    const timer = setInterval(() => {
+      input.value = (Number(input.value) % Number(input.max)) + 1;
+      input.dispatchEvent(new Event('input'));
+    }, FRAME_TIME);
+    playing = { timer, play };
+  }
+
+  function stop() {
+    if (!playing) return;
+    clearInterval(playing.timer);
+    playing.play.textContent = 'Play';
+    playing = null;
+  }
+
+  function clear(cell) {
+    for (const mesh of cell.meshes) if (mesh) paint.free(mesh.uploaded);
+    cell.meshes = cell.frames.map(() => null);
+  }
+
+  // Of all maps coarsely at once, then, when the slider rests, of each as finely as it is known
+  async function contour(final) {
+    const mine = ++work;
+    if (state.slices) return drawSlices();
+    for (const fine of final ? [false, true] : [false]) {
+      for (const cell of cells) {
+        for (let frame = 0; frame < cell.frames.length; frame++) {
+          const volume = cell.frames[frame];
+          if (fine && volume.box < 2 * SMALL) continue;
+          await ready(volume);
+          if (fine) await pause();
+          if (mine !== work) return undefined;
+          build(cell, frame, fine);
+        }
+      }
+      draw();
+      showLegend();
+    }
+    return undefined;
+  }
+
+  function build(cell, frame, fine) {
+    const volume = cell.frames[frame];
+    const coarse = !fine && volume.box >= 2 * SMALL;
+    const [values, box] = coarse ? [volume.coarse, Math.floor(volume.box / 2)] : [volume.values, volume.box];
+    const { positions, triangles } = surfaceNet(values, box, byteOf(volume, state.factor * volume.contour));
+    const mesh = { positions, normals: normals(values, box, positions), triangles };
+    const voxel = (volume.voxel * volume.box) / box;
+    let most = 0;
+    for (let i = 0; i < positions.length; i++) positions[i] *= voxel;
+    for (let i = 0; i < positions.length; i += 3) {
+      most = Math.max(most, Math.hypot(positions[i], positions[i + 1], positions[i + 2]));
+    }
+    cell.radius ??= Math.max(most, voxel) * 1.05;
+    mesh.uploaded = paint.upload({ ...mesh, colours: coloursOf(cell, volume, positions) });
+    if (cell.meshes[frame]) paint.free(cell.meshes[frame].uploaded);
+    cell.meshes[frame] = mesh;
+    cell.figure.dataset.triangles = triangles.length / 3;
+    cell.figure.dataset.fine = String(!coarse);
+    say(cell, volume);
+  }
+
+  function say(cell, volume) {
+    cell.said.textContent = `contour ${(state.factor * volume.contour).toPrecision(3)}`;
+  }
+
+  function coloursOf(cell, volume, positions) {
+    const colours = new Uint8Array(positions.length);
+    const by = volume.colours?.[state.colours];
+    const plain = rgbOf(by ? '#FFFFFF' : state.colours === 'cluster' && !cell.film ? cell.colour : '#9A9A9A').map((v) => 40 + 0.84 * v);
+    for (let i = 0; i < positions.length; i += 3) {
+      if (!by) colours.set(plain, i);
+      else {
+        const value = valueAt(by.values, by.box, positions[i] / by.voxel, positions[i + 1] / by.voxel, positions[i + 2] / by.voxel);
+        colours.set(RAMP_COLOURS[state.colours][Math.round(value)], i);
+      }
+    }
+    return colours;
+  }
+
+  function recolour() {
+    for (const cell of cells) {
+      cell.meshes.forEach((mesh, frame) => {
+        if (mesh) paint.recolour(mesh.uploaded, coloursOf(cell, cell.frames[frame], mesh.positions));
+      });
+    }
+    draw();
+    showLegend();
+  }
+
+  function showLegend() {
+    const coloured = rounds[state.round].maps.find((map) => map.colours[state.colours]);
+    legend.textContent = LEGENDS[state.colours](coloured?.colours[state.colours] ?? { low: 0, high: 0 });
+  }
+
+  function draw() {
+    if (state.slices || !cells.length) return;
+    const ratio = Math.min(devicePixelRatio, 2);
+    const whole = grid.getBoundingClientRect();
+    const [width, height] = [Math.round(whole.width * ratio), Math.round(whole.height * ratio)];
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const views = cells.map((cell) => {
+      const place = cell.window.getBoundingClientRect();
+      const mesh = cell.meshes[cell.film ? state.frame : 0];
+      const at = { left: (place.left - whole.left) * ratio, bottom: (whole.bottom - place.bottom) * ratio };
+      return mesh && [mesh.uploaded, { ...at, width: place.width * ratio, height: place.height * ratio }];
+    });
+    const reach = radius();
+    paint.draw(views.filter(Boolean), { turn: view.turn, shift: view.shift, radius: reach / view.zoom, depth: 2 * reach });
+  }
+
+  async function drawSlices() {
+    const mine = ++work;
+    for (const cell of cells) {
+      const volume = cell.frames[cell.film ? state.frame : 0];
+      await ready(volume);
+      if (mine !== work) return;
+      cell.window.replaceChildren(...slicesOf(volume, state.slice, byteOf(volume, state.factor * volume.contour), cell.name));
+      say(cell, volume);
+    }
+    legend.textContent = 'Slices across x, y and z; what is within the contour is tinted.';
+  }
+}
+
+// Maps that have at least twice this many voxels a side are shown coarsely first.
+const SMALL = 48;
+const RAMP_COLOURS = Object.fromEntries(Object.entries(RAMPS).map(([kind, stops]) => [kind, ramp(stops.map(rgbOf))]));
+
+function ramp(stops) {
+  return Array.from({ length: 256 }, (_, i) => {
+    const place = (i / 255) * (stops.length - 1);
+    const first = Math.min(Math.floor(place), stops.length - 2);
+    return stops[first].map((value, k) => value + (place - first) * (stops[first + 1][k] - value));
+  });
+}
+
+function byteOf(volume, value) {
+  return Math.min(Math.max((255 * (value - volume.low)) / (volume.high - volume.low), 1), 254.5);
+}
+
+async function ready(volume) {
+  if (!volume.values) {
+    volume.values = await unpack(volume.data);
+    if (volume.box >= 2 * SMALL) volume.coarse = halved(volume.values, volume.box);
+    delete volume.data;
+  }
+  for (const colours of Object.values(volume.colours ?? {})) colours.values ??= await unpack(colours.data);
+}
+
+const pause = () => new Promise((done) => setTimeout(done));
+
+// Across x, y and z
+function slicesOf({ values, box }, share, level, name) {
+  const at = Math.min(Math.floor(share * box), box - 1);
+  const across = [
+    (u, v) => values[(v * box + u) * box + at],
+    (u, v) => values[(v * box + at) * box + u],
+    (u, v) => values[(at * box + v) * box + u],
+  ];
+  return across.map((value, axis) => {
+    const canvas = element('canvas', { width: box, height: box, className: 'dr-slice', role: 'img', ariaLabel: `${name}, slice across ${'xyz'[axis]}` });
+    const image = new ImageData(box, box);
+    for (let v = 0; v < box; v++) {
+      for (let u = 0; u < box; u++) {
+        const grey = value(u, box - 1 - v);
+        const tint = grey >= level ? 0.75 : 1;
+        image.data.set([grey * tint, grey, grey * tint, 255], 4 * (v * box + u));
+      }
+    }
+    canvas.getContext('2d').putImageData(image, 0, 0);
+    return canvas;
+  });
+}

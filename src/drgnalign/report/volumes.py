@@ -1,0 +1,227 @@
+"""Maps for the page: small volumes of bytes, of which the browser makes surfaces and slices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import read_volume
+from drgnalign.fourier import central_box, padded_transform
+from drgnalign.report.figures import cluster_colour
+from drgnalign.report.packed import in_steps, packed
+from drgnalign.split import CONSENSUS
+
+FloatVolume = NDArray[np.float32]
+# Sides, in voxels, that maps are brought down to: those of the last round, those of others and of the film.
+LAST_BOX, OTHER_BOX = 128, 64
+# What colours a surface varies more slowly than the surface itself.
+COLOUR_SHARE = 2
+# In contours: what is below is noise of no use, and what is above looks the same at any contour that one would choose.
+LOWEST, HIGHEST = 0.2, 4.0
+# Values of a byte; of a difference, the middle is none.
+STEPS, NO_DIFFERENCE = 255, 128
+# Bins of Otsu's method, of the local resolution's histogram, and the percentiles between which that is drawn.
+OTSU_BINS, HISTOGRAM_BINS, HISTOGRAM_PERCENTILES = 256, 24, (1.0, 99.0)
+FILM = "pc1_[0-9]*.mrc"
+
+
+class Reduced(NamedTuple):
+    """A map over the same field of view on fewer voxels: (z, y, x), Å/voxel."""
+
+    volume: FloatVolume
+    voxel: float
+
+
+def embedded_volumes(folders: Mapping[int, Path]) -> dict[str, Any]:
+    """Maps of the consensus and of every round, with what their surfaces are coloured by, and films along PC1.
+
+    One map of a run is in memory at a time, and none of them twice.
+
+    Parameters
+    ----------
+    folders : mapping of int to Path
+        Folders of the passes by their numbers: ``metrics.json``, ``clusters/`` (maps and ``mask.mrc``), and of rounds
+        ``decoded/``, where there was a training. Of the passes of one round, the last counts.
+
+    Returns
+    -------
+    dict
+        JSON-ready. ``rounds``: of each, ``number`` (0 for the consensus), ``maps`` and ``film``. Of a map: ``label``
+        (0 for the consensus), ``name``, ``colour``, ``box``, ``voxel`` (Å), ``contour`` (the map's own value), ``low``
+        and ``high`` (what bytes 0 and 255 stand for), ``data`` (`drgnalign.report.packed`, order z, y, x), ``colours``
+        by what they are of (``difference`` from the consensus in units of its contour, ``resolution`` in Å), each a
+        volume as the map itself; ``resolutions``: ``edges`` (Å) and ``counts`` of the local resolution in the mask,
+        where it was computed. Of a film: volumes of one ``contour``.
+
+    Raises
+    ------
+    InputError
+        A map or a mask is missing or broken.
+    """
+    rounds = _rounds(folders)
+    last = max(rounds)
+    consensus = rounds.get(0)
+    entries = []
+    for number, folder in rounds.items():
+        box = LAST_BOX if number in (0, last) else OTHER_BOX
+        entries.append(
+            {
+                "number": number,
+                "maps": _maps(folder, box, consensus),
+                "film": _film(folder),
+            }
+        )
+    return {"rounds": entries}
+
+
+def contour_of(volume: FloatVolume, mask: NDArray[np.bool_]) -> float:
+    """A value at which a map is to be contoured: half the mean of what is particle within the mask.
+
+    Half the height is where the edge of an even body lies, however blurred. What is particle is told from what is
+    solvent by the threshold that leaves least variance within the two (Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62);
+    neither the noise's level nor the particle's mass has to be known.
+
+    Parameters
+    ----------
+    volume : (N, N, N) float array
+    mask : (N, N, N) bool
+        Holds particle and some of the solvent around it.
+
+    Returns
+    -------
+    float
+        Positive, also of a map that is empty.
+    """
+    values = np.asarray(volume[mask] if mask.any() else volume, np.float64).ravel()
+    if np.ptp(values) == 0:
+        return 1.0
+    counts, edges = np.histogram(values, OTSU_BINS)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    below = np.cumsum(counts)[:-1]
+    above = len(values) - below
+    sums = np.cumsum(counts * middles)
+    apart = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    threshold = edges[1 + int(np.argmax(below * above * apart**2))]
+    return max(0.5 * float(values[values >= threshold].mean()), float(np.ptp(values)) / STEPS)
+
+
+def reduced(path: Path, box: int) -> Reduced:
+    """A map on at most `box` voxels a side: its low frequencies, so that nothing of the others is folded in."""
+    if not path.is_file():
+        raise InputError(path, "no such file", "give the folder of all passes")
+    volume, voxel = read_volume(path)
+    old = volume.shape[0]
+    if volume.shape != (old, old, old):
+        raise InputError(path, f"it is {' x '.join(map(str, volume.shape[::-1]))} voxels wide", "give a cubic map")
+    if old <= box:
+        return Reduced(volume, voxel)
+    transform = padded_transform(volume, old, (box - 1) // 2)
+    return Reduced(central_box(transform, box, box) * np.float32((box / old) ** 3), voxel * old / box)
+
+
+def _rounds(folders: Mapping[int, Path]) -> dict[int, Path]:
+    """Folder of the last pass of each round."""
+    rounds = {}
+    for folder in folders.values():
+        rounds[int(json.loads((folder / "metrics.json").read_text())["round"])] = folder
+    return rounds
+
+
+def _maps(folder: Path, box: int, consensus: Path | None) -> list[dict[str, Any]]:
+    """Of the clusters that have maps."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    names = [entry["cluster"] for entry in metrics["clusters"] if not entry["skipped"]]
+    return [_map(folder / "clusters", name, box, consensus) for name in names]
+
+
+def _map(clusters: Path, name: str, box: int, consensus: Path | None) -> dict[str, Any]:
+    volume, voxel = reduced(clusters / f"{name}.mrc", box)
+    mask = _mask(clusters, len(volume))
+    contour = contour_of(volume, mask)
+    label = 0 if name == CONSENSUS else int(name.rpartition("_")[2])
+    colours, resolutions = {}, None
+    if label and consensus is not None:
+        colours["difference"] = _difference(clusters, name, consensus / "clusters", len(volume) // COLOUR_SHARE)
+    local = clusters / f"{name}_local_resolution.mrc"
+    if local.is_file():
+        colours["resolution"], resolutions = _local_resolution(local, clusters, len(volume) // COLOUR_SHARE)
+    return {
+        "label": label,
+        "name": name,
+        "colour": cluster_colour(label) if label else "#000000",
+        **_bytes(volume, voxel, contour),
+        "colours": colours,
+        "resolutions": resolutions,
+    }
+
+
+def _bytes(volume: FloatVolume, voxel: float, contour: float) -> dict[str, Any]:
+    """A map of which nothing is kept below a fifth of the contour."""
+    low, high = LOWEST * contour, max(min(HIGHEST * contour, float(volume.max())), 2 * LOWEST * contour)
+    return {
+        "box": len(volume),
+        "voxel": voxel,
+        "contour": contour,
+        "low": low,
+        "high": high,
+        "data": packed(in_steps(volume, low, high, STEPS).astype(np.uint8).tobytes()),
+    }
+
+
+def _mask(clusters: Path, box: int) -> NDArray[np.bool_]:
+    mask = reduced(clusters / "mask.mrc", box).volume
+    if len(mask) != box:
+        raise InputError(clusters / "mask.mrc", f"it is {len(mask)} voxels wide, the maps {box}", "run again")
+    return mask > 0.5
+
+
+def _difference(clusters: Path, name: str, consensus: Path, box: int) -> dict[str, Any]:
+    """A cluster's map on the consensus's grey scale, less the consensus, in contours of the consensus."""
+    mine, (all_of_them, voxel) = (
+        reduced(clusters / f"{name}.mrc", box).volume,
+        reduced(consensus / "consensus.mrc", box),
+    )
+    mask = _mask(clusters, len(mine))
+    power = float(np.sum(np.square(mine[mask], dtype=np.float64)))
+    scale = float(np.sum(mine[mask] * all_of_them[mask], dtype=np.float64)) / power if power else 1.0
+    difference = (scale * mine - all_of_them) / contour_of(all_of_them, mask)
+    # far from any surface it colours nothing
+    near = scale * mine > LOWEST * contour_of(scale * mine, mask)
+    steps = np.where(near, in_steps(difference, -1.0, 1.0, STEPS), NO_DIFFERENCE)
+    return {
+        "box": len(mine),
+        "voxel": voxel,
+        "low": -1.0,
+        "high": 1.0,
+        "data": packed(steps.astype(np.uint8).tobytes()),
+    }
+
+
+def _local_resolution(path: Path, clusters: Path, box: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As a volume, and as a histogram of the voxels in the mask."""
+    volume, voxel = reduced(path, box)
+    values = volume[_mask(clusters, len(volume))]
+    low, high = (float(value) for value in np.percentile(values, HISTOGRAM_PERCENTILES))
+    high = max(high, low + 0.1)
+    counts, edges = np.histogram(np.clip(values, low, high), HISTOGRAM_BINS, (low, high))
+    data = packed(in_steps(volume, low, high, STEPS).astype(np.uint8).tobytes())
+    coloured = {"box": len(volume), "voxel": voxel, "low": low, "high": high, "data": data}
+    return coloured, {"edges": edges.round(3).tolist(), "counts": counts.tolist()}
+
+
+def _film(folder: Path) -> list[dict[str, Any]]:
+    """The decoder's maps along PC1, contoured alike: another contour in each would look like motion."""
+    frames = [reduced(path, OTHER_BOX) for path in sorted((folder / "decoded").glob(FILM))]
+    if not frames:
+        return []
+    mask = _mask(folder / "clusters", len(frames[0].volume))
+    # the decoder's zero is arbitrary
+    volumes = [volume - np.median(volume[~mask]) if not mask.all() else volume for volume, _ in frames]
+    contour = float(np.mean([contour_of(volume, mask) for volume in volumes]))
+    return [_bytes(volume, frame.voxel, contour) for volume, frame in zip(volumes, frames, strict=True)]

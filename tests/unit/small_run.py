@@ -1,0 +1,104 @@
+"""The folders of the passes of a small run, made up: a consensus and two rounds of two clusters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from drgnalign.formats.mrc import write_volume
+from drgnalign.formats.star import write_star
+from drgnalign.fourier import soft_sphere
+from drgnalign.particles import Particles
+
+PARTICLES, BOX, VOXEL = 600, 24, 4.0
+# Å, of a sphere that each cluster has besides the core; odd names must go unharmed through the page
+CENTRES = {1: (20.0, 0.0, 0.0), 2: (0.0, 20.0, 8.0)}
+STACK = 'Extract/日本, "x" <b>.mrcs'
+
+
+def write_run(folder: Path) -> dict[int, Path]:
+    """Folders of the passes by their numbers, as REPORT has them."""
+    random = np.random.default_rng(1)
+    labels = np.repeat([1, 2], PARTICLES // 2)
+    folders = {number: folder / f"pass_{number}" for number in range(4)}
+    for number, (path, round_) in enumerate(zip(folders.values(), (0, 0, 1, 2), strict=True)):
+        names = ["cluster_01", "cluster_02"] if round_ else ["consensus"]
+        path.mkdir(parents=True)
+        entries = [{"cluster": name, "particles": PARTICLES // len(names), "skipped": False} for name in names]
+        (path / "metrics.json").write_text(json.dumps({"pass": number, "round": round_, "clusters": entries}))
+        _write_maps(path / "clusters", names)
+        moved = labels.copy()
+        moved[: 40 * (2 - round_)] = 2
+        left_out = (np.arange(PARTICLES) % 100 == 99).astype(int)
+        write_star(_particles(moved if round_ else 0 * labels, left_out), path / "particles.star")
+        if round_:
+            _write_latent(path / "latent", labels, random)
+            _write_film(path / "decoded")
+    return folders
+
+
+def _body(*labels: int) -> np.ndarray:
+    volume = soft_sphere(BOX, 4, 3)
+    for label in labels:
+        shift = np.rint(np.array(CENTRES[label])[::-1] / VOXEL).astype(int)
+        volume = np.maximum(volume, np.roll(soft_sphere(BOX, 2.5, 3), tuple(shift), (0, 1, 2)) / len(labels))
+    return volume
+
+
+def _write_maps(folder: Path, names: list[str]) -> None:
+    folder.mkdir()
+    write_volume(folder / "mask.mrc", soft_sphere(BOX, 10, 2), VOXEL)
+    for name in names:
+        label = 0 if name == "consensus" else int(name[-1])
+        write_volume(folder / f"{name}.mrc", _body(label) if label else _body(1, 2), VOXEL)
+        if label:
+            resolution = 12.0 + np.linspace(-2, 2, BOX)[:, None, None] + np.zeros((BOX, BOX, BOX))
+            write_volume(folder / f"{name}_local_resolution.mrc", resolution, VOXEL)
+
+
+def _write_film(folder: Path) -> None:
+    folder.mkdir()
+    for number in range(1, 7):
+        write_volume(folder / f"pc1_{number:02d}.mrc", 0.2 * number * _body(1) + _body(2) - 5.0, VOXEL)
+
+
+def _write_latent(folder: Path, labels: np.ndarray, random: np.random.Generator) -> None:
+    folder.mkdir()
+    z = np.stack([np.where(labels == 1, -3.0, 3.0), np.zeros(PARTICLES)], axis=1) + random.normal(size=(PARTICLES, 2))
+    columns = {"row": np.arange(PARTICLES), "z0": z[:, 0], "z1": z[:, 1], "pc1": z[:, 0], "pc2": z[:, 1]}
+    columns |= {f"umap2_{i + 1}": 5 + z[:, i] for i in range(2)}
+    columns |= {f"umap3_{i + 1}": z[:, i % 2] + 0.1 * i for i in range(3)}
+    pd.DataFrame(columns).to_csv(folder / "embedding.csv", index=False)
+    (folder / "embedding.json").write_text(json.dumps({"explained_variance": [0.9, 0.1]}))
+
+
+def _particles(labels: np.ndarray, left_out: np.ndarray) -> Particles:
+    table = pd.DataFrame(
+        {
+            "rlnImageName": [f"{row + 1:06d}@{STACK}" for row in range(PARTICLES)],
+            "rlnOpticsGroup": 1,
+            **dict.fromkeys(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"], 0.0),
+            **dict.fromkeys(["rlnOriginXAngst", "rlnOriginYAngst", "rlnDefocusAngle"], 0.0),
+            **dict.fromkeys(["rlnDefocusU", "rlnDefocusV"], 15_000.0),
+            "rlnClassNumber": np.where(left_out, 0, labels),
+            "rlnRandomSubset": np.arange(PARTICLES) % 2 + 1,
+            "drgnRow": np.arange(PARTICLES),
+            "drgnLeftOut": left_out,
+        }
+    )
+    optics = pd.DataFrame(
+        {
+            "rlnOpticsGroup": [1],
+            "rlnOpticsGroupName": ["opticsGroup1"],
+            "rlnVoltage": 300.0,
+            "rlnSphericalAberration": 2.7,
+            "rlnAmplitudeContrast": 0.1,
+            "rlnImagePixelSize": VOXEL,
+            "rlnImageSize": BOX,
+            "drgnContrast": "white",
+        }
+    )
+    return Particles(table, optics, Path("particles.star"))

@@ -1,0 +1,135 @@
+"""What the page holds of maps and of latent space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_run import BOX, CENTRES, PARTICLES, VOXEL, write_run
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import read_volume, write_volume
+from drgnalign.formats.star import read_star
+from drgnalign.fourier import soft_sphere
+from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
+from drgnalign.report.points import density, embedded_points, stratified
+from drgnalign.report.volumes import contour_of, embedded_volumes, reduced
+
+
+def test_what_is_packed_comes_back() -> None:
+    words = np.array([[0, 1, 255], [256, 4660, 65535]], np.uint16)
+    low, high = np.frombuffer(unpacked(packed_words(words)), np.uint8).reshape(2, 6).astype(int)
+    assert (low + 256 * high).tolist() == words.ravel().tolist()
+    assert unpacked(packed("日本 <b>".encode())).decode() == "日本 <b>"
+
+
+def test_values_beyond_the_steps_are_cut_off() -> None:
+    assert in_steps([-5, 0, 0.5, 1, 7], 0, 1, 10).tolist() == [0, 0, 5, 10, 10]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_the_contour_is_at_the_edge_of_an_even_body(noise: float) -> None:
+    body = 3.0 * soft_sphere(32, 8, 4) + np.random.default_rng(1).normal(scale=noise, size=(32, 32, 32))
+    contour = contour_of(body, soft_sphere(32, 13, 2) > 0.5)
+    assert contour == pytest.approx(1.5, rel=0.15)
+    assert contour_of(np.zeros((8, 8, 8), np.float32), np.ones((8, 8, 8), np.bool_)) > 0
+
+
+def test_a_map_is_brought_down_without_folding(tmp_path: Path) -> None:
+    body = soft_sphere(48, 12, 8)
+    # at a frequency that 32 voxels do not hold
+    stripes = body + 5 * np.cos(2 * np.pi * 20 / 48 * np.arange(48)).astype(np.float32)
+    write_volume(tmp_path / "map.mrc", stripes, 2.0)
+    small, voxel = reduced(tmp_path / "map.mrc", 32)
+    assert voxel == pytest.approx(3.0)
+    assert np.abs(small - soft_sphere(32, 8, 16 / 3)).max() < 0.03
+
+
+def test_volumes_of_a_run(tmp_path: Path) -> None:
+    held = embedded_volumes(write_run(tmp_path))
+    assert [entry["number"] for entry in held["rounds"]] == [0, 1, 2]
+    assert [one["name"] for one in held["rounds"][2]["maps"]] == ["cluster_01", "cluster_02"]
+    assert [len(entry["film"]) for entry in held["rounds"]] == [0, 6, 6]
+    one, two = held["rounds"][2]["maps"]
+    bytes_ = np.frombuffer(unpacked(one["data"]), np.uint8).reshape(BOX, BOX, BOX)
+    values = one["low"] + bytes_ / 255 * (one["high"] - one["low"])
+    true, _ = read_volume(tmp_path / "pass_3" / "clusters" / "cluster_01.mrc")
+    assert np.abs(values - np.clip(true, one["low"], one["high"])).max() <= (one["high"] - one["low"]) / 255
+    assert 0.3 < one["contour"] < 0.6
+    assert {kind: len(unpacked(volume["data"])) for kind, volume in one["colours"].items()} == {
+        "difference": (BOX // 2) ** 3,
+        "resolution": (BOX // 2) ** 3,
+    }
+    assert sum(one["resolutions"]["counts"]) == pytest.approx((soft_sphere(BOX // 2, 5, 1) > 0.5).sum(), rel=0.2)
+    # where cluster 1 has its sphere, the consensus has half of it, and cluster 2 nothing
+    held_differences = [
+        np.frombuffer(unpacked(cluster["colours"]["difference"]["data"]), np.uint8) for cluster in (one, two)
+    ]
+    more, less = (difference.reshape(BOX // 2, BOX // 2, BOX // 2)[6, 6, 9] for difference in held_differences)
+    assert more > 200 and less < 100
+    assert two["colour"] != one["colour"]
+
+
+def test_a_missing_map_is_told(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    (folders[3] / "clusters" / "cluster_02.mrc").unlink()
+    with pytest.raises(InputError, match="cluster_02"):
+        embedded_volumes(folders)
+
+
+def test_points_of_a_run(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    held = embedded_points(folders)
+    star = read_star(folders[3] / "particles.star")
+    assert (held["particles"], held["sample"]) == (PARTICLES, PARTICLES)
+    assert unpacked(held["names"]).decode().split("\n") == star.table["rlnImageName"].tolist()
+    last = held["rounds"][-1]
+    expected = np.where(star.left_out(), -1, star.cluster_labels())
+    assert (np.frombuffer(unpacked(last["labels"]), np.uint8).astype(int) - 1).tolist() == expected.tolist()
+    table = pd.read_csv(folders[3] / "latent" / "embedding.csv")
+    low, high = np.frombuffer(unpacked(last["umap2"]), np.uint8).reshape(2, 2, PARTICLES).astype(int)
+    shown = (low + 256 * high) / last["steps"]["umap2"]
+    # up to one scale and the middle
+    spread = np.ptp(table[["umap2_1", "umap2_2"]].to_numpy(), axis=0).max()
+    for axis, column in enumerate(("umap2_1", "umap2_2")):
+        assert np.ptp(shown[axis] * spread - table[column]) < 1e-3
+    assert sum(cell[2] for cell in last["pca"]["cells"]) + last["pca"]["outside"] == PARTICLES
+    json.dumps(held)
+
+
+def test_the_sample_has_small_clusters_whole_and_others_in_proportion() -> None:
+    labels = np.repeat([1, 2, 3, -1], [60_000, 30_000, 50, 10])
+    rows = stratified(labels, 9_000)
+    assert np.all(np.diff(rows) > 0)
+    sizes = dict(zip(*np.unique(labels[rows], return_counts=True), strict=True))
+    assert sizes[3] == 50 and sizes[-1] == 10
+    assert len(rows) == pytest.approx(9_000, abs=3) and sizes[1] == pytest.approx(2 * sizes[2], abs=2)
+    assert np.array_equal(stratified(labels, 10**6), np.arange(len(labels)))
+
+
+def test_every_particle_counts_in_the_nearest_hexagon() -> None:
+    random = np.random.default_rng(3)
+    pcs = random.normal(size=(3000, 2)).astype(np.float32)
+    held = density(pcs, np.zeros((6, 2)), [0.7, 0.3])
+    cells = np.array(held["cells"])
+    away = np.linalg.norm(pcs[:, None] - cells[None, :, :2], axis=2).min(axis=1)
+    # corners of a hexagon of width 1 are 1/√3 from its middle
+    assert (away < held["width"] / np.sqrt(3) + 1e-3).sum() >= 3000 - held["outside"]
+    assert cells[:, 2].sum() + held["outside"] == 3000
+
+
+def test_the_bundle_is_the_one_that_was_built() -> None:
+    templates = files("drgnalign.report") / "templates"
+    code = (templates / "report.js").read_bytes()
+    assert hashlib.sha256(code).hexdigest() == (templates / "report.js.sha256").read_text().split()[0], "make bundle"
+    assert b"</script" not in code
+    notices = (templates / "THIRD_PARTY_NOTICES.txt").read_text()
+    lock = json.loads((Path(__file__).parents[2] / "report_page" / "package-lock.json").read_text())
+    for path, package in lock["packages"].items():
+        if path and not package.get("dev"):
+            assert f"{path.removeprefix('node_modules/')} {package['version']} (" in notices
