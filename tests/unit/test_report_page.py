@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_run import BOX, CENTRES, PARTICLES, VOXEL, write_run
+from small_run import BOX, PARTICLES, write_run
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
