@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,13 @@ from drgnalign.particles import Particles
 PARTICLES, BOX, VOXEL = 600, 24, 4.0
 # Å, of a sphere that each cluster has besides the core; odd names must go unharmed through the page
 CENTRES = {1: (20.0, 0.0, 0.0), 2: (0.0, 20.0, 8.0)}
+NAMES = {0: ["consensus"], 1: ["cluster_01", "cluster_02"], 2: ["cluster_01", "cluster_02"]}
+FACTS: dict[str, Any] = {
+    "rounds": [
+        {"number": number, "pass": number + 1, "clusters": [{"cluster": name, "skipped": False} for name in names]}
+        for number, names in NAMES.items()
+    ]
+}
 STACK = 'Extract/日本, "x" <b>.mrcs'
 
 
@@ -23,13 +31,11 @@ def write_run(folder: Path) -> dict[int, Path]:
     """Folders of the passes by their numbers, as REPORT has them."""
     random = np.random.default_rng(1)
     labels = np.repeat([1, 2], PARTICLES // 2)
-    folders = {number: folder / f"pass_{number}" for number in range(4)}
-    for number, (path, round_) in enumerate(zip(folders.values(), (0, 0, 1, 2), strict=True)):
-        names = ["cluster_01", "cluster_02"] if round_ else ["consensus"]
+    folders = {entry["pass"]: folder / f"pass_{entry['pass']}" for entry in FACTS["rounds"]}
+    for entry, path in zip(FACTS["rounds"], folders.values(), strict=True):
+        round_ = entry["number"]
         path.mkdir(parents=True)
-        entries = [{"cluster": name, "particles": PARTICLES // len(names), "skipped": False} for name in names]
-        (path / "metrics.json").write_text(json.dumps({"pass": number, "round": round_, "clusters": entries}))
-        _write_maps(path / "clusters", names)
+        _write_maps(path / "clusters", [cluster["cluster"] for cluster in entry["clusters"]])
         moved = labels.copy()
         moved[: 40 * (2 - round_)] = 2
         left_out = (np.arange(PARTICLES) % 100 == 99).astype(int)

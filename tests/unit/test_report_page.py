@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_run import BOX, PARTICLES, write_run
+from small_run import BOX, FACTS, PARTICLES, write_run
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
@@ -51,7 +51,7 @@ def test_a_map_is_brought_down_without_folding(tmp_path: Path) -> None:
 
 
 def test_volumes_of_a_run(tmp_path: Path) -> None:
-    held = embedded_volumes(write_run(tmp_path))
+    held = embedded_volumes(write_run(tmp_path), FACTS)
     assert [entry["number"] for entry in held["rounds"]] == [0, 1, 2]
     assert [one["name"] for one in held["rounds"][2]["maps"]] == ["cluster_01", "cluster_02"]
     assert [len(entry["film"]) for entry in held["rounds"]] == [0, 6, 6]
@@ -79,12 +79,12 @@ def test_a_missing_map_is_told(tmp_path: Path) -> None:
     folders = write_run(tmp_path)
     (folders[3] / "clusters" / "cluster_02.mrc").unlink()
     with pytest.raises(InputError, match="cluster_02"):
-        embedded_volumes(folders)
+        embedded_volumes(folders, FACTS)
 
 
 def test_points_of_a_run(tmp_path: Path) -> None:
     folders = write_run(tmp_path)
-    held = embedded_points(folders)
+    held = embedded_points(folders, FACTS)
     star = read_star(folders[3] / "particles.star")
     assert (held["particles"], held["sample"]) == (PARTICLES, PARTICLES)
     assert unpacked(held["names"]).decode().split("\n") == star.table["rlnImageName"].tolist()

@@ -29,14 +29,16 @@ COLOURS = {"clusters": list(PALETTE), "unassigned": UNASSIGNED_COLOUR, "left_out
 LABEL_OFFSET = 1
 
 
-def embedded_points(folders: Mapping[int, Path], sample: int = SAMPLE) -> dict[str, Any]:
+def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any], sample: int = SAMPLE) -> dict[str, Any]:
     """UMAPs of a sample of the particles in every round, and the density along the principal components of all.
 
     Parameters
     ----------
     folders : mapping of int to Path
-        Folders of the passes by their numbers: ``metrics.json``, ``particles.star``, and of rounds ``latent/`` with
-        ``embedding.csv`` and ``embedding.json``.
+        Folders of the passes by their numbers: ``particles.star``, and of rounds ``latent/`` with ``embedding.csv`` and
+        ``embedding.json``.
+    facts : mapping
+        ``rounds`` of `drgnalign.report.facts.run_facts`: ``number`` and ``pass`` of each.
     sample : int
         Particles that are shown.
 
@@ -54,7 +56,7 @@ def embedded_points(folders: Mapping[int, Path], sample: int = SAMPLE) -> dict[s
     InputError
         A file is missing, or two are not of the same particles.
     """
-    rounds = _embedded_rounds(folders)
+    rounds = {entry["number"]: folders[entry["pass"]] for entry in facts["rounds"] if entry["number"]}
     if not rounds:
         return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "rounds": []}
     last = read_star(rounds[max(rounds)] / "particles.star")
@@ -143,15 +145,6 @@ def _nearest_centres(points: NDArray[np.floating]) -> IntArray:
     odd = np.stack([2 * np.rint((places[:, 0] - 1) / 2) + 1, 2 * np.rint((places[:, 1] - 1) / 2) + 1], axis=1)
     away = [np.square((places - lattice) * _LATTICE).sum(axis=1) for lattice in (even, odd)]
     return np.where((away[0] <= away[1])[:, None], even, odd).astype(np.int64)
-
-
-def _embedded_rounds(folders: Mapping[int, Path]) -> dict[int, Path]:
-    rounds = {}
-    for folder in folders.values():
-        number = int(json.loads((folder / "metrics.json").read_text())["round"])
-        if number and (folder / "latent").is_dir():
-            rounds[number] = folder
-    return rounds
 
 
 def _round(number: int, folder: Path, rows: IntArray, particles: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +37,7 @@ class Reduced(NamedTuple):
     voxel: float
 
 
-def embedded_volumes(folders: Mapping[int, Path]) -> dict[str, Any]:
+def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Maps of the consensus and of every round, with what their surfaces are coloured by, and films along PC1.
 
     One map of a run is in memory at a time, and none of them twice.
@@ -46,8 +45,10 @@ def embedded_volumes(folders: Mapping[int, Path]) -> dict[str, Any]:
     Parameters
     ----------
     folders : mapping of int to Path
-        Folders of the passes by their numbers: ``metrics.json``, ``clusters/`` (maps and ``mask.mrc``), and of rounds
-        ``decoded/``, where there was a training. Of the passes of one round, the last counts.
+        Folders of the passes by their numbers: ``clusters/`` (maps and ``mask.mrc``), and of rounds ``decoded/``, where
+        there was a training.
+    facts : mapping
+        ``rounds`` of `drgnalign.report.facts.run_facts`: ``number``, ``pass`` and ``clusters`` of each.
 
     Returns
     -------
@@ -64,19 +65,15 @@ def embedded_volumes(folders: Mapping[int, Path]) -> dict[str, Any]:
     InputError
         A map or a mask is missing or broken.
     """
-    rounds = _rounds(folders)
-    last = max(rounds)
-    consensus = rounds.get(0)
+    rounds = {entry["number"]: entry for entry in facts["rounds"]}
+    consensus = folders[rounds[0]["pass"]] / "clusters" if 0 in rounds else None
     entries = []
-    for number, folder in rounds.items():
-        box = LAST_BOX if number in (0, last) else OTHER_BOX
-        entries.append(
-            {
-                "number": number,
-                "maps": _maps(folder, box, consensus),
-                "film": _film(folder),
-            }
-        )
+    for number, entry in rounds.items():
+        folder = folders[entry["pass"]]
+        box = LAST_BOX if number in (0, max(rounds)) else OTHER_BOX
+        names = [cluster["cluster"] for cluster in entry["clusters"] if not cluster["skipped"]]
+        maps = [_map(folder / "clusters", name, box, consensus) for name in names]
+        entries.append({"number": number, "maps": maps, "film": _film(folder)})
     return {"rounds": entries}
 
 
@@ -125,21 +122,6 @@ def reduced(path: Path, box: int) -> Reduced:
     return Reduced(central_box(transform, box, box) * np.float32((box / old) ** 3), voxel * old / box)
 
 
-def _rounds(folders: Mapping[int, Path]) -> dict[int, Path]:
-    """Folder of the last pass of each round."""
-    rounds = {}
-    for folder in folders.values():
-        rounds[int(json.loads((folder / "metrics.json").read_text())["round"])] = folder
-    return rounds
-
-
-def _maps(folder: Path, box: int, consensus: Path | None) -> list[dict[str, Any]]:
-    """Of the clusters that have maps."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    names = [entry["cluster"] for entry in metrics["clusters"] if not entry["skipped"]]
-    return [_map(folder / "clusters", name, box, consensus) for name in names]
-
-
 def _map(clusters: Path, name: str, box: int, consensus: Path | None) -> dict[str, Any]:
     volume, voxel = reduced(clusters / f"{name}.mrc", box)
     mask = _mask(clusters, len(volume))
@@ -147,7 +129,7 @@ def _map(clusters: Path, name: str, box: int, consensus: Path | None) -> dict[st
     label = 0 if name == CONSENSUS else int(name.rpartition("_")[2])
     colours, resolutions = {}, None
     if label and consensus is not None:
-        colours["difference"] = _difference(clusters, name, consensus / "clusters", len(volume) // COLOUR_SHARE)
+        colours["difference"] = _difference(clusters, name, consensus, len(volume) // COLOUR_SHARE)
     local = clusters / f"{name}_local_resolution.mrc"
     if local.is_file():
         colours["resolution"], resolutions = _local_resolution(local, clusters, len(volume) // COLOUR_SHARE)
