@@ -40,7 +40,7 @@ export async function showLatent(section, points) {
   const chosen = element('p', { className: 'dr-chosen', role: 'status' });
   const download = button('Download selection (CSV)', save);
   const command = element('code', { textContent: COMMAND });
-  const copy = button('Copy', () => navigator.clipboard.writeText(COMMAND), { ariaLabel: 'Copy the command' });
+  const copy = element('button', { type: 'button', textContent: 'Copy', ariaLabel: 'Copy the command', dataset: { copy: COMMAND } });
   const pca = element('div', { className: 'dr-pca' });
   const shown = total < points.particles
     ? `A sample of ${count(total)} of ${count(points.particles)} particles, small clusters whole; a selection is of these.`

@@ -1,11 +1,13 @@
 // Brings the page to life: each part takes the place of the table or picture that stands there without it.
 import uplotStyle from 'uplot/dist/uPlot.min.css';
 import style from './report.css';
+import { copyOnClick } from './copy.js';
 import { block } from './data.js';
 import { element } from './dom.js';
 import { showFlow } from './flow.js';
 import { showFsc } from './fsc.js';
 import { showLatent } from './latent.js';
+import { showLoss } from './loss.js';
 import { showMaps } from './maps.js';
 
 document.head.append(element('style', { textContent: uplotStyle + style }));
@@ -13,11 +15,13 @@ const [data, volumes, points] = ['report-data', 'report-volumes', 'report-points
 const parts = [
   ['flow-plot', data?.flow, (place) => showFlow(place, data.flow)],
   ['fsc-plots', data?.fsc, (place) => showFsc(place, data.fsc, volumes)],
+  ['loss-plot', data?.training, (place) => showLoss(place, data.training)],
   ['maps', volumes, (place) => showMaps(place, volumes)],
   ['latent', points, (place) => showLatent(place, points)],
 ];
 
 async function show() {
+  copyOnClick(document);
   for (const [id, given, part] of parts) {
     const place = document.getElementById(id);
     if (place && given) await part(place);

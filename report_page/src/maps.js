@@ -176,7 +176,22 @@ export async function showMaps(section, volumes) {
       draw();
       showLegend();
     }
+    if (final) showOnCards();
     return undefined;
+  }
+
+  // A small picture of each cluster's surface, where the page has a place for it
+  function showOnCards() {
+    const whole = grid.getBoundingClientRect();
+    const ratio = canvas.width / whole.width;
+    for (const cell of cells) {
+      const card = document.querySelector(`canvas.surface[data-cluster="${cell.frames[0].name}"]`);
+      if (!card?.hidden) continue;
+      const place = cell.window.getBoundingClientRect();
+      const at = [place.left - whole.left, place.top - whole.top, place.width, place.height].map((value) => value * ratio);
+      Object.assign(card, { width: 192, height: 192, hidden: false });
+      card.getContext('2d').drawImage(canvas, ...at, 0, 0, card.width, card.height);
+    }
   }
 
   function build(cell, frame, fine) {
