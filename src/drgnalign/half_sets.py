@@ -59,6 +59,7 @@ NOT_REFINED = 0.1
 # Columns with the name of the image that a row's own was made of: by subtraction, in a new stack, or of a movie.
 ORIGINALS = ["rlnImageOriginalName", "rlnOriginalParticleName"]
 # Of cryoSPARC's files.
+UID_COLUMN, SOURCE_UID_COLUMN = "drgnCryosparcUid", "drgnCryosparcSourceUid"
 UID, SOURCE_UID, FILAMENT_UID = "uid", "sym_expand/src_uid", "filament/filament_uid"
 
 
@@ -208,11 +209,14 @@ def _file(name: str, root: Path | None) -> str:
 
 def _uid_numbers(particles: Particles) -> list[IntArray]:
     """Particles of cryoSPARC by number: a row's own, and the one that symmetry expansion made it of."""
-    rows = particles.cs_rows
+    rows, table = particles.cs_rows, particles.table
     names = () if rows is None else rows.dtype.names or ()
-    if rows is None or not {UID, SOURCE_UID} <= set(names):
+    if rows is not None and {UID, SOURCE_UID} <= set(names):
+        own, source = (rows[name].astype(np.uint64) for name in (UID, SOURCE_UID))
+    elif {UID_COLUMN, SOURCE_UID_COLUMN} <= set(table):
+        own, source = (table[label].to_numpy().astype(np.uint64) for label in (UID_COLUMN, SOURCE_UID_COLUMN))
+    else:
         return []
-    own, source = (rows[name].astype(np.uint64) for name in (UID, SOURCE_UID))
     return np.split(_numbers(np.concatenate([own, np.where(source == 0, own, source)])), 2)
 
 

@@ -40,6 +40,8 @@ from drgnalign.particles import (
 )
 
 NORMALISE = ("auto", "no")
+# RELION's, of a particle: what its grey values have to be divided by, up to a factor for all.
+NORM = "rlnNormCorrection"
 HALF_SETS = ("file", "deal")
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
 # Headers are written with few digits, and pixel sizes are refined later; Å in a nm.
@@ -122,6 +124,7 @@ def import_particles(
     particles = _read(Path(path), stack, passthrough, Facts(pixel_size, voltage, cs, amplitude_contrast))
     particles = with_excluded(particles)
     _check_optics(particles)
+    _tell_norms(particles, normalise)
     if half_sets == "deal":
         particles.table.drop(columns="rlnRandomSubset", errors="ignore", inplace=True)
     _check_table(particles)
@@ -184,6 +187,16 @@ def open_particles(
     if own:
         _tell_left_out(particles, EXCLUDED, excluded)
     return particles, images_root(path, images)
+
+
+def _tell_norms(particles: Particles, normalise: str) -> None:
+    """Say that RELION's factors of grey values are not used: the noise of the images tells how strong they are."""
+    norms = particles.table.get(NORM, pd.Series(dtype=float))
+    if norms.nunique() > 1:
+        why = "the noise of the images is measured, and brought to one strength where it differs"
+        if normalise == "no":
+            why = "with --normalise no images are taken as they are, however strong"
+        warnings.warn(f"{particles.path}: {NORM} is not used: {why}", InputWarning, stacklevel=3)
 
 
 def _tell_left_out(particles: Particles, label: str, out: NDArray[np.bool_]) -> None:

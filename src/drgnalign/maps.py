@@ -24,6 +24,8 @@ FloatVolume = NDArray[np.float32]
 GUINIER_FROM, FEWEST_SHELLS = 10.0, 5
 # Masks that were filtered or stored with few digits leave 0…1 by a little.
 MASK_ROUNDING = 0.01
+# Voxels: a sphere of four across; shells of the Fourier transform are one under a mask that is smaller.
+LEAST_MASK = 33
 # What is stored in a mask of bytes that IMOD shows as 0 and 1.
 IMOD_BYTES = (-128.0, -127.0)
 
@@ -76,7 +78,7 @@ def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
     Raises
     ------
     InputError
-        As `read_map`, or values that are not 0…1 (within 0.01), or nothing that is inside, or nothing outside.
+        As `read_map`, or values that are not 0…1 (within 0.01), or next to nothing that is inside, or nothing outside.
     """
     mask = read_map(path, box, pixel_size)
     least, most = float(mask.min()), float(mask.max())
@@ -88,6 +90,9 @@ def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
         raise InputError(path, problem, remedy)
     if most < 0.5:
         raise InputError(path, "no voxel of this mask is inside: none is above 0.5", "give another mask")
+    if mask.sum() < LEAST_MASK:
+        problem = f"only {(mask > 0.5).sum()} voxels of this mask are inside: no correlation can be told from so few"
+        raise InputError(path, problem, "give a mask around the particle, or a part of it")
     if least > 0.5:
         raise InputError(path, "no voxel of this mask is outside: none is below 0.5", "give another mask")
     return np.clip(mask, 0, 1)

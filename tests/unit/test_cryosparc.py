@@ -9,6 +9,7 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import succeed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -17,6 +18,7 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance, euler_to_matrix
+from drgnalign.half_sets import ties
 from drgnalign.particles import ANGLES, CRYOSPARC_TERMS, MAGNIFICATION, ORIGINS, Particles
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "particles"
@@ -695,3 +697,109 @@ def test_types_that_do_not_hold_the_numbers_are_refused(tmp_path: Path) -> None:
     for changes in ({"uid": BLOB["uid"].astype("f8")}, {"blob/idx": np.array([0, 0.5, 1])}):
         with pytest.raises(InputError, match=f"the field {next(iter(changes))} is <f8"):
             read_cs(save(tmp_path / "a.cs", BLOB | changes))
+
+
+# ---- files that contradict each other, or come in another order ---------------------------------------------------
+
+
+def poses_of_value(value: float) -> np.ndarray:
+    return np.full((3, 3), value, "f4")
+
+
+def test_what_contradicts_the_main_file_is_told(tmp_path: Path) -> None:
+    main = save(tmp_path / "main.cs", BLOB | CTF | slot("alignments3D", pose=poses_of_value(0.1)))
+    changed = CTF["ctf/df1_A"].copy()
+    changed[1] += 100
+    rest = save(
+        tmp_path / "rest.cs",
+        {"uid": BLOB["uid"], "ctf/df1_A": changed} | slot("alignments3D", pose=poses_of_value(0.5)),
+    )
+    with pytest.warns(
+        InputWarning, match=r"rest\.cs: contradicts .*main\.cs in ctf/df1_A in 1 rows, alignments3D/pose"
+    ):
+        particles = read_cs(main, rest)
+    np.testing.assert_allclose(particles.rotations()[0], Rotation.from_rotvec([0.1] * 3).as_matrix(), atol=1e-6)
+    assert particles.table["rlnDefocusU"].tolist() == read_cs(main).table["rlnDefocusU"].tolist()
+
+
+def test_fields_of_another_jobs_poses_are_not_mixed_in(tmp_path: Path) -> None:
+    """Shifts of the main file are in its own pixels, or those of the images, but not in those of the job before."""
+    own = slot("alignments3D")
+    del own["alignments3D/psize_A"]
+    main = save(tmp_path / "main.cs", BLOB | CTF | own)
+    rest = save(tmp_path / "rest.cs", {"uid": BLOB["uid"], "alignments3D/psize_A": np.full(3, 9.0, "f4")})
+    with pytest.warns(InputWarning, match="has no alignments3D/psize_A"):
+        joined = read_cs(main, rest)
+    with pytest.warns(InputWarning):
+        pd.testing.assert_frame_equal(joined.table, read_cs(main).table)
+
+
+def test_a_passthrough_given_first_is_known(tmp_path: Path) -> None:
+    """By its name, or as it holds more particles and no poses, or other values and no poses."""
+    job = BLOB | CTF | slot("alignments3D", pose=poses_of_value(0.1))
+    older = BLOB | {"ctf/df1_A": np.full(3, 9000, "f4")}
+    cases = [
+        ("J1_passthrough_particles.cs", BLOB | slot("alignments3D", pose=poses_of_value(0.5)), job),
+        ("rest.cs", BLOB, job),
+        ("rest.cs", older, job),
+    ]
+    for number, (name, passthrough, main) in enumerate(cases):
+        files = [save(tmp_path / name, passthrough), save(tmp_path / "main.cs", main)]
+        if number == 1:
+            part = np.load(files[1])[:2]
+            with files[1].open("wb") as file:
+                np.save(file, part)
+        with pytest.warns(InputWarning, match=r"main\.cs: is taken as the job's main file"):
+            swapped = read_cs(files[0], files[1])
+        alone = read_cs(files[1])
+        pd.testing.assert_frame_equal(swapped.table, alone.table)
+
+
+def test_poses_that_another_file_has_are_told(tmp_path: Path) -> None:
+    poses, posterior = several_classes()
+    multi = slot("alignments3D_multi", pose=poses, class_posterior=posterior)
+    del multi["alignments3D_multi/shift"], multi["alignments3D_multi/class"]
+    first = save(tmp_path / "first.cs", BLOB | CTF | slot("alignments3D"))
+    second = save(tmp_path / "second.cs", {"uid": BLOB["uid"]} | multi)
+    for main, rest, used in ((first, second, "alignments3D"), (second, first, "alignments3D_multi")):
+        with pytest.warns(InputWarning) as said:
+            read_cs(main, rest)
+        told = [str(one.message) for one in said if "are not used, but those of" in str(one.message)]
+        assert len(told) == 1 and f"those of {main} ({used})" in told[0]
+
+
+# ---- what a star file keeps ----------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_of_a_job_comes_back(tmp_path: Path) -> None:
+    kept = {
+        "alignments3D/alpha": np.array([0.9, 1.1, 1.0], "f4"),
+        "alignments3D/weight": np.array([0.5, 1.0, 0.25], "f4"),
+        "ctf/scale_const": np.array([0.1, 0.2, 0.3], "f4"),
+        "sym_expand/idx": np.array([0, 1, 0], "u4"),
+        "sym_expand/src_uid": np.array([2**63 + 5, 2**63 + 5, 7], "u8"),
+        "location/micrograph_path": np.array([b"m/a.mrc", b"m/b.mrc", b"m/a.mrc"]),
+        "pick_stats/ncc_score": np.array([0.1, 0.2, 0.4], "f4"),
+    }
+    path = save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D") | kept)
+    result = succeed("convert", path, "-o", tmp_path / "a.star")
+    assert "cryoSPARC's pick_stats (1 field)" in result.stderr and "sym_expand" not in result.stderr
+    star = read_star(tmp_path / "a.star")
+    assert star.table["rlnMicrographName"].tolist() == ["m/a.mrc", "m/b.mrc", "m/a.mrc"]
+    # rows of one particle stay in one half set
+    assert ties(star)["source images"][:2].tolist() == [0, 0]
+    succeed("convert", tmp_path / "a.star", "-o", tmp_path / "b.cs")
+    back = np.load(tmp_path / "b.cs")
+    for name, values in kept.items():
+        if not name.startswith("pick_stats"):
+            np.testing.assert_array_equal(back[name], values, err_msg=name)
+
+
+def test_what_a_new_file_has_no_place_for_is_told(tmp_path: Path) -> None:
+    given = read_cs(save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D")))
+    given.table["rlnMicrographName"] = ["m/a.mrc", "m/b.mrc", "m/a.mrc"]
+    given.table["rlnCoordinateX"] = given.table["rlnCoordinateY"] = [1.0, 2.0, 3.0]
+    write_star(given, tmp_path / "a.star")
+    result = succeed("convert", tmp_path / "a.star", "-o", tmp_path / "b.cs")
+    assert "rlnCoordinateX, rlnCoordinateY cannot be written to a .cs file" in result.stderr
+    assert np.load(tmp_path / "b.cs")["location/micrograph_path"].tolist() == [b"m/a.mrc", b"m/b.mrc", b"m/a.mrc"]

@@ -222,3 +222,12 @@ def test_what_is_no_mask_of_these_images_is_refused(
     write_volume(tmp_path / "mine.mrc", mask, pixel_size)
     with pytest.raises(InputError, match=rf"mine\.mrc: .*{problem}"):
         read_mask(tmp_path / "mine.mrc", 32, PIXEL)
+
+
+@pytest.mark.parametrize("voxels", [1, 8, 27])
+def test_a_mask_of_next_to_nothing_is_refused(tmp_path: Path, voxels: int) -> None:
+    mask, side = np.zeros((32, 32, 32), np.float32), round(voxels ** (1 / 3))
+    mask[16 : 16 + side, 16 : 16 + side, 16 : 16 + side] = 1
+    write_volume(tmp_path / "mask.mrc", mask, 2.0)
+    with pytest.raises(InputError, match=f"only {voxels} voxels of this mask are inside"):
+        read_mask(tmp_path / "mask.mrc", 32, 2.0)

@@ -346,3 +346,19 @@ def test_what_it_is_instead_is_said(tmp_path: Path, content: bytes, message: str
 def test_modes_that_are_not_read_are_named(tmp_path: Path, mode: int) -> None:
     with pytest.raises(InputError, match=f"but of mode {mode} "):
         read_header(raw_stack(tmp_path / "a.mrcs", images(2, 4), mode))
+
+
+def test_voxels_that_are_no_cubes(tmp_path: Path) -> None:
+    """Of a map refused, of images told; of what calls itself a stack the third size says nothing."""
+    path = tmp_path / "a.mrc"
+    for cell, axis in ((1, "y"), (2, "z")):
+        write_volume(path, np.zeros((16, 16, 16), np.float32), 2.0)
+        data = bytearray(path.read_bytes())
+        data[40 + 4 * cell : 44 + 4 * cell] = np.array(48.0, "<f4").tobytes()
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="they are no cubes"):
+            read_volume(path)
+        assert ("voxels" in read_header(path).doubts) == (axis == "y")
+    data[36:40] = np.array(1, "<i4").tobytes()
+    path.write_bytes(data)
+    assert read_volume(path)[1] == 2.0

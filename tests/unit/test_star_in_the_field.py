@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -351,3 +352,55 @@ def test_a_phase_shift_of_the_group_is_its_particles(tmp_path: Path) -> None:
     assert "rlnPhaseShift" not in read.optics
     own = loop("particles", *(row | {"rlnPhaseShift": "30.0"} for row in numbered(3)))
     assert read_star(star(tmp_path, groups + own)).table["rlnPhaseShift"].tolist() == [30.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("rlnBeamTiltx", "rlnBeamTiltX"), ("rlnPhaseshift", "rlnPhaseShift"), ("rlnCtfBFactor", "rlnCtfBfactor"),
+        ("rlnCtfScaleFactor", "rlnCtfScalefactor"), ("rlnMagMat_00", "rlnMagMat00"),
+        ("rlnEvenZernikes", "rlnEvenZernike"), ("rlnRandomSubsets", "rlnRandomSubset"), ("rlnDefocusAngel", "rlnDefocusAngle"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["optics", "particles"])
+def test_a_misspelt_label_is_told(tmp_path: Path, wrong: str, right: str, where: str) -> None:
+    rows = numbered(3)
+    optics = dict(OPTICS)
+    for row in rows if where == "particles" else [optics]:
+        row[wrong] = "1"
+    path = star(tmp_path, loop("optics", optics) + loop("particles", *rows))
+    with pytest.warns(InputWarning, match=rf"{wrong} \(did you mean {right}\?\)"):
+        read_star(path)
+
+
+def test_labels_that_relion_has_are_not_taken_for_misspelt(tmp_path: Path) -> None:
+    rows = numbered(3)
+    for row in rows:
+        row |= {"rlnCoordinateZ": "0", "rlnOriginZAngst": "0", "rlnAngleTiltPrior": "1", "rlnGroupNumber": "1"}
+        row |= {"rlnIsSelected": "1", "drgnRandomSubset": "1", "rlnCtfMaxResolution": "4", "rlnClassNumber": "1"}
+    path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        read_star(path)
+
+
+def test_origins_in_both_units_must_agree(tmp_path: Path) -> None:
+    rows = numbered(3)
+    for number, row in enumerate(rows):
+        row["rlnOriginX"] = str(float(row["rlnOriginXAngst"]) / float(OPTICS["rlnImagePixelSize"]) + (number == 1))
+    path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))
+    with pytest.raises(InputError, match=r"row 2: rlnOriginXAngst is .*, and rlnOriginX .* \(1 such rows\)"):
+        read_star(path)
+    rows[1]["rlnOriginX"] = str(float(rows[1]["rlnOriginX"]) - 1)
+    assert "rlnOriginX" not in read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))).table
+
+
+def test_line_ends_that_an_editor_has_doubled(tmp_path: Path) -> None:
+    """\\r\\r\\n ends a line once."""
+    text = loop("optics", OPTICS) + loop("particles", *numbered(4))
+    path = star(tmp_path, text)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\r\n"))
+    succeed("select", path, "--rows", "2:3", "-o", tmp_path / "x.star")
+    assert read_star(tmp_path / "x.star").table["rlnImageName"].tolist() == [
+        row["rlnImageName"] for row in numbered(4)[1:3]
+    ]

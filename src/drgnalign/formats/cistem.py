@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.labels import tell_misspelt
 from drgnalign.formats.par import DEFAULTS, extra_label, origins_of
 from drgnalign.formats.star import read_blocks
 from drgnalign.particles import (
@@ -161,8 +162,8 @@ def read_cistem(
     Warns
     -----
     InputWarning
-        Columns that are none of cisTEM's; image shifts, which cisTEM takes into account beside the particles' shifts,
-        that are not 0.
+        Columns that are none of cisTEM's, or nearly are; image shifts, which cisTEM takes into account beside the
+        particles' shifts, that are not 0.
     """
     path = Path(path)
     found = [block for block in read_blocks(path).values() if any(str(label).startswith(PREFIX) for label in block)]
@@ -172,6 +173,7 @@ def read_cistem(
     if len(own) < len(found[0].columns):
         others = ", ".join(map(repr, found[0].columns.difference(own)))
         warnings.warn(f"{path}: columns that are none of cisTEM's are left out: {others}", InputWarning, stacklevel=2)
+    tell_misspelt(path, own, [PREFIX + column.name for column in COLUMNS])
     rows = found[0][own].rename(columns=lambda label: str(label).removeprefix(PREFIX))
     _check(path, rows)
     columns: dict[str, object] = {"rlnImageName": _image_names(rows, stack)}

@@ -40,6 +40,8 @@ USUAL_AXES = (1, 2, 3)
 # No image is this wide, and every plausible width read in the wrong byte order is wider.
 WIDTH_LIMIT = 65536
 OPEN_STACKS = 64
+# Sizes along axes that are meant to be the same are rounded.
+SAME_VOXEL = 0.01
 # Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
 UNSET_PIXEL_SIZE = 1.0
 PIXEL_SIZES = (0.1, 50.0)
@@ -60,8 +62,8 @@ class StackHeader:
         Of the stored values, with their byte order.
     offset : int
         Bytes before the first value.
-    pixel_size : float or None
-        Å/px along a row; None where the header does not say.
+    voxel : tuple of float or None
+        Å along x, y and z; None where the header does not say.
     volumes : int
         Volumes of equal size that the sections make up, in a volume stack (space group 401); else 1.
     axes : tuple of int
@@ -74,7 +76,7 @@ class StackHeader:
     shape: tuple[int, int, int]
     dtype: np.dtype
     offset: int
-    pixel_size: float | None
+    voxel: tuple[float | None, ...]
     volumes: int = 1
     axes: tuple[int, ...] = USUAL_AXES
     doubts: dict[str, str] = field(default_factory=dict)
@@ -82,6 +84,16 @@ class StackHeader:
     def map(self) -> np.memmap:
         """The stored values, (sections, rows, columns), read-only."""
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Å/px along x; None where the header does not say."""
+        return self.voxel[0]
+
+    def is_anisotropic(self, axes: int) -> bool:
+        """Do the first of the axes x, y, z have voxels of other sizes, as far as the header says?"""
+        told = [size for size in self.voxel[:axes] if size is not None]
+        return len(told) > 1 and max(told) > (1 + SAME_VOXEL) * min(told)
 
     @property
     def trusted_pixel_size(self) -> float | None:
@@ -160,8 +172,12 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
     dtype = _with_sign(path, header, dtype)
     offset, doubts = _data_offset(path, header, columns * rows * dtype.itemsize)
     doubts |= _range_doubts(header, dtype)
-    width, intervals = float(header["cella"]["x"]), int(header["mx"])
-    pixel_size = width / intervals if width > 0 and intervals > 0 else None
+    cell = [(float(header["cella"][axis]), int(header[f"m{axis}"])) for axis in "xyz"]
+    # of what calls itself a stack of images, the third says nothing
+    flat = cell[2][1] == 1 and sections > 1
+    voxel = tuple(
+        width / intervals if width > 0 and intervals > 0 else None for width, intervals in cell[: 2 if flat else 3]
+    )
     depth = int(header["mz"])
     is_volume_stack = int(header["ispg"]) >= VOLUME_STACK and depth > 0 and sections % depth == 0
     volumes = sections // depth if is_volume_stack else 1
@@ -170,7 +186,10 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
         # older headers leave them empty
         doubts |= {"axes": f"its axes (MAPC, MAPR, MAPS) are {axes}: x, y, z are assumed"} if any(axes) else {}
         axes = USUAL_AXES
-    return StackHeader(path, (sections, rows, columns), dtype, offset, pixel_size, volumes, axes, doubts)
+    made = StackHeader(path, (sections, rows, columns), dtype, offset, voxel, volumes, axes, doubts)
+    if made.is_anisotropic(2):
+        doubts["voxels"] = f"its pixels are {voxel[0]:.4g} × {voxel[1]:.4g} Å, where images have square ones"
+    return made
 
 
 def _with_sign(path: Path, header: np.void, dtype: np.dtype) -> np.dtype:
@@ -456,8 +475,8 @@ def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray
     Raises
     ------
     InputError
-        As `read_header`, or no voxel size in the header, or values that are NaN or infinite, or several volumes
-        and no `number`.
+        As `read_header`, or no voxel size in the header, or several, or values that are NaN or infinite, or
+        several volumes and no `number`.
 
     Warns
     -----
@@ -473,6 +492,10 @@ def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray
     if header.pixel_size is None:
         raise InputError(header.path, "its header has no voxel size", "write the voxel size into the header")
     depth = header.shape[0] // header.volumes
+    if header.is_anisotropic(3):
+        sizes = " × ".join(f"{size:.4g}" for size in header.voxel if size is not None)
+        problem = f"its voxels are {sizes} Å: they are no cubes"
+        raise InputError(header.path, problem, "sample the map anew, or correct the cell in its header")
     first = depth * ((number or 1) - 1)
     along = [header.axes[::-1].index(axis) for axis in USUAL_AXES[::-1]]
     volume = np.array(header.map()[first : first + depth].transpose(along), dtype=np.float32, order="C")

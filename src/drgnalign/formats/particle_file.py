@@ -16,6 +16,7 @@ from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem, read_cistem, write_cistem
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
+from drgnalign.formats.cryosparc.fields import fields_lost
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
@@ -187,8 +188,13 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
     """Say what the target has no place for."""
     table = particles.table
     lost = []
+    if target != "cs" and particles.cs_rows is not None:
+        lost += [f"cryoSPARC's {slot}" for slot in fields_lost(particles.cs_rows)]
     if target not in ("star", "cs"):
-        names = {"rlnRandomSubset": "half sets", "rlnClassNumber": "classes"}
+        names = {"rlnRandomSubset": "half sets", "rlnClassNumber": "classes", "rlnHelicalTubeID": "filaments"}
+        names |= {"rlnCoordinateX": "places in micrographs"}
+        if target == "cryodrgn":
+            names["rlnMicrographName"] = "micrographs"
         terms = [term for term in optics_terms(particles) if term.matters_at()]
         if target == "cistem":
             del names["rlnRandomSubset"]

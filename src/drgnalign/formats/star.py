@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.labels import tell_misspelt
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
@@ -46,17 +47,27 @@ LONGEST_WHOLE = 21
 LOOP_SYNTAX = Syntax(comment=ord("#"), star=True)
 # It begins with a line end, by which it is found fast.
 HEAD = re.compile(rb"\n[^\S\n]*data_(\S*)[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
+LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 FIELD = re.compile(rb"\"(.*?)\"(?!\S)|'(.*?)'(?!\S)|(\S+)")
 ROWS_AT_ONCE = 50_000
+# Labels of sub-tomograms, and of stacks of a particle's tilts; shifts along z are signs of them where they are not 0.
+TOMOGRAPHY = ("rlnTomo", "rlnCtfImage", "rlnTiltIndex")
+Z_ORIGINS = ("rlnOriginZAngst", "rlnOriginZ")
 # Columns in which words are refused.
 RECKONED = [*NUMERIC, *NUMERIC_OPTICS, *PIXEL_ORIGINS, *MAGNIFICATION, "rlnPixelSize"]
+# Columns that are used, by which misspelt ones are known, and RELION's labels that are nearly the same.
+KNOWN = [
+    *(label for label in (*RECKONED, *NEUTRAL_OPTICS) if label.startswith("rln")),
+    *("rlnImageName", "rlnMicrographName", "rlnOpticsGroup", "rlnOpticsGroupName", "rlnHelicalTubeID"),
+    *("rlnCoordinateX", "rlnCoordinateY", "rlnImageOriginalName", "rlnOriginalParticleName", "rlnSelected"),
+]
+NEIGHBOURS = ["rlnCoordinateZ", "rlnImageSizeX", "rlnImageSizeY", "rlnImageSizeZ", "rlnIsSelected", *Z_ORIGINS]
 # Relative difference of two values that are meant to be the same.
 SAME_FACT = 1e-3
 # Sizes that mean the same differ by less; nominal magnifications do not.
 SAME_SIZE = 0.01
-# Labels of sub-tomograms, and of stacks of a particle's tilts; shifts along z are signs of them where they are not 0.
-TOMOGRAPHY = ("rlnTomo", "rlnCtfImage", "rlnTiltIndex")
-Z_ORIGINS = ("rlnOriginZAngst", "rlnOriginZ")
+# px: origins that mean the same are rounded.
+SAME_SHIFT = 0.02
 # What a star file is that has such a block, or such a label, and no particle images.
 OTHER_BLOCKS = {
     "model_general": "a model file of RELION's, with classes instead of particles",
@@ -108,11 +119,14 @@ def read_star(
     Warns
     -----
     InputWarning
-        A second table with images, groups without optics table, or pixel sizes that contradict each other.
+        A second table with images, groups without optics table, pixel sizes that contradict each other, or labels that
+        are nearly those of columns that would be used.
     """
     path = Path(path)
     blocks = read_blocks(path)
     table = _particle_block(path, blocks)
+    for block in (table, blocks.get("optics", table)):
+        tell_misspelt(path, map(str, block), KNOWN, NEIGHBOURS)
     _refuse_words(path, table)
     if "optics" in blocks:
         optics = _with_numbers(path, blocks["optics"], table)
@@ -205,7 +219,8 @@ def copy_star_rows(source: str | Path, keep: NDArray[np.bool_], path: str | Path
     row, ended = 0, False
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(data[:offset])
-        for line in data[offset:].splitlines(keepends=True):
+        # ends are \n alone, as in `read_star`: an editor may have left several \r before it
+        for line in LINE.findall(data, offset):
             ended = ended or not line.strip()
             if ended or line.lstrip().startswith(b"#"):
                 file.write(line)
@@ -461,7 +476,8 @@ def _with_numbers(path: Path, optics: pd.DataFrame, table: pd.DataFrame) -> pd.D
     if not {"rlnOpticsGroup"} <= set(optics) & set(table):
         return optics
     used = optics["rlnOpticsGroup"].isin(table["rlnOpticsGroup"])
-    _refuse_words(path, _typed(optics[used].reset_index(drop=True)))
+    if used.any():
+        _refuse_words(path, _typed(optics[used].reset_index(drop=True)))
     for label in optics.columns.intersection(RECKONED) if not used.all() else []:
         if optics[label].dtype == object:
             optics[label] = pd.to_numeric(optics[label], errors="coerce")
@@ -532,8 +548,24 @@ def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> N
             raise InputError(path, problem, "remove the wrong one: RELION goes by the particle table")
 
 
+def _refuse_two_origins(particles: Particles) -> None:
+    """Refuse origins in px that are not those in Å."""
+    table, optics = particles.table, particles.optics
+    for pixels, angstrom in zip(PIXEL_ORIGINS, ORIGINS, strict=True):
+        if pixels in table and angstrom in table and "rlnImagePixelSize" in optics:
+            size = optics["rlnImagePixelSize"].to_numpy(np.float64)[particles.optics_rows()]
+            mine, other = table[angstrom].to_numpy(np.float64), table[pixels].to_numpy(np.float64) * size
+            odd = np.abs(mine - other) > SAME_SHIFT * size + SAME_SIZE * np.abs(mine)
+            if odd.any():
+                row = int(odd.argmax())
+                problem = f"row {row + 1}: {angstrom} is {mine[row]:g}, and {pixels} {table[pixels].iloc[row]:g} px"
+                problem += f" of {size[row]:g} Å ({odd.sum():,} such rows)"
+                raise InputError(particles.path, problem, "remove the wrong columns: RELION 3.1 goes by those in Å")
+
+
 def _origins_to_angstrom(particles: Particles) -> None:
     table, optics = particles.table, particles.optics
+    _refuse_two_origins(particles)
     for pixels, angstrom in zip(PIXEL_ORIGINS, ORIGINS, strict=True):
         if pixels in table and angstrom not in table:
             if "rlnImagePixelSize" not in optics:

@@ -45,6 +45,15 @@ KEPT_FIELDS = dict(zip(CRYOSPARC_TERMS, ("ctf/tilt_A", "ctf/trefoil_A", "ctf/tet
 # Of a particle.
 ENVELOPE_FIELDS = {"rlnCtfBfactor": "ctf/bfactor", "rlnCtfScalefactor": "ctf/scale"}
 
+# Of a particle, and of no use here: star files keep them, in columns that begin so, and new .cs files have them again.
+KEPT_OF_ROWS = {
+    "drgnCryosparcScaleConst": "ctf/scale_const",
+    "drgnCryosparcAlpha": "alignments3D/alpha",
+    "drgnCryosparcWeight": "alignments3D/weight",
+    "drgnCryosparcSymIndex": "sym_expand/idx",
+    "drgnCryosparcSourceUid": "sym_expand/src_uid",
+}
+
 _ALIGNMENT: dict[str, tuple[str, float]] = {
     "split": ("<u4", 0),
     "shift": ("(2,)<f4", 0),
@@ -64,6 +73,13 @@ _ALIGNMENT: dict[str, tuple[str, float]] = {
     "class_posterior": ("<f4", 1),
     "class": ("<u4", 0),
     "class_ess": ("<f4", 1),
+}
+# What columns are made of, besides alignments.
+MADE_OF = {
+    *("uid", "blob/path", "blob/idx", "blob/shape", "blob/sign", "ctf/exp_group_id", "ctf/phase_shift_rad"),
+    *("location/micrograph_path", "location/center_x_frac", "location/center_y_frac", "location/micrograph_shape"),
+    *(*OPTICS_FIELDS.values(), *DEFOCUS_FIELDS.values(), *KEPT_FIELDS.values(), *ENVELOPE_FIELDS.values()),
+    *(STRETCH_FIELD, *KEPT_OF_ROWS.values()),
 }
 # Type and default of the fields of a new file, as in files of cryoSPARC 2 to 4.
 TEMPLATE: dict[str, tuple[str, float | str]] = {
@@ -91,6 +107,9 @@ TEMPLATE: dict[str, tuple[str, float | str]] = {
     "ctf/tetra_A": ("(4,)<f4", 0),
     "ctf/anisomag": ("(4,)<f4", 0),
     "ctf/bfactor": ("<f4", 0),
+    "location/micrograph_path": ("S1", ""),
+    "sym_expand/idx": ("<u4", 0),
+    "sym_expand/src_uid": ("<u8", 0),
     **{f"alignments3D/{field}": kind for field, kind in _ALIGNMENT.items()},
     **{f"alignments2D/{field}": kind for field, kind in _ALIGNMENT.items()},
     "alignments2D/pose": ("<f4", 0),
@@ -179,3 +198,17 @@ def euler_angles(pose: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def warn(path: Path, problem: str) -> None:
     warnings.warn(f"{path}: {problem}", InputWarning, stacklevel=2)
+
+
+def fields_lost(rows: Rows) -> list[str]:
+    """What of some rows no column is made of, by slot, unless it is one value for all of them."""
+    poses = ("pose", "shift", "psize_A", "class", "split", "class_posterior")
+    slots: dict[str, int] = {}
+    for name in field_names(rows):
+        slot, _, field = name.partition("/")
+        if name in MADE_OF or (slot.startswith("alignments") and field in poses):
+            continue
+        column = rows[name]
+        if bool((column != column[0]).any()):
+            slots[slot] = slots.get(slot, 0) + 1
+    return [f"{slot} ({count} fields)" if count > 1 else f"{slot} (1 field)" for slot, count in slots.items()]

@@ -18,6 +18,7 @@ from drgnalign.formats.cryosparc.fields import (
     EXPOSURE_GROUP,
     FLOAT32_NOISE,
     KEPT_FIELDS,
+    KEPT_OF_ROWS,
     OPTICS_FIELDS,
     STRETCH_FIELD,
     UID,
@@ -45,6 +46,9 @@ from drgnalign.particles import (
     fill_optics,
     optics_table,
 )
+
+# Two of one value that programs have written with float32.
+SAME_FIELD = 1e-5
 
 
 def read_cs(
@@ -75,7 +79,8 @@ def read_cs(
     path : path
     passthrough : path or sequence of path, optional
         Files with further fields, joined by uid; their order may differ, and they may hold more particles. A field
-        that several files have is taken from the first of them: the main file, then as they are given.
+        that several files have is taken from the first of them: the main file, then as they are given. If the main
+        file is among them, and a passthrough file in its place, it is found by its name, or by its poses.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction: used where the file does not have them.
 
@@ -94,14 +99,16 @@ def read_cs(
     Warns
     -----
     InputWarning
-        Only 2-D alignments; aberrations that are not used; no half sets; shifts without their pixel size; uids that
-        repeat.
+        Files that contradict each other, or were given in another order; only 2-D alignments; aberrations that are not
+        used; no half sets; shifts without their pixel size; uids that repeat.
     """
-    path = Path(path)
-    main = load_rows(path)
+    others = [passthrough] if isinstance(passthrough, str | Path) else passthrough
+    files = _main_first([(Path(one), load_rows(Path(one))) for one in (path, *others)])
+    path, main = files[0]
     rows = main
-    for other in [passthrough] if isinstance(passthrough, str | Path) else passthrough:
-        rows = _joined(path, rows, Path(other))
+    for other in files[1:]:
+        rows = _joined(path, rows, *other)
+    _tell_other_poses(files)
     for field in ("blob/path", "blob/idx"):
         if field not in field_names(rows):
             remedy = "give the passthrough files of the same job as well, or export the particles from cryoSPARC"
@@ -118,7 +125,7 @@ def read_cs(
         columns[UID] = _uids(path, rows)
     with np.errstate(all="ignore"):  # what is not finite stays in the table, for the checks of the import
         columns |= _ctf_columns(path, rows) | _location_columns(path, rows)
-        columns |= _alignment_columns(path, rows, field_names(main), groups, optics)
+        columns |= _alignment_columns(path, rows, field_names(main), groups, optics) | _kept_columns(path, rows)
     particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows, origin_names=["alignments3D/shift"])
     particles.validate()
     _warn_of_lens(particles)
@@ -136,20 +143,85 @@ def _warn_of_lens(particles: Particles) -> None:
         warn(particles.path, f"is kept and not used, as its signs are not documented: {told}")
 
 
-def _joined(path: Path, main: Rows, passthrough: Path) -> Rows:
-    """The main file's rows with the fields that only the passthrough file has."""
-    other = load_rows(passthrough)
+def _main_first(files: list[tuple[Path, Rows]]) -> list[tuple[Path, Rows]]:
+    """Files of a job with its main file first, if another is given first; that is told.
+
+    A passthrough file is one that calls itself so, or has no poses where another has some of its particles' poses and
+    contradicts it, or holds some of them only.
+    """
+    first, rows = files[0]
+    for number, (path, mine) in enumerate(files[1:], start=1):
+        named = "passthrough" in first.name.lower() and "passthrough" not in path.name.lower()
+        if named or (_pose_slots(mine) and not _pose_slots(rows) and _is_of(mine, rows)):
+            warn(path, f"is taken as the job's main file, and {first}, which was given first, as a passthrough file")
+            return [files[number], *files[:number], *files[number + 1 :]]
+    return files
+
+
+def _is_of(main: Rows, passthrough: Rows) -> bool:
+    """Is it a part of the passthrough's particles, or does it contradict it?"""
+    if not {"uid"} <= set(field_names(main)) & set(field_names(passthrough)):
+        return False
+    places = pd.Index(passthrough["uid"]).get_indexer_for(main["uid"])
+    if len(places) != len(main) or (places < 0).any():
+        return False
+    return len(main) < len(passthrough) or bool(_contradictions(main, passthrough, places))
+
+
+def _pose_slots(rows: Rows) -> list[str]:
+    """Slots with orientations."""
+    names = (name.partition("/") for name in field_names(rows))
+    return [slot for slot, _, field in names if field == "pose" and slot.startswith("alignments") and "2D" not in slot]
+
+
+def _tell_other_poses(files: list[tuple[Path, Rows]]) -> None:
+    """Say whose poses are used where several files have some, in slots of different names."""
+    having = [(path, slots) for path, rows in files if (slots := _pose_slots(rows))]
+    for path, slots in having[1:]:
+        unlike = [slot for slot in slots if slot not in having[0][1]]
+        if unlike:
+            problem = f"its poses ({', '.join(unlike)}) are not used, but those of {having[0][0]}"
+            warn(path, f"{problem} ({', '.join(having[0][1])}); if these are meant, give this file first")
+
+
+def _contradictions(main: Rows, other: Rows, places: IntArray) -> dict[str, int]:
+    """In how many rows of the main file, which are at some places of the other, fields of both have other values."""
+    counts = {}
+    for name in field_names(main):
+        if name == "uid" or name not in field_names(other):
+            continue
+        mine, theirs = main[name], other[name][places]
+        if mine.shape != theirs.shape:
+            counts[name] = len(main)
+        elif mine.dtype.kind == theirs.dtype.kind == "f":
+            unlike = ~np.isclose(mine, theirs, rtol=SAME_FIELD, atol=0, equal_nan=True)
+            counts[name] = int(unlike.reshape(len(main), -1).any(axis=1).sum())
+        else:
+            counts[name] = int((mine != theirs).reshape(len(main), -1).any(axis=1).sum())
+    return {name: count for name, count in counts.items() if count}
+
+
+def _joined(path: Path, main: Rows, passthrough: Path, other: Rows) -> Rows:
+    """The main file's rows with the fields that only the passthrough file has; what contradicts it is told."""
     for file, rows in ((path, main), (passthrough, other)):
         if "uid" not in field_names(rows):
             raise InputError(file, "has no field uid, by which the files of a job are joined", "export them again")
     index = pd.Index(_uids(passthrough, other))
     if index.has_duplicates:
         raise InputError(passthrough, "a uid occurs more than once", "export the file from cryoSPARC again")
-    found = index.get_indexer(pd.Index(_uids(path, main)))
+    found = index.get_indexer(pd.Index(_uids(path, main))).astype(np.int64)
     if (found < 0).any():
         problem = f"has no row for {(found < 0).sum()} of the {len(main)} particles of {path}"
-        raise InputError(passthrough, problem, "give the passthrough file of the same job")
-    new = [name for name in field_names(other) if name not in field_names(main)]
+        remedy = "give the passthrough file of the same job; if this one is the main file, give it first"
+        raise InputError(passthrough, problem, remedy)
+    odd = _contradictions(main, other, found)
+    if odd:
+        fields = ", ".join(f"{name} in {count:,} rows" for name, count in odd.items())
+        problem = f"contradicts {path} in {fields}: the values of {path} are used"
+        warn(passthrough, f"{problem}; if those of {passthrough.name} are meant, give that file first")
+    # a slot is of one job: fields that only another's has go with other poses
+    kept = _pose_slots(main)
+    new = [name for name in field_names(other) if name not in field_names(main) and name.split("/")[0] not in kept]
     joined = np.zeros(len(main), extended_dtype(main.dtype, {name: other.dtype[name] for name in new}))
     for name in field_names(main):
         joined[name] = main[name]
@@ -251,6 +323,17 @@ def _ctf_columns(path: Path, rows: Rows) -> Fields:
         for label, field in fields.items()
         if field in field_names(rows)
     }
+
+
+def _kept_columns(path: Path, rows: Rows) -> Fields:
+    """What is kept of each particle, where it is not the same 0 or 1 for all."""
+    columns: Fields = {}
+    for label, field in KEPT_OF_ROWS.items():
+        if field in field_names(rows):
+            values = number_field(path, field, rows[field])
+            if not ((values == 0).all() or (values == 1).all()):
+                columns[label] = shortest_decimals(values) if values.dtype.kind == "f" else values
+    return columns
 
 
 def _location_columns(path: Path, rows: Rows) -> Fields:

@@ -19,6 +19,7 @@ from drgnalign.formats.cryosparc.fields import (
     EXPOSURE_GROUP,
     FLOAT32_NOISE,
     KEPT_FIELDS,
+    KEPT_OF_ROWS,
     OPTICS_FIELDS,
     SAME_ANGLE,
     STRETCH_FIELD,
@@ -47,6 +48,15 @@ from drgnalign.particles import (
     Particles,
 )
 
+# Fields of text.
+MICROGRAPH = "location/micrograph_path"
+PATHS = ("blob/path", MICROGRAPH)
+# Columns that a new file has fields for.
+HELD = [
+    *("rlnImageName", "rlnMicrographName", "rlnOpticsGroup", "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"),
+    *(*ANGLES, *ORIGINS, *DEFOCUS_FIELDS, *ENVELOPE_FIELDS),
+]
+MOST_NAMED = 8
 # Of `optics_terms`: those that a .cs file has fields for, with signs that are known or that it had before.
 WRITTEN = [STRETCH, *ENVELOPE_FIELDS, *KEPT_FIELDS]
 
@@ -105,7 +115,26 @@ def _values(particles: Particles) -> Fields:
         if label in particles.table:
             column = _column(particles, label)
             values[field] = np.radians(column) if field.endswith("_rad") else column
-    return values | _lens_values(particles) | _alignment_values(particles)
+    values |= _lens_values(particles) | _alignment_values(particles)
+    return values | _kept_values(particles, values)
+
+
+def _kept_values(particles: Particles, values: Fields) -> Fields:
+    """Micrographs, and what was kept of a .cs file, unless the rows have them."""
+    table, kept = particles.table, {}
+    have = () if particles.cs_rows is None else field_names(particles.cs_rows)
+    if "rlnMicrographName" in table and MICROGRAPH not in have:
+        kept[MICROGRAPH] = _encoded(table["rlnMicrographName"].astype(str))
+    for label, field in KEPT_OF_ROWS.items():
+        has_slot = not field.startswith("alignments") or f"{field.partition('/')[0]}/pose" in values
+        if label in table and field not in have and has_slot:
+            kept[field] = table[label].to_numpy()
+    return kept
+
+
+def _encoded(names: pd.Series) -> NDArray[np.bytes_]:
+    codes, unique = pd.factorize(names)
+    return np.array([name.encode("utf-8") for name in unique], object)[codes].astype(bytes)
 
 
 def _lens_values(particles: Particles) -> Fields:
@@ -254,7 +283,11 @@ def _alignment_values(particles: Particles) -> Fields:
 
 
 def _warn_of_loss(particles: Particles, columns: list[str]) -> None:
-    lost = [label for label in columns if label in particles.table] if particles.cs_rows is None else []
+    lost: list[str] = []
+    if particles.cs_rows is None:
+        lost = [label for label in columns if label in particles.table]
+        others = [label for label in map(str, particles.table) if label.startswith("rln") and label not in HELD]
+        lost += [*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else [])]
     lost += [str(term) for term in optics_terms(particles) if term.columns not in WRITTEN and term.matters_at()]
     if lost:
         warn(particles.path, f"{', '.join(lost)} cannot be written to a .cs file, and are left out")
@@ -303,16 +336,18 @@ def _with_fields(particles: Particles, values: Fields) -> Rows:
         and (field in values or (field.partition("/")[0] in slots and field.partition("/")[0] not in present))
     ]
     kinds = {field: np.dtype(TEMPLATE[field][0]) for field in new}
-    width = values["blob/path"].dtype
-    if "blob/path" in new or old.dtype["blob/path"].kind != "S" or old.dtype["blob/path"].itemsize < width.itemsize:
-        kinds["blob/path"] = width
+    for name in PATHS:
+        if name in values:
+            width = values[name].dtype
+            if name in new or old.dtype[name].kind != "S" or old.dtype[name].itemsize < width.itemsize:
+                kinds[name] = width
     if "uid" in field_names(old) and old.dtype["uid"].kind != "u":
         kinds["uid"] = np.dtype(TEMPLATE["uid"][0])
     if not kinds:
         return old.copy()
     rows = np.zeros(len(old), extended_dtype(old.dtype, kinds))
     for name in field_names(old):
-        if name != "blob/path":
+        if name not in values or name not in PATHS:
             rows[name] = old[name]
     for field in new:
         rows[field] = TEMPLATE[field][1]
