@@ -359,7 +359,7 @@ def test_a_phase_shift_of_the_group_is_its_particles(tmp_path: Path) -> None:
     [
         ("rlnBeamTiltx", "rlnBeamTiltX"), ("rlnPhaseshift", "rlnPhaseShift"), ("rlnCtfBFactor", "rlnCtfBfactor"),
         ("rlnCtfScaleFactor", "rlnCtfScalefactor"), ("rlnMagMat_00", "rlnMagMat00"),
-        ("rlnEvenZernikes", "rlnEvenZernike"), ("rlnRandomSubsets", "rlnRandomSubset"), ("rlnDefocusAngel", "rlnDefocusAngle"),
+        ("rlnEvenZernikes", "rlnEvenZernike"), ("rlnRandomSubsets", "rlnRandomSubset"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["optics", "particles"])
