@@ -28,7 +28,6 @@ from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
-    EXCLUDED,
     HALVES,
     INDEPENDENT,
     LEFT_OUT,
@@ -181,11 +180,14 @@ def open_particles(
     particles.refuse_unusable()
     if own:
         check_constants(particles)
+        particles = with_excluded(particles)
+        if BACKGROUND_RADIUS not in particles.optics:
+            _tell_norms(particles, "no")
     _refuse_samplings(particles)
-    excluded = particles.excluded()
-    _tell_left_out(particles, LEFT_OUT, particles.left_out() & ~excluded)
-    if own:
-        _tell_left_out(particles, EXCLUDED, excluded)
+    out = particles.left_out() & ~particles.excluded()
+    if out.any():
+        message = f"{path}: {out.sum():,} of {len(particles):,} particles are left out, as {LEFT_OUT} says"
+        warnings.warn(message, InputWarning, stacklevel=2)
     return particles, images_root(path, images)
 
 
@@ -195,14 +197,8 @@ def _tell_norms(particles: Particles, normalise: str) -> None:
     if norms.nunique() > 1:
         why = "the noise of the images is measured, and brought to one strength where it differs"
         if normalise == "no":
-            why = "with --normalise no images are taken as they are, however strong"
+            why = "images are taken as they are, however strong (--normalise)"
         warnings.warn(f"{particles.path}: {NORM} is not used: {why}", InputWarning, stacklevel=3)
-
-
-def _tell_left_out(particles: Particles, label: str, out: NDArray[np.bool_]) -> None:
-    if out.any():
-        message = f"{particles.path}: {out.sum():,} of {len(particles):,} particles are left out, as {label} says"
-        warnings.warn(message, InputWarning, stacklevel=3)
 
 
 def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:

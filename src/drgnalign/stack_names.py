@@ -72,10 +72,14 @@ def _renamed(
     """A set under the names that are given out in `written`; `meaning` is what each of these means, and whose it is."""
     codes, names = pd.factorize(part.image_locations()[1])
     others: dict[int, str] = {}
+    current: list[str] = []
     for code, name in enumerate(map(str, names)):
         if name == NO_STACK:
             continue
         file = _found(part.path, name, images, like)
+        if file is None and images is None and Path(name).is_file():
+            file = Path(name)
+            current.append(name)
         known = _unfound(part.path, name, images, like) if file is None else identity(file)
         call = written.setdefault(known, name if file is None else _call(name, file, folder))
         owner = meaning.setdefault(call, (known, part.path))
@@ -87,6 +91,9 @@ def _renamed(
             raise InputError(part.path, problem, "give the folder that all image names refer to with --images")
         if call != name:
             others[code] = call
+    if current and part.path.parent.resolve() != Path.cwd():
+        problem = f"{len(current):,} of its stacks, such as {current[0]}, are not found from its folder"
+        _warn(part.path, f"{problem}, and taken from the current one")
     if not others:
         return part
     numbers = part.table["rlnImageName"].str.partition("@")[0].tolist()
@@ -101,9 +108,6 @@ def _found(path: Path, name: str, images: Path | None, like: Path | None) -> Pat
         file = find_stack(name, root)
         if file.is_file():
             return file
-    if images is None and Path(name).is_file():
-        _warn(path, f"its stacks, such as {name}, are not found from its folder, and taken from the current one")
-        return Path(name)
     return None
 
 

@@ -52,7 +52,7 @@ def test_they_are_kept_in_the_file_and_told(data: Any, label: str) -> None:
     assert opened.left_out().tolist() == opened.excluded().tolist() == out.tolist()
     # a run, which decides anew about junk, does not about them
     write_star(undecided(opened), data.folder / "state.star")
-    with pytest.warns(InputWarning, match="100 of 400 particles are left out, as drgnExcluded says"):
+    with pytest.warns(InputWarning, match="100 of 400 particles are left out by the file's own"):
         assert open_particles(data.folder / "state.star", None)[0].left_out().tolist() == out.tolist()
 
 

@@ -118,7 +118,7 @@ def test_names_relative_to_the_current_folder_are_told(
         star_of(tmp_path / job / "p.star", *named("Extract/p.mrcs", first))
     monkeypatch.chdir(tmp_path)
     result = succeed("merge", "job1/p.star", "job2/p.star", "-o", "m.star")
-    assert "taken from the current one" in result.stderr
+    assert "1 of its stacks, such as Extract/p.mrcs, are not found from its folder, and taken" in result.stderr
     assert values_read(tmp_path / "m.star") == [1, 2, 3, 4, 5, 6]
     assert set(read_star(tmp_path / "m.star").table["rlnImageName"].str.partition("@")[2]) == {"Extract/p.mrcs"}
 
