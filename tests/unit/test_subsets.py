@@ -269,7 +269,7 @@ def test_par_rows_go_the_same_way(tmp_path: Path) -> None:
 def test_a_cryosparc_job_of_two_files(tmp_path: Path) -> None:
     write_cs(particle_set(), tmp_path / "whole.cs")
     rows = np.load(tmp_path / "whole.cs")
-    for name, chosen in (("main", ("uid", "alignments3D")), ("pass", ("uid", "blob", "ctf"))):
+    for name, chosen in (("main", ("uid", "alignments3D")), ("pass", ("uid", "blob", "ctf", "location"))):
         fields = [field for field in rows.dtype.names or () if field.partition("/")[0] in chosen]
         with (tmp_path / f"{name}.cs").open("wb") as file:
             np.save(file, np.lib.recfunctions.repack_fields(rows[fields]))
