@@ -188,7 +188,7 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
         axes = USUAL_AXES
     made = StackHeader(path, (sections, rows, columns), dtype, offset, voxel, volumes, axes, doubts)
     if made.is_anisotropic(2):
-        doubts["voxels"] = f"its pixels are {voxel[0]:.4g} × {voxel[1]:.4g} Å, where images have square ones"
+        doubts["voxels"] = f"its header has pixels of {voxel[0]:.6g} × {voxel[1]:.6g} Å: pixels have to be square"
     return made
 
 

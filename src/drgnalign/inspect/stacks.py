@@ -56,7 +56,7 @@ def _is_stack(header: StackHeader, raw: np.void) -> bool:
 
 def _header_findings(header: StackHeader, raw: np.void, is_stack: bool) -> Findings:
     sections, rows, columns = header.shape
-    width, height = header.pixel_size, float(raw["cella"]["y"]) / max(int(raw["my"]), 1)
+    width = header.pixel_size
     if not raw["machst"].any():
         yield "note", "its machine stamp is zero, as some programs leave it: mrcfile opens it with permissive=True"
     if width is None:
@@ -66,8 +66,6 @@ def _header_findings(header: StackHeader, raw: np.void, is_stack: bool) -> Findi
         yield "warning", f"the pixel size in its header, {width:.6g} Å, {CANNOT_BE}"
     elif width == UNSET_PIXEL_SIZE:
         yield "note", "the pixel size in its header is exactly 1 Å, which many programs write where they know none"
-    if width is not None and not np.isclose(width, height, rtol=SAME_PIXEL_SIZE):
-        yield "warning", f"its header has pixels of {width:.6g} × {height:.6g} Å: pixels have to be square"
     if header.axes != USUAL_AXES:
         order = ", ".join("xyz"[axis - 1] for axis in header.axes)
         yield "note", f"its columns, rows and sections run along {order}: drgnalign turns it round, not all programs do"
