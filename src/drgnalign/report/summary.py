@@ -39,6 +39,31 @@ def pass_folders(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def published_folders(results: Path) -> dict[int, Path]:
+    """Folders of the passes in a run's ``--outdir`` by the passes' numbers, in their order.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    files = [*results.glob("consensus/pass_*/metrics.json"), *results.glob("round_*/metrics.json")]
+    found = {read_number(file): file.parent for file in files}
+    if not found:
+        raise InputError(results, "holds no results of a run", "give the folder that --outdir named")
+    return dict(sorted(found.items()))
+
+
+def read_number(file: Path) -> int:
+    """Number of the pass that a ``metrics.json`` is of."""
+    try:
+        return int(json.loads(file.read_text())["pass"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            file, f"cannot be read as the metrics of a pass ({error})", "run again with -resume"
+        ) from error
+
+
 def read_passes(folder: Path) -> list[dict[str, Any]]:
     """Metrics of all passes, in the order in which they were run.
 
@@ -59,7 +84,7 @@ def read_passes(folder: Path) -> list[dict[str, Any]]:
     folders = pass_folders(folder)
     if not folders:
         raise InputError(folder, "there are no folders pass_0, pass_1 … in it", "give the folder of all passes")
-    return [_read_metrics(path, number) for number, path in folders.items()]
+    return [read_metrics(path, number) for number, path in folders.items()]
 
 
 def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
@@ -100,7 +125,8 @@ def halves_note(passes: list[dict[str, Any]]) -> str:
     return f"halves {DEALT_AT_IMPORT}" if passes[-1]["halves"] == DEALT_AT_IMPORT else ""
 
 
-def _read_metrics(path: Path, number: int) -> dict[str, Any]:
+def read_metrics(path: Path, number: int) -> dict[str, Any]:
+    """``metrics.json`` of the folder of a pass, which has to be of this number."""
     file = path / "metrics.json"
     try:
         metrics = json.loads(file.read_text())

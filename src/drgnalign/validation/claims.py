@@ -3,7 +3,7 @@ as they stand."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
 
@@ -28,9 +28,24 @@ LEAST_AMPLITUDE, MOST_AMPLITUDE = 1 / 3, 2.0
 # deviations, that random choices do not reach (`drgnalign.validation.composition`).
 FEWER_MICROGRAPHS, FEWER_VIEWS, ODD_DEFOCUS = 3.0, 2.0, 0.8
 LEAST_CHANCE, MOST_DEVIATIONS = 1e-6, 5.0
+# What a doubt is of: the cluster is no state that its map shows; the cluster or its figure needs a look; the figure has
+# a bound that is not the data's.
+WEIGHTS = NO_STATE, DOUBTFUL, NOTE = "no state", "doubtful", "note"
+
+
+class Doubt(NamedTuple):
+    """What speaks against a cluster or its resolution, in words; and how much: one of `WEIGHTS`."""
+
+    text: str
+    weight: str
 
 
 def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
+    """The words of `doubts`."""
+    return [doubt.text for doubt in doubts(cluster, halves, pixel_size)]
+
+
+def doubts(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doubt]:
     """Why a cluster has no resolution, is perhaps no state, or why its 0.143 resolution may flatter.
 
     A cluster with wrong labels gains claimed resolution (more particles of what is common to all), so that the
@@ -47,58 +62,69 @@ def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> l
 
     Returns
     -------
-    list of str
+    list of Doubt
         Empty where nothing speaks against it.
     """
     return [*_of_the_resolution(cluster, halves, pixel_size), *_of_the_particles(cluster)]
 
 
-def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
+def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doubt]:
     if cluster.get("skipped"):
-        return ["has no map: too few particles in a half set"]
+        return [Doubt("has no map: too few particles in a half set", NO_STATE)]
     resolution, limit = cluster["resolution_angstrom"], cluster["alignment_limit_angstrom"]
-    found = ["was not refined: its maps of the last pass had no resolution"] if cluster.get("carried") else []
+    found = []
+    if cluster.get("carried"):
+        found.append(Doubt("was not refined: its maps of the last pass had no resolution", DOUBTFUL))
     if resolution is None:
-        return [*found, "has no resolution: its half maps do not agree, and it is not refined further"]
+        return [
+            *found,
+            Doubt("has no resolution: its half maps do not agree, and it is not refined further", NO_STATE),
+        ]
     difference = cluster.get("difference_fsc_40")
     if difference is not None and difference < LEAST_DIFFERENCE:
-        found.append("does not differ from the consensus: the resolution is that of what all particles share")
+        same = "does not differ from the consensus: the resolution is that of what all particles share"
+        found.append(Doubt(same, NO_STATE))
     if limit is not None and resolution * BEYOND_LIMIT < limit:
-        found.append(f"claims {resolution:.1f} Å where poses were refined to {limit:g} Å")
+        found.append(Doubt(f"claims {resolution:.1f} Å where poses were refined to {limit:g} Å", DOUBTFUL))
     if halves == DEALT_AT_IMPORT:
-        found.append(
+        dealt = (
             "half sets were dealt at import, of poses that one map may have made: the resolution may flatter, "
             f"until it is {FORGETS:g} times as fine as the coarsest limit of refinement: see --consensus_limits"
         )
+        found.append(Doubt(dealt, DOUBTFUL))
     elif halves != INDEPENDENT:
-        found.append("half sets share images or were aligned to one map: the resolution is not independent")
+        shared = "half sets share images or were aligned to one map: the resolution is not independent"
+        found.append(Doubt(shared, DOUBTFUL))
     if resolution < NEAR_NYQUIST * 2 * pixel_size:
-        found.append(
-            f"ends at Nyquist ({2 * pixel_size:.2f} Å) or all but: finer pixels are needed to know the resolution"
-        )
+        ends = f"ends at Nyquist ({2 * pixel_size:.2f} Å) or all but: finer pixels are needed to know the resolution"
+        found.append(Doubt(ends, NOTE))
     outside = cluster.get("density_outside_mask")
     if outside is not None and outside > MOST_OUTSIDE:
-        found.append(f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask")
+        cut = f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask"
+        found.append(Doubt(cut, DOUBTFUL))
     return found
 
 
-def _of_the_particles(cluster: dict[str, Any]) -> list[str]:
+def _of_the_particles(cluster: dict[str, Any]) -> list[Doubt]:
     """What a state of the molecule would not have; only where it is much, and far beyond chance."""
     found = []
     amplitude, error = cluster.get("amplitude"), cluster.get("amplitude_error")
     # in both half sets
     if amplitude is not None and (amplitude + error < LEAST_AMPLITUDE or amplitude - error > MOST_AMPLITUDE):
-        found.append(f"has {amplitude:.2f} times the consensus's amplitude: images without the particle, here or there")
+        odd = f"has {amplitude:.2f} times the consensus's amplitude: images without the particle, here or there"
+        found.append(Doubt(odd, NO_STATE))
     composition = cluster.get("composition", {})
     micrographs, views, defocus = (composition.get(name) for name in ("micrographs", "views", "defocus"))
     few = micrographs and micrographs["effective"] * FEWER_MICROGRAPHS < micrographs["expected"]
     if few and micrographs["p"] < LEAST_CHANCE:
         chance = f"it would be {micrographs['expected']:.0f}"
-        found.append(f"comes from few micrographs, as if from {micrographs['effective']:.1f}; by chance {chance}")
+        some = f"comes from few micrographs, as if from {micrographs['effective']:.1f}; by chance {chance}"
+        found.append(Doubt(some, DOUBTFUL))
     if views and views["z"] < -MOST_DEVIATIONS and views["efficiency"] * FEWER_VIEWS < views["expected"]:
         chance = f"it would be {views['expected']:.2f}"
-        found.append(f"has few views: they sample Fourier space by {views['efficiency']:.2f}; by chance {chance}")
+        some = f"has few views: they sample Fourier space by {views['efficiency']:.2f}; by chance {chance}"
+        found.append(Doubt(some, DOUBTFUL))
     if defocus and abs(defocus["z"]) > MOST_DEVIATIONS and not 1 - ODD_DEFOCUS <= defocus["higher"] <= ODD_DEFOCUS:
         median, usual = defocus["quantiles"][1], defocus["quantiles_of_all"][1]
-        found.append(f"has odd defoci: {median:.0f} Å in the median, all particles {usual:.0f} Å")
+        found.append(Doubt(f"has odd defoci: {median:.0f} Å in the median, all particles {usual:.0f} Å", DOUBTFUL))
     return found

@@ -1,0 +1,333 @@
+"""What a run found, in numbers: ``report.json``, which the page shows and machines read.
+
+Nothing is computed anew here that a pass's files say already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drgnalign import __version__
+from drgnalign.errors import InputError
+from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity.states import SPREAD
+from drgnalign.particles import Particles
+from drgnalign.report.advice import GOOD, mark_of, next_steps, sentence
+from drgnalign.report.figures import LEFT_OUT_LABEL, cluster_colour
+from drgnalign.report.summary import read_metrics
+from drgnalign.report.trace import cost_by_step
+from drgnalign.split import CONSENSUS
+from drgnalign.validation.claims import DOUBTFUL, Doubt, doubts
+
+# Of report.json; changes when a key changes its meaning.
+FORMAT = 1
+# Of the views: azimuth × height, all of one size.
+VIEWS = (36, 18)
+# Of posteriors and defoci.
+POSTERIORS, DEFOCI = 20, 24
+# Of the interval in which a cluster's number of particles lies, standard deviations.
+INTERVAL = 1.96
+IntArray = NDArray[np.int64]
+
+
+def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path | None = None) -> dict[str, Any]:
+    """Everything that the report says in numbers.
+
+    Parameters
+    ----------
+    folders : mapping of int to Path
+        Folders of the passes by their numbers, each with ``metrics.json``, ``fsc.csv`` and ``particles.star``; of
+        rounds also ``latent/training.json`` and ``latent/embedding.json``, where there was a training.
+    run : mapping
+        What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
+        ``passes`` and ``rounds`` that are planned. Any may be missing.
+    trace : Path, optional
+        Nextflow's ``trace.txt``.
+
+    Returns
+    -------
+    dict
+        JSON-ready, see docs/outputs.md.
+
+    Raises
+    ------
+    InputError
+        A pass's file is missing or broken.
+    """
+    passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
+    last = passes[-1]
+    particles = read_star(folders[last["pass"]] / "particles.star")
+    clusters = [_cluster(entry, last, particles) for entry in last["clusters"]]
+    rounds = [_round(metrics) for metrics in _last_of_each_round(passes)]
+    planned = run.get("passes")
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": __version__,
+        "pass": last["pass"],
+        "passes": planned,
+        "round": last["round"],
+        "rounds_planned": run.get("rounds"),
+        "finished": bool(last["stop"] or (planned is not None and last["pass"] >= planned)),
+        "particles": last["particles"],
+        "box": particles.box,
+        "pixel_size_angstrom": particles.pixel_size,
+        "halves": last["halves"],
+        "verdict": last["verdict"],
+        "left_out": _left_out(last),
+        "clusters": clusters,
+        "rounds": rounds,
+        "table": _table(rounds),
+        "fsc": [curve for metrics in passes for curve in _curves(folders[metrics["pass"]], metrics)],
+        "flow": _flow({entry["round"]: folders[entry["pass"]] for entry in passes if entry["round"]}),
+        "poses": [_change(metrics, entry) for metrics in passes for entry in metrics["clusters"]],
+        "evidence": _evidence(last),
+        "training": [found for metrics in passes for found in _training(folders[metrics["pass"]], metrics["round"])],
+        "cost": cost_by_step(trace),
+        "parameters": _parameters(run),
+        "command": run.get("command"),
+        "versions": run.get("versions") or {},
+        "inputs": run.get("inputs") or {},
+        "warnings": _warnings(run, clusters),
+    }
+    facts["sentence"] = sentence(facts)
+    facts["next"] = next_steps(facts)
+    return facts
+
+
+def _last_of_each_round(passes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({metrics["round"]: metrics for metrics in passes}.values())
+
+
+def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particles) -> dict[str, Any]:
+    """A cluster of the last pass: its figures, its mark, and what its particles look like."""
+    name = entry["cluster"]
+    label = 0 if name == CONSENSUS else int(name.removeprefix("cluster_"))
+    kept = ~particles.left_out()
+    members = kept if not label else kept & (particles.cluster_labels() == label)
+    found = doubts(entry, entry.get("halves", metrics["halves"]), particles.pixel_size)
+    if (entry.get("spread") or 0) > SPREAD:
+        found.append(
+            Doubt("its particles run into those of another cluster: no state of its own, or not only", DOUBTFUL)
+        )
+    weight = mark_of(found)
+    folder = f"round_{metrics['round']:02d}" if metrics["round"] else f"consensus/pass_{metrics['pass']:02d}"
+    return {
+        "label": label,
+        "name": name,
+        "colour": cluster_colour(label) if label else "#000000",
+        "particles": entry["particles"],
+        "share": entry["particles"] / max(int(kept.sum()), 1),
+        "interval": _interval(particles, members),
+        "mark": weight,
+        "reasons": [doubt._asdict() for doubt in found],
+        **{
+            key: entry.get(key)
+            for key in (
+                "resolution_angstrom", "reaches_nyquist", "alignment_limit_angstrom", "mean_fsc", "difference_fsc_40",
+                "difference_fsc_25", "amplitude", "mean_posterior", "separation_nats", "spread", "b_factor_angstrom2",
+                "accepted_share", "composition", "halves", "reference", "skipped", "density_outside_mask",
+            )
+        },
+        "views": _views(particles, members),
+        "defocus": _histogram(_defocus(particles)[members], _defocus(particles)[kept], DEFOCI),
+        "posteriors": _posteriors(particles, members),
+        "folder": f"{folder}/clusters",
+    }  # fmt: skip
+
+
+def _interval(particles: Particles, members: NDArray[np.bool_]) -> list[int] | None:
+    """Between which numbers its particles are, by their posteriors and by chance; None where there are none."""
+    if "drgnPosterior" not in particles.table or not members.any():
+        return None
+    posterior = np.nan_to_num(particles.table["drgnPosterior"].to_numpy(np.float64)[members], nan=1.0)
+    number, kept = members.sum(), (~particles.left_out()).sum()
+    deviation = np.sqrt((posterior * (1 - posterior)).sum() + number * (1 - number / kept))
+    return [max(int(number - INTERVAL * deviation), 0), int(np.ceil(number + INTERVAL * deviation))]
+
+
+def _views(particles: Particles, members: NDArray[np.bool_]) -> list[list[int]]:
+    """Particles by direction of view: rows by height (its cosine from 1 to −1), columns by azimuth from −180°."""
+    # the third column of a rotation is the direction of view in the map's frame
+    directions = particles.rotations()[members][:, :, 2]
+    azimuths = np.arctan2(directions[:, 1], directions[:, 0])
+    heights = np.clip(directions[:, 2], -1, 1)
+    counts, _, _ = np.histogram2d(-heights, azimuths, bins=(VIEWS[1], VIEWS[0]), range=((-1, 1), (-np.pi, np.pi)))
+    return counts.astype(int).tolist()
+
+
+def _defocus(particles: Particles) -> NDArray[np.float64]:
+    return particles.table[["rlnDefocusU", "rlnDefocusV"]].to_numpy(np.float64).mean(axis=1)
+
+
+def _histogram(values: NDArray[np.float64], of_all: NDArray[np.float64], bins: int) -> dict[str, Any]:
+    low, high = np.quantile(of_all, (0.005, 0.995)) if len(of_all) else (0.0, 1.0)
+    edges = np.linspace(low, max(high, low + 1), bins + 1)
+    mine, everyone = (np.histogram(np.clip(some, low, edges[-1]), edges)[0] for some in (values, of_all))
+    return {"edges": edges.round(1).tolist(), "counts": mine.tolist(), "of_all": everyone.tolist()}
+
+
+def _posteriors(particles: Particles, members: NDArray[np.bool_]) -> list[int] | None:
+    """Particles by posterior, from 0 to 1; None where there are no posteriors."""
+    if "drgnPosterior" not in particles.table:
+        return None
+    values = particles.table["drgnPosterior"].to_numpy(np.float64)[members]
+    counts, _ = np.histogram(values[np.isfinite(values)], POSTERIORS, (0, 1))
+    return list(map(int, counts))
+
+
+def _left_out(metrics: dict[str, Any]) -> dict[str, Any]:
+    assignment = (metrics["clustering"] or {}).get("assignment") or {}
+    screening = metrics.get("screening") or {}
+    return {
+        "now": metrics["left_out"],
+        "new": metrics["left_out_new"],
+        "back": metrics["left_out_back"],
+        "junk_expected": metrics.get("junk_expected"),
+        "unassigned": metrics["unassigned"],
+        "searched": assignment.get("searched", screening.get("searched")),
+        "brought_back": assignment.get("brought_back", screening.get("brought_back")),
+    }
+
+
+def _round(metrics: dict[str, Any]) -> dict[str, Any]:
+    clustering = metrics["clustering"] or {}
+    keys = ("cluster", "particles", "resolution_angstrom", "skipped", "mean_fsc", "difference_fsc_40")
+    return {
+        "number": metrics["round"],
+        "pass": metrics["pass"],
+        "verdict": metrics["verdict"],
+        "left_out": metrics["left_out"],
+        "ari_with_last_round": clustering.get("ari_with_last_round"),
+        "clusters": [{key: entry.get(key) for key in keys} for entry in metrics["clusters"]],
+    }
+
+
+def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Resolution (Å) of each cluster in each round, and the round in which it was finest."""
+    rows: dict[str, dict[int, float | None]] = {}
+    for one in rounds:
+        for entry in one["clusters"]:
+            rows.setdefault(entry["cluster"], {})[one["number"]] = entry["resolution_angstrom"]
+    table = []
+    for name, by_round in sorted(rows.items(), key=lambda row: (row[0] != CONSENSUS, row[0])):
+        known = {number: value for number, value in by_round.items() if value is not None}
+        best = min(known, key=lambda number: (known[number], number)) if known else None
+        table.append({"cluster": name, "resolutions": by_round, "best": best})
+    return table
+
+
+def _curves(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    shells = pd.read_csv(folder / "fsc.csv")
+    made = {entry["cluster"] for entry in metrics["clusters"] if not entry["skipped"]}
+    curves = []
+    for name, mine in shells[shells["cluster"].isin(made)].groupby("cluster", sort=False):
+        mine = mine.sort_values("shell")
+        limit = pd.to_numeric(mine["alignment_limit_angstrom"], errors="coerce").iloc[0]
+        resolution = mine["resolution_0143_angstrom"].iloc[0]
+        correlations = ("unmasked", "masked", "randomised", "corrected")
+        curves.append(
+            {
+                "pass": metrics["pass"],
+                "round": metrics["round"],
+                "cluster": str(name),
+                "frequency": (1 / mine["resolution_angstrom"]).round(6).tolist(),
+                **{kind: _numbers(mine[f"fsc_{kind}"]) for kind in correlations},
+                "alignment_limit": None if np.isnan(limit) else float(limit),
+                "resolution": None if np.isnan(resolution) else float(resolution),
+                "nyquist": float(mine["resolution_angstrom"].min()),
+            }
+        )
+    return curves
+
+
+def _numbers(values: pd.Series) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 4) for value in values]
+
+
+def _flow(folders: Mapping[int, Path]) -> dict[str, Any]:
+    """Who was where in each round, and who went where; 0 = unassigned, −1 = left out."""
+    labels = {}
+    for number, folder in folders.items():
+        particles = read_star(folder / "particles.star")
+        labels[number] = np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
+    nodes = [
+        {"round": number, "label": int(label), "particles": int(count)}
+        for number, mine in labels.items()
+        for label, count in zip(*np.unique(mine, return_counts=True), strict=True)
+    ]
+    rounds = sorted(labels)
+    links: list[dict[str, int]] = []
+    for before, after in pairwise(rounds):
+        if len(labels[before]) != len(labels[after]):
+            raise InputError(folders[after], f"has not the particles of round {before}", "give the passes of one run")
+        pairs, counts = np.unique(np.stack([labels[before], labels[after]]), axis=1, return_counts=True)
+        links += [
+            {"round": before, "source": int(source), "target": int(target), "particles": int(count)}
+            for source, target, count in zip(*pairs, counts, strict=True)
+        ]
+    return {"rounds": rounds, "nodes": nodes, "links": links}
+
+
+def _change(metrics: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    keys = (
+        "accepted_share",
+        "median_rotation_change_degrees",
+        "median_shift_change_angstrom",
+        "alignment_limit_angstrom",
+    )
+    own = {key: entry.get(key) for key in keys}
+    return {"pass": metrics["pass"], "round": metrics["round"], "cluster": entry["cluster"], **own}
+
+
+def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Of the last round's assignment."""
+    clustering = metrics["clustering"] or {}
+    assignment = clustering.get("assignment") or {}
+    keys = ("states", "agreement", "at_rest", "limit_angstrom", "limit_because", "contrast", "log_likelihood")
+    return {key: assignment.get(key) for key in keys} | {
+        "proposed": clustering.get("k"),
+        "method": clustering.get("method"),
+    }
+
+
+def _training(folder: Path, number: int) -> list[dict[str, Any]]:
+    path = folder / "latent" / "training.json"
+    if not path.is_file():
+        return []
+    record = json.loads(path.read_text())
+    embedding = folder / "latent" / "embedding.json"
+    explained = json.loads(embedding.read_text())["explained_variance"] if embedding.is_file() else None
+    keys = ("first_epoch", "epoch", "losses", "device", "settings", "cryodrgn_version")
+    return [{"round": number, **{key: record.get(key) for key in keys}, "explained_variance": explained}]
+
+
+def _parameters(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those that differ from the defaults first."""
+    defaults = run.get("defaults") or {}
+    rows = [
+        {"name": name, "value": value, "default": defaults.get(name), "changed": str(value) != str(defaults.get(name))}
+        for name, value in (run.get("parameters") or {}).items()
+    ]
+    return sorted(rows, key=lambda row: (not row["changed"], row["name"]))
+
+
+def _warnings(run: Mapping[str, Any], clusters: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Everything that was warned of, and of what."""
+    of_files = [{"of": "input", "text": text} for text in (run.get("inputs") or {}).get("warnings", [])]
+    of_clusters = [
+        {"of": cluster["name"], "text": reason["text"]}
+        for cluster in clusters
+        if cluster["mark"] != GOOD or cluster["reasons"]
+        for reason in cluster["reasons"]
+    ]
+    return of_files + of_clusters

@@ -1,0 +1,103 @@
+"""``report.html``: one file that holds all of itself, opened from disk, without a network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from drgnalign.files import atomic_path
+from drgnalign.report.advice import TERMS
+from drgnalign.report.points import embedded_points
+from drgnalign.report.slices import defocus_image, posterior_image, slice_images, views_image
+from drgnalign.report.volumes import embedded_volumes
+
+TEMPLATES = "templates"
+
+
+def write_report(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Path, outdir: Path) -> None:
+    """Write ``report.json`` and ``report.html``; neither is ever there by half.
+
+    Parameters
+    ----------
+    folders : mapping of int to Path
+        Folders of the passes, see `drgnalign.report.facts.run_facts`.
+    facts : mapping
+        Of `run_facts`.
+    pictures : Path
+        Folder with the PNGs of `drgnalign.report.figures`, which stand where there is no JavaScript.
+    outdir : Path
+    """
+    with atomic_path(outdir / "report.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    with atomic_path(outdir / "report.html") as temporary:
+        temporary.write_text(rendered(folders, facts, pictures), encoding="utf-8")
+
+
+def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Path) -> str:
+    """The page's text."""
+    last = folders[facts["pass"]]
+    environment = Environment(
+        loader=PackageLoader("drgnalign.report", TEMPLATES),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent, "count": _count}
+    resources = files("drgnalign.report") / TEMPLATES
+    return environment.get_template("report.html.j2").render(
+        facts=facts,
+        terms=TERMS,
+        images={cluster["name"]: _images(last, cluster) for cluster in facts["clusters"]},
+        pictures={path.stem: _data_uri(path.read_bytes()) for path in sorted(pictures.glob("*.png"))},
+        style=Markup((resources / "report.css").read_text(encoding="utf-8")),
+        script=Markup((resources / "report.js").read_text(encoding="utf-8")),
+        data=_embedded(facts),
+        volumes=_embedded(embedded_volumes(folders, facts)),
+        points=_embedded(embedded_points(folders, facts)),
+    )
+
+
+def _images(folder: Path, cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """Pictures of a cluster as data URIs: central slices, views, defoci, posteriors."""
+    volume = folder / "clusters" / f"{cluster['name']}.mrc"
+    posteriors = cluster["posteriors"]
+    return {
+        "slices": [_data_uri(image) for image in slice_images(volume)] if volume.is_file() else [],
+        "views": _data_uri(views_image(cluster["views"])),
+        "defocus": _data_uri(defocus_image(cluster["defocus"], cluster["colour"])),
+        "posteriors": _data_uri(posterior_image(posteriors, cluster["colour"])) if posteriors else None,
+    }
+
+
+def _embedded(value: Mapping[str, Any]) -> Markup:
+    """JSON inside a page: no text in it may end the element that holds it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _data_uri(image: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def _angstrom(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} Å" if value < 10 else f"{value:.1f} Å"
+
+
+def _figure(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

@@ -1,0 +1,63 @@
+"""What a run cost, by step, from Nextflow's trace."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+# Nextflow's words for durations and sizes.
+SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+DONE = ("COMPLETED", "CACHED")
+
+
+def cost_by_step(trace: Path | None) -> list[dict[str, Any]]:
+    """Tasks, hours and the largest memory of each step of a run.
+
+    Parameters
+    ----------
+    trace : Path or None
+        With the columns ``name``, ``status``, ``realtime``, ``%cpu`` and ``peak_rss``; while the run goes on it has
+        the tasks that have ended. Without it there is nothing to say.
+
+    Returns
+    -------
+    list of dict
+        ``step``, ``tasks``, ``failed``, ``hours`` (all tasks one after the other), ``core_hours``, ``peak_gb``; steps
+        in the order in which they were first run. Of a task that ``-resume`` found done, what it took then counts.
+    """
+    if trace is None or not trace.is_file():
+        return []
+    table = pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
+    # SUBWORKFLOW:STEP (tag)
+    table["step"] = table["name"].str.partition(" ")[0].str.rpartition(":")[2]
+    table["seconds"] = [seconds(text) for text in table["realtime"]]
+    table["cores"] = [float(text.rstrip("%")) / 100 if text[:1].isdigit() else 0.0 for text in table["%cpu"]]
+    table["bytes"] = [size(text) for text in table["peak_rss"]]
+    steps = []
+    for step, tasks in table.groupby("step", sort=False):
+        done = tasks["status"].isin(DONE)
+        steps.append(
+            {
+                "step": str(step),
+                "tasks": int(done.sum()),
+                "failed": int((~done).sum()),
+                "hours": round(float(tasks["seconds"].sum()) / 3600, 4),
+                "core_hours": round(float((tasks["seconds"] * tasks["cores"]).sum()) / 3600, 4),
+                "peak_gb": round(float(tasks["bytes"].max()) / 2**30, 2),
+            }
+        )
+    return steps
+
+
+def seconds(text: str) -> float:
+    """Of a duration as ``1h 2m 3s``; 0 where there is none."""
+    return sum(float(value) * SECONDS[unit] for value, unit in re.findall(r"([\d.]+)\s*(ms|s|m|h|d)\b", text))
+
+
+def size(text: str) -> float:
+    """Bytes of a size as ``257.2 MB``; 0 where there is none."""
+    return sum(float(value) * BYTES[unit] for value, unit in re.findall(r"([\d.]+)\s*(B|KB|MB|GB|TB)\b", text))

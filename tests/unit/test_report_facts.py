@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from drgnalign.cli import main
+from drgnalign.errors import InputError
+from drgnalign.formats.star import write_star
+from drgnalign.report.advice import DOUBTED, GOOD, NOT_BELIEVED, mark_of, next_steps
+from drgnalign.report.facts import run_facts
+from drgnalign.report.summary import published_folders
+from drgnalign.report.trace import cost_by_step, seconds, size
+from drgnalign.validation.claims import DOUBTFUL, NO_STATE, NOTE, Doubt
+
+COUNT = 300
+
+
+@pytest.fixture(scope="module")
+def particles(simulate: Callable[..., Any]) -> Any:
+    return simulate(COUNT, 32, 8.0).given
+
+
+def entry(cluster: str, particles: int, resolution: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "cluster": cluster,
+        "particles": particles,
+        "skipped": False,
+        "carried": False,
+        "alignment_limit_angstrom": 14.0,
+        "resolution_angstrom": resolution,
+        "reaches_nyquist": False,
+        "mean_fsc": 0.8,
+        "difference_fsc_40": 0.95,
+        "spread": 0.02,
+        "halves": "independent",
+        "warnings": [],
+        **more,
+    }
+
+
+def write_pass(
+    results: Path,
+    particles: Any,
+    number: int,
+    round_: int,
+    clusters: list[dict[str, Any]],
+    labels: np.ndarray,
+    **more: Any,
+) -> None:
+    folder = results / (f"round_{round_:02d}" if round_ else f"consensus/pass_{number:02d}")
+    folder.mkdir(parents=True)
+    left_out = (labels < 0).astype(int)
+    table = particles.table.assign(rlnClassNumber=np.maximum(labels, 0), drgnLeftOut=left_out, drgnPosterior=0.9)
+    write_star(replace(particles, table=table), folder / "particles.star")
+    clustering = {"ari_with_last_round": 0.97 if round_ > 1 else None, "k": 4, "method": "kmeans"}
+    metrics = {
+        "pass": number,
+        "round": round_,
+        "particles": COUNT,
+        "unassigned": int((labels == 0).sum()) if round_ else 0,
+        "left_out": int(left_out.sum()),
+        "left_out_new": 0,
+        "left_out_back": 0,
+        "halves": "independent",
+        "verdict": None,
+        "clusters": clusters,
+        "clustering": clustering if round_ else None,
+        "screening": None,
+        "stop": False,
+        **more,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    shells = np.arange(1, 17)
+    fsc = [
+        pd.DataFrame(
+            {
+                "cluster": one["cluster"],
+                "shell": shells,
+                "resolution_angstrom": 256.0 / shells,
+                **{f"fsc_{kind}": np.linspace(1, 0, 16) for kind in ("unmasked", "masked", "randomised", "corrected")},
+                "resolution_0143_angstrom": one["resolution_angstrom"],
+                "alignment_limit_angstrom": "14.0",
+            }
+        )
+        for one in clusters
+        if not one["skipped"]
+    ]
+    (pd.concat(fsc) if fsc else pd.DataFrame(columns=["cluster"])).to_csv(folder / "fsc.csv", index=False)
+
+
+@pytest.fixture
+def results(tmp_path: Path, particles: Any) -> Path:
+    """A consensus and two rounds: cluster 2 vanishes, 3 comes up, 10 particles are left out in the end."""
+    everyone = np.zeros(COUNT, int)
+    write_pass(tmp_path, particles, 1, 0, [entry("consensus", COUNT, 12.0)], everyone)
+    first = np.repeat([1, 2], [200, 100])
+    write_pass(tmp_path, particles, 2, 1, [entry("cluster_01", 200, 11.0), entry("cluster_02", 100, 13.0)], first)
+    second = np.repeat([1, 3, -1], [180, 110, 10])
+    clusters = [entry("cluster_01", 180, 10.0), entry("cluster_03", 110, 12.5, difference_fsc_40=0.1)]
+    write_pass(tmp_path, particles, 3, 2, clusters, second, verdict="2 states")
+    return tmp_path
+
+
+def facts_of(results: Path, **run: Any) -> dict[str, Any]:
+    return run_facts(published_folders(results), {"passes": 3, "rounds": 2, **run})
+
+
+def test_facts_are_those_of_the_last_pass(results: Path) -> None:
+    facts = facts_of(results)
+    assert (facts["pass"], facts["round"], facts["finished"]) == (3, 2, True)
+    assert [(one["name"], one["particles"], one["mark"]) for one in facts["clusters"]] == [
+        ("cluster_01", 180, GOOD),
+        ("cluster_03", 110, NOT_BELIEVED),
+    ]
+    assert facts["sentence"] == "2 states. Resolutions of 10.0 to 12.5 Å, half sets apart."
+    assert facts["left_out"]["now"] == 10
+    json.dumps(facts, allow_nan=False)
+
+
+def test_table_has_a_column_a_round_and_the_finest_figure_of_each_cluster(results: Path) -> None:
+    table = {row["cluster"]: row for row in facts_of(results)["table"]}
+    assert table["cluster_01"] == {"cluster": "cluster_01", "resolutions": {1: 11.0, 2: 10.0}, "best": 2}
+    assert table["cluster_02"]["resolutions"] == {1: 13.0}
+    assert next(iter(table)) == "consensus"
+
+
+def test_flow_has_every_particle_once_in_each_round(results: Path) -> None:
+    flow = facts_of(results)["flow"]
+    for number in flow["rounds"]:
+        assert sum(node["particles"] for node in flow["nodes"] if node["round"] == number) == COUNT
+    links = {(link["source"], link["target"]): link["particles"] for link in flow["links"]}
+    assert links == {(1, 1): 180, (1, 3): 20, (2, 3): 90, (2, -1): 10}
+
+
+def test_views_defoci_and_intervals_are_of_the_clusters_own_particles(results: Path) -> None:
+    cluster = facts_of(results)["clusters"][0]
+    assert np.sum(cluster["views"]) == 180
+    assert sum(cluster["defocus"]["counts"]) == 180
+    assert sum(cluster["posteriors"]) == 180
+    low, high = cluster["interval"]
+    # 1.96 √(180 · .9 · .1 + 180 · 110/290)
+    assert (180 - low, high - 180) == pytest.approx((18, 18), abs=1)
+
+
+def test_a_view_along_the_pole_is_in_the_first_row(tmp_path: Path, particles: Any) -> None:
+    up = replace(particles, table=particles.table.assign(rlnAngleTilt=0.0))
+    write_pass(tmp_path, up, 1, 0, [entry("consensus", COUNT, 12.0)], np.zeros(COUNT, int))
+    views = np.array(facts_of(tmp_path)["clusters"][0]["views"])
+    assert views[0].sum() == COUNT
+
+
+def test_run_without_rounds_and_one_without_clusters(tmp_path: Path, particles: Any) -> None:
+    write_pass(tmp_path, particles, 1, 0, [entry("consensus", COUNT, 12.0)], np.zeros(COUNT, int))
+    facts = facts_of(tmp_path, passes=3)
+    assert not facts["finished"]
+    assert facts["sentence"].startswith("So far one map")
+    assert facts["next"][0]["why"].startswith("The run goes on")
+    write_pass(tmp_path, particles, 2, 1, [], np.full(COUNT, -1))
+    facts = facts_of(tmp_path)
+    assert facts["clusters"] == []
+    assert facts["sentence"].startswith("No cluster has a particle")
+
+
+def test_fifty_clusters(tmp_path: Path, particles: Any) -> None:
+    labels = np.arange(COUNT) % 50 + 1
+    clusters = [entry(f"cluster_{number:02d}", 6, None) for number in range(1, 51)]
+    write_pass(tmp_path, particles, 1, 1, clusters, labels)
+    facts = facts_of(tmp_path)
+    assert len(facts["clusters"]) == 50
+    assert {one["mark"] for one in facts["clusters"]} == {NOT_BELIEVED}
+
+
+def test_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no results"):
+        published_folders(tmp_path)
+    (tmp_path / "round_01").mkdir()
+    (tmp_path / "round_01" / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics of a pass"):
+        published_folders(tmp_path)
+
+
+def test_particles_of_another_run_are_refused(results: Path, particles: Any) -> None:
+    half = replace(particles, table=particles.table.iloc[:150].assign(rlnClassNumber=1))
+    write_star(half, results / "round_01" / "particles.star")
+    with pytest.raises(InputError, match="has not the particles of round 1"):
+        facts_of(results)
+
+
+def test_mark_is_that_of_the_gravest_doubt() -> None:
+    assert mark_of([]) == mark_of([Doubt("ends at Nyquist", NOTE)]) == GOOD
+    assert mark_of([Doubt("a", NOTE), Doubt("b", DOUBTFUL)]) == DOUBTED
+    assert mark_of([Doubt("b", DOUBTFUL), Doubt("c", NO_STATE)]) == NOT_BELIEVED
+
+
+def test_next_command_is_the_runs_own(results: Path) -> None:
+    command = "nextflow run main.nf --input 'a b.star' --rounds 2"
+    facts = facts_of(results, command=command)
+    facts["rounds"][-1]["ari_with_last_round"] = 0.5
+    commands = [step["command"] for step in next_steps(facts) if step["command"]]
+    assert commands == ["nextflow run main.nf --input 'a b.star' -resume --rounds 3"]
+
+
+def test_changed_parameters_come_first(results: Path) -> None:
+    facts = facts_of(results, parameters={"a": 1, "z": 2, "k": "6"}, defaults={"a": 1, "z": 3, "k": 6})
+    assert [(row["name"], row["changed"]) for row in facts["parameters"]] == [("z", True), ("a", False), ("k", False)]
+
+
+def test_cost_is_summed_by_step(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.txt"
+    rows = [
+        "name\tstatus\trealtime\t%cpu\tpeak_rss",
+        "MAP:REFINE (2/9 all.1)\tCOMPLETED\t1h\t50.0%\t1 GB",
+        "MAP:REFINE (2/9 all.2)\tFAILED\t30m\t100.0%\t2 GB",
+        "LABEL:TRAIN (r1)\tCACHED\t-\t-\t-",
+    ]
+    trace.write_text("\n".join(rows) + "\n")
+    assert cost_by_step(trace) == [
+        {"step": "REFINE", "tasks": 1, "failed": 1, "hours": 1.5, "core_hours": 1.0, "peak_gb": 2.0},
+        {"step": "TRAIN", "tasks": 1, "failed": 0, "hours": 0.0, "core_hours": 0.0, "peak_gb": 0.0},
+    ]
+    assert cost_by_step(tmp_path / "none") == []
+    assert seconds("1d 2h 3m 4.5s") == 93784.5
+    assert (seconds("120ms"), seconds("-")) == (pytest.approx(0.12), 0)
+    assert size("257.2 MB") == pytest.approx(257.2 * 2**20)
+
+
+def test_report_command_needs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["report", str(tmp_path)])
+    assert raised.value.code == 2
+    assert "holds no results of a run" in capsys.readouterr().err
