@@ -3,7 +3,7 @@
 include { checkParameters ; helpText ; schedule ; whole } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
-include { lastWords ; passLine ; publish ; startedClock ; withEarlier } from './subworkflows/watch.nf'
+include { lastWords ; noteTheRun ; passLine ; publish ; startedClock ; withEarlier } from './subworkflows/watch.nf'
 include { versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -136,8 +136,12 @@ workflow {
 
     // Tables, pictures and final/ after every pass, and a line on the screen
     def clock = startedClock(passes)
+    noteTheRun(passes)
     MAP.out.folder.subscribe { meta, _folder, said -> println(passLine(clock, meta, said)) }
-    REPORT(withEarlier(MAP.out.folder), versionOf('report'))
+    REPORT(
+        withEarlier(MAP.out.folder).combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts }),
+        versionOf('report'),
+    )
     EXPORT(
         MAP.out.state.map { meta, star, references, _latent, _stop ->
             [meta.subMap('pass', 'round'), star, references]

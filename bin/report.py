@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
-"""REPORT: the table, the figures and the words after a pass."""
+"""REPORT: the page, the table, the figures and the words after a pass."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from drgnalign.commands import FOLDER, OUTPUT, Command
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
 from drgnalign.files import atomic_path
+from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.figures import write_figures
-from drgnalign.report.summary import read_passes, summary_table
+from drgnalign.report.page import write_report
+from drgnalign.report.summary import pass_folders, read_passes, summary_table
 from drgnalign.report.words import findings
 
 
 @click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
-@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for summary.csv, findings.txt and figures.")
-def main(folder: Path, output: Path) -> None:
+@click.option("--inputs", type=FILE, required=True, help="inputs.json.")
+@click.option("--info", type=OUTPUT, help="Folder in which the run keeps run.json and Nextflow its trace.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for what it writes.")
+def main(folder: Path, inputs: Path, info: Path | None, output: Path) -> None:
     """Summarise the passes in FOLDER (pass_0, pass_1 …)."""
     passes = read_passes(folder)
     output.mkdir(parents=True, exist_ok=True)
@@ -26,6 +31,10 @@ def main(folder: Path, output: Path) -> None:
     with atomic_path(output / "findings.txt") as temporary:
         temporary.write_text(findings(passes))
     write_figures(folder, output)
+    known = run_known(info) | {"inputs": json.loads(inputs.read_text())}
+    folders = pass_folders(folder)
+    trace = None if info is None else info / "trace.txt"
+    write_report(folders, run_facts(folders, known, trace), output, output)
 
 
 if __name__ == "__main__":

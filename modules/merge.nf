@@ -10,7 +10,8 @@ process MERGE {
 
     input:
     tuple val(meta), path(labelled), path(last_particles, stageAs: 'last.star'),
-        path(last_references, stageAs: 'last_references'), path(latent), path(record), path(plan),
+        path(last_references, stageAs: 'last_references'), path(latent), path(decoded, stageAs: 'decoded'), path(record),
+        path(plan),
         path(mask, stageAs: 'mask.mrc'), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
     val version
 
@@ -21,7 +22,7 @@ process MERGE {
     // what people look at
     tuple path('metrics.json'), path('fsc.csv'), path('clusters')
     path 'clusters.json', includeInputs: true, optional: true
-    // the same for REPORT, one folder a pass, and what the screen says of the pass
+    // the same for REPORT, one folder a pass, with latent space and decoded maps; and what the screen says of the pass
     tuple val(meta), path("pass_${meta.pass}"), path('said.txt'), emit: folder
 
     script:
@@ -38,6 +39,12 @@ process MERGE {
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
     rm -f clusters/*_reference_half?.mrc clusters/consensus_mask.mrc
-    cp ${meta.round ? "${latent}/embedding.csv" : ''} particles.star metrics.json fsc.csv pass_${meta.pass}/
+    cp particles.star metrics.json fsc.csv pass_${meta.pass}/
+    mkdir pass_${meta.pass}/clusters pass_${meta.pass}/latent
+    ln clusters/* pass_${meta.pass}/clusters/
+    for file in embedding.csv embedding.json pc1_z.txt training.json; do
+        if [ -e ${latent}/\$file ]; then cp ${latent}/\$file pass_${meta.pass}/latent/; fi
+    done
+    if [ -d decoded ]; then mkdir pass_${meta.pass}/decoded; cp decoded/pc1_*.mrc pass_${meta.pass}/decoded/; fi
     """
 }

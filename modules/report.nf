@@ -1,4 +1,5 @@
 include { place } from '../subworkflows/parameters.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process REPORT {
     tag "${place(meta)}"
@@ -7,8 +8,8 @@ process REPORT {
     fair true
 
     input:
-    // folders of this pass and all before it
-    tuple val(meta), path(passes, stageAs: 'passes/*')
+    // folders of this pass and all before it, and what the input was found to be
+    tuple val(meta), path(passes, stageAs: 'passes/*'), path(inputs, stageAs: 'inputs.json')
     val version
 
     output:
@@ -17,6 +18,7 @@ process REPORT {
     script:
     """
     # version ${version}
-    report.py passes --output report
+    report.py passes --inputs inputs.json \\
+        ${option('info', file(params.outdir, glob: false).toAbsolutePath().resolve('pipeline_info'))} --output report
     """
 }

@@ -165,14 +165,16 @@ workflow MAP {
                 .map { pass, _labelled, _clusters, _plan -> [pass, []] }
         )
     MERGE(
-        passes.map { meta, _labelled, references, latent, _clusters, _decoded -> [meta.pass, meta, references, latent] }
+        passes.map { meta, _labelled, references, latent, _clusters, decoded ->
+            [meta.pass, meta, references, latent, decoded]
+        }
             .join(planned)
             .join(lasts)
             .join(masks)
             .join(maps)
             .join(stars)
-            .map { _pass, meta, references, latent, labelled, clusters, plan, last, own, files, refined_chunks ->
-                [meta, labelled, last, references, latent, clusters, plan, own, files, refined_chunks]
+            .map { _pass, meta, references, latent, decoded, labelled, clusters, plan, last, own, files, refined_chunks ->
+                [meta, labelled, last, references, latent, decoded, clusters, plan, own, files, refined_chunks]
             },
         versionOf('merge'),
     )

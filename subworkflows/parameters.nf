@@ -4,6 +4,12 @@ def readSchema() {
     return new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
 }
 
+// name -> default of every parameter that has one
+def defaults() {
+    return describedParameters(readSchema()).findAll { _name, rule -> rule['default'] != null }
+        .collectEntries { name, rule -> [name, rule['default']] }
+}
+
 // name -> description of every parameter
 def describedParameters(schema) {
     return schema['$defs'].values().collectMany { group -> group.properties.entrySet() as List }

@@ -1,6 +1,6 @@
 // What can be seen of a run while it goes on: files as passes end, a line for each on the screen, and words at the end.
 
-include { place } from './parameters.nf'
+include { defaults ; place } from './parameters.nf'
 
 // [meta, folders of the pass and all before it] of what passes leave, which they do one after the other
 def withEarlier(finished) {
@@ -9,6 +9,21 @@ def withEarlier(finished) {
         seen << folder
         [meta.subMap('pass', 'round'), seen.toList()]
     }
+}
+
+// pipeline_info/run.json, for the report: the command, the parameters and their defaults, how many passes and rounds. REPORT
+// looks it up there, as it does the trace: what changes with every -resume must not make it write all reports again.
+def noteTheRun(passes) {
+    def info = file(params.outdir, glob: false).resolve('pipeline_info')
+    info.mkdirs()
+    def known = [
+        command: workflow.commandLine.replaceAll(/\s-resume(\s+[0-9a-f-]{36})?(?=\s|$)/, ''),
+        parameters: params,
+        defaults: defaults(),
+        passes: passes.size(),
+        rounds: passes[-1].round,
+    ]
+    info.resolve('run.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(known)) + '\n'
 }
 
 // Puts files and folders into --outdir. Each takes the place of the last pass's at once, so that whoever looks, or ends

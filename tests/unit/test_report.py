@@ -130,7 +130,8 @@ def write_passes(folder: Path, passes: list[dict[str, Any]]) -> None:
         if metrics["round"]:
             tables.insert(0, fsc_rows("consensus", 12.0, "16.0"))
             embedding = pd.DataFrame({"row": np.arange(200), "umap2_1": points[:, 0], "umap2_2": points[:, 1]})
-            embedding.to_csv(files / "embedding.csv", index=False)
+            (files / "latent").mkdir()
+            embedding.to_csv(files / "latent" / "embedding.csv", index=False)
         pd.concat(tables).to_csv(files / "fsc.csv", index=False)
 
 

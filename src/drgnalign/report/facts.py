@@ -104,6 +104,34 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
     return facts
 
 
+def run_known(info: Path | None) -> dict[str, Any]:
+    """What the workflow wrote about a run in ``pipeline_info``, for `run_facts`: whatever of it is there.
+
+    Raises
+    ------
+    InputError
+        A file is broken.
+    """
+    known: dict[str, Any] = {}
+    if info is not None:
+        known |= _json(info / "run.json")
+        known |= {"inputs": _json(info / "inputs.json"), "versions": _versions(info / "software_versions.yml")}
+    return known
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read as JSON ({error})", "run the workflow again with -resume") from error
+
+
+def _versions(path: Path) -> dict[str, str]:
+    """Lines as ``numpy: 2.4.6``; written when a run has ended."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {name.strip(): version.strip() for name, _, version in (line.partition(":") for line in lines) if version}
+
+
 def _last_of_each_round(passes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({metrics["round"]: metrics for metrics in passes}.values())
 

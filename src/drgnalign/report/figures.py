@@ -73,7 +73,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     ----------
     folder : Path
         Holds the passes, see `drgnalign.report.summary.read_passes`; each with ``particles.star`` and
-        ``fsc.csv``, those of rounds also with ``embedding.csv``.
+        ``fsc.csv``, those of rounds also with ``latent/embedding.csv``.
     outdir : Path
         An existing folder.
 
@@ -102,7 +102,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
             for metrics in passes
             if metrics["round"]
         }
-        points = _read_umap(files / "embedding.csv", len(particles))
+        points = _read_umap(files / "latent" / "embedding.csv", len(particles))
         title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
         figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
         figures["label_flow"] = label_flow_figure(labels, _title("Clusters from round to round", note))
