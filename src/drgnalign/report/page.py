@@ -50,7 +50,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent, "count": _count}
+    environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent, "count": _count, "duration": _duration}
     resources = files("drgnalign.report") / TEMPLATES
     return environment.get_template("report.html.j2").render(
         facts=facts,
@@ -60,8 +60,8 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         style=Markup((resources / "report.css").read_text(encoding="utf-8")),
         script=Markup((resources / "report.js").read_text(encoding="utf-8")),
         data=_embedded(facts),
-        volumes=_embedded(embedded_volumes(folders, facts)),
-        points=_embedded(embedded_points(folders, facts)),
+        volumes=_embedded(embedded_volumes(folders)),
+        points=_embedded(embedded_points(folders)),
     )
 
 
@@ -101,3 +101,9 @@ def _percent(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
+
+
+def _duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{3600 * hours:.0f} s"
+    return f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h"
