@@ -245,7 +245,7 @@ def test_consensus_alone(run_passes: list[dict[str, Any]], tmp_path: Path) -> No
 
 def test_missing_and_foreign_files_are_refused(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
     write_passes(tmp_path, run_passes)
-    embedding = tmp_path / "pass_3" / "embedding.csv"
+    embedding = tmp_path / "pass_3" / "latent" / "embedding.csv"
     pd.read_csv(embedding).head(150).to_csv(embedding, index=False)
     with pytest.raises(InputError, match="150 particles"):
         write_figures(tmp_path, tmp_path)
