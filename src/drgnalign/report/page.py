@@ -50,7 +50,8 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent, "count": _count, "duration": _duration}
+    environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent}
+    environment.filters |= {"count": _count, "duration": _duration}
     resources = files("drgnalign.report") / TEMPLATES
     return environment.get_template("report.html.j2").render(
         facts=facts,
@@ -60,8 +61,8 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         style=Markup((resources / "report.css").read_text(encoding="utf-8")),
         script=Markup((resources / "report.js").read_text(encoding="utf-8")),
         data=_embedded(facts),
-        volumes=_embedded(embedded_volumes(folders)),
-        points=_embedded(embedded_points(folders)),
+        volumes=_embedded(embedded_volumes(folders, facts)),
+        points=_embedded(embedded_points(folders, facts)),
     )
 
 
