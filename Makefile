@@ -36,6 +36,7 @@ lint: setup
 	NXF_SYNTAX_PARSER=v2 .tools/nextflow lint main.nf nextflow.config conf modules subworkflows
 
 test: lint
+	bash tests/browser/get_chromium.sh
 	$(BIN)/python -m pytest
 
 # Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.

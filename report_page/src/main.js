@@ -27,6 +27,7 @@ async function show() {
     if (place && given) await part(place);
   }
   document.documentElement.dataset.ready = 'yes';
+  performance.mark('ready');
 }
 
 show();

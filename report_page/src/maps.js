@@ -161,23 +161,28 @@ export async function showMaps(section, volumes) {
   // Of all maps coarsely at once, then, when the slider rests, of each as finely as it is known
   async function contour(final) {
     const mine = ++work;
-    if (state.slices) return drawSlices();
-    for (const fine of final ? [false, true] : [false]) {
-      for (const cell of cells) {
-        for (let frame = 0; frame < cell.frames.length; frame++) {
-          const volume = cell.frames[frame];
-          if (fine && volume.box < 2 * SMALL) continue;
-          await ready(volume);
-          if (fine) await pause();
-          if (mine !== work) return undefined;
-          build(cell, frame, fine);
-        }
-      }
-      draw();
-      showLegend();
+    if (state.slices) {
+      await drawSlices();
+      return;
     }
-    if (final) showOnCards();
-    return undefined;
+    await buildAll(mine, false);
+    if (final) buildAll(mine, true).then(() => mine === work && showOnCards());
+  }
+
+  async function buildAll(mine, fine) {
+    for (const cell of cells) {
+      for (const [frame, volume] of cell.frames.entries()) {
+        if (fine && volume.box < 2 * SMALL) continue;
+        await ready(volume);
+        // lets the page answer in between
+        if (fine) await new Promise((done) => setTimeout(done));
+        if (mine !== work) return;
+        build(cell, frame, fine);
+        if (fine) draw();
+      }
+    }
+    draw();
+    showLegend();
   }
 
   // A small picture of each cluster's surface, where the page has a place for it
@@ -301,8 +306,6 @@ async function ready(volume) {
   }
   for (const colours of Object.values(volume.colours ?? {})) colours.values ??= await unpack(colours.data);
 }
-
-const pause = () => new Promise((done) => setTimeout(done));
 
 // Across x, y and z
 function slicesOf({ values, box }, share, level, name) {

@@ -35,7 +35,9 @@ def write_run(folder: Path) -> dict[int, Path]:
     for entry, path in zip(FACTS["rounds"], folders.values(), strict=True):
         round_ = entry["number"]
         path.mkdir(parents=True)
-        _write_maps(path / "clusters", [cluster["cluster"] for cluster in entry["clusters"]])
+        names = [cluster["cluster"] for cluster in entry["clusters"]]
+        _write_maps(path / "clusters", names)
+        _write_figures(path, entry, names)
         moved = labels.copy()
         moved[: 40 * (2 - round_)] = 2
         left_out = (np.arange(PARTICLES) % 100 == 99).astype(int)
@@ -44,6 +46,26 @@ def write_run(folder: Path) -> dict[int, Path]:
             _write_latent(path / "latent", labels, random)
             _write_film(path / "decoded")
     return folders
+
+
+def _write_figures(folder: Path, entry: dict[str, Any], names: list[str]) -> None:
+    """metrics.json and fsc.csv."""
+    common: dict[str, Any] = {"skipped": False, "carried": False, "alignment_limit_angstrom": 14.0}
+    common |= {"resolution_angstrom": 12.0, "reaches_nyquist": False, "mean_fsc": 0.8, "spread": 0.02}
+    common |= {"difference_fsc_40": 0.9, "halves": "independent", "warnings": []}
+    common["composition"] = {"micrographs": None, "views": None}
+    metrics: dict[str, Any] = {"pass": entry["pass"], "round": entry["number"], "particles": PARTICLES}
+    metrics |= {"unassigned": 0, "left_out": 6, "left_out_new": 0, "left_out_back": 0, "halves": "independent"}
+    metrics |= {"verdict": "2 states" if entry["number"] else None, "screening": None, "stop": False}
+    metrics["clustering"] = {"ari_with_last_round": 0.9} if entry["number"] else None
+    metrics["clusters"] = [{"cluster": name, "particles": PARTICLES // len(names), **common} for name in names]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    shells = np.arange(1, BOX // 2 + 1)
+    curve = pd.DataFrame({"shell": shells, "resolution_angstrom": BOX * VOXEL / shells})
+    for kind in ("unmasked", "masked", "randomised", "corrected"):
+        curve[f"fsc_{kind}"] = 1 / (1 + np.exp(shells - 8.0))
+    curve = curve.assign(resolution_0143_angstrom=12.0, alignment_limit_angstrom="14.0")
+    pd.concat([curve.assign(cluster=name) for name in names]).to_csv(folder / "fsc.csv", index=False)
 
 
 def _body(*labels: int) -> np.ndarray:

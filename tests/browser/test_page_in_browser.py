@@ -1,0 +1,204 @@
+"""The report as a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pages import NO_WEBGL, PATIENCE, Browser, until
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from drgnalign.cli import main
+from drgnalign.formats.star import read_star
+
+CELL = "figure[data-map='{}']"
+
+
+# The element of a kind that stands in a label which begins with a text, in a section
+CONTROL = """
+    const labels = [...document.querySelectorAll(arguments[0] + ' label')];
+    const control = labels.find((one) => one.textContent.startsWith(arguments[1])).querySelector(arguments[2]);
+    control.value = arguments[3];
+    for (const kind of ['input', 'change']) control.dispatchEvent(new Event(kind));"""
+
+
+def set_slider(page: Browser, section: str, name: str, value: float) -> None:
+    """As if it was drawn to a value and let go."""
+    page.execute_script(CONTROL, section, name, "input", value)
+
+
+def choose(page: Browser, section: str, name: str, value: str) -> None:
+    page.execute_script(CONTROL, section, name, "select", value)
+
+
+def triangles(page: Browser, name: str) -> int:
+    return int(page.execute_script(f"return document.querySelector(`{CELL.format(name)}`).dataset.triangles"))
+
+
+def colours(page: Browser, canvas: str) -> int:
+    """How many different pixels a canvas has."""
+    script = """
+        const shown = document.querySelector(arguments[0]);
+        const copy = Object.assign(document.createElement('canvas'), {width: shown.width, height: shown.height});
+        copy.getContext('2d').drawImage(shown, 0, 0);
+        const {data} = copy.getContext('2d').getImageData(0, 0, copy.width, copy.height);
+        return new Set(new Uint32Array(data.buffer)).size;"""
+    return int(page.execute_script(script, canvas))
+
+
+def complaints(page: Browser) -> list[dict[str, Any]]:
+    return [entry for entry in page.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(page: Browser) -> None:
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert urls and all(url.split(":")[0] in ("file", "data", "blob") for url in urls), urls
+    policy = page.execute_script("return document.querySelector('meta[http-equiv=Content-Security-Policy]').content")
+    assert "default-src 'none'" in policy and "http" not in policy
+    assert not complaints(page)
+    # the policy holds: a script that asks is refused
+    asked = "return fetch('http://127.0.0.1:9/').then(() => 'answered', (error) => error.name)"
+    assert page.execute_script(asked) == "TypeError"
+    assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
+
+
+def test_surfaces_follow_contour_round_and_colour(page: Browser) -> None:
+    names = [cell.get_attribute("data-map") for cell in page.find_elements(By.CSS_SELECTOR, "#maps figure.dr-cell")]
+    assert names == ["consensus", "cluster 1", "cluster 2", "along PC1"]
+    before = triangles(page, "cluster 1")
+    assert before > 100 and colours(page, "#maps .dr-canvas") > 50
+    set_slider(page, "#maps", "Contour", 2)
+    until(page, f"document.querySelector(`{CELL.format('cluster 1')}`).dataset.triangles != {before}")
+    assert 0 < triangles(page, "cluster 1") < before
+    set_slider(page, "#maps", "Contour", 1)
+    until(page, f"document.querySelector(`{CELL.format('cluster 1')}`).dataset.triangles == {before}")
+    choose(page, "#maps", "Colour by", "difference")
+    assert "Blue: less" in page.find_element(By.CSS_SELECTOR, "#maps .dr-legend").text
+    choose(page, "#maps", "Colour by", "resolution")
+    assert "Local resolution from" in page.find_element(By.CSS_SELECTOR, "#maps .dr-legend").text
+    choose(page, "#maps", "Colour by", "cluster")
+    set_slider(page, "#maps", "Round", 0)
+    until(page, "document.querySelectorAll('#maps figure.dr-cell').length == 1")
+    set_slider(page, "#maps", "Round", 2)
+    until(page, "document.querySelectorAll('#maps figure.dr-cell[data-triangles]').length == 4")
+    assert not complaints(page)
+
+
+def test_cameras_are_linked_and_obey_the_keyboard(page: Browser) -> None:
+    grid = page.find_element(By.CSS_SELECTOR, "#maps .dr-grid")
+    snapshot = "return document.querySelector('#maps .dr-canvas').toDataURL()"
+    before = page.execute_script(snapshot)
+    page.execute_script("arguments[0].focus()", grid)
+    grid.send_keys(Keys.ARROW_LEFT)
+    until(page, f"document.querySelector('#maps .dr-canvas').toDataURL() !== {json.dumps(before)}")
+    grid.send_keys("0")
+    until(page, f"document.querySelector('#maps .dr-canvas').toDataURL() === {json.dumps(before)}")
+
+
+def test_the_film_runs(page: Browser) -> None:
+    said = "document.querySelector(`figure[data-map='along PC1'] output`).textContent"
+    play = page.find_element(By.XPATH, "//figure[@data-map='along PC1']//button")
+    page.execute_script("arguments[0].click()", play)
+    until(page, f"{said} === '3 of 6'")
+    page.execute_script("arguments[0].click()", play)
+    assert play.text == "Play"
+
+
+def draw_lasso(page: Browser, left: float, right: float) -> None:
+    """Around all between two shares of the plot's width."""
+    plot = page.find_element(By.CSS_SELECTOR, "#latent .dr-plot")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    width, height = plot.size["width"], plot.size["height"]
+    corners = [(left, 0.03), (right, 0.03), (right, 0.97), (left, 0.97)]
+    places = [((x - 0.5) * width, (y - 0.5) * height) for x, y in corners]
+    actions = ActionChains(page, duration=50).move_to_element_with_offset(plot, *map(int, places[0])).click_and_hold()
+    for x, y in places[1:]:
+        actions.move_to_element_with_offset(plot, int(x), int(y))
+    actions.release().perform()
+
+
+def test_a_lasso_selects_in_all_rounds_and_select_gives_these_particles(page: Browser, run: Path) -> None:
+    assert colours(page, "#latent .dr-points") > 3
+    lasso = page.find_element(By.XPATH, "//section[@id='latent']//button[text()='Lasso']")
+    page.execute_script("arguments[0].click()", lasso)
+    draw_lasso(page, 0.02, 0.5)
+    selected = int(page.execute_script("return document.querySelector('#latent .dr-plot').dataset.selected"))
+    # the left half of latent space is cluster 1, all but those that are left out
+    row = "return [...document.querySelectorAll('#latent tr[data-label=\"{}\"] td')].map((cell) => cell.textContent)"
+    ones, twos = (page.execute_script(row.format(label))[:2] for label in (1, 2))
+    assert int(ones[1]) > 250 and int(twos[1]) < 40
+    assert int(twos[0]) >= int(twos[1]) + 30  # in the round before, 40 of these had been elsewhere
+    download = page.find_element(By.XPATH, "//section[@id='latent']//button[starts-with(text(), 'Download')]")
+    page.execute_script("arguments[0].click()", download)
+    names = run / "selection.csv"
+    end = time.monotonic() + PATIENCE
+    while not names.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    command = page.find_element(By.CSS_SELECTOR, "#latent .dr-command code").text.split()
+    stand_ins = {"particles.star": run / "pass_3" / "particles.star", "selection.csv": names}
+    words = [str(stand_ins.get(word, run / word if word == "selection.star" else word)) for word in command[1:]]
+    main(words, standalone_mode=False)
+    chosen = read_star(run / "selection.star").table["rlnImageName"].tolist()
+    assert chosen == pd.read_csv(names)["rlnImageName"].tolist() and len(chosen) == selected
+    page.find_element(By.CSS_SELECTOR, "#latent .dr-plot").send_keys(Keys.ESCAPE)
+    assert "No particle" in page.find_element(By.CSS_SELECTOR, "#latent .dr-chosen").text
+    page.execute_script("arguments[0].click()", lasso)
+    assert not complaints(page)
+
+
+def test_umaps_of_other_rounds_and_in_three_dimensions(page: Browser) -> None:
+    snapshot = "return document.querySelector('#latent .dr-points').toDataURL()"
+    seen = [page.execute_script(snapshot)]
+    set_slider(page, "#latent", "Round", 0)
+    seen.append(page.execute_script(snapshot))
+    choose(page, "#latent", "UMAP in", "3")
+    seen.append(page.execute_script(snapshot))
+    plot = page.find_element(By.CSS_SELECTOR, "#latent .dr-plot")
+    plot.send_keys(Keys.ARROW_LEFT)
+    until(page, f"document.querySelector('#latent .dr-points').toDataURL() !== {json.dumps(seen[-1])}")
+    seen.append(page.execute_script(snapshot))
+    assert len(set(seen)) == 4
+    choose(page, "#latent", "UMAP in", "2")
+    set_slider(page, "#latent", "Round", 1)
+    assert len(page.find_elements(By.CSS_SELECTOR, "#latent .dr-pca circle")) == 6
+
+
+def test_flow_and_fsc_are_drawn(page: Browser) -> None:
+    assert len(page.find_elements(By.CSS_SELECTOR, "#flow-plot rect")) == 6
+    words = [text.text for text in page.find_elements(By.CSS_SELECTOR, "#flow-plot text")]
+    assert {"round 1", "round 2"} <= set(words)
+    captions = [caption.text for caption in page.find_elements(By.CSS_SELECTOR, "#fsc-plots figcaption")]
+    assert captions[0] == "cluster 1: 12.00 Å" and "local resolution" in captions[1]
+    assert colours(page, "#fsc-plots canvas") > 5
+    assert not complaints(page)
+
+
+def test_a_narrow_window_can_be_read(page: Browser) -> None:
+    page.set_window_size(500, 900)
+    try:
+        until(page, "innerWidth < 600")
+        wide = """
+            const parts = [...document.querySelectorAll('#maps *, #latent *, #flow-plot *, #fsc-plots *')];
+            const scrolled = parts.filter((one) => !one.closest('.dr-counts'));
+            const beyond = scrolled.filter((one) => one.getBoundingClientRect().right > innerWidth + 1);
+            return beyond.map((one) => one.outerHTML.slice(0, 80));"""
+        until(page, "document.documentElement.scrollWidth <= innerWidth + 1")
+        assert page.execute_script(wide) == []
+    finally:
+        page.set_window_size(1200, 900)
+
+
+def test_without_webgl_there_are_slices(start: Callable[..., Browser]) -> None:
+    page = start(*NO_WEBGL)
+    assert page.find_element(By.CSS_SELECTOR, "#maps .dr-viewer").get_attribute("data-webgl") == "no"
+    assert len(page.find_elements(By.CSS_SELECTOR, "#maps .dr-slice")) == 3 * 4
+    before = colours(page, "#maps .dr-slice")
+    assert before > 10
+    assert not complaints(page)
