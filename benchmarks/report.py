@@ -22,6 +22,7 @@ import pandas as pd
 from arms import REPOSITORY
 from formats import processor, random_particles
 from scipy.ndimage import gaussian_filter
+from scipy.signal import lfilter
 from selenium import webdriver
 
 from drgnalign.files import atomic_path
@@ -38,11 +39,12 @@ BROWSER = ("--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enabl
 
 
 def chain(box: int, seed: int, own: int) -> np.ndarray:
-    """A map of a random chain as dense as protein, whose last quarter is another one in each cluster, in noise."""
-    steps = np.random.default_rng(seed).normal(scale=2.0, size=(40_000, 3))
-    last = np.random.default_rng(seed + own).normal(scale=2.0, size=(10_000, 3))
-    places = np.concatenate([np.cumsum(steps[:30_000], 0), np.cumsum(last, 0)])
-    places = box / 2 + places * (0.16 * box / places.std())
+    """A map of a random chain within a globe, whose last quarter is another one in each cluster, in noise."""
+    steps = np.random.default_rng(seed).normal(size=(40_000, 3))
+    steps[30_000:] = np.random.default_rng(seed + own).normal(size=(10_000, 3))
+    # what draws it back keeps it together
+    places = lfilter([1.0], [1.0, -0.99], steps, axis=0)
+    places = box / 2 + places * (0.12 * box / places.std())
     atoms, _ = np.histogramdd(places, box, [(0, box)] * 3)
     noise = np.random.default_rng(own).normal(scale=0.3, size=atoms.shape)
     return gaussian_filter((atoms + noise).astype(np.float32), 0.01 * box + 0.8)

@@ -93,6 +93,7 @@ function drawLines(plot, upright) {
   ctx.setLineDash([4 * ratio, 4 * ratio]);
   const y = plot.valToPos(THRESHOLD, 'y', true);
   stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
+  ctx.textAlign = 'left';
   ctx.fillText(String(THRESHOLD), bbox.left + 6 * ratio, y - 4 * ratio);
   for (const [place, [frequency, name]] of upright.entries()) {
     const x = plot.valToPos(frequency, 'x', true);

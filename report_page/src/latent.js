@@ -149,7 +149,7 @@ export async function showLatent(section, points) {
     const { labels } = rounds[state.round];
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
-    const size = Math.min(Math.max(Math.round((1.6 * ratio * Math.min(view.zoom, 4) * 300) / Math.sqrt(total) / 2), 1), 5 * ratio);
+    const size = Math.min(Math.max(Math.round((1.6 * ratio * Math.min(view.zoom, 4) * 300) / Math.sqrt(total) / 2), 2 * ratio), 5 * ratio);
     const stamps = new Map([...new Set(labels)].map((label) => [label, stamp(lapOf(label), size)]));
     const colours = new Map([...new Set(labels)].map((label) => [label, packedColour(rgbOf(colourOf(label)))]));
     const pale = packedColour(UNSELECTED);
@@ -236,7 +236,7 @@ const packedColour = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
 // Pixels of a marker: disc, square, triangle, diamond
 function stamp(lap, size) {
   const found = [];
-  const reach = Math.max(size / 2, lap ? 1.5 : 0.5);
+  const reach = Math.max(size / 2, lap ? 1.5 : 1);
   const rule = [
     (x, y) => x * x + y * y <= reach * reach + 0.3,
     () => true,

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from drgnalign.report.facts import run_facts
-from drgnalign.report.page import write_report
 from pages import SOFTWARE_GL, Browser, until
 from selenium import webdriver
 from small_run import write_run
+
+from drgnalign.report.facts import run_facts
+from drgnalign.report.page import write_report
 
 
 @pytest.fixture(scope="session")

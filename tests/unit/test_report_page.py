@@ -18,7 +18,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
 from drgnalign.report.points import density, embedded_points, stratified
-from drgnalign.report.volumes import contour_of, embedded_volumes, reduced
+from drgnalign.report.volumes import LAST_BOXES, LAST_MAPS, box_for, contour_of, embedded_volumes, reduced
 
 
 def test_what_is_packed_comes_back() -> None:
@@ -73,6 +73,14 @@ def test_volumes_of_a_run(tmp_path: Path) -> None:
     more, less = (difference.reshape(BOX // 2, BOX // 2, BOX // 2)[6, 6, 9] for difference in held_differences)
     assert more > 200 and less < 100
     assert two["colour"] != one["colour"]
+
+
+def test_many_maps_are_smaller() -> None:
+    assert box_for(7, LAST_BOXES, LAST_MAPS) == 128
+    for maps in (10, 25, 51):
+        box = box_for(maps, LAST_BOXES, LAST_MAPS)
+        assert 48 <= box < 128 and maps * box**3 <= LAST_MAPS * 128**3
+    assert box_for(10_000, LAST_BOXES, LAST_MAPS) == 48
 
 
 def test_a_missing_map_is_told(tmp_path: Path) -> None:

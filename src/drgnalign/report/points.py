@@ -19,7 +19,8 @@ from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
-SAMPLE = 50_000
+# Particles that are shown, and in all rounds together: many rounds have fewer, for the page must stay small.
+SAMPLE, SHOWN = 50_000, 300_000
 # Steps that the extent of a UMAP is divided into: one is turned, not looked at closely, in three dimensions.
 STEPS = {"umap2": 65_535, "umap3": 4_095}
 # Hexagons along the first principal component, and percentiles of the particles that they cover.
@@ -29,7 +30,7 @@ COLOURS = {"clusters": list(PALETTE), "unassigned": UNASSIGNED_COLOUR, "left_out
 LABEL_OFFSET = 1
 
 
-def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any], sample: int = SAMPLE) -> dict[str, Any]:
+def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> dict[str, Any]:
     """UMAPs of a sample of the particles in every round, and the density along the principal components of all.
 
     Parameters
@@ -39,8 +40,6 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any], sampl
         ``embedding.json``.
     facts : mapping
         ``rounds`` of `drgnalign.report.facts.run_facts`: ``number`` and ``pass`` of each.
-    sample : int
-        Particles that are shown.
 
     Returns
     -------
@@ -61,7 +60,7 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any], sampl
         return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "rounds": []}
     last = read_star(rounds[max(rounds)] / "particles.star")
     labels = np.where(last.left_out(), LEFT_OUT_LABEL, last.cluster_labels())
-    rows = stratified(labels, sample)
+    rows = stratified(labels, min(SAMPLE, SHOWN // len(rounds)))
     names = last.table["rlnImageName"].iloc[rows]
     return {
         "particles": len(labels),

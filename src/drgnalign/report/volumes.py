@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,10 @@ from drgnalign.report.packed import in_steps, packed
 from drgnalign.split import CONSENSUS
 
 FloatVolume = NDArray[np.float32]
-# Sides, in voxels, that maps are brought down to: those of the last round, those of others and of the film.
-LAST_BOX, OTHER_BOX = 128, 64
+# Sides, in voxels, that maps are brought down to, and how many maps have the largest: those of the last round and the
+# consensus, those of other rounds and of films. Where there are more, all are smaller, for the page must stay small.
+LAST_BOXES, LAST_MAPS = (128, 96, 64, 48), 9
+OTHER_BOXES, OTHER_MAPS = (64, 48, 32), 60
 # What colours a surface varies more slowly than the surface itself.
 COLOUR_SHARE = 2
 # In contours: what is below is noise of no use, and what is above looks the same at any contour that one would choose.
@@ -67,14 +69,28 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
     """
     rounds = {entry["number"]: entry for entry in facts["rounds"]}
     consensus = folders[rounds[0]["pass"]] / "clusters" if 0 in rounds else None
+    names = {
+        number: [cluster["cluster"] for cluster in entry["clusters"] if not cluster["skipped"]]
+        for number, entry in rounds.items()
+    }
+    films = {number: sorted((folders[entry["pass"]] / "decoded").glob(FILM)) for number, entry in rounds.items()}
+    fine = {0, max(rounds)} & set(rounds)
+    fine_box = box_for(sum(len(names[number]) for number in fine), LAST_BOXES, LAST_MAPS)
+    others = sum(len(names[number]) for number in set(rounds) - fine) + sum(map(len, films.values()))
+    other_box = min(box_for(others, OTHER_BOXES, OTHER_MAPS), fine_box)
     entries = []
     for number, entry in rounds.items():
-        folder = folders[entry["pass"]]
-        box = LAST_BOX if number in (0, max(rounds)) else OTHER_BOX
-        names = [cluster["cluster"] for cluster in entry["clusters"] if not cluster["skipped"]]
-        maps = [_map(folder / "clusters", name, box, consensus) for name in names]
-        entries.append({"number": number, "maps": maps, "film": _film(folder)})
+        clusters = folders[entry["pass"]] / "clusters"
+        box = fine_box if number in fine else other_box
+        maps = [_map(clusters, name, box, consensus) for name in names[number]]
+        entries.append({"number": number, "maps": maps, "film": _film(films[number], clusters, other_box)})
     return {"rounds": entries}
+
+
+def box_for(maps: int, boxes: Sequence[int], room: int) -> int:
+    """The largest of some boxes in which so many maps have no more voxels than `room` maps of the first."""
+    fitting = [box for box in boxes if maps * box**3 <= room * boxes[0] ** 3]
+    return fitting[0] if fitting else boxes[-1]
 
 
 def contour_of(volume: FloatVolume, mask: NDArray[np.bool_]) -> float:
@@ -197,12 +213,12 @@ def _local_resolution(path: Path, clusters: Path, box: int) -> tuple[dict[str, A
     return coloured, {"edges": edges.round(3).tolist(), "counts": counts.tolist()}
 
 
-def _film(folder: Path) -> list[dict[str, Any]]:
+def _film(paths: Sequence[Path], clusters: Path, box: int) -> list[dict[str, Any]]:
     """The decoder's maps along PC1, contoured alike: another contour in each would look like motion."""
-    frames = [reduced(path, OTHER_BOX) for path in sorted((folder / "decoded").glob(FILM))]
+    frames = [reduced(path, box) for path in paths]
     if not frames:
         return []
-    mask = _mask(folder / "clusters", len(frames[0].volume))
+    mask = _mask(clusters, len(frames[0].volume))
     # the decoder's zero is arbitrary
     volumes = [volume - np.median(volume[~mask]) if not mask.all() else volume for volume, _ in frames]
     contour = float(np.mean([contour_of(volume, mask) for volume in volumes]))
