@@ -20,8 +20,18 @@ const result = await build({
 // A page that holds it ends its script with this.
 const code = result.outputFiles[0].text.replaceAll('</script', '<\\/script');
 writeFileSync(`${OUT}/report.js`, code);
-writeFileSync(`${OUT}/report.js.sha256`, `${createHash('sha256').update(code).digest('hex')}  report.js\n`);
+writeFileSync(`${OUT}/report.js.sha256`, `${sha256([code])}  report.js\n${sha256(sources())}  report_page\n`);
 writeFileSync(`${OUT}/THIRD_PARTY_NOTICES.txt`, notices(Object.keys(result.metafile.inputs)));
+
+function sha256(texts) {
+  return texts.reduce((hash, text) => hash.update(text), createHash('sha256')).digest('hex');
+}
+
+// All that the bundle comes of, so that a test notices where it was not built again
+function sources() {
+  const own = readdirSync('src').sort().map((name) => `src/${name}`);
+  return ['build.mjs', 'package-lock.json', ...own].map((path) => readFileSync(path, 'utf8'));
+}
 
 // Of every package of which the bundle has a part.
 function notices(inputs) {

@@ -8,7 +8,6 @@ import { colourOf, inOrder, lapOf, markerOf, nameOf, rgbOf, signOf } from './lab
 const FILL = 0.94;
 const UNSELECTED = [226, 226, 226];
 const SELECTION = 'selection.csv';
-const COMMAND = `drgnalign select particles.star --names ${SELECTION} -o selection.star`;
 
 export async function showLatent(section, points) {
   if (!points.rounds.length) return;
@@ -20,11 +19,14 @@ export async function showLatent(section, points) {
     umap3: centred(await unpackWords(round.umap3), round.steps.umap3, 3),
   })));
   const total = names.length;
+  const last = `round_${String(rounds.at(-1).number).padStart(2, '0')}`;
+  const selecting = `drgnalign select ${last}/particles.star --names ${SELECTION} -o selection.star`;
   const selected = new Uint8Array(total);
   const state = { round: rounds.length - 1, dimensions: 2, lasso: false };
   const view = camera();
   const screen = { x: new Float32Array(total), y: new Float32Array(total) };
   let outline = null;
+  let centres = [];
 
   const canvas = element('canvas', { className: 'dr-points' });
   const overlay = element('canvas', { className: 'dr-overlay' });
@@ -39,8 +41,8 @@ export async function showLatent(section, points) {
   const table = element('div', { className: 'dr-counts' });
   const chosen = element('p', { className: 'dr-chosen', role: 'status' });
   const download = button('Download selection (CSV)', save);
-  const command = element('code', { textContent: COMMAND });
-  const copy = element('button', { type: 'button', textContent: 'Copy', ariaLabel: 'Copy the command', dataset: { copy: COMMAND } });
+  const command = element('code', { textContent: selecting });
+  const copy = element('button', { type: 'button', textContent: 'Copy', ariaLabel: 'Copy the command', dataset: { copy: selecting } });
   const pca = element('div', { className: 'dr-pca' });
   const shown = total < points.particles
     ? `A sample of ${count(total)} of ${count(points.particles)} particles, small clusters whole; a selection is of these.`
@@ -106,6 +108,7 @@ export async function showLatent(section, points) {
     const kind = state.dimensions === 2 ? FLAT_HELP : HELP;
     help.textContent = `${kind} Lasso: draw around particles; Escape clears.`;
     plot.ariaLabel = `UMAP of ${roundName(rounds[state.round].number)}. ${kind}`;
+    centres = centresOf(rounds[state.round].labels, rounds[state.round][`umap${state.dimensions}`]);
     showPca(pca, rounds[state.round]);
     showCounts();
     draw();
@@ -145,7 +148,7 @@ export async function showLatent(section, points) {
     const [width, height] = [Math.round(plot.clientWidth * ratio), Math.round(plot.clientHeight * ratio)];
     if (!width || !height) return;
     for (const one of [canvas, overlay]) if (one.width !== width || one.height !== height) Object.assign(one, { width, height });
-    project(ratio);
+    project();
     const { labels } = rounds[state.round];
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
@@ -160,43 +163,39 @@ export async function showLatent(section, points) {
       for (let i = 0; i < total; i++) {
         if (!layer(i)) continue;
         const colour = anything && !order ? pale : colours.get(labels[i]);
-        const [px, py] = [Math.round(screen.x[i] * ratio), Math.round(screen.y[i] * ratio)];
-        for (const [dx, dy] of stamps.get(labels[i])) {
-          const [x, y] = [px + dx, py + dy];
+        const px = Math.round(screen.x[i] * ratio);
+        const py = Math.round(screen.y[i] * ratio);
+        const offsets = stamps.get(labels[i]);
+        for (let k = 0; k < offsets.length; k += 2) {
+          const x = px + offsets[k];
+          const y = py + offsets[k + 1];
           if (x >= 0 && y >= 0 && x < width && y < height) pixels[y * width + x] = colour;
         }
       }
     }
     canvas.getContext('2d').putImageData(image, 0, 0);
-    showTags(labels);
   }
 
-  // Onto the plot, in pixels of the page
+  // Particles, and the numbers of the clusters, onto the plot, in pixels of the page
   function project() {
-    const { dimensions } = state;
-    const source = rounds[state.round][`umap${dimensions}`];
+    const source = rounds[state.round][`umap${state.dimensions}`];
+    const deep = state.dimensions === 3;
     const unit = (FILL * side() * view.zoom) / 2;
-    const [middleX, middleY] = [plot.clientWidth / 2, plot.clientHeight / 2];
-    const t = view.turn;
-    const spread = dimensions === 3 ? 0.7 : 1;
+    // a cube's corners, however it is turned
+    const spread = unit * (deep ? 0.7 : 1);
+    const [a, b, , c, d, , e, f] = deep ? view.turn : [1, 0, 0, 0, 1, 0, 0, 0];
+    const left = plot.clientWidth / 2 + unit * view.shift[0];
+    const top = plot.clientHeight / 2 - unit * view.shift[1];
+    const across = (x, y, z) => left + spread * (a * x + c * y + e * z);
+    const down = (x, y, z) => top - spread * (b * x + d * y + f * z);
     for (let i = 0; i < total; i++) {
-      let [x, y] = [source[i], source[total + i]];
-      if (dimensions === 3) {
-        const z = source[2 * total + i];
-        [x, y] = [t[0] * x + t[3] * y + t[6] * z, t[1] * x + t[4] * y + t[7] * z];
-      }
-      screen.x[i] = middleX + unit * (spread * x + view.shift[0]);
-      screen.y[i] = middleY - unit * (spread * y + view.shift[1]);
+      const [x, y, z] = [source[i], source[total + i], deep ? source[2 * total + i] : 0];
+      screen.x[i] = across(x, y, z);
+      screen.y[i] = down(x, y, z);
     }
-  }
-
-  // The number of each cluster at the middle of its particles
-  function showTags(labels) {
-    const of = new Map();
-    labels.forEach((label, i) => label > 0 && (of.get(label) ?? of.set(label, []).get(label)).push(i));
-    tags.replaceChildren(...[...of].map(([label, rows]) => {
-      const [left, top] = [screen.x, screen.y].map((axis) => rows.map((i) => axis[i]).sort((a, b) => a - b)[rows.length >> 1]);
-      return element('span', { textContent: signOf(label), style: { left: `${left}px`, top: `${top}px` } });
+    tags.replaceChildren(...centres.map(([label, x, y, z = 0]) => {
+      const style = { left: `${across(x, y, z)}px`, top: `${down(x, y, z)}px` };
+      return element('span', { textContent: signOf(label), style });
     }));
   }
 
@@ -233,7 +232,7 @@ function centred(words, steps) {
 
 const packedColour = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
 
-// Pixels of a marker: disc, square, triangle, diamond
+// Pixels of a marker, dx and dy one after the other: disc, square, triangle, diamond
 function stamp(lap, size) {
   const found = [];
   const reach = Math.max(size / 2, lap ? 1.5 : 1);
@@ -244,8 +243,17 @@ function stamp(lap, size) {
     (x, y) => Math.abs(x) + Math.abs(y) <= reach,
   ][lap];
   const far = Math.floor(reach);
-  for (let y = -far; y <= far; y++) for (let x = -far; x <= far; x++) if (rule(x, y)) found.push([x, y]);
+  for (let y = -far; y <= far; y++) for (let x = -far; x <= far; x++) if (rule(x, y)) found.push(x, y);
   return found;
+}
+
+// [label, its particles' median along each axis] of the clusters
+function centresOf(labels, source) {
+  const rows = new Map();
+  labels.forEach((label, i) => label > 0 && (rows.get(label) ?? rows.set(label, []).get(label)).push(i));
+  const axes = Array.from({ length: source.length / labels.length }, (_, axis) => axis * labels.length);
+  const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+  return [...rows].map(([label, mine]) => [label, ...axes.map((first) => median(mine.map((i) => source[first + i])))]);
 }
 
 function isInside(polygon, x, y) {

@@ -24,7 +24,13 @@ async function show() {
   copyOnClick(document);
   for (const [id, given, part] of parts) {
     const place = document.getElementById(id);
-    if (place && given) await part(place);
+    if (!place || !given) continue;
+    try {
+      await part(place);
+    } catch (error) {
+      console.error(error);
+      place.append(element('p', { role: 'alert', textContent: `This part could not be drawn: ${error.message}` }));
+    }
   }
   document.documentElement.dataset.ready = 'yes';
   performance.mark('ready');

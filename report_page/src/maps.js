@@ -73,6 +73,11 @@ export async function showMaps(section, volumes) {
   const viewer = element('div', { className: 'dr-viewer', dataset: { webgl: paint ? 'yes' : 'no' } }, canvas, grid);
   mount(section, element('div', { className: 'dr-tool' }, controls, chips, viewer, legend, element('p', { className: 'dr-help', textContent: HELP })));
   control(grid, view, { busy: () => state.slices, reach: () => (2 * radius()) / cellSide(), changed: draw });
+  // the machine may take the card away, after sleep for instance
+  canvas.addEventListener('webglcontextlost', () => {
+    state.slices = true;
+    layOut();
+  });
   new ResizeObserver(() => (state.slices ? drawSlices() : draw())).observe(grid);
   await layOut();
 
@@ -204,7 +209,7 @@ export async function showMaps(section, volumes) {
     const coarse = !fine && volume.box >= 2 * SMALL;
     const [values, box] = coarse ? [volume.coarse, Math.floor(volume.box / 2)] : [volume.values, volume.box];
     const { positions, triangles } = surfaceNet(values, box, byteOf(volume, state.factor * volume.contour));
-    const mesh = { positions, normals: normals(values, box, positions), triangles };
+    const facing = normals(values, box, positions);
     const voxel = (volume.voxel * volume.box) / box;
     let most = 0;
     for (let i = 0; i < positions.length; i++) positions[i] *= voxel;
@@ -212,9 +217,9 @@ export async function showMaps(section, volumes) {
       most = Math.max(most, Math.hypot(positions[i], positions[i + 1], positions[i + 2]));
     }
     cell.radius ??= Math.max(most, voxel) * 1.05;
-    mesh.uploaded = paint.upload({ ...mesh, colours: coloursOf(cell, volume, positions) });
     if (cell.meshes[frame]) paint.free(cell.meshes[frame].uploaded);
-    cell.meshes[frame] = mesh;
+    const uploaded = paint.upload({ positions, normals: facing, triangles, colours: coloursOf(cell, volume, positions) });
+    cell.meshes[frame] = { positions, uploaded };
     cell.figure.dataset.triangles = triangles.length / 3;
     cell.figure.dataset.fine = String(!coarse);
     say(cell, volume);

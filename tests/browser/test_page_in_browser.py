@@ -142,7 +142,7 @@ def test_a_lasso_selects_in_all_rounds_and_select_gives_these_particles(page: Br
     while not names.exists() and time.monotonic() < end:
         time.sleep(0.05)
     command = page.find_element(By.CSS_SELECTOR, "#latent .dr-command code").text.split()
-    stand_ins = {"particles.star": run / "pass_3" / "particles.star", "selection.csv": names}
+    stand_ins = {"round_02/particles.star": run / "pass_3" / "particles.star", "selection.csv": names}
     words = [str(stand_ins.get(word, run / word if word == "selection.star" else word)) for word in command[1:]]
     main(words, standalone_mode=False)
     chosen = read_star(run / "selection.star").table["rlnImageName"].tolist()

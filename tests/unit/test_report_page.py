@@ -134,10 +134,14 @@ def test_every_particle_counts_in_the_nearest_hexagon() -> None:
 def test_the_bundle_is_the_one_that_was_built() -> None:
     templates = files("drgnalign.report") / "templates"
     code = (templates / "report.js").read_bytes()
-    assert hashlib.sha256(code).hexdigest() == (templates / "report.js.sha256").read_text().split()[0], "make bundle"
+    sources = Path(__file__).parents[2] / "report_page"
+    paths = [sources / "build.mjs", sources / "package-lock.json", *sorted((sources / "src").iterdir())]
+    built, of = (line.split()[0] for line in (templates / "report.js.sha256").read_text().splitlines())
+    assert hashlib.sha256(code).hexdigest() == built
+    assert hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() == of, "run make bundle"
     assert b"</script" not in code
     notices = (templates / "THIRD_PARTY_NOTICES.txt").read_text()
-    lock = json.loads((Path(__file__).parents[2] / "report_page" / "package-lock.json").read_text())
+    lock = json.loads((sources / "package-lock.json").read_text())
     for path, package in lock["packages"].items():
         if path and not package.get("dev"):
             assert f"{path.removeprefix('node_modules/')} {package['version']} (" in notices
