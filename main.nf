@@ -47,7 +47,7 @@ def passthroughFiles() {
 def existing(name, value) {
     def path = given(name, value)
     if (!path.isFile()) {
-        error("${path}: no such file\n  What to do: correct --${name}.")
+        error("${path}: ${path.isDirectory() ? 'is a folder, a file is needed' : 'no such file'}\n  What to do: correct --${name}.")
     }
     return path
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,12 +22,13 @@ def run_workflow(
 ) -> None:
     """Run main.nf on ``data/particles.star`` in `folder`; runs in one folder share what they have in common."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [REPOSITORY / ".tools" / "nextflow", "run", checkout / "main.nf", "-ansi-log", "false", "-resume"]
+    command = [REPOSITORY / ".tools" / "nextflow", "run", checkout / "main.nf", "-ansi-log", "false"]
+    # Nextflow warns where there is nothing to resume
+    command += ["-resume"] if (folder / ".nextflow" / "history").exists() else []
     command += ["-profile", profile, "-work-dir", folder / "work", "--input", data / "particles.star"]
     command += ["--outdir", results]
     command += [word for name, value in parameters.items() for word in (f"--{name}", value)]
-    environment = {**os.environ, "NXF_SYNTAX_PARSER": "v2"}
-    done = subprocess.run([str(word) for word in command], cwd=folder, env=environment, check=False)
+    done = subprocess.run([str(word) for word in command], cwd=folder, check=False)
     if done.returncode:
         sys.exit(f"the workflow failed with exit status {done.returncode}; its log is {folder / '.nextflow.log'}")
 

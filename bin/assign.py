@@ -19,7 +19,7 @@ from drgnalign.commands import (
     symmetry_option,
     threads_option,
 )
-from drgnalign.files import atomic_path
+from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.cluster import cluster_record
@@ -94,17 +94,17 @@ def main(
     write_star(labelled(moved, states.kept.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())
     points = read_points(latent / "embedding.csv", facts["space"])
-    facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["k"], facts["settings"], 0)
+    facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["proposed"], facts["settings"], 0)
     facts["assignment"] = {
         **reached.record,
+        "k": "auto" if wanted is None else wanted,
         "against": against,
         "assignment": assignment,
         "searched": int(states.searched.sum()),
         "brought_back": int(states.brought_back.sum()),
         **evidence(states, table.box * table.pixel_size),
     }
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(record, facts)
     click.echo(f"{facts['assignment']['verdict']} (of {len(np.unique(starts[0]))} clusters proposed)")
     if reached.note:
         click.echo(reached.note)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -20,7 +19,7 @@ from drgnalign.commands import (
     passthrough_option,
     seed_option,
 )
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.star import write_star
 from drgnalign.half_sets import standing
 from drgnalign.inputs import images_root, import_particles, undecided
@@ -108,8 +107,7 @@ def main(
         "optics": [term.record for term in terms],
         "warnings": noted,
     }
-    with atomic_path(report) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(report, facts)
     lines = [f"WARNING: {warning}" for warning in noted]
     if terms:
         lines.append(f"The file says of the lens: {'; '.join(map(str, terms))}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,17 +13,20 @@ from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, noted_war
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.refine import coarsest_limit
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.star import read_star
 from drgnalign.interface import USUAL_FILL, Chunk, Engine
 from drgnalign.maps import check_mask
+from drgnalign.possible import refuse_impossible_sizes, refuse_too_few
 
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
 @click.option("--assign-limit", type=float, help="Å, of the comparison of images; finer than Nyquist is Nyquist.")
-@click.option("--clusters", type=int, help="Number of clusters that will be asked for.")
+@click.option("--clusters", type=int, default=1, show_default=True, help="Most clusters that there are to be.")
+@click.option("--proposed", type=int, default=1, show_default=True, help="Most that the latent space is asked for.")
+@click.option("--perturb-shift", type=float, default=0.0, show_default=True, help="Å.")
 @click.option("--mask", type=FILE, help="The user's own mask.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
 @click.option("--inputs", type=FILE, help="What was found of the particles, JSON.")
@@ -34,7 +38,9 @@ def main(
     particles: Path,
     limits: str,
     assign_limit: float | None,
-    clusters: int | None,
+    clusters: int,
+    proposed: int,
+    perturb_shift: float,
     mask: Path | None,
     focus_mask: Path | None,
     inputs: Path | None,
@@ -45,27 +51,25 @@ def main(
 ) -> None:
     """Refuse limits, a number of clusters and masks that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
-    if clusters is not None and clusters > len(table):
-        problem = f"it has {len(table)} particles, fewer than {clusters} clusters"
-        raise InputError(particles, problem, "give a smaller --k or --k_start")
+    facts = None if inputs is None else json.loads(inputs.read_text())
+    if facts is not None:
+        # messages then name the user's file
+        table = replace(table, path=Path(facts["input"]))
+    refuse_too_few(table, clusters, proposed)
     width = table.box * table.pixel_size
-    if mask_diameter is not None and mask_diameter > width:
-        problem = f"--mask_diameter {mask_diameter:g} Å is larger than the box ({width:g} Å)"
-        raise InputError(particles, problem, "give the particle's diameter")
+    refuse_impossible_sizes(table, mask_diameter, engine.settings.mass_kda, perturb_shift)
     if assign_limit is not None and assign_limit > coarsest_limit(table):
         problem = f"--assign_limit {assign_limit:g} Å leaves nothing to compare in a box of {width:g} Å"
-        raise InputError(particles, problem, f"give {coarsest_limit(table):g} Å or less; 14 is usual")
+        raise InputError(table.path, problem, f"give {coarsest_limit(table):g} Å or less; 14 is usual")
     diameter = mask_diameter or USUAL_FILL * width
     listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
     with noted_warnings() as noted:
         for path in filter(None, (mask, focus_mask)):
             check_mask(path, table.box, table.pixel_size, diameter)
         engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
-    if noted and inputs is not None and report is not None:
-        facts = json.loads(inputs.read_text())
+    if noted and facts is not None and report is not None:
         facts["warnings"] += noted
-        with atomic_path(report) as temporary:
-            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+        write_json(report, facts)
     if said is not None:
         with atomic_path(said) as temporary:
             temporary.write_text("".join(f"WARNING: {warning}\n" for warning in noted))

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 import numpy as np
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
-from drgnalign.files import atomic_path
+from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
 from drgnalign.heterogeneity.embed import read_points
@@ -57,8 +56,7 @@ def main(
         labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number, kept=kept).labels
     write_star(labelled, output)
     facts = cluster_record(points, matching, method, space, k, found.settings, seed)
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(record, facts)
 
 
 if __name__ == "__main__":

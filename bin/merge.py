@@ -10,7 +10,7 @@ import click
 import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.half_sets import JOINT, marked
 from drgnalign.interface import USUAL_FILL
@@ -84,8 +84,7 @@ def main(
         figures, last_references / "fsc.csv", after.box, after.pixel_size, diameter
     )
     write_star(after if halves == INDEPENDENT else marked(after, JOINT), particles)
-    with atomic_path(metrics) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(metrics, figures)
     with atomic_path(said) as temporary:
         temporary.write_text("\n".join(filter(None, [pass_sentence(figures), left_out_sentence(figures)])) + "\n")
     for cluster in figures["clusters"]:

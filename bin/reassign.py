@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, junk_option, symmetry_option
-from drgnalign.files import atomic_path
+from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
@@ -69,8 +69,7 @@ def main(
     }
     for particles, path in ((before, output), (table, moved)):
         write_star(labelled(particles, found.assignment, settings.soft), path)
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(record, facts)
 
 
 if __name__ == "__main__":

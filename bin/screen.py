@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +10,7 @@ import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option
 from drgnalign.downsample import coarsen
-from drgnalign.files import atomic_path
+from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AssignmentSettings
 from drgnalign.heterogeneity.screen import screen
@@ -48,8 +47,7 @@ def main(
         settings = AssignmentSettings(limit, diameter, symmetry=symmetry)
         screened, facts = screen(table, own if own.exists() else stack, references, settings)
     write_star(screened, output)
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(record, facts)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ process CHECK_SETTINGS {
     script:
     def limits = [params.consensus_limits, params.resolution_limits].join(',')
     def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
-    def clusters = params.assign == 'likelihood' ? clustersProposed(params.k_start, params.k) : partitions ? whole(params.k) : null
+    def asked = whole(params.rounds) > 0 && (params.assign == 'likelihood' || partitions)
+    def clusters = asked && params.k != 'auto' ? whole(params.k) : null
+    def proposed = asked ? (params.assign == 'likelihood' ? clustersProposed(params.k_start, params.k) : whole(params.k)) : null
     """
     # version ${version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', clusters)} ${option('assign-limit', params.assign == 'likelihood' ? params.assign_limit : null)} \\
-        ${option('mask-diameter', params.mask_diameter)} \\
+        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('assign-limit', params.assign == 'likelihood' ? params.assign_limit : null)} \\
+        ${option('mask-diameter', params.mask_diameter)} ${option('perturb-shift', params.perturb_shift)} \\
         ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} \\
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${option('device', params.device)} \\

@@ -25,7 +25,30 @@ def helpText() {
         }
         "${group.title}\n${lines.join('\n')}"
     }
-    return "Usage: nextflow run main.nf --input particles.star --outdir results [options]\n\n${groups.join('\n\n')}\n"
+    return """Usage: nextflow run main.nf --input particles.star --outdir results [options]
+
+Options of Nextflow itself have one hyphen:
+  -profile standard      this machine, with the environment of `make setup` (without -profile)
+  -profile slurm         the same environment, each step a job of Slurm
+  -profile hpc           Slurm, and images of Apptainer: --container_dir, --queue and others, see docs/hpc.md
+  -profile apptainer     this machine, in images of Apptainer
+  -profile empiar10076   what the set EMPIAR-10076 needs, empiar10180 likewise; after another one: hpc,empiar10076
+  -profile test, demo    settings for the simulated sets of the tests and of `make demo`
+  -resume                go on where a run was that has been stopped, or is to have more --rounds
+  -params-file FILE      parameters from a .yml or .json file
+  -work-dir DIR          where tasks work: a disk with room [work]
+
+Examples
+  Clusters of a set with consensus poses, on this machine:
+    nextflow run main.nf --input particles.star --outdir results --k 6 --rounds 5 --mask_diameter 300
+  The same poses refined first, coarse to fine; as many clusters as the images tell apart:
+    nextflow run main.nf --input particles.star --outdir results --consensus_limits 20,16,12 --k auto
+  On a cluster, going on where the last attempt was:
+    nextflow run main.nf -profile hpc -resume --input particles.star --outdir results \\
+        --container_dir /shared/images --queue cpu --gpu_queue gpu
+
+${groups.join('\n\n')}
+"""
 }
 
 // Stops the run with every problem found, one a line.
@@ -33,7 +56,7 @@ def checkParameters(given) {
     def schema = readSchema()
     def rules = describedParameters(schema)
     def unknown = (given.keySet() - rules.keySet()).collect { name ->
-        "--${name}: unknown parameter; the nearest is --${nearestName(name, rules.keySet())}"
+        "--${name}: unknown parameter${neighbour(name, rules.keySet())}"
     }
     def missing = schema.required.findAll { name -> given[name] == null }.collect { name ->
         "--${name}: required but not given"
@@ -94,8 +117,10 @@ def whole(value) {
     return value == null ? null : numberOf(value).toBigIntegerExact()
 }
 
-def nearestName(name, names) {
-    return names.min { candidate -> editDistance(name, candidate) }
+// '; did you mean --rounds?' where a name is but a slip away, one letter in three at most
+def neighbour(name, names) {
+    def nearest = names.min { candidate -> editDistance(name, candidate) }
+    return editDistance(name, nearest) * 3 <= name.size() ? "; did you mean --${nearest}?" : ''
 }
 
 // Levenshtein's distance, one row of the table after the other

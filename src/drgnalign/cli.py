@@ -15,6 +15,16 @@ COMMANDS = ("convert", "fsc", "inspect", "merge", "reconstruct", "refine", "repo
 class LazyGroup(Group):
     """Imports a command when it is called: the libraries behind all of them take a second."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first sentence of each command's help, whole: click would cut it at the end of the line."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            text = " ".join(((command and command.help) or "").split("\n\n")[0].split())
+            rows.append((name, text))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

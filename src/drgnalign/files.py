@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from drgnalign.errors import InputError
 
@@ -50,3 +52,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def significant(value: Any, digits: int = 6) -> Any:
+    """JSON-ready `value` with all its floating-point numbers to so many digits: more mean nothing to anybody."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, dict):
+        return {key: significant(item, digits) for key, item in value.items()}
+    return [significant(item, digits) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def write_json(path: str | Path, record: Any) -> None:
+    """Write a record for people and programs, its figures to six digits."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(significant(record), indent=2) + "\n")

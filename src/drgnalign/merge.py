@@ -167,7 +167,7 @@ def merge_references(
         temporary.write_text(json.dumps(sorted(used)) + "\n")
     fsc = pd.concat(tables, ignore_index=True)
     with atomic_path(outdir / "fsc.csv") as temporary:
-        fsc.to_csv(temporary, index=False)
+        fsc.to_csv(temporary, index=False, float_format="%.6g")
     return fsc
 
 

@@ -206,6 +206,17 @@ def _not_finite(labels: Sequence[str]) -> str:
     return f"{', '.join(labels)} {'is not a finite number' if len(labels) == 1 else 'are not finite numbers'}"
 
 
+# Rows, or runs of them, that a message lists.
+LISTED = 50
+
+
+def row_list(rows: NDArray[np.bool_]) -> str:
+    """``8,42,77-80``: which of some rows (N,) are meant, from 1; of more than `LISTED` such pieces only the first."""
+    edges = np.flatnonzero(np.diff(rows, prepend=False, append=False)).reshape(-1, 2)
+    pieces = [f"{first + 1}" if last == first + 1 else f"{first + 1}-{last}" for first, last in edges[:LISTED].tolist()]
+    return ",".join(pieces) + (",…" if len(edges) > LISTED else "")
+
+
 @dataclass
 class Particles:
     """A particle set in RELION's terms.
@@ -511,4 +522,8 @@ class Particles:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""
         if bad.any():
             problem = f"row {bad.argmax() + 1}: {problem} ({bad.sum()} such rows)"
-            raise InputError(self.path, problem, "correct or remove the rows")
+            raise InputError(self.path, problem, f"correct or remove the rows: {self.dropping(bad)}")
+
+    def dropping(self, bad: NDArray[np.bool_]) -> str:
+        """The command that leaves some rows (N,) out."""
+        return f"drgnalign select {self.path} --drop {row_list(bad)} -o good{self.path.suffix}"

@@ -35,6 +35,7 @@ def chosen_rows(
     left_out: bool | None = None,
     first: int = 1,
     last: int | None = None,
+    dropped: Sequence[int] = (),
 ) -> NDArray[np.bool_]:
     """Which particles meet all conditions given.
 
@@ -53,6 +54,8 @@ def chosen_rows(
         Particles that are left out, or (False) those that are not.
     first, last : int, optional
         Rows, from 1, both included.
+    dropped : sequence of int, optional
+        Rows, from 1, that are not wanted.
 
     Returns
     -------
@@ -86,6 +89,10 @@ def chosen_rows(
         problem = f"has {len(particles)} rows, {first} to {last} were asked for"
         raise InputError(particles.path, problem, "correct --rows")
     keep[: first - 1] = keep[last:] = False
+    beyond = [row for row in dropped if not 1 <= row <= len(particles)]
+    if beyond:
+        raise InputError(particles.path, f"has {len(particles)} rows, --drop names row {beyond[0]}", "correct --drop")
+    keep[np.asarray(dropped, np.int64) - 1] = False
     if not keep.any():
         remedy = "correct them"
         if "rlnClassNumber" in particles.table:

@@ -161,7 +161,7 @@ def test_no_more_clusters_than_wanted_are_kept_and_it_is_said(two: Any) -> None:
     starts = [truth, np.where(np.random.default_rng(0).random(len(truth)) < 0.5, truth, proposed(len(truth), 2))]
     states = find_states(assigner(two), starts, 1)
     assert len(states.kept.assignment.clusters) == 1
-    assert states.verdict == "2 states; 2 clusters united into 1, as many as were wanted"
+    assert states.verdict == "one cluster, as asked"
 
 
 def test_pairs_are_united_side_by_side_where_they_share_no_cluster() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, significant
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -58,3 +58,11 @@ def test_messages_say_where_what_and_what_to_do() -> None:
     assert str(error) == "a.star: it is empty\n  What to do: give another"
     assert str(DrgnalignError(None, "too few", "give more")) == "too few\n  What to do: give more"
     assert (error.exit_code, InputError(None, "a", "b").exit_code) == (1, 2)
+
+
+def test_records_have_digits_that_mean_something() -> None:
+    record = {"a": [1 / 3, 131_899, (2e-9 / 3,)], "b": {"c": 12345678.9, "d": None, "e": "1/3"}}
+    assert significant(record) == {
+        "a": [0.333333, 131_899, [6.66667e-10]],
+        "b": {"c": 12345700.0, "d": None, "e": "1/3"},
+    }

@@ -272,7 +272,7 @@ def test_duplicate_images(tmp_path: Path) -> None:
     ],
 )
 def test_groups_that_differ(tmp_path: Path, label: str, values: list[float], what: str) -> None:
-    (found,) = said(inspect_star(tmp_path, with_stack=False, **{label: values}))[:-1]
+    (found,) = said(inspect_star(tmp_path, with_stack=False, **{label: values}))[1:]
     assert found[0] == "warning"
     assert what in found[1]
     assert len(said(inspect_star(tmp_path, with_stack=False, rlnVoltage=[300.0, 200.0]))) == 1
@@ -324,16 +324,37 @@ def test_a_truncated_stack(tmp_path: Path) -> None:
 
 
 def test_missing_stacks(tmp_path: Path) -> None:
-    """None found: perhaps only the folder is not known. Some missing: a warning."""
+    """None found, perhaps because only the folder is not known, or some missing: nothing can be done with the file."""
     names = [f"{i // 2 + 1}@{'ab'[i % 2]}.mrcs" for i in range(N)]
     ((level, what),) = said(inspect_star(tmp_path, with_stack=False, rlnImageName=names))
-    assert (level, what[:35]) == ("note", "2 of 2 stacks cannot be found, such")
+    assert (level, what[:35]) == ("error", "2 of 2 stacks cannot be found, such")
     write_stack(tmp_path / "elsewhere" / "a.mrcs")
     ((level, what),) = said(inspect_file(tmp_path / "particles.star", tmp_path / "elsewhere"))
-    assert (level, what[:16]) == ("warning", "1 of 2 stacks ca")
+    assert (level, what[:16]) == ("error", "1 of 2 stacks ca")
     assert "b.mrcs" in what
     write_stack(tmp_path / "elsewhere" / "b.mrcs")
     assert said(inspect_file(tmp_path / "particles.star", tmp_path / "elsewhere")) == []
+
+
+def test_images_that_no_program_can_use_are_found_where_all_are_looked_at(tmp_path: Path) -> None:
+    stack, n = tmp_path / "stack.mrcs", 64
+    images = np.random.default_rng(0).normal(size=(n, BOX, BOX)).astype(np.float32)
+    images[41, 3, 5], images[[12, 50, 51]] = np.nan, 7.0
+    with StackWriter(stack, n, BOX, PIXEL_SIZE) as writer:
+        writer.append(images)
+    write_star(new_particles(n), tmp_path / "particles.star")
+    some = inspect_file(tmp_path / "particles.star")
+    assert some["facts"]["images_looked_at"] == "16 of 64 (--all-images looks at all)"
+    report = inspect_file(tmp_path / "particles.star", every_image=True)
+    assert report["facts"]["images_looked_at"] == "all 64"
+    infinite, blank = (what for level, what in said(report) if level == "error")
+    assert "1 of 64 images looked at hold NaN or infinite pixels, the first of them in row 42" in infinite
+    assert (
+        "--drop 42 -o" in infinite and "3 of 64 images looked at are blank" in blank and "--drop 13,51-52 -o" in blank
+    )
+    of_stack = inspect_file(stack, every_image=True)
+    assert of_stack["facts"]["sections_looked_at"] == "all 64"
+    assert [what[:9] for level, what in said(of_stack) if level == "error"] == ["1 of 64 s", "3 of 64 s"]
 
 
 def test_not_every_header_is_read(tmp_path: Path) -> None:
@@ -740,7 +761,8 @@ def test_many_rows(tmp_path: Path) -> None:
 def test_real_files(name: str, kind: str, rows: int) -> None:
     report = inspect_file(DATA / name)
     assert (report["kind"], report["rows"]) == (kind, rows)
-    assert not any(level == "error" for level, _ in said(report))
+    # of some there are no images here
+    assert not any(level == "error" and "stacks cannot be found" not in what for level, what in said(report))
 
 
 @needs_data

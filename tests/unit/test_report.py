@@ -351,6 +351,12 @@ def test_flow_conserves_particles() -> None:
     assert {text for text in words(figure).split("\n") if text.startswith(" ")} >= {" 125", " 120", " 50", " 60"}
 
 
+def test_figures_of_the_summary_have_digits_that_mean_something(run_passes: list[dict[str, Any]]) -> None:
+    run_passes[2]["clusters"][0] |= {"resolution_angstrom": 11.1234567, "mean_posterior": 2 / 3, "amplitude": 1 / 3}
+    row = summary_table(run_passes).iloc[2]
+    assert row[["resolution_angstrom", "mean_posterior", "amplitude"]].tolist() == [11.12, 0.6667, 0.333]
+
+
 def test_a_pass_in_a_line(run_passes: list[dict[str, Any]]) -> None:
     assert pass_sentence(run_passes[0]) == "200 particles at 20 Å"
     assert pass_sentence(run_passes[2] | {"verdict": "2 states"}) == "2 states; 120 and 60 particles at 11 and 13 Å"

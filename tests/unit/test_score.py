@@ -100,8 +100,17 @@ def test_particles_without_a_label_are_counted_and_left_out(truth: Particles) ->
     assert (result["label_ari"], result["unassigned"]) == (None, 300)
 
 
+def test_some_of_the_images_in_any_order_are_scored(truth: Particles) -> None:
+    some = truth.select(np.arange(300)[::-3])
+    result = score_particles(truth, some)
+    assert (result["particles"], result["true_particles"], result["label_ari"]) == (100, 300, 1)
+    assert result["rotation_degrees"]["p90"] < 1e-4 and result["shift_angstrom"]["p90"] < 1e-4
+
+
 def test_files_of_other_images_are_refused(truth: Particles) -> None:
-    with pytest.raises(InputError, match="299 particles"):
-        score_particles(truth, truth.select(np.arange(299)))
-    with pytest.raises(InputError, match="row 1 names another image"):
-        score_particles(truth, truth.select(np.arange(300)[::-1]))
+    with pytest.raises(InputError, match=r"row 300 names an image that .* does not have"):
+        score_particles(truth.select(np.arange(299)), truth)
+    twice = truth.select(np.r_[0, np.arange(300)])
+    with pytest.raises(InputError, match="holds an image twice"):
+        score_particles(twice, truth)
+    assert score_particles(twice, twice)["particles"] == 301

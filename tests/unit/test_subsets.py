@@ -255,6 +255,15 @@ def test_cryosparcs_fields_go_the_same_way(star: Path, tmp_path: Path) -> None:
     assert read_cs(tmp_path / "again.cs").table["drgnCryosparcUid"].dtype == np.uint64
 
 
+def test_rows_are_dropped_by_their_numbers(star: Path, tmp_path: Path) -> None:
+    succeed("select", star, "--drop", "1,4-6,12", "-o", tmp_path / "good.star")
+    kept = read_star(tmp_path / "good.star").table["rlnImageName"].str[:6].astype(int).tolist()
+    assert kept == [2, 3, 7, 8, 9, 10, 11]
+    for rows, message in (("13", "--drop names row 13"), ("a", "--drop has 'a'"), ("1-12", "none of its particles")):
+        failed = run("select", star, "--drop", rows, "-o", tmp_path / "none.star")
+        assert failed.exit_code == 2 and message in failed.output
+
+
 def test_par_rows_go_the_same_way(tmp_path: Path) -> None:
     particles = particle_set()
     particles.table["rlnImageName"] = [f"{row + 1}@stack.mrcs" for row in range(N)]

@@ -17,6 +17,7 @@ from drgnalign.formats.mrc import StackWriter, read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.particles import ANGLES, ORIGINS, Particles
+from drgnalign.subsets import merge_particles
 
 BOX, PIXEL_SIZE = 32, 8.0
 FIELD = REPOSITORY / "tests" / "data" / "field"
@@ -61,7 +62,7 @@ def check_settings(
     inputs: InputSet, *others: object, limits: str = "20,16.5", k: int = 2
 ) -> subprocess.CompletedProcess[str]:
     """The step CHECK_SETTINGS as the workflow runs it."""
-    return step("check_settings.py", inputs.star, "--limits", limits, "--clusters", k, *others)
+    return step("check_settings.py", inputs.star, "--limits", limits, "--clusters", k, "--proposed", 2 * k, *others)
 
 
 def step(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -148,12 +149,24 @@ def test_limit_beyond_nyquist(inputs: InputSet) -> None:
 
 
 def test_settings_that_particles_allow_pass(inputs: InputSet) -> None:
-    assert check_settings(inputs, limits="none,20,16,auto", k=300).returncode == 0
+    smaller = np.bincount(inputs.particles.half_sets())[1:].min()
+    assert check_settings(inputs, limits="none,20,16,auto", k=smaller // 10).returncode == 0
 
 
-def test_more_clusters_than_particles(inputs: InputSet) -> None:
-    problem = "300 particles, fewer than 301 clusters"
-    refused(inputs, check_settings(inputs, k=301), "particles.star", problem, "smaller --k")
+def test_more_clusters_than_there_are_particles_for(inputs: InputSet) -> None:
+    smaller = np.bincount(inputs.particles.half_sets())[1:].min()
+    problem = f"300 particles, {smaller} of them in the smaller half set; 50 clusters need 500 there, 10 each"
+    refused(inputs, check_settings(inputs, k=50), "particles.star", problem, f"give --k {smaller // 10} or less")
+    done = check_settings(inputs, "--proposed", 301)
+    refused(inputs, done, "particles.star", "300 particles, fewer than 301 clusters to start from", "smaller --k")
+
+
+def test_too_few_particles_for_any_map(inputs: InputSet) -> None:
+    few = inputs.particles.select(np.flatnonzero(inputs.particles.half_sets() == 1)[:19])
+    others = inputs.particles.select(np.flatnonzero(inputs.particles.half_sets() == 2)[:30])
+    write_star(merge_particles([few, others]), inputs.star)
+    problem = "it has 49 particles, 19 of them in the smaller half set: too few for any map"
+    refused(inputs, check_settings(inputs, k=1), "particles.star", problem, "20 particles or more in each half set")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +174,9 @@ def test_more_clusters_than_particles(inputs: InputSet) -> None:
     [
         ("--assign-limit", 400, "--assign_limit 400 Å leaves nothing to compare in a box of 256 Å", "64 Å or less"),
         ("--mask-diameter", 500, "--mask_diameter 500 Å is larger than the box (256 Å)", "the particle's diameter"),
+        ("--mask-diameter", 30, "--mask_diameter 30 Å is less than 4 pixels of 8 Å", "the particle's diameter"),
+        ("--mass-kda", 1e5, "--mass_kda 100000 is a ball of 614 Å at least, larger than 256 Å", "correct the box"),
+        ("--perturb-shift", 200, "--perturb_shift 200 Å moves particles out of their box of 256 Å", "less than 128 Å"),
     ],
 )
 def test_settings_that_no_box_of_this_size_allows(
@@ -215,6 +231,9 @@ def test_messages_reach_the_user(inputs: InputSet) -> None:
     message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.star))
     assert f"{inputs.folder}/particles.mrcs: no such stack" in message
     assert "What to do: give the folder that the image names refer to with --images" in message
+    # before and after all that Nextflow has to say
+    first, last = (message.index(f"ERROR: {inputs.folder}"), message.rindex(f"ERROR: {inputs.folder}"))
+    assert first < message.index("Caused by:") < message.rindex("Tip:") < last
 
 
 def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
@@ -238,7 +257,10 @@ def test_a_job_of_cryosparc_over_three_files(tmp_path: Path) -> None:
     passthrough = f"{job / names['J5_pt_all.cs']},{job / names['J5_pt_ctf.cs']}"
     parameters = {"passthrough": passthrough, "images": FIELD / "F11_cs_warnings", "k_start": 8}
     run = run_workflow(tmp_path / "run", job / "J5.CS", parameters)
-    assert "it has 7 particles, fewer than 8 clusters" in stopped_before_training(run)
+    assert (
+        "J5.CS: it has 7 particles, 3 of them in the smaller half set: too few for any map"
+        in stopped_before_training(run)
+    )
     warnings = json.loads((run.results / "pipeline_info" / "inputs.json").read_text())["warnings"]
     # Nextflow hands on what links lead to
     assert f"{FIELD}/B02_cs_hetero/J5_particles.cs: alignments3D_multi/split is not a division" in warnings[0]
@@ -255,6 +277,12 @@ def test_paths_that_nextflow_cannot_pass_on_are_refused(inputs: InputSet) -> Non
     assert "Submitted" not in run.log
 
 
+def test_a_folder_for_a_file_is_called_so(inputs: InputSet) -> None:
+    message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.folder))
+    assert f"{inputs.folder}: is a folder, a file is needed" in message and "correct --input" in message
+    assert "Usage" not in message and "Submitted" not in message
+
+
 def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:
     run = run_workflow(inputs.folder / "run", inputs.star, results=f"{inputs.star}/results")
     message = stopped_before_training(run)
@@ -264,13 +292,21 @@ def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:
 
 
 def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
-    parameters = {"roundz": 3, "epochs_first": "many", "cluster_on": "tsne", "k": 0, "learning_rate": 0}
+    parameters = {
+        "roundz": 3,
+        "ctf": "ctf.pkl",
+        "epochs_first": "many",
+        "cluster_on": "tsne",
+        "k": 0,
+        "learning_rate": 0,
+    }
     parameters |= {"resolution_limits": "6;5", "amplitude_contrast": 7, "fixed_clusters": "perhaps", "k_start": 0}
     run = run_workflow(inputs.folder / "run", inputs.star, parameters)
     message = stopped_before_training(run)
     assert "Submitted" not in run.log
     for problem in (
-        "--roundz: unknown parameter; the nearest is --rounds",
+        "--roundz: unknown parameter; did you mean --rounds?",
+        "--ctf: unknown parameter\n",
         "--epochs_first many: is not of type integer",
         "--cluster_on tsne: must be one of z, umap2, umap3",
         "--k 0: is not understood",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ def test_help_lists_every_parameter_and_runs_nothing(tmp_path: Path) -> None:
     assert status == 0, printed
     for name, rule in PROPERTIES.items():
         assert f"--{name} " in printed and rule["description"] in printed
+    assert printed.count("    nextflow run main.nf") == 3 and "  -resume " in printed
+    profiles = re.findall(r"^    (\w+) \{$", (REPOSITORY / "nextflow.config").read_text(), re.MULTILINE)
+    assert all(re.search(rf"-profile .*{profile}|{profile} likewise", printed) for profile in profiles)
     assert "Submitted" not in printed
     assert not (tmp_path / "results").exists()
 

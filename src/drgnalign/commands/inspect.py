@@ -18,15 +18,16 @@ from drgnalign.inspect import inspect_file, report_text
     type=click.Path(exists=True, path_type=Path),
     help="Folder that image names are relative to (default: each file's own), or the stack of a par file.",
 )
+@click.option("--all-images", is_flag=True, help="Look at all images for NaN and blank ones, not at 16 of each file.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def inspect(files: tuple[Path, ...], images: Path | None, as_json: bool) -> None:
+def inspect(files: tuple[Path, ...], images: Path | None, all_images: bool, as_json: bool) -> None:
     """Say what FILES are, what is in them, and what looks wrong: particle files, cryoDRGN's pickles, stacks and maps.
 
     The exit status is 2 if a file has an error: it cannot be read, or holds or names what no program can use.
     """
     reports = []
     for path in files:
-        reports.append(inspect_file(path, images))
+        reports.append(inspect_file(path, images, every_image=all_images))
         if not as_json:
             click.echo(("\n" if len(reports) > 1 else "") + report_text(reports[-1]))
     if as_json:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from drgnalign.commands import FILE, Command
+from drgnalign.files import significant
 from drgnalign.formats.star import read_star
 from drgnalign.validation.score import score_particles
 
@@ -18,13 +19,17 @@ from drgnalign.validation.score import score_particles
 @click.argument("estimate", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def score(truth: Path, estimate: Path, as_json: bool) -> None:
-    """Errors of the poses and agreement of the labels in ESTIMATE against TRUTH."""
+    """Errors of the poses and agreement of the labels in ESTIMATE against TRUTH.
+
+    ESTIMATE may hold a part of the images of TRUTH, in any order.
+    """
     result = score_particles(read_star(truth), read_star(estimate))
-    click.echo(json.dumps(result, indent=2) if as_json else _score_text(result))
+    click.echo(json.dumps(significant(result), indent=2) if as_json else _score_text(result))
 
 
 def _score_text(result: dict[str, Any]) -> str:
-    lines = [
+    lines = [f"{result['particles']:,} of {result['true_particles']:,} particles"]
+    lines += [
         f"{name:<18} median {errors['median']:.3f}  p90 {errors['p90']:.3f}  mean {errors['mean']:.3f}"
         for name, errors in (
             ("rotation (degrees)", result["rotation_degrees"]),

@@ -31,6 +31,7 @@ from drgnalign.subsets import chosen_rows
 )
 @passthrough_option
 @click.option("--rows", metavar="FIRST:LAST", help="Rows from 1, both included; either may be left out.")
+@click.option("--drop", metavar="ROWS", help="Rows from 1 that are left out, such as 8,42,77-80.")
 def select(
     particles: Path,
     output: Path,
@@ -41,6 +42,7 @@ def select(
     left_out: bool | None,
     passthrough: tuple[Path, ...],
     rows: str | None,
+    drop: str | None,
 ) -> None:
     """Write the PARTICLES that meet all conditions, in their own form, with all their columns and image names.
 
@@ -58,6 +60,7 @@ def select(
         left_out=left_out,
         first=first,
         last=last,
+        dropped=_numbers(drop),
     )
     refuse_other_form(particles, output)
     tell_of_names(table, particles.parent, output)
@@ -85,3 +88,14 @@ def _row_range(rows: str | None) -> tuple[int, int | None]:
     if not colon or not all(word == "" or word.isdecimal() for word in (first, last)):
         raise InputError(None, f"--rows is {rows!r}", "give FIRST:LAST, such as 1:1000 or 5001:")
     return (int(first) if first else 1), (int(last) if last else None)
+
+
+def _numbers(drop: str | None) -> list[int]:
+    """[8, 77, 78] of ``8,77-78``."""
+    numbers: list[int] = []
+    for piece in (drop or "").split(",") if drop else ():
+        first, _, last = piece.strip().partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise InputError(None, f"--drop has {piece!r}", "give rows and ranges of rows, such as 8,42,77-80")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import FileIO
@@ -39,6 +39,8 @@ IMOD_STAMP, IMOD_SIGNED, IMOD_PACKED = 1146047817, 1, 16
 USUAL_AXES = (1, 2, 3)
 # No image is this wide, and every plausible width read in the wrong byte order is wider.
 WIDTH_LIMIT = 65536
+# Read at a time where all images are looked through.
+SCAN_PIXELS = 2**24
 OPEN_STACKS = 64
 # Sizes along axes that are meant to be the same are rounded.
 SAME_VOXEL = 0.01
@@ -284,7 +286,7 @@ class ImageSource:
     """
 
     def __init__(self, particles: Particles, root: str | Path) -> None:
-        self.box, self.root = particles.box, Path(root)
+        self.box, self.root, self._particles = particles.box, Path(root), particles
         numbers, names = particles.image_locations()
         self._slices = numbers - 1
         self._stack_of, stacks = pd.factorize(names)
@@ -324,6 +326,20 @@ class ImageSource:
         """
         rows = np.asarray(rows, dtype=np.int64)
         images = np.empty((len(rows), self.box, self.box), np.float32) if out is None else out[: len(rows)]
+        self._read_as_stored(rows, images)
+        finite = np.isfinite(images).all(axis=(1, 2))
+        if not finite.all():
+            self._refuse_infinite(rows[~finite])
+        for radius in np.unique(self._radii[rows]):
+            if radius > 0:
+                self._normalise(images, rows, radius)
+        factors = self._factors[rows]
+        if (factors != 1).any():
+            images *= factors[:, None, None]
+        return images
+
+    def _read_as_stored(self, rows: NDArray[np.int64], images: ImageArray) -> None:
+        """Fill `images` (n, box, box) with those of some rows (n,)."""
         order = np.lexsort((self._slices[rows], self._stack_of[rows]))
         stacks = self._stack_of[rows[order]]
         for mine in np.split(order, np.flatnonzero(np.diff(stacks)) + 1) if len(rows) else []:
@@ -335,16 +351,23 @@ class ImageSource:
             self._read_stored(stack, self._slices[rows[mine]], stored)
             if not as_stored:
                 images[mine] = stored.swapaxes(1, 2) if header.is_transposed else stored
-        if not np.isfinite(images).all():
-            bad = rows[~np.isfinite(images).all(axis=(1, 2))][0]
-            self._refuse(bad, "holds NaN or infinite pixels", "remove the particle")
-        for radius in np.unique(self._radii[rows]):
-            if radius > 0:
-                self._normalise(images, rows, radius)
-        factors = self._factors[rows]
-        if (factors != 1).any():
-            images *= factors[:, None, None]
-        return images
+
+    def _refuse_infinite(self, known: NDArray[np.int64]) -> None:
+        """Name all images of the set that hold NaN or infinite pixels: one at a time would be as many runs."""
+        bad = np.zeros(len(self), np.bool_)
+        bad[known] = True
+        step = max(1, SCAN_PIXELS // self.box**2)
+        for start in range(0, len(self), step):
+            rows = np.arange(start, min(start + step, len(self)))
+            images = np.empty((len(rows), self.box, self.box), np.float32)
+            # what cannot be read is another message, once these are gone
+            with suppress(InputError):
+                self._read_as_stored(rows, images)
+                bad[rows] = ~np.isfinite(images).all(axis=(1, 2))
+        problem = f"holds NaN or infinite pixels ({bad.sum()} of {len(self)} images do)"
+        self._refuse(
+            int(bad.argmax()), problem, f"make the stack again, or remove them: {self._particles.dropping(bad)}"
+        )
 
     def _normalise(self, images: ImageArray, rows: NDArray[np.int64], radius: float) -> None:
         """Normalise those of some images whose groups have this radius."""

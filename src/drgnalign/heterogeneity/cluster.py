@@ -315,6 +315,7 @@ def cluster_record(
     matching : Matching
     method, space : str
     k : int
+        Number of clusters that the latent space was asked for.
     settings : dict
     seed : int
         Of the silhouette's sample.
@@ -328,7 +329,7 @@ def cluster_record(
     return {
         "method": method,
         "space": space,
-        "k": k,
+        "proposed": k,
         "settings": settings,
         "silhouette": silhouette(points, matching.labels, seed),
         "ari_with_last_round": matching.ari,

@@ -91,6 +91,8 @@ class States:
         With better poses of those that were left out only for theirs.
     searched : (N,) bool
         Whose poses were looked for.
+    wanted : int or None
+        Most clusters to keep.
     """
 
     kept: Clusters
@@ -98,6 +100,7 @@ class States:
     agreement: list[float]
     particles: Particles
     searched: NDArray[np.bool_]
+    wanted: int | None = None
 
     @property
     def brought_back(self) -> NDArray[np.bool_]:
@@ -106,7 +109,10 @@ class States:
 
     @property
     def verdict(self) -> str:
-        """``one state``, ``N states``, or why no number can be given; it does not depend on how many are wanted."""
+        """``one state``, ``N states``, or why no number can be given. It does not depend on how many are wanted, but
+        whoever wants one alone has not asked."""
+        if self.wanted == 1:
+            return "one cluster, as asked"
         number, kept = len(self.told_apart.assignment.clusters), len(self.kept.assignment.clusters)
         running, perhaps = self.told_apart.running(), self.told_apart.perhaps_running()
         found = "one state" if number == 1 else f"{number} states"
@@ -321,7 +327,7 @@ def find_states(
     told_apart = _with_spreads(assigner, best)
     fewer = _united(assigner, best, k)
     kept = told_apart if fewer is best else _with_spreads(assigner, fewer)
-    return States(kept, told_apart, agreement, assigner.particles, searched)
+    return States(kept, told_apart, agreement, assigner.particles, searched, k)
 
 
 def assigned(assigner: Assigner, labels: IntArray) -> Clusters:

@@ -38,7 +38,7 @@ STAR_HEADS = re.compile(rb"\n[ \t]*(# version \d{1,9}|data_\S*|_\S+)")
 PICKLES = "poses, CTF parameters, latent variables, an index or labels"
 
 
-def inspect_file(path: str | Path, images: str | Path | None = None) -> dict[str, Any]:
+def inspect_file(path: str | Path, images: str | Path | None = None, *, every_image: bool = False) -> dict[str, Any]:
     """What a file is, what is in it, and what looks wrong with it.
 
     Parameters
@@ -48,6 +48,8 @@ def inspect_file(path: str | Path, images: str | Path | None = None) -> dict[str
         ``.stk``, or a table of Frealign's statistics (``.txt``, ``.res``).
     images : path, optional
         Folder that image names are relative to, or the stack of a par file. Default: the file's own folder.
+    every_image : bool
+        Look at all images, not at some.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def inspect_file(path: str | Path, images: str | Path | None = None) -> dict[str
         warning, note) and ``what``, a sentence. A file that cannot be read has a finding of level error.
     """
     path = Path(path)
-    report = Report(str(path))
+    report = Report(str(path), every_image=every_image)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -72,7 +74,9 @@ def inspect_file(path: str | Path, images: str | Path | None = None) -> dict[str
         if issubclass(warning.category, InputWarning):
             report.add("warning", str(warning.message).removeprefix(f"{path}: "))
     report.findings.sort(key=lambda finding: LEVELS.index(finding["level"]))
-    return asdict(report)
+    found = asdict(report)
+    del found["every_image"]
+    return found
 
 
 def _inspector_of(path: Path) -> Callable[[Report, Path, Path | None], None]:

@@ -56,6 +56,7 @@ class Report:
     columns: dict[str, str | None] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     findings: list[dict[str, str]] = field(default_factory=list)
+    every_image: bool = False
 
     def add(self, level: str, what: str) -> None:
         """Note a finding, once."""

@@ -79,16 +79,52 @@ def _header_findings(header: StackHeader, raw: np.void, is_stack: bool) -> Findi
 
 def _inspect_sample(report: Report, header: StackHeader) -> None:
     stored = header.map()
-    chosen = spread(len(stored), SAMPLE_IMAGES)
+    chosen = range(len(stored)) if report.every_image else spread(len(stored), SAMPLE_IMAGES)
     bad = np.array([not np.isfinite(stored[number]).all() for number in chosen])
+    blank = np.array([stored[number].min() == stored[number].max() for number in chosen])
     step = -(-stored[0].size // SAMPLE_PIXELS)
     values = np.concatenate([stored[number].ravel()[::step] for number in chosen])
-    report.facts["sections_looked_at"] = len(chosen)
+    report.facts["sections_looked_at"] = _looked_at(len(chosen), len(stored))
     report.facts["ranges"] = {"grey value": value_range(values, "")}
     if bad.any():
         what = f"{bad.sum()} of {len(chosen)} sections looked at hold NaN or infinite values"
         first = f"the first is number {chosen[bad.argmax()] + 1}"
         report.add("error", f"{what}; {first}: make the file again, or leave such images out")
+    if report.rows is not None and blank.any():
+        what = f"{blank.sum()} of {len(chosen)} sections looked at are blank, all their pixels alike"
+        first = f"the first is number {chosen[blank.argmax()] + 1}"
+        report.add("error", f"{what}; {first}: make the file again, or leave such images out")
+
+
+def _looked_at(count: int, total: int) -> str:
+    return f"all {total:,}" if count == total else f"{count:,} of {total:,} (--all-images looks at all)"
+
+
+def _look_at_images(report: Report, table: pd.DataFrame, headers: dict[int, StackHeader], particles: Particles) -> None:
+    """Are there NaN, infinite pixels or blank images in rows whose stacks' headers were read?
+
+    `table` has the image and the stack of each row.
+    """
+    within = table["image"].between(1, table["stack"].map({code: header.shape[0] for code, header in headers.items()}))
+    rows = np.flatnonzero(within)
+    rows = rows if report.every_image else rows[spread(len(rows), SAMPLE_IMAGES)]
+    infinite, blank = np.zeros((2, len(table)), np.bool_)
+    maps: tuple[int, np.ndarray | None] = (-1, None)
+    # a stack at a time
+    for row in rows[np.argsort(table["stack"].to_numpy()[rows], kind="stable")].tolist():
+        code = int(table["stack"][row])
+        if maps[0] != code:
+            maps = code, headers[code].map()
+        image = np.asarray(maps[1])[int(table["image"][row]) - 1] if maps[1] is not None else np.empty(0)
+        infinite[row] = not np.isfinite(image).all()
+        blank[row] = image.min() == image.max()
+    report.facts["images_looked_at"] = _looked_at(len(rows), len(table))
+    for bad, what in ((infinite, "hold NaN or infinite pixels"), (blank, "are blank, all their pixels alike")):
+        if bad.any():
+            found = (
+                f"{bad.sum():,} of {len(rows):,} images looked at {what}, the first of them in row {bad.argmax() + 1}"
+            )
+            report.add("error", f"{found}: remove them with {particles.dropping(bad)}")
 
 
 def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:
@@ -107,12 +143,13 @@ def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:
             headers[code] = read_header(paths[code])
         except InputError as error:
             broken.append(error)
+    chosen = there if report.every_image else chosen
     report.facts["stacks"] = {"named": len(paths), "found": len(there), "headers read": len(chosen)}
     if len(there) < len(paths):
         missing = next(path for path in paths if not path.is_file())
         what = f"{len(paths) - len(there)} of {len(paths)} stacks cannot be found, such as {missing}"
         remedy = f"give the folder that the image names are relative to with --images (now {root.resolve()})"
-        report.add("warning" if there else "note", f"{what}: {remedy}")
+        report.add("error", f"{what}: {remedy}")
     if broken:
         first = f"{broken[0].file} {broken[0].problem}; {broken[0].remedy}"
         report.add("error", f"{len(broken)} of {len(chosen)} stacks cannot be read: {first}")
@@ -120,6 +157,7 @@ def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:
         tell_doubts(list(headers.values()))
         table = pd.DataFrame({"image": images, "stack": codes})
         report.extend(_end_findings(table, headers))
+        _look_at_images(report, table, headers, particles)
         first_rows = table.drop_duplicates("stack").index[list(headers)]
         optics = particles.optics.iloc[particles.optics_rows()[first_rows]]
         _compare_sizes(report, list(headers.values()), optics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,23 @@ CLUSTER_COLUMNS = [
 ]
 # Of a pass: particles that are left out, those of them that were not before, and those that are back.
 LEFT_OUT_COLUMNS = ["left_out", "left_out_new", "left_out_back"]
+# Decimals that mean something; a tenth of a shell is more than any resolution is known to.
+DECIMALS = {
+    "alignment_limit_angstrom": 2,
+    "resolution_angstrom": 2,
+    "mean_fsc": 3,
+    "difference_fsc_40": 3,
+    "difference_fsc_25": 3,
+    "amplitude": 3,
+    "assign_limit_angstrom": 2,
+    "mean_posterior": 4,
+    "separation_nats": 2,
+    "spread": 3,
+    "ari_with_last_round": 3,
+    "accepted_share": 3,
+    "median_rotation_change_degrees": 3,
+    "median_shift_change_angstrom": 3,
+}
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
 
 
@@ -106,11 +124,15 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
         ``spread`` (of likelihood assignment), ``halves`` (``independent``, ``dealt at import`` or ``not independent``),
         ``left_out``, ``left_out_new`` and ``left_out_back`` (particles that are left out after the pass, those of them
         that were not before, those that are back), ``ari_with_last_round`` (of the whole round), ``accepted_share`` and
-        medians of the change of pose in degrees and Å, the round's ``verdict`` on the number of states, and
-        ``warnings`` (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is
-        empty where there is no such figure: all that comes of maps where a cluster was skipped, for example.
+        medians of the change of pose in degrees and Å, the round's ``verdict_before_refinement`` on the number of
+        states (of its first assignment; other figures are of what was chosen at the refined poses), and ``warnings``
+        (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is empty where
+        there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
-    return pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
+    table = pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
+    for column, decimals in DECIMALS.items():
+        table[column] = table[column].map(partial(_rounded, decimals=decimals)) if column in table else np.nan
+    return table
 
 
 def halves_note(passes: list[dict[str, Any]]) -> str:
@@ -155,9 +177,14 @@ def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
     ari = (metrics["clustering"] or {}).get("ari_with_last_round")
     row["ari_with_last_round"] = _known(ari)
     row |= {column: _known(cluster.get(column)) for column in CHANGE_COLUMNS}
-    row["verdict"] = metrics.get("verdict") or np.nan
+    row["verdict_before_refinement"] = metrics.get("verdict") or np.nan
     row["warnings"] = "; ".join(cluster.get("warnings", [])) or np.nan
     return row
+
+
+def _rounded(value: Any, decimals: int) -> Any:
+    """Figures alone: a limit may be the word ``none``."""
+    return round(value, decimals) if isinstance(value, float) else value
 
 
 def _known(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
@@ -21,29 +22,33 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
     Parameters
     ----------
     truth, estimate : Particles
-        The same images, row by row; true states in ``rlnClassNumber`` of `truth`.
+        True states in ``rlnClassNumber`` of `truth`; the images of `estimate` are some of these, in any order.
 
     Returns
     -------
     dict
-        ``rotation_degrees`` and ``shift_angstrom``: median, p90, mean; ``global_rotation_degrees``; ``label_ari``
-        over particles that have a label (None if none has); ``unassigned``; ``states``: per true state its number
-        of particles and its median errors.
+        ``particles`` and ``true_particles``: how many are scored, and how many there are; ``rotation_degrees`` and
+        ``shift_angstrom``: median, p90, mean; ``global_rotation_degrees``; ``label_ari`` over particles that have a
+        label (None if none has); ``unassigned``; ``states``: per true state its number of particles and its median
+        errors.
 
     Raises
     ------
     InputError
-        The two files do not list the same images.
+        An image of `estimate` is none of `truth`, or `truth` has images twice and the rows are not the same.
     """
     from sklearn.metrics import adjusted_rand_score  # slow to import, and every command imports this module
 
-    _check_same_images(truth, estimate)
+    true_particles = len(truth)
+    truth = _rows_of(truth, estimate)
     turn = global_rotation(truth.rotations(), estimate.rotations())
     rotation = angular_distance(truth.rotations(), turn @ estimate.rotations())
     shift = shift_errors(truth, estimate) * truth.pixel_size
     states, labels = truth.cluster_labels(), estimate.cluster_labels()
     labelled = labels > 0
     return {
+        "particles": len(estimate),
+        "true_particles": true_particles,
         "rotation_degrees": _summary(rotation),
         "shift_angstrom": _summary(shift),
         "global_rotation_degrees": float(angular_distance(turn[None], np.eye(3)[None])[0]),
@@ -80,19 +85,17 @@ def _summary(errors: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def _check_same_images(truth: Particles, estimate: Particles) -> None:
-    if len(truth) != len(estimate):
-        raise InputError(
-            estimate.path,
-            f"it has {len(estimate)} particles, {truth.path} has {len(truth)}",
-            "score particle files of the same images",
-        )
-    numbers, stacks = truth.image_locations()
-    other_numbers, other_stacks = estimate.image_locations()
-    same = (numbers == other_numbers) & (stacks == other_stacks)
-    if not same.all():
-        raise InputError(
-            estimate.path,
-            f"row {int(np.argmin(same)) + 1} names another image than the same row of {truth.path}",
-            "score particle files that list the same images in the same order",
-        )
+def _rows_of(truth: Particles, estimate: Particles) -> Particles:
+    """The rows of the truth that the estimate's images have."""
+    both = [pd.MultiIndex.from_arrays(particles.image_locations()) for particles in (truth, estimate)]
+    if both[0].equals(both[1]):
+        return truth
+    if not both[0].is_unique:
+        problem = "it holds an image twice, so that rows cannot be found by their images"
+        raise InputError(truth.path, problem, "score a file that lists the same images in the same order")
+    rows = both[0].get_indexer(both[1])
+    if (rows < 0).any():
+        row = int((rows < 0).argmax())
+        problem = f"row {row + 1} names an image that {truth.path} does not have ({(rows < 0).sum()} such rows)"
+        raise InputError(estimate.path, problem, "score particles of that file, or some of them")
+    return truth.select(rows)
