@@ -50,13 +50,13 @@ def messages() -> list[Message]:
 def warnings_of_results() -> list[str]:
     """What `summary.csv` warns of, one sentence each."""
     tree = ast.parse((ROOT / "src" / "drgnalign" / "validation" / "claims.py").read_text())
-    told = []
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name != "claim"):
-        for node in ast.walk(function):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
-                told.append(_text(node.args[0], function))
-            elif isinstance(node, ast.List):
-                told += [_text(item, function) for item in node.elts]
+    told = [
+        _text(node.args[0], function)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Doubt"
+    ]
     return sorted({text for text in told if text.count(" ") > 2})
 
 

@@ -44,6 +44,7 @@ def test_the_page_of_messages_is_that_of_the_source() -> None:
     page = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
     assert page == TROUBLES.page(), "run docs/generate_troubleshooting.py"
     assert page.count("\n| ") > 200 and "no such stack" in page
+    assert len(TROUBLES.warnings_of_results()) > 10
 
 
 def options_of(command: click.Command) -> set[str]:
