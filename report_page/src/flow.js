@@ -26,6 +26,11 @@ export function showFlow(place, flow) {
       source: id(round, source), target: id(next.get(round), target), value: particles,
     })),
   });
+  // d3 divides by the number of gaps, of which a single round has none
+  for (const node of nodes) {
+    node.x0 = rounds.indexOf(node.round) * COLUMN;
+    node.x1 = node.x0 + BAR;
+  }
   const line = sankeyLinkHorizontal();
   const bands = links.map((link) => svg('path', {
     d: line(link), fill: 'none', stroke: colourOf(link.source.label), 'stroke-opacity': 0.45, 'stroke-width': Math.max(link.width, 0.5),

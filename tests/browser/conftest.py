@@ -7,21 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pages import SOFTWARE_GL, Browser, until
+from pages import SOFTWARE_GL, Browser, until, write_page
 from selenium import webdriver
-from small_run import write_run
-
-from drgnalign.report.facts import run_facts
-from drgnalign.report.page import write_report
+from small_run import NAMES
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the passes, and the report in ``report``."""
     folder = tmp_path_factory.mktemp("run")
-    folders = write_run(folder)
-    (folder / "report").mkdir()
-    write_report(folders, run_facts(folders, {}), folder / "report", folder / "report")
+    write_page(folder, NAMES)
     return folder
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pages import NO_WEBGL, PATIENCE, Browser, until
+import pytest
+from pages import NO_WEBGL, PATIENCE, Browser, until, write_page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -193,6 +194,36 @@ def test_a_narrow_window_can_be_read(page: Browser) -> None:
         assert page.execute_script(wide) == []
     finally:
         page.set_window_size(1200, 900)
+
+
+def clusters(*labels: int) -> list[str]:
+    return [f"cluster_{label:02d}" for label in labels]
+
+
+# maps that are shown, surfaces that are offered, bars of the label flow
+RUNS = {
+    "no rounds": ({0: ["consensus"]}, 1, 1, 0),
+    "no cluster": ({0: ["consensus"], 1: []}, 1, 1, 2),
+    "one cluster": ({0: ["consensus"], 1: clusters(1)}, 3, 2, 2),
+    "one that vanished": ({0: ["consensus"], 1: clusters(1, 2, 3), 2: clusters(1, 3)}, 4, 3, 7),
+    "fifty": ({0: ["consensus"], 1: clusters(*range(1, 51))}, 10, 51, 51),
+}
+
+
+@pytest.mark.parametrize(("names", "shown", "offered", "bars"), RUNS.values(), ids=RUNS)
+def test_runs_of_all_kinds(
+    page: Browser, run: Path, tmp_path: Path, names: dict[int, list[str]], shown: int, offered: int, bars: int
+) -> None:
+    page.get(write_page(tmp_path, names).as_uri())
+    try:
+        until(page, "document.documentElement.dataset.ready")
+        parts = (".dr-cell", ".dr-chip input", "#flow-plot rect")
+        assert [len(page.find_elements(By.CSS_SELECTOR, part)) for part in parts] == [shown, offered, bars]
+        until(page, "[...document.querySelectorAll('.dr-cell')].every((cell) => cell.dataset.triangles > 0)")
+        assert not complaints(page) and not page.find_elements(By.CSS_SELECTOR, "[role=alert]")
+    finally:
+        page.get((run / "report" / "report.html").as_uri())
+        until(page, "document.documentElement.dataset.ready")
 
 
 def test_without_webgl_there_are_slices(start: Callable[..., Browser]) -> None:

@@ -27,19 +27,19 @@ FACTS: dict[str, Any] = {
 STACK = 'Extract/日本, "x" <b>.mrcs'
 
 
-def write_run(folder: Path) -> dict[int, Path]:
-    """Folders of the passes by their numbers, as REPORT has them."""
+def write_run(folder: Path, names: dict[int, list[str]] = NAMES) -> dict[int, Path]:
+    """Folders of the passes by their numbers, as REPORT has them, of rounds with these clusters."""
     random = np.random.default_rng(1)
-    labels = np.repeat([1, 2], PARTICLES // 2)
-    folders = {entry["pass"]: folder / f"pass_{entry['pass']}" for entry in FACTS["rounds"]}
-    for entry, path in zip(FACTS["rounds"], folders.values(), strict=True):
-        round_ = entry["number"]
+    folders = {round_ + 1: folder / f"pass_{round_ + 1}" for round_ in names}
+    for (round_, clusters), path in zip(names.items(), folders.values(), strict=True):
         path.mkdir(parents=True)
-        names = [cluster["cluster"] for cluster in entry["clusters"]]
-        _write_maps(path / "clusters", names)
-        _write_figures(path, entry, names)
+        numbers = [int(name[-2:]) for name in clusters if round_] or [0]
+        labels = np.repeat(numbers, PARTICLES // len(numbers))
+        _write_maps(path / "clusters", clusters)
+        _write_figures(path, round_, clusters)
         moved = labels.copy()
-        moved[: 40 * (2 - round_)] = 2
+        if numbers == [1, 2]:
+            moved[: 40 * (2 - round_)] = 2
         left_out = (np.arange(PARTICLES) % 100 == 99).astype(int)
         write_star(_particles(moved if round_ else 0 * labels, left_out), path / "particles.star")
         if round_:
@@ -48,16 +48,16 @@ def write_run(folder: Path) -> dict[int, Path]:
     return folders
 
 
-def _write_figures(folder: Path, entry: dict[str, Any], names: list[str]) -> None:
+def _write_figures(folder: Path, round_: int, names: list[str]) -> None:
     """metrics.json and fsc.csv."""
     common: dict[str, Any] = {"skipped": False, "carried": False, "alignment_limit_angstrom": 14.0}
     common |= {"resolution_angstrom": 12.0, "reaches_nyquist": False, "mean_fsc": 0.8, "spread": 0.02}
     common |= {"difference_fsc_40": 0.9, "halves": "independent", "warnings": []}
     common["composition"] = {"micrographs": None, "views": None}
-    metrics: dict[str, Any] = {"pass": entry["pass"], "round": entry["number"], "particles": PARTICLES}
+    metrics: dict[str, Any] = {"pass": round_ + 1, "round": round_, "particles": PARTICLES}
     metrics |= {"unassigned": 0, "left_out": 6, "left_out_new": 0, "left_out_back": 0, "halves": "independent"}
-    metrics |= {"verdict": "2 states" if entry["number"] else None, "screening": None, "stop": False}
-    metrics["clustering"] = {"ari_with_last_round": 0.9} if entry["number"] else None
+    metrics |= {"verdict": "2 states" if round_ else None, "screening": None, "stop": False}
+    metrics["clustering"] = {"ari_with_last_round": 0.9} if round_ else None
     metrics["clusters"] = [{"cluster": name, "particles": PARTICLES // len(names), **common} for name in names]
     (folder / "metrics.json").write_text(json.dumps(metrics))
     shells = np.arange(1, BOX // 2 + 1)
@@ -65,7 +65,8 @@ def _write_figures(folder: Path, entry: dict[str, Any], names: list[str]) -> Non
     for kind in ("unmasked", "masked", "randomised", "corrected"):
         curve[f"fsc_{kind}"] = 1 / (1 + np.exp(shells - 8.0))
     curve = curve.assign(resolution_0143_angstrom=12.0, alignment_limit_angstrom="14.0")
-    pd.concat([curve.assign(cluster=name) for name in names]).to_csv(folder / "fsc.csv", index=False)
+    curves = [curve.assign(cluster=name) for name in names]
+    (pd.concat(curves) if curves else curve.assign(cluster="").head(0)).to_csv(folder / "fsc.csv", index=False)
 
 
 def _body(*labels: int) -> np.ndarray:
@@ -80,7 +81,7 @@ def _write_maps(folder: Path, names: list[str]) -> None:
     folder.mkdir()
     write_volume(folder / "mask.mrc", soft_sphere(BOX, 10, 2), VOXEL)
     for name in names:
-        label = 0 if name == "consensus" else int(name[-1])
+        label = 0 if name == "consensus" else (int(name[-2:]) - 1) % 2 + 1
         write_volume(folder / f"{name}.mrc", _body(label) if label else _body(1, 2), VOXEL)
         if label:
             resolution = 12.0 + np.linspace(-2, 2, BOX)[:, None, None] + np.zeros((BOX, BOX, BOX))
