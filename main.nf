@@ -10,10 +10,15 @@ include { LIST_STACKS } from './modules/list_stacks.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { COARSEN } from './modules/coarsen.nf'
+include { ESTIMATE_DISK } from './modules/estimate_disk.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
+include { CHECK_TRAINING } from './modules/check_training.nf'
 include { SCREEN } from './modules/screen.nf'
+include { checkPrograms ; gpusSeen } from './subworkflows/programs.nf'
+include { checkRoom ; returnResultsFolder ; takeResultsFolder } from './subworkflows/results.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
+include { emptied } from './subworkflows/emptied.nf'
 include { REPORT } from './modules/report.nf'
 include { EXPORT } from './modules/export.nf'
 
@@ -61,14 +66,6 @@ def given(name, value) {
     return path
 }
 
-def checkOutputFolder() {
-    def folder = given('outdir', params.outdir)
-    def made = folder.exists() ? folder.isDirectory() : folder.toFile().mkdirs()
-    if (!made || !folder.toFile().canWrite()) {
-        error("${folder}: cannot be written\n  What to do: give another --outdir, or make room for it.")
-    }
-}
-
 workflow {
     main:
     if (params.help) {
@@ -76,10 +73,15 @@ workflow {
         System.exit(0)
     }
     checkParameters(params)
-    checkOutputFolder()
     def (particles, passthrough, folder, image_stack) = inputFiles()
     def (mask, focus) = [ownFile('mask'), ownFile('focus_mask')]
     def passes = schedule()
+    checkPrograms()
+    def results = given('outdir', params.outdir)
+    takeResultsFolder(results, whole(params.rounds))
+    workflow.onComplete {
+        returnResultsFolder(results)
+    }
 
     CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
     LIST_STACKS(
@@ -93,9 +95,18 @@ workflow {
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, versionOf('check_settings'))
-    stars = checked.combine(CHECK_SETTINGS.out.passed).map { star, _passed -> star }
+    ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, versionOf('estimate_disk'))
+    roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(new groovy.json.JsonSlurper().parse(file.toFile()), results) }
+    stars = checked.combine(CHECK_SETTINGS.out.passed).combine(roomy).map { star, _passed, _roomy -> star }
     DOWNSAMPLE(stars.combine(images), versionOf('downsample'))
     training_stack = DOWNSAMPLE.out.stack.first()
+    CHECK_TRAINING(
+        stars.combine(DOWNSAMPLE.out.stack).filter { _star, _stack -> whole(params.rounds) > 0 },
+        passes.sum { pass -> pass.epochs ?: 0 },
+        gpusSeen(),
+        versionOf('check_training'),
+    )
+    checked_stack = training_stack.combine(CHECK_TRAINING.out.passed).map { stack, _passed -> stack }.first()
     COARSEN(
         stars.combine(DOWNSAMPLE.out.stack)
             .filter { _star, _stack -> params.assign == 'likelihood' && whole(params.rounds) > 0 }
@@ -129,10 +140,16 @@ workflow {
     screened = kinds.screened.map { meta, _star, references, latent -> [meta.pass, meta, references, latent] }
         .join(SCREEN.out.screened.map { meta, star, record -> [meta.pass, star, record] })
         .map { _pass, meta, references, latent, star, record -> [meta, star, references, latent, record, []] }
-    LABEL(kinds.rounds, training_stack, assign_stack, focus)
+    LABEL(kinds.rounds, checked_stack, assign_stack, focus)
     consensus = kinds.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
     lasts = states.map { meta, star, _references, _latent -> [meta.pass, star] }
     MAP(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus)
+
+    // The sums of a pass are the bulk of what it writes; nobody needs them once its maps are merged.
+    MAP.out.parts
+        .combine(MAP.out.state.map { row -> [row[0].pass] }, by: 0)
+        .filter { _pass, _part -> !params.keep }
+        .subscribe { row -> emptied(row[1]) }
 
     // Tables, pictures and final/ after every pass, and a line on the screen
     def clock = startedClock(passes)

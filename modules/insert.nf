@@ -10,7 +10,8 @@ process INSERT {
     }
 
     input:
-    tuple val(meta), path(chunk), path(references, stageAs: 'references'), val(images)
+    // shown: the masks of the map that the part is for, see subworkflows/map.nf
+    tuple val(meta), path(chunk), path(references, stageAs: 'references'), val(shown), val(images)
     val version
 
     output:

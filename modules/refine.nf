@@ -10,8 +10,9 @@ process REFINE {
     }
 
     input:
+    // shown: the masks of the map that the part is for, see subworkflows/map.nf
     tuple val(meta), path(chunk, stageAs: 'chunk/*'), path(pilot), path(reference, stageAs: 'reference/*'),
-        path(references, stageAs: 'references'), path(mask, stageAs: 'mask.mrc'), val(images)
+        path(references, stageAs: 'references'), path(mask, stageAs: 'mask.mrc'), val(shown), val(images)
     val version
 
     output:

@@ -1,9 +1,13 @@
 include { place ; whole } from '../subworkflows/parameters.nf'
-include { option } from '../subworkflows/scripts.nf'
+include { option ; trainingMemory } from '../subworkflows/scripts.nf'
 
 process TRAIN {
     tag "${place(meta)}"
     label 'gpu'
+    // As conf/base.config says; where a site's maximum does not suffice, images are read batch by batch.
+    memory {
+        (task.previousTrace?.memory ?: trainingMemory(task.ext.memory, stack)) * (task.ext.cause == 'ran out of memory' ? 2 : 1)
+    }
 
     input:
     tuple val(meta), path(particles), path(last_latent, stageAs: 'last_latent')

@@ -75,9 +75,11 @@ workflow MAP {
             .filter { _pass, meta, _chunk, _references, _decoded ->
                 meta.reference == 'reconstruct' && !(meta.limit == 'none' && meta.reassigned)
             }
-            .map { _pass, meta, chunk, references, _decoded -> [meta, chunk[0], references] }
+            .map { pass, meta, chunk, references, _decoded -> [pass, meta, chunk[0], references] }
+            .combine(masks, by: 0)
+            .map { _pass, meta, chunk, references, own -> [meta, chunk, references, [own, lookedAt(meta, focus)]] }
             .combine(images),
-        versionOf('insert'),
+        versionOfPart('insert'),
     )
     inserted = byCluster(INSERT.out.part).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
@@ -106,9 +108,11 @@ workflow MAP {
         anew.mix(given)
             .map { meta, chunk, maps, references -> [meta.pass, meta, chunk[0], chunk[1], maps, references] }
             .combine(masks, by: 0)
-            .map { row -> row.tail() }
+            .map { _pass, meta, chunk, pilot, maps, references, own ->
+                [meta, chunk, pilot, maps, references, own, lookedAt(meta, focus)]
+            }
             .combine(images),
-        versionOf('refine'),
+        versionOfPart('refine'),
     )
 
     // [pass, [refined chunks]]
@@ -138,11 +142,13 @@ workflow MAP {
             .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
             .map { meta, chunk -> [meta.pass, meta, chunk[0]] }
             .combine(folders, by: 0)
-            .map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
+            .combine(masks, by: 0)
+            .map { _pass, meta, chunk, references, _decoded, own -> [meta, chunk, references, [own, lookedAt(meta, focus)]] }
             .combine(images),
-        versionOf('insert'),
+        versionOfPart('insert'),
     )
-    refined = byCluster(REFINE.out.part.mix(REINSERT.out.part)).map { meta, parts -> [meta.pass, meta, parts] }
+    summed = REFINE.out.part.mix(REINSERT.out.part)
+    refined = byCluster(summed).map { meta, parts -> [meta.pass, meta, parts] }
         .combine(folders, by: 0)
         .combine(masks, by: 0)
         .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own, lookedAt(meta, focus)] }
@@ -181,10 +187,18 @@ workflow MAP {
 
     state = MERGE.out.state
     folder = MERGE.out.folder
+    parts = INSERT.out.part.mix(summed).map { meta, part -> [meta.pass, part] }
 
     emit:
     state // [meta, particles.star, references, latent, stop]
     folder // [meta, what people look at, what the screen says]
+    parts // [pass, part of a reconstruction]
+}
+
+// A part is emptied once its pass has ended (emptied.nf). So whatever makes a reconstruction run again has to make its
+// parts again: they depend on its code, settings and masks too.
+def versionOfPart(step) {
+    return "${versionOf(step)} ${versionOf('reconstruct')}"
 }
 
 // Is a pass's assignment repeated at its refined poses?

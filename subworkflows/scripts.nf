@@ -17,6 +17,11 @@ def linked(images) {
     return "ln -s ${quoted(images.folder)} images"
 }
 
+// What training takes where it holds all images, as `needed_memory` of the library; no less than a label's
+def trainingMemory(least, stack) {
+    return [least, nextflow.util.MemoryUnit.of(2 * stack.size()) + 4.GB].max()
+}
+
 // The options that choose and set up an engine
 def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args, symmetry) {
     def words = [

@@ -23,6 +23,20 @@ def require_folder(path: Path) -> None:
         raise InputError(path, "its folder does not exist or cannot be written", "create the folder or choose another")
 
 
+def refuse_emptied(path: Path) -> None:
+    """Refuse a file of a task that the workflow has emptied since: it has its old size, and holds nothing.
+
+    Raises
+    ------
+    InputError
+    """
+    with path.open("rb") as file:
+        beginning = file.read(4096)
+    if beginning and not any(beginning):
+        remedy = "remove this file and start again with -resume, which makes it again; --keep keeps such files"
+        raise InputError(path.resolve(), "was emptied once its pass had ended", remedy)
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, which takes its place when the block ends without an exception.

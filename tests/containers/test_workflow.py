@@ -11,7 +11,7 @@ from runs import DEFAULT_PARSER, PYTHON, REPOSITORY, contents, run_workflow
 
 import cluster
 
-ON_SLURM = {"gpu_options": "none", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
+ON_SLURM = {"gpu_options": "none", "require_gpu": "false", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
 DATA = REPOSITORY.parent / "shared" / "data"
 RIB50S = {
     "rounds": 3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,18 @@ def test_missing_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(train_module.sys, "executable", str(tmp_path / "python"))
     with pytest.raises(DrgnalignError, match="pip install"):
         find_cryodrgn()
+
+
+@needs_cryodrgn
+def test_images_that_do_not_fit_are_read_batch_by_batch(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is the same; that of the particles left out, too."""
+    stack, particles = data
+    some_left_out = replace(particles, table=particles.table.assign(drgnLeftOut=np.arange(COUNT) % 3 == 0))
+    made = []
+    for name, memory in (("whole", 2**50), ("lazily", 0)):
+        monkeypatch.setattr(train_module, "available_memory", lambda memory=memory: memory)
+        made.append(run((stack, some_left_out), None, tmp_path / name))
+    assert [record["lazy"] for record in made] == [False, True]
+    assert "lazy=True" in (tmp_path / "lazily" / "train.log").read_text()
+    whole, lazily = (read_latent(tmp_path / name / "z.pkl")[0] for name in ("whole", "lazily"))
+    assert np.array_equal(whole, lazily)

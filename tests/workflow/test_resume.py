@@ -56,9 +56,19 @@ def test_the_same_seed_gives_the_same_results_interrupted_or_not(loop_run: Run, 
     assert [name for name in expected if expected[name] != resumed[name]] == []
 
 
+def test_sums_of_passes_that_have_ended_take_no_room(interrupted_runs: Interrupted) -> None:
+    """Those of a run that was killed were emptied before it went on."""
+    work = interrupted_runs.extended.results.parent / "work"
+    parts = [path for path in work.rglob("*.part") if path.is_file() and not path.is_symlink()]
+    assert len(parts) > 10
+    assert {path.stat().st_blocks for path in parts} == {0}
+    assert min(path.stat().st_size for path in parts) > 100_000
+
+
 def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
     _, resumed, extended = interrupted_runs
-    assert extended.named("CACHED") == set(resumed.tasks.index)
+    # what the run will take is another matter
+    assert extended.named("CACHED") == set(resumed.tasks.index) - {"ESTIMATE_DISK", "CHECK_TRAINING (1)"}
     last = {"LABEL:TRAIN (6 r3)", "MAP:MERGE (6 r3)", "REPORT (6 r3)", "EXPORT (6 r3)"}
     assert last <= extended.named("COMPLETED")
     assert not any("(5 r2" in name for name in extended.named("COMPLETED"))
@@ -76,7 +86,7 @@ def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> No
 
 def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
     serial, _, changed, _ = consensus_runs
-    cached = {"CHECK_INPUTS", "CHECK_SETTINGS", "DOWNSAMPLE (1)"}
+    cached = {"LIST_STACKS", "CHECK_INPUTS", "CHECK_SETTINGS", "ESTIMATE_DISK", "DOWNSAMPLE (1)"}
     cached |= {f"MAP:{name}" for name in ("SPLIT (1)", "RECONSTRUCT (1 all)")}
     cached |= {f"MAP:INSERT (1 all.{number})" for number in (1, 2)}
     assert changed.named("CACHED") == cached

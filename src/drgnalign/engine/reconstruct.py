@@ -18,7 +18,7 @@ from drgnalign.engine.kernels import Kernels, kernels_for
 from drgnalign.engine.plan import coefficient_plan, padded_box
 from drgnalign.engine.reference import interpolation_envelope
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, refuse_emptied
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import central_box
 from drgnalign.particles import Particles
@@ -168,6 +168,7 @@ class HalfMapSums:
         """
         total = None
         for path in sorted(paths, key=lambda path: path.name):
+            refuse_emptied(path)
             try:
                 with zipfile.ZipFile(path) as archive:
                     box, pixel_size, padding = _read_small(archive, "geometry")

@@ -12,6 +12,7 @@ import pandas as pd
 
 from drgnalign.engine.mask import particle_mask
 from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.files import refuse_emptied
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
@@ -163,6 +164,7 @@ def link_dumps(parts: Sequence[Path], folder: Path, suffix: str) -> dict[int, li
         if not files:
             raise InputError(part, "is no part of a reconstruction by this Frealign", "make it again")
         for file in files:
+            refuse_emptied(file)
             half = int(file.name[4])
             link = folder / f"half{half}_{len(dumps[half]) + 1}{suffix}"
             link.symlink_to(file.resolve())

@@ -1,0 +1,67 @@
+"""The folder of the results is one run's, and programs that are missing are named before anything is begun."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from runs import Run, run_workflow
+
+SESSION = "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a run is started, with a particle file that is not looked into."""
+    (tmp_path / "particles.star").touch()
+    (tmp_path / "results" / "pipeline_info").mkdir(parents=True)
+    return tmp_path
+
+
+def stopped(run: Run) -> str:
+    assert run.status > 0
+    assert "Submitted" not in run.log and "Traceback" not in run.log
+    return run.log
+
+
+def lock(folder: Path, pid: int, host: str, start: str = "?") -> Path:
+    path = folder / "results" / "pipeline_info" / "run.lock"
+    path.write_text(f"{pid}\n{host}\n{start}\nold_name\n")
+    return path
+
+
+def test_a_folder_in_use_elsewhere_is_refused(folder: Path) -> None:
+    path = lock(folder, 123, "far.away")
+    trace = folder / "results" / "pipeline_info" / "trace.txt"
+    message = stopped(run_workflow(folder, folder / "particles.star"))
+    assert "is in use by the run old_name, process 123 on far.away" in message and f"remove {path}" in message
+    assert path.exists()
+    trace.unlink(missing_ok=True)
+
+
+def test_the_lock_of_a_process_that_has_died_is_taken(folder: Path) -> None:
+    """Its id is another's by now: of this test."""
+    path = lock(folder, os.getpid(), socket.gethostname())
+    run = run_workflow(folder, folder / "particles.star")
+    assert "is in use" not in run.log and "LIST_STACKS" in run.log
+    assert not path.exists()
+
+
+def test_results_of_another_run_are_not_mixed_with(folder: Path) -> None:
+    (folder / "results" / "round_01").mkdir()
+    record = {"session": SESSION, "name": "old_name", "folder": "/there"}
+    (folder / "results" / "pipeline_info" / "session.json").write_text(json.dumps(record))
+    message = stopped(run_workflow(folder, folder / "particles.star"))
+    assert "holds the results of another run (old_name)" in message and f"-resume {SESSION}" in message
+
+
+@pytest.mark.parametrize(("profile", "program"), [("test,slurm", "sbatch"), ("test,apptainer", "apptainer")])
+def test_a_program_that_is_missing(folder: Path, profile: str, program: str) -> None:
+    path = ":".join(part for part in os.environ["PATH"].split(":") if not (Path(part) / program).exists())
+    run = run_workflow(
+        folder, folder / "particles.star", {"container_dir": folder}, profile=profile, variables={"PATH": path}
+    )
+    assert f"{program}: no such program on this machine, so that -profile {profile}" in stopped(run)
