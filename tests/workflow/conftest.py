@@ -26,7 +26,7 @@ FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
 FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1, "junk": "keep"}
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
-FEW_IN_HALF_2 = 19
+FEW_IN_HALF_2 = 20
 ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1\n"
 
 
