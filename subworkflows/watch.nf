@@ -106,7 +106,7 @@ def lastWords(clock) {
     if (workflow.success) {
         return "\n${clock.findings}"
     }
-    def there = clock.findings ? "What the passes that have ended gave is in ${params.outdir}: findings.txt, summary.csv, final/" : null
+    def there = clock.findings ? "What the passes that have ended gave is in ${params.outdir}: report.html, findings.txt, summary.csv, final/" : null
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')
     return ['', wrong, there, 'Once the cause is mended, -resume with the same command goes on where the run was.'].findAll { words -> words != null }.join('\n')
 }

@@ -113,7 +113,10 @@ def _doubts(clusters: list[dict[str, Any]]) -> list[str]:
 
 def _files_to_open(last: dict[str, Any]) -> list[str]:
     """In the order in which one looks at them."""
-    files = {"final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what"}
+    files = {
+        "report.html": "all of this with maps in 3-D, latent space and FSC: open it in a browser",
+        "final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what",
+    }
     if last["round"]:
         number = f"round_{last['round']:02d}"
         files |= {
