@@ -23,6 +23,7 @@ from arms import REPOSITORY
 from formats import processor, random_particles
 from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
+from scipy.special import erf
 from selenium import webdriver
 
 from drgnalign.files import atomic_path
@@ -39,15 +40,15 @@ BROWSER = ("--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enabl
 
 
 def chain(box: int, seed: int, own: int) -> np.ndarray:
-    """A map of a random chain within a globe, whose last quarter is another one in each cluster, in noise."""
+    """A map of a random chain in a cube, whose last quarter is another one in each cluster, in noise."""
     steps = np.random.default_rng(seed).normal(size=(40_000, 3))
     steps[30_000:] = np.random.default_rng(seed + own).normal(size=(10_000, 3))
-    # what draws it back keeps it together
+    # drawn back to the middle, and then spread evenly: a molecule is as dense at its edge as inside
     places = lfilter([1.0], [1.0, -0.99], steps, axis=0)
-    places = box / 2 + places * (0.12 * box / places.std())
+    places = box / 2 + 0.2 * box * erf(places / places.std() / np.sqrt(2))
     atoms, _ = np.histogramdd(places, box, [(0, box)] * 3)
-    noise = np.random.default_rng(own).normal(scale=0.3, size=atoms.shape)
-    return gaussian_filter((atoms + noise).astype(np.float32), 0.01 * box + 0.8)
+    noise = np.random.default_rng(own).normal(scale=0.05, size=atoms.shape)
+    return gaussian_filter((atoms + noise).astype(np.float32), 2.0)
 
 
 def make_maps(folder: Path, clusters: int, box: int) -> None:

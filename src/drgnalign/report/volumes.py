@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
-from drgnalign.fourier import central_box, padded_transform
+from drgnalign.fourier import central_box, padded_transform, resize_volume
 from drgnalign.report.figures import cluster_colour
 from drgnalign.report.packed import in_steps, packed
 from drgnalign.split import CONSENSUS
@@ -68,7 +68,6 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
         A map or a mask is missing or broken.
     """
     rounds = {entry["number"]: entry for entry in facts["rounds"]}
-    consensus = folders[rounds[0]["pass"]] / "clusters" if 0 in rounds else None
     names = {
         number: [cluster["cluster"] for cluster in entry["clusters"] if not cluster["skipped"]]
         for number, entry in rounds.items()
@@ -78,12 +77,18 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
     fine_box = box_for(sum(len(names[number]) for number in fine), LAST_BOXES, LAST_MAPS)
     others = sum(len(names[number]) for number in set(rounds) - fine) + sum(map(len, films.values()))
     other_box = min(box_for(others, OTHER_BOXES, OTHER_MAPS), fine_box)
+    consensus = None
     entries = []
-    for number, entry in rounds.items():
+    for number, entry in sorted(rounds.items()):
         clusters = folders[entry["pass"]] / "clusters"
         box = fine_box if number in fine else other_box
-        maps = [_map(clusters, name, box, consensus) for name in names[number]]
-        entries.append({"number": number, "maps": maps, "film": _film(films[number], clusters, other_box)})
+        mask = reduced(clusters / "mask.mrc", box)
+        maps = []
+        for name in names[number]:
+            small = reduced(clusters / f"{name}.mrc", box)
+            consensus = small if name == CONSENSUS else consensus
+            maps.append(_map(name, small, mask, consensus, clusters / f"{name}_local_resolution.mrc"))
+        entries.append({"number": number, "maps": maps, "film": _film(films[number], mask, other_box)})
     return {"rounds": entries}
 
 
@@ -138,25 +143,29 @@ def reduced(path: Path, box: int) -> Reduced:
     return Reduced(central_box(transform, box, box) * np.float32((box / old) ** 3), voxel * old / box)
 
 
-def _map(clusters: Path, name: str, box: int, consensus: Path | None) -> dict[str, Any]:
-    volume, voxel = reduced(clusters / f"{name}.mrc", box)
-    mask = _mask(clusters, len(volume))
-    contour = contour_of(volume, mask)
+def _map(name: str, small: Reduced, mask: Reduced, consensus: Reduced | None, local: Path) -> dict[str, Any]:
+    """What the page holds of a cluster's map, or of the consensus."""
     label = 0 if name == CONSENSUS else int(name.rpartition("_")[2])
+    contour = contour_of(small.volume, mask.volume > 0.5)
+    box = len(small.volume) // COLOUR_SHARE
+    inside = _resized(mask, box).volume > 0.5
     colours, resolutions = {}, None
     if label and consensus is not None:
-        colours["difference"] = _difference(clusters, name, consensus, len(volume) // COLOUR_SHARE)
-    local = clusters / f"{name}_local_resolution.mrc"
+        colours["difference"] = _difference(_resized(small, box), _resized(consensus, box), inside)
     if local.is_file():
-        colours["resolution"], resolutions = _local_resolution(local, clusters, len(volume) // COLOUR_SHARE)
+        colours["resolution"], resolutions = _local_resolution(reduced(local, box), inside)
     return {
         "label": label,
         "name": name,
         "colour": cluster_colour(label) if label else "#000000",
-        **_bytes(volume, voxel, contour),
+        **_bytes(small.volume, small.voxel, contour),
         "colours": colours,
         "resolutions": resolutions,
     }
+
+
+def _resized(small: Reduced, box: int) -> Reduced:
+    return Reduced(resize_volume(small.volume, box), small.voxel * len(small.volume) / box)
 
 
 def _bytes(volume: FloatVolume, voxel: float, contour: float) -> dict[str, Any]:
@@ -172,54 +181,40 @@ def _bytes(volume: FloatVolume, voxel: float, contour: float) -> dict[str, Any]:
     }
 
 
-def _mask(clusters: Path, box: int) -> NDArray[np.bool_]:
-    mask = reduced(clusters / "mask.mrc", box).volume
-    if len(mask) != box:
-        raise InputError(clusters / "mask.mrc", f"it is {len(mask)} voxels wide, the maps {box}", "run again")
-    return mask > 0.5
-
-
-def _difference(clusters: Path, name: str, consensus: Path, box: int) -> dict[str, Any]:
+def _difference(mine: Reduced, consensus: Reduced, inside: NDArray[np.bool_]) -> dict[str, Any]:
     """A cluster's map on the consensus's grey scale, less the consensus, in contours of the consensus."""
-    mine, (all_of_them, voxel) = (
-        reduced(clusters / f"{name}.mrc", box).volume,
-        reduced(consensus / "consensus.mrc", box),
-    )
-    mask = _mask(clusters, len(mine))
-    power = float(np.sum(np.square(mine[mask], dtype=np.float64)))
-    scale = float(np.sum(mine[mask] * all_of_them[mask], dtype=np.float64)) / power if power else 1.0
-    difference = (scale * mine - all_of_them) / contour_of(all_of_them, mask)
+    power = float(np.sum(np.square(mine.volume[inside], dtype=np.float64)))
+    shared = float(np.sum(mine.volume[inside] * consensus.volume[inside], dtype=np.float64))
+    scaled = mine.volume * (shared / power if power else 1.0)
+    difference = (scaled - consensus.volume) / contour_of(consensus.volume, inside)
     # far from any surface it colours nothing
-    near = scale * mine > LOWEST * contour_of(scale * mine, mask)
+    near = scaled > LOWEST * contour_of(scaled, inside)
     steps = np.where(near, in_steps(difference, -1.0, 1.0, STEPS), NO_DIFFERENCE)
-    return {
-        "box": len(mine),
-        "voxel": voxel,
-        "low": -1.0,
-        "high": 1.0,
-        "data": packed(steps.astype(np.uint8).tobytes()),
-    }
+    return _coloured(steps, mine.voxel, -1.0, 1.0)
 
 
-def _local_resolution(path: Path, clusters: Path, box: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _local_resolution(local: Reduced, inside: NDArray[np.bool_]) -> tuple[dict[str, Any], dict[str, Any]]:
     """As a volume, and as a histogram of the voxels in the mask."""
-    volume, voxel = reduced(path, box)
-    values = volume[_mask(clusters, len(volume))]
+    values = local.volume[inside]
     low, high = (float(value) for value in np.percentile(values, HISTOGRAM_PERCENTILES))
     high = max(high, low + 0.1)
     counts, edges = np.histogram(np.clip(values, low, high), HISTOGRAM_BINS, (low, high))
-    data = packed(in_steps(volume, low, high, STEPS).astype(np.uint8).tobytes())
-    coloured = {"box": len(volume), "voxel": voxel, "low": low, "high": high, "data": data}
+    coloured = _coloured(in_steps(local.volume, low, high, STEPS), local.voxel, low, high)
     return coloured, {"edges": edges.round(3).tolist(), "counts": counts.tolist()}
 
 
-def _film(paths: Sequence[Path], clusters: Path, box: int) -> list[dict[str, Any]]:
+def _coloured(steps: NDArray[np.int64], voxel: float, low: float, high: float) -> dict[str, Any]:
+    data = packed(steps.astype(np.uint8).tobytes())
+    return {"box": len(steps), "voxel": voxel, "low": low, "high": high, "data": data}
+
+
+def _film(paths: Sequence[Path], mask: Reduced, box: int) -> list[dict[str, Any]]:
     """The decoder's maps along PC1, contoured alike: another contour in each would look like motion."""
     frames = [reduced(path, box) for path in paths]
     if not frames:
         return []
-    mask = _mask(clusters, len(frames[0].volume))
+    inside = _resized(mask, len(frames[0].volume)).volume > 0.5
     # the decoder's zero is arbitrary
-    volumes = [volume - np.median(volume[~mask]) if not mask.all() else volume for volume, _ in frames]
-    contour = float(np.mean([contour_of(volume, mask) for volume in volumes]))
+    volumes = [frame.volume - np.median(frame.volume[~inside]) for frame in frames]
+    contour = float(np.mean([contour_of(volume, inside) for volume in volumes]))
     return [_bytes(volume, frame.voxel, contour) for volume, frame in zip(volumes, frames, strict=True)]
