@@ -184,6 +184,33 @@ def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_pa
     assert contents(there.results) == contents(here.results)
 
 
+def test_training_that_is_killed_twice_goes_on(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
+    """After its last whole stretch, and ends as if nothing had happened."""
+    particles, folder = noisy_set.folder / "particles.star", tmp_path / "there"
+    parameters = {"rounds": 1, "consensus_limits": "none", "junk": "keep", "epochs_first": 4, "checkpoint_epochs": 1}
+    here = run_workflow(tmp_path / "here", particles, parameters)
+    assert here.status == 0, here.log
+
+    def kill(_nextflow: int) -> None:
+        for epoch in (1, 2):
+            whole = f"work/checkpoints/*/epoch_{epoch:05d}"
+            cluster.wait_for(lambda whole=whole: list(folder.glob(whole)))
+            # cryoDRGN last: its end alone would be an error of the step's own
+            for script in ("train.py", "cryodrgn"):
+                for pid in cluster.processes(script, folder / "work"):
+                    os.kill(pid, signal.SIGKILL)
+
+    options = {"profile": "test,slurm", "variables": DEFAULT_PARSER, "meanwhile": kill}
+    there = run_workflow(folder, particles, parameters | CLUSTER, **options)
+    assert there.status == 0, there.log
+    (name,) = {name for name in there.tasks.index if "TRAIN (" in name and "CHECK" not in name}
+    assert there.tasks[name].tolist() == ["FAILED", "FAILED", "COMPLETED"]
+    said = [path.read_text() for path in (folder / "work").glob("*/*/.command.out")]
+    for epoch in (1, 2):
+        assert sum(f"going on after epoch {epoch} of 4" in text for text in said) == 1
+    assert contents(there.results) == contents(here.results)
+
+
 @pytest.mark.long
 def test_a_task_that_is_preempted(run: Callable[..., Run], expected: dict[str, bytes]) -> None:
     if cluster.URGENT not in cluster.slurm("sinfo", "-h", "-o", "%P").split():
