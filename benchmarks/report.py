@@ -54,7 +54,7 @@ def chain(box: int, seed: int, own: int) -> np.ndarray:
 def make_maps(folder: Path, clusters: int, box: int) -> None:
     """One map a cluster, which all rounds share."""
     folder.mkdir(parents=True)
-    write_volume(folder / "mask.mrc", soft_sphere(box, 0.4 * box, 6), PIXEL_SIZE)
+    write_volume(folder / "mask.mrc", soft_sphere(box, 0.3 * box, 6), PIXEL_SIZE)
     for label in range(clusters + 1):
         name = f"cluster_{label:02d}" if label else "consensus"
         write_volume(folder / f"{name}.mrc", chain(box, 1, label), PIXEL_SIZE)

@@ -76,7 +76,7 @@ def test_volumes_of_a_run(tmp_path: Path) -> None:
 
 
 def test_many_maps_are_smaller() -> None:
-    assert box_for(7, LAST_BOXES, LAST_MAPS) == 128
+    assert box_for(4, LAST_BOXES, LAST_MAPS) == 128
     for maps in (10, 25, 51):
         box = box_for(maps, LAST_BOXES, LAST_MAPS)
         assert 48 <= box < 128 and maps * box**3 <= LAST_MAPS * 128**3

@@ -22,7 +22,7 @@ IntArray = NDArray[np.int64]
 # Particles that are shown, and in all rounds together: many rounds have fewer, for the page must stay small.
 SAMPLE, SHOWN = 50_000, 300_000
 # Steps that the extent of a UMAP is divided into: one is turned, not looked at closely, in three dimensions.
-STEPS = {"umap2": 65_535, "umap3": 4_095}
+STEPS = {"umap2": 65_535, "umap3": 1_023}
 # Hexagons along the first principal component, and percentiles of the particles that they cover.
 HEXAGONS, COVERED = 36, (0.1, 99.9)
 COLOURS = {"clusters": list(PALETTE), "unassigned": UNASSIGNED_COLOUR, "left_out": LEFT_OUT_COLOUR}

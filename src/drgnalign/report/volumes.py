@@ -19,12 +19,13 @@ from drgnalign.split import CONSENSUS
 FloatVolume = NDArray[np.float32]
 # Sides, in voxels, that maps are brought down to, and how many maps have the largest: those of the last round and the
 # consensus, those of other rounds and of films. Where there are more, all are smaller, for the page must stay small.
-LAST_BOXES, LAST_MAPS = (128, 96, 64, 48), 9
-OTHER_BOXES, OTHER_MAPS = (64, 48, 32), 60
+LAST_BOXES, LAST_MAPS = (128, 96, 64, 48), 4
+OTHER_BOXES, OTHER_MAPS = (64, 48, 32), 40
 # What colours a surface varies more slowly than the surface itself.
 COLOUR_SHARE = 2
 # In contours: what is below is noise of no use, and what is above looks the same at any contour that one would choose.
-LOWEST, HIGHEST = 0.2, 4.0
+# Outside of the mask even more is noise.
+LOWEST, LOWEST_OUTSIDE, HIGHEST = 0.2, 0.5, 4.0
 # Values of a byte; of a difference, the middle is none.
 STEPS, NO_DIFFERENCE = 255, 128
 # Bins of Otsu's method, of the local resolution's histogram, and the percentiles between which that is drawn.
@@ -146,7 +147,8 @@ def reduced(path: Path, box: int) -> Reduced:
 def _map(name: str, small: Reduced, mask: Reduced, consensus: Reduced | None, local: Path) -> dict[str, Any]:
     """What the page holds of a cluster's map, or of the consensus."""
     label = 0 if name == CONSENSUS else int(name.rpartition("_")[2])
-    contour = contour_of(small.volume, mask.volume > 0.5)
+    within = mask.volume > 0.5
+    contour = contour_of(small.volume, within)
     box = len(small.volume) // COLOUR_SHARE
     inside = _resized(mask, box).volume > 0.5
     colours, resolutions = {}, None
@@ -158,7 +160,7 @@ def _map(name: str, small: Reduced, mask: Reduced, consensus: Reduced | None, lo
         "label": label,
         "name": name,
         "colour": cluster_colour(label) if label else "#000000",
-        **_bytes(small.volume, small.voxel, contour),
+        **_bytes(small.volume, small.voxel, contour, within),
         "colours": colours,
         "resolutions": resolutions,
     }
@@ -168,16 +170,17 @@ def _resized(small: Reduced, box: int) -> Reduced:
     return Reduced(resize_volume(small.volume, box), small.voxel * len(small.volume) / box)
 
 
-def _bytes(volume: FloatVolume, voxel: float, contour: float) -> dict[str, Any]:
-    """A map of which nothing is kept below a fifth of the contour."""
+def _bytes(volume: FloatVolume, voxel: float, contour: float, within: NDArray[np.bool_]) -> dict[str, Any]:
+    """A map of which nothing is kept below a fifth of the contour; outside of the mask, below half of it."""
     low, high = LOWEST * contour, max(min(HIGHEST * contour, float(volume.max())), 2 * LOWEST * contour)
+    kept = np.where(within | (volume > LOWEST_OUTSIDE * contour), volume, 0.0)
     return {
         "box": len(volume),
         "voxel": voxel,
         "contour": contour,
         "low": low,
         "high": high,
-        "data": packed(in_steps(volume, low, high, STEPS).astype(np.uint8).tobytes()),
+        "data": packed(in_steps(kept, low, high, STEPS).astype(np.uint8).tobytes()),
     }
 
 
@@ -217,4 +220,4 @@ def _film(paths: Sequence[Path], mask: Reduced, box: int) -> list[dict[str, Any]
     # the decoder's zero is arbitrary
     volumes = [frame.volume - np.median(frame.volume[~inside]) for frame in frames]
     contour = float(np.mean([contour_of(volume, inside) for volume in volumes]))
-    return [_bytes(volume, frame.voxel, contour) for volume, frame in zip(volumes, frames, strict=True)]
+    return [_bytes(volume, frame.voxel, contour, inside) for volume, frame in zip(volumes, frames, strict=True)]
