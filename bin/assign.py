@@ -102,7 +102,7 @@ def main(
         "assignment": assignment,
         "searched": int(states.searched.sum()),
         "brought_back": int(states.brought_back.sum()),
-        **evidence(states, table.box * table.pixel_size),
+        **evidence(states, table.box * table.pixel_size, focus is not None),
     }
     write_json(record, facts)
     click.echo(f"{facts['assignment']['verdict']} (of {len(np.unique(starts[0]))} clusters proposed)")

@@ -58,7 +58,8 @@ def main(
         facts |= {"seconds_per_particle": float(f"{each:.3g}"), "estimated_hours": float(f"{total / 3600:.3g}")}
         lines = [
             f"WARNING: no GPU was found: training runs on the CPU, and takes about {in_words(total)} for "
-            f"{epochs} epochs of {len(table):,} particles ({1000 * each:.2g} ms each, as timed)"
+            f"{epochs} epoch{'' if epochs == 1 else 's'} of {len(table):,} particles "
+            f"({1000 * each:.3g} ms each, as timed)"
         ]
     if not facts["images_in_memory"]:
         lines.append("The images do not fit into memory: training reads them batch by batch")

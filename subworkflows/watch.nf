@@ -108,7 +108,10 @@ def lastWords(clock) {
     }
     def there = clock.findings ? "What the passes that have ended gave is in ${params.outdir}: report.html, findings.txt, summary.csv, final/" : null
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')
-    return ['', wrong, there, 'Once the cause is mended, -resume with the same command goes on where the run was.'].findAll { words -> words != null }.join('\n')
+    def stopped = !wrong || wrong.startsWith('SIG')
+    def on = stopped ? 'Stopped. The same command with -resume goes on where the run was.'
+        : 'Once the cause is mended, -resume with the same command goes on where the run was.'
+    return ['', stopped ? null : wrong, there, on].findAll { words -> words != null }.join('\n')
 }
 
 // The last message of the project's own in what a task printed; the whole where there is none

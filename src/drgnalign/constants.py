@@ -16,11 +16,13 @@ import pandas as pd
 from drgnalign.ctf import lenses
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.particles import (
+    ANGLES,
     BEAM_TILT,
     DEFOCUS,
     DIVIDED,
     MIRRORED,
     NEUTRAL_CTF,
+    ORIGINS,
     PHASE_FLIPPED,
     PREMULTIPLIED,
     FloatArray,
@@ -73,6 +75,8 @@ LEAST_BOX = 30.0
 LEAST_DEFOCUS, USUAL_DEFOCUS, MOST_DEFOCUS = 3_000.0, (5_000.0, 100_000.0), 500_000.0
 LEAST_WITH_PLATE = 10.0
 DEFOCUS_UNITS = {"nm": 0.1, "µm": 1e-4, "mm": 1e-7, "m": 1e-10}
+# Share of the rows that a few failed fits make up. So many angles, spread by so much, reach beyond π in degrees.
+MOST_ODD, FEWEST_ANGLES, SPREAD_OVER = 0.01, 20, 0.4
 # °: what lies beyond has been converted from radians twice.
 MOST_PHASE_SHIFT = 360.0
 
@@ -121,6 +125,8 @@ def _findings(particles: Particles) -> Iterator[Finding]:
         yield Finding(ERROR, error.problem, error.remedy)
     if set(DEFOCUS[:2]) <= set(particles.table):
         yield from _defocus_findings(particles)
+    yield from _radians_findings(particles)
+    yield from _origin_findings(particles)
     if "rlnPhaseShift" in particles.table:
         yield from _phase_findings(_finite(particles.table["rlnPhaseShift"]))
 
@@ -170,21 +176,63 @@ def _flag_findings(label: str, frame: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _defocus_findings(particles: Particles) -> Iterator[Finding]:
-    both = np.concatenate([_finite(particles.table[label]) for label in DEFOCUS[:2]])
-    if not len(both):
+    columns = {label: _finite(particles.table[label]) for label in DEFOCUS[:2]}
+    if not all(len(values) for values in columns.values()):
         return
-    median = float(np.median(both))
-    if not both.any():
+    if not any(values.any() for values in columns.values()):
         yield Finding(WARNING, "all defoci are 0: the CTF was not estimated", "estimate it")
         return
     plate = bool(particles.phase_shifts().any())
+    findings = (_column_of_defoci(label, values, plate) for label, values in columns.items())
+    # what one column has, the other one often has too
+    yield from next((found for one in findings if (found := list(one))), [])
+
+
+def _column_of_defoci(label: str, values: FloatArray, plate: bool) -> Iterator[Finding]:
+    least, median = LEAST_WITH_PLATE if plate else LEAST_DEFOCUS, float(np.median(values))
+    what = f"the median defocus ({label}) is {median:.6g} Å"
     if median < 0:
-        remedy = "underfocus is positive: change the signs in the file"
-        yield Finding(ERROR, f"the median defocus is {median:.6g} Å: overfocus, or the wrong sign", remedy)
-    elif median > MOST_DEFOCUS or median < (LEAST_WITH_PLATE if plate else LEAST_DEFOCUS):
-        yield Finding(ERROR, f"the median defocus is {median:.4g} Å", _defocus_remedy(median))
+        yield Finding(ERROR, f"{what}: overfocus, or the wrong sign", "underfocus is positive: change the signs")
+    elif median > MOST_DEFOCUS or median < least:
+        yield Finding(ERROR, what, _defocus_remedy(median))
     elif not USUAL_DEFOCUS[0] <= median <= USUAL_DEFOCUS[1] and not (plate and median < USUAL_DEFOCUS[0]):
-        yield Finding(WARNING, f"the median defocus is {median:.6g} Å", _defocus_remedy(median))
+        yield Finding(WARNING, what, _defocus_remedy(median))
+    else:
+        yield from _some_defoci(label, values, least)
+
+
+def _some_defoci(label: str, values: FloatArray, least: float) -> Iterator[Finding]:
+    """Of a column that is as it should be on the whole: rows that are not, as of two files put together."""
+    odd = values[(values < least) | (values > MOST_DEFOCUS)]
+    if len(odd) > MOST_ODD * len(values):
+        problem = f"{len(odd):,} of {len(values):,} defoci ({label}) cannot be, such as {odd[0]:.4g} Å"
+        yield Finding(WARNING, problem, _defocus_remedy(float(np.median(odd))))
+
+
+def _radians_findings(particles: Particles) -> Iterator[Finding]:
+    """Angles that are spread over a turn, if they are radians."""
+    table = particles.table
+    for what, labels, turn in (("poses", ANGLES, 2 * np.pi), ("astigmatism", [DEFOCUS[2]], np.pi)):
+        if len(table) < FEWEST_ANGLES or not set(labels) <= set(table):
+            continue
+        columns = [_finite(table[label]) for label in labels]
+        if all(len(angles) and np.abs(angles).max() <= turn and np.std(angles) > SPREAD_OVER for angles in columns):
+            most = max(np.abs(angles).max() for angles in columns)
+            problem = f"no angle of the {what} ({', '.join(labels)}) is beyond {most:.3g}°"
+            yield Finding(WARNING, problem, "they seem to be radians: convert them to degrees")
+
+
+def _origin_findings(particles: Particles) -> Iterator[Finding]:
+    """Shifts that put particles outside of their images."""
+    if not {*ORIGINS} <= set(particles.table) or not {"rlnImageSize", "rlnImagePixelSize"} <= set(particles.optics):
+        return
+    widths = (particles.optics["rlnImageSize"] * particles.optics["rlnImagePixelSize"]).to_numpy(np.float64)
+    origins = particles.table[ORIGINS].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    with np.errstate(invalid="ignore"):
+        outside = (np.abs(origins) > 0.5 * widths[particles.optics_rows()][:, None]).any(axis=1)
+    if outside.sum() > MOST_ODD * len(outside):
+        problem = f"{outside.sum():,} of {len(outside):,} particles are displaced by more than half of the box"
+        yield Finding(WARNING, problem, f"check the unit of {' and '.join(ORIGINS)}, which are in Å")
 
 
 def _defocus_remedy(median: float) -> str:
@@ -194,8 +242,9 @@ def _defocus_remedy(median: float) -> str:
 def _phase_findings(degrees: FloatArray) -> Iterator[Finding]:
     if not len(degrees):
         return
-    if (degrees > 0).all() and (degrees < np.pi).all():
-        problem = f"all phase shifts are between {degrees.min():.3g} and {degrees.max():.3g}°"
+    shifted = degrees[degrees != 0]
+    if len(shifted) and (shifted > 0).all() and (shifted < np.pi).all():
+        problem = f"all phase shifts but 0 are between {shifted.min():.3g} and {shifted.max():.3g}°"
         yield Finding(WARNING, problem, "they seem to be radians; a phase plate gives tens of degrees")
     beyond = np.abs(degrees) > MOST_PHASE_SHIFT
     if beyond.any():

@@ -81,7 +81,9 @@ def ties(particles: Particles, root: Path | None = None) -> dict[str, IntArray]:
     """
     table = particles.table
     _, stacks = particles.image_locations()
-    micrographs = table["rlnMicrographName"].to_numpy(object) if "rlnMicrographName" in table else stacks
+    # by their own names: the folder is that of the job that aligned the movies, and there may be several of one movie
+    names = table["rlnMicrographName"].astype(str).str.rpartition("/")[2] if "rlnMicrographName" in table else None
+    micrographs = stacks if names is None else names.to_numpy(object)
     named = [label for label in ORIGINALS if label in table]
     images, *originals = _image_numbers([table[label] for label in ("rlnImageName", *named)], root)
     found = {"images": images}

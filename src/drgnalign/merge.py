@@ -275,8 +275,8 @@ def pass_metrics(
             if worth == INDEPENDENT:
                 worth = standing(after, members, entry["resolution_angstrom"])
             entry["halves"] = worth
-        claim = entry | {"difference_fsc_40": difference}
-        entry["warnings"] = claim_warnings(claim, worth, after.pixel_size)
+        entry["difference_judged"] = difference
+        entry["warnings"] = claim_warnings(entry, worth, after.pixel_size)
         clusters.append(entry)
     return {
         "pass": report.number,

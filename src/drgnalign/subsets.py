@@ -13,6 +13,7 @@ from numpy.lib.recfunctions import repack_fields
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.exclusion import excluded_by
 from drgnalign.particles import CRYOSPARC_TERMS, EXCLUDED, LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
 
 # What stands for "none of it" where some sets say nothing of it.
@@ -77,9 +78,12 @@ def chosen_rows(
         if wanted:
             keep &= particles.table[label].isin(wanted).to_numpy()
     if left_out is not None:
-        if not {LEFT_OUT, EXCLUDED} & set(particles.table):
-            raise InputError(particles.path, f"has no {LEFT_OUT}", "give a file with that column")
-        keep &= particles.left_out() == left_out
+        by_its_program = excluded_by(particles)
+        if not {LEFT_OUT, EXCLUDED} & set(particles.table) and not by_its_program:
+            known = f"{LEFT_OUT}, and nothing by which another program leaves particles out"
+            raise InputError(particles.path, f"has no {known}", "give a file with that column, or use --drop")
+        out = np.any([particles.left_out(), *by_its_program.values()], axis=0)
+        keep &= out == left_out
     if indices is not None:
         keep &= _listed(particles, np.asarray(indices, np.int64))
     if names is not None:

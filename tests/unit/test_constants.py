@@ -29,8 +29,10 @@ def given(particles_of: Callable[..., Particles]) -> Particles:
     images = random.normal(size=(40, BOX, BOX)) + (np.hypot(x, y) < 6)
     made = particles_of(images.astype(np.float32), PIXEL)
     made.optics["rlnImageSize"] = BOX
-    for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"):
+    for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"):
         made.table[label] = random.uniform(0, 90, 40)
+    for label in ("rlnOriginXAngst", "rlnOriginYAngst"):
+        made.table[label] = random.uniform(0, 30, 40)
     made.table[DEFOCUS[:2]] = 15_000.0
     made.table["rlnRandomSubset"] = np.arange(40) % 2 + 1
     return made
@@ -60,7 +62,9 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "defocus in µm": (both(1.5), "in µm, which is 15000 Å"),
     "defocus in nm": (both(1500.0), "in nm, which is 15000 Å"),
     "defocus in m": (both(1.5e-6), "in m, which is 15000 Å"),
-    "defocus in pm": (both(1.5e6), "median defocus is 1.5e+06 Å"),
+    "defocus V in µm": ({DEFOCUS[1]: 1.5}, "in µm, which is 15000 Å"),
+    "defocus V 0": ({DEFOCUS[1]: 0.0}, "is 0 Å"),
+    "defocus in pm": (both(1.5e6), "is 1.5e+06 Å"),
     "overfocus": (both(-15_000.0), "change the signs"),
     "phase shift": ({"rlnPhaseShift": 5156.6}, "degrees were written where radians belong"),
     "singular magnification": (dict(zip(MAGNIFICATION, (0.51, 0.49, 0.49, 0.514), strict=True)), "no lens"),
@@ -131,6 +135,14 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "near focus": (both(4000.0), "in nm, which is 40000 Å"),
     "no defocus": (both(0.0), "the CTF was not estimated"),
     "phase shift in radians": ({"rlnPhaseShift": 1.57}, "seem to be radians"),
+    "some phase shifts in radians": ({"rlnPhaseShift": [1.57, 0.0] * 20}, "seem to be radians"),
+    "some defoci in µm": (dict.fromkeys(DEFOCUS[:2], [1.5] * 15 + [15_000.0] * 25), "15 of 40 defoci"),
+    "some overfoci": (dict.fromkeys(DEFOCUS[:2], [-15_000.0] * 15 + [15_000.0] * 25), "15 of 40 defoci"),
+    "poses in radians": (
+        {label: np.linspace(0.1, 3.1, 40) for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")},
+        "seem to be radians",
+    ),
+    "shifts in the wrong unit": ({"rlnOriginXAngst": np.linspace(0, 900, 40)}, "more than half of the box"),
 }
 
 

@@ -343,7 +343,7 @@ def test_a_file_in_another_folder_names_its_stack_so_that_it_is_found(
         ("-o x.star", "one input is needed"),
         ("particles.star --ctf ctf.pkl -o x.star", "one input is needed"),
         ("particles.star -o x.txt", "does not tell how to write it"),
-        ("particles.star -o x.par", "does not tell how to write it"),
+        ("particles.star -o x.par", "say which: --to par8"),
         ("particles.star -o x.star --to cs", "does not tell how to write it as cs"),
         ("particles.star -o x.cs --to par9", "does not tell how to write it as par9"),
         ("particles.star -o x.parx --to cs", "does not tell how to write it as cs"),

@@ -122,3 +122,27 @@ def test_select_and_conversions_know_them(data: Any, tmp_path: Path) -> None:
     assert (read_particle_file(tmp_path / "x.par").table["drgnFrealignInclude"] < 0).tolist() == out.tolist()
     said = run("convert", data.folder / "x.star", "-o", tmp_path / "x", "--to", "cryodrgn").stderr
     assert "100 particles are left out" in said
+
+
+def test_relion_is_said_to_use_whom_frealign_left_out(data: Any, tmp_path: Path) -> None:
+    out = some(len(data.given))
+    write_star(foreign(data, drgnFrealignInclude=np.where(out, -1, 1)), data.folder / "y.star")
+    said = succeed("convert", data.folder / "y.star", "-o", data.folder / "z.star").stderr
+    assert "100 by INCLUDE < 0" in said
+    assert "RELION does not read" in said
+    succeed("select", data.folder / "z.star", "--kept", "-o", data.folder / "kept_of_z.star")
+    assert len(read_star(data.folder / "kept_of_z.star")) == 300
+    failed = run("select", data.folder / "particles.star", "--kept", "-o", data.folder / "w.star")
+    assert failed.exit_code == 2
+    assert "nothing by which another program leaves particles out" in failed.stderr
+
+
+def test_what_was_done_to_images_is_not_lost_without_a_word(data: Any, tmp_path: Path) -> None:
+    for label in ("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfCorrected"):
+        done = replace(data.given, optics=data.given.optics.assign(**{label: 1}))
+        write_star(done, data.folder / f"{label}.star")
+    said = succeed("convert", data.folder / "rlnCtfDataArePhaseFlipped.star", "-o", tmp_path / "a.cs").stderr
+    assert "the images stay phase-flipped" in said
+    failed = run("convert", data.folder / "rlnCtfDataAreCtfCorrected.star", "-o", tmp_path / "b.cs")
+    assert failed.exit_code == 2
+    assert not (tmp_path / "b.cs").exists()

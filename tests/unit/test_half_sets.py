@@ -54,6 +54,12 @@ THINGS = {
         "rlnCoordinateX": [100.5 * (i % 20) for i in range(N)],
         "rlnCoordinateY": 7.0,
     },
+    "one place, in micrographs of two jobs": {
+        "rlnImageName": [f"{i % 20 + 1}@{'ab'[i // 20]}.mrcs" for i in range(N)],
+        "rlnMicrographName": [f"MotionCorr/job00{2 + i // 20}/m.mrc" for i in range(N)],
+        "rlnCoordinateX": [100.5 * (i % 20) for i in range(N)],
+        "rlnCoordinateY": 7.0,
+    },
 }
 
 

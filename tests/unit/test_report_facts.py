@@ -119,7 +119,9 @@ def test_facts_are_those_of_the_last_pass(results: Path) -> None:
         ("cluster_01", 180, GOOD),
         ("cluster_03", 110, NOT_BELIEVED),
     ]
-    assert facts["sentence"] == "2 states. Resolutions of 10.0 to 12.5 Å, half sets apart."
+    assert facts["sentence"] == (
+        "2 states. 1 of 2 maps are not to be believed. Resolutions of 10.0 to 12.5 Å, half sets apart."
+    )
     assert facts["left_out"]["now"] == 10
     json.dumps(facts, allow_nan=False)
 
@@ -161,7 +163,7 @@ def test_run_without_rounds_and_one_without_clusters(tmp_path: Path, particles: 
     facts = facts_of(tmp_path, passes=3)
     assert not facts["finished"]
     assert facts["sentence"].startswith("So far one map")
-    assert facts["next"][0]["why"].startswith("The run goes on")
+    assert facts["next"][0]["why"].startswith("The run was under way")
     write_pass(tmp_path, particles, 2, 1, [], np.full(COUNT, -1))
     facts = facts_of(tmp_path)
     assert facts["clusters"] == []
@@ -199,12 +201,45 @@ def test_mark_is_that_of_the_gravest_doubt() -> None:
     assert mark_of([Doubt("b", DOUBTFUL), Doubt("c", NO_STATE)]) == NOT_BELIEVED
 
 
-def test_next_command_is_the_runs_own(results: Path) -> None:
-    command = "nextflow run main.nf --input 'a b.star' --rounds 2"
+@pytest.mark.parametrize(
+    ("command", "again"),
+    [
+        (
+            "nextflow run main.nf --input 'a b.star' --rounds 2",
+            "nextflow run main.nf --input 'a b.star' -resume --rounds 3",
+        ),
+        ("nextflow run main.nf --rounds=2 --k 3", "nextflow run main.nf --k 3 -resume --rounds 3"),
+        ("nextflow run main.nf -resume happy_darwin --rounds -1 -name one", "nextflow run main.nf -resume --rounds 3"),
+        (r"nextflow run main.nf --rounds my\ 2 --input a\ b", "nextflow run main.nf --input 'a b' -resume --rounds 3"),
+    ],
+)
+def test_next_command_is_the_runs_own(results: Path, command: str, again: str) -> None:
     facts = facts_of(results, command=command)
     facts["rounds"][-1]["ari_with_last_round"] = 0.5
-    commands = [step["command"] for step in next_steps(facts) if step["command"]]
-    assert commands == ["nextflow run main.nf --input 'a b.star' -resume --rounds 3"]
+    assert [step["command"] for step in next_steps(facts) if step["command"]] == [again]
+
+
+def test_nothing_is_recommended_where_no_cluster_is_to_be_believed(results: Path) -> None:
+    file = results / "round_02" / "metrics.json"
+    metrics = json.loads(file.read_text())
+    for one in metrics["clusters"]:
+        one["difference_judged"] = 0.1
+    file.write_text(json.dumps(metrics))
+    facts = facts_of(results)
+    assert facts["sentence"].startswith("2 states. None of the maps is to be believed.")
+    assert [one["file"] for one in facts["open"]] == ["consensus/pass_01/clusters/consensus.mrc"]
+    assert facts["next"][0]["why"].startswith("No cluster is good")
+
+
+def test_advised_limits_make_what_is_claimed_independent(results: Path) -> None:
+    facts = facts_of(results)
+    for resolution in (5.0, 8.0, 12.0, 20.0):
+        clusters = [one | {"resolution_angstrom": resolution} for one in facts["clusters"]]
+        steps = next_steps(facts | {"halves": "dealt at import", "clusters": clusters, "pixel_size_angstrom": 2.0})
+        limits = [float(limit) for limit in str(steps[0]["command"]).split()[-1].split(",")]
+        assert limits == sorted(limits, reverse=True)
+        assert limits[0] >= 2 * resolution
+        assert limits[-1] >= 4.0
 
 
 def test_changed_parameters_come_first(results: Path) -> None:

@@ -21,13 +21,15 @@ from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.optics import optics_terms
-from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, Particles
+from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, PHASE_FLIPPED, PREMULTIPLIED, Particles
 
 # What can be written; a par file's version does not follow from its name.
 TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
 CISTEM_BINARY = ".cistem"
 # Whose files say of each particle whether it is active.
 WITH_ACTIVITY = ("parx", "parx_extended", "cistem")
+# Columns by which Frealign and cisTEM leave particles out: their star file's readers take no notice.
+FOREIGN_TO_RELION = (ACTIVITY_COLUMN, OCCUPANCY_COLUMN)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def target_of(path: str | Path, to: str | None, particles: Particles) -> str:
         kind = to
     if kind is None or to not in (None, kind):
         wish = "" if to is None else f" as {to}"
+        if suffix in (".par", ".parx") and to is None:
+            raise InputError(path, "there are several kinds of par files", "say which: --to par8, par9 or parx")
         remedy = "name it .star (RELION's, or with --to cistem cisTEM's), .cs or .par (with --to par8, par9 or parx), "
         remedy += "or a folder with --to cryodrgn"
         raise InputError(path, f"its name does not tell how to write it{wish}", remedy)
@@ -155,6 +159,9 @@ def write_particle_file(particles: Particles, path: str | Path, target: str) -> 
     InputError
         See the writer of each format.
     """
+    if target != "star":
+        # no other form can say that the images are so
+        particles.refuse_treated()
     _warn_of_loss(particles, target)
     if target in WITH_ACTIVITY:
         particles = _with_activity(particles)
@@ -211,6 +218,19 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
         if left_out:
             how = "`drgnalign select --kept` writes the others"
             lost.append(f"that {left_out} particles are left out ({LEFT_OUT}; {how})")
-    if lost:
-        message = f"{particles.path}: what is written has no place for {', '.join(lost)}"
-        warnings.warn(message, InputWarning, stacklevel=3)
+    messages = [f"what is written has no place for {', '.join(lost)}"] if lost else []
+    processed = {term.columns for term in optics_terms(particles)} & {PHASE_FLIPPED, PREMULTIPLIED}
+    if target != "star" and processed:
+        messages.append(
+            "the images stay phase-flipped or multiplied by their CTF, and who reads what is written takes them for "
+            "images as recorded: its maps will be wrong, unless that program is told in another way"
+        )
+    foreign = {label: mine for label, mine in excluded_by(particles).items() if label in FOREIGN_TO_RELION}
+    if target == "star" and foreign:
+        reasons = ", ".join(f"{mine.sum():,} by {RULES[label].what}" for label, mine in foreign.items())
+        messages.append(
+            f"particles were left out by their own program ({reasons}), which RELION does not read: it will use them; "
+            "`drgnalign select --kept` writes the others"
+        )
+    for message in messages:
+        warnings.warn(f"{particles.path}: {message}", InputWarning, stacklevel=3)

@@ -391,7 +391,7 @@ def _disjoint(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return chosen
 
 
-def evidence(states: States, angstrom: float) -> dict[str, Any]:
+def evidence(states: States, angstrom: float, focused: bool = False) -> dict[str, Any]:
     """What speaks for the number of states and for the clusters, for the record.
 
     Parameters
@@ -399,6 +399,8 @@ def evidence(states: States, angstrom: float) -> dict[str, Any]:
     states : States
     angstrom : float
         Width of the box.
+    focused : bool
+        Images were compared inside a focus mask only, and the verdict says so.
 
     Returns
     -------
@@ -407,7 +409,7 @@ def evidence(states: States, angstrom: float) -> dict[str, Any]:
         what `cluster_evidence` says of the clusters kept.
     """
     return {
-        "verdict": states.verdict,
+        "verdict": f"{states.verdict}, inside the focus mask" if focused else states.verdict,
         "states": len(states.told_apart.assignment.clusters),
         "agreement": states.agreement,
         **cluster_evidence(states.kept, angstrom),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
-from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
+from drgnalign.validation.claims import DOUBTFUL, FORGETS, NO_STATE, Doubt
 
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
 # Share of the particles that change their cluster from round to round when nothing is left to be found.
@@ -52,7 +54,39 @@ def sentence(facts: Mapping[str, Any]) -> str:
     if verdict is None:
         number = len(facts["clusters"])
         return f"{number} clusters of the latent space. Whether the images tell them apart was not asked."
-    return f"{_capital(verdict)}. {_of_resolution(facts['clusters'])}"
+    return f"{_capital(verdict)}. {_of_belief(facts['clusters'])}{_of_resolution(facts['clusters'])}"
+
+
+def _of_belief(clusters: Sequence[Mapping[str, Any]]) -> str:
+    """Of clusters that are no state, which come before any resolution."""
+    bad = sum(cluster["mark"] == NOT_BELIEVED for cluster in clusters)
+    if not bad:
+        return ""
+    which = "None of the maps is" if bad == len(clusters) else f"{bad} of {len(clusters)} maps are not"
+    return f"{which} to be believed. "
+
+
+def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Maps to open: of the good clusters, else of the doubtful ones, else of the consensus; ``file`` and resolution."""
+    with_maps = [cluster for cluster in facts["clusters"] if not cluster["skipped"]]
+    for mark in (GOOD, DOUBTED):
+        found = [cluster for cluster in with_maps if cluster["mark"] == mark]
+        if found:
+            return [{"file": _file(facts, one), "resolution_angstrom": one["resolution_angstrom"]} for one in found]
+    consensus = [one for one in facts["rounds"] if not one["number"]]
+    return [
+        {
+            "file": f"consensus/pass_{one['pass']:02d}/clusters/consensus.mrc",
+            "resolution_angstrom": one["clusters"][0]["resolution_angstrom"],
+        }
+        for one in consensus
+        if one["clusters"] and not one["clusters"][0]["skipped"]
+    ]
+
+
+def _file(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> str:
+    folder = "final" if facts["finished"] else cluster["folder"]
+    return f"{folder}/{cluster['name']}.mrc"
 
 
 def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
@@ -79,44 +113,68 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     steps: list[dict[str, str | None]] = []
     parameters = {row["name"]: row["value"] for row in facts["parameters"]}
     if not facts["finished"]:
-        steps.append({"why": "The run goes on: this page is written again after every pass.", "command": None})
+        why = "The run was under way when this page was written, and writes it again after every pass. If it has ended "
+        why += "since, the same command goes on where it was."
+        steps.append({"why": why, "command": _again(facts)})
     if facts["halves"] == DEALT_AT_IMPORT:
-        why = (
-            "Half sets were dealt at import: refine the consensus from a coarse limit on, then resolutions are honest."
-        )
-        steps.append({"why": why, "command": _again(facts, "--consensus_limits 20,14,10,8")})
+        why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
+        steps.append({"why": why, "command": _again(facts, "--consensus_limits", _coarse_to_fine(facts))})
     verdict = facts["verdict"] or ""
     if "continuum" in verdict:
-        why = "Particles move rather than being in states: look at the film along cryoDRGN's first component; a mask "
-        why += "round what moves tells more."
-        steps.append({"why": why, "command": _again(facts, "--focus_mask MASK.mrc")})
+        why = "Clusters run into each other, as cuts through a motion do; each map is then an average over a part of "
+        why += "it. Look at the film along cryoDRGN's first component; a mask round what moves tells more."
+        steps.append({"why": why, "command": _again(facts, "--focus_mask", "MASK.mrc")})
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
         why = "Small differences drown in a whole particle: a mask round the part in question finds them."
-        steps.append({"why": why, "command": _again(facts, "--focus_mask MASK.mrc")})
-    rounds = facts["rounds"]
-    agreement = rounds[-1]["ari_with_last_round"] if rounds else None
-    if facts["finished"] and facts["round"] and "continuum" not in verdict:
-        settled = agreement is not None and agreement >= SETTLED
-        if settled:
-            why = "The clusters have come to rest: open the maps in final/, and take each cluster's particles to "
-            why += "RELION or cryoSPARC for the last ångströms."
-            steps.append({"why": why, "command": None})
-        else:
-            why = "Clusters still change from round to round: one more round."
-            steps.append({"why": why, "command": _again(facts, f"--rounds {facts['round'] + 1}")})
+        steps.append({"why": why, "command": _again(facts, "--focus_mask", "MASK.mrc")})
+    steps += _of_labels(facts)
     if facts["clusters"] and all(cluster["reaches_nyquist"] for cluster in facts["clusters"]):
         why = "Every map ends at Nyquist: extract the particles with finer pixels to see what the data hold."
         steps.append({"why": why, "command": None})
     return steps
 
 
-def _again(facts: Mapping[str, Any], options: str) -> str:
-    """The run's own command with further options, and -resume."""
-    command = facts["command"] or "nextflow run main.nf …"
-    name = options.split()[0]
-    command = re.sub(rf"\s{re.escape(name)}(?:\s+|=)(?!-)\S+", "", command)
-    resumed = command if "-resume" in command.split() else f"{command} -resume"
-    return f"{resumed} {options}"
+def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Of a run that has ended: are there states to go on with, and have they come to rest?"""
+    marks = [cluster["mark"] for cluster in facts["clusters"]]
+    if not facts["finished"] or not facts["round"] or "continuum" in (facts["verdict"] or ""):
+        return []
+    if GOOD not in marks:
+        why = "No cluster is good as it stands: see what speaks against each. The consensus may be all that the images "
+        return [{"why": f"{why}support at this resolution.", "command": None}]
+    agreement = facts["rounds"][-1]["ari_with_last_round"]
+    if agreement is None or agreement < SETTLED:
+        why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
+        return [{"why": why, "command": _again(facts, "--rounds", str(facts["round"] + 1))}]
+    why = "The clusters have come to rest: open the maps named here, and take the particles of the good clusters to "
+    return [{"why": f"{why}RELION or cryoSPARC for the last ångströms.", "command": None}]
+
+
+def _coarse_to_fine(facts: Mapping[str, Any]) -> str:
+    """Limits of the consensus that begin coarse enough for what is claimed to count as independent."""
+    known = [cluster["resolution_angstrom"] for cluster in facts["clusters"] if cluster["resolution_angstrom"]]
+    finest = max(1.05 * 2 * facts["pixel_size_angstrom"], min(known, default=8.0))
+    coarsest = max(20.0, 1.1 * FORGETS * max(known, default=8.0))
+    limits = [coarsest, *(coarsest * share for share in (0.7, 0.5) if coarsest * share > finest), finest]
+    return ",".join(f"{np.ceil(limit):.0f}" if limit > 10 else f"{limit:.1f}" for limit in limits)
+
+
+def _again(facts: Mapping[str, Any], option: str | None = None, value: str = "") -> str:
+    """The run's own command with another value of an option, and -resume: of the last run, under a name of its own."""
+    words = shlex.split(facts["command"] or "nextflow run main.nf")
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in ("-resume", "-name", option):
+            dropping = not equals
+        # a negative number is a value
+        elif not dropping or (word.startswith("-") and not word[1:2].isdigit()):
+            dropping = False
+            kept.append(word)
+        else:
+            dropping = False
+    return shlex.join([*kept, "-resume", *([option, value] if option else [])])
 
 
 def _capital(text: str) -> str:

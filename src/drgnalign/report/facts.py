@@ -21,7 +21,7 @@ from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.states import SPREAD
 from drgnalign.particles import Particles
-from drgnalign.report.advice import GOOD, mark_of, next_steps, sentence
+from drgnalign.report.advice import GOOD, mark_of, next_steps, open_first, sentence
 from drgnalign.report.figures import LEFT_OUT_LABEL, cluster_colour
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
@@ -100,6 +100,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         "warnings": _warnings(run, clusters),
     }
     facts["sentence"] = sentence(facts)
+    facts["open"] = open_first(facts)
     facts["next"] = next_steps(facts)
     return facts
 

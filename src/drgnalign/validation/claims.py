@@ -80,7 +80,7 @@ def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) 
             *found,
             Doubt("has no resolution: its half maps do not agree, and it is not refined further", NO_STATE),
         ]
-    difference = cluster.get("difference_fsc_40")
+    difference = cluster.get("difference_judged", cluster.get("difference_fsc_40"))
     if difference is not None and difference < LEAST_DIFFERENCE:
         same = "does not differ from the consensus: the resolution is that of what all particles share"
         found.append(Doubt(same, NO_STATE))

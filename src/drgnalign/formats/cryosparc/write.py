@@ -290,7 +290,7 @@ def _warn_of_loss(particles: Particles, columns: list[str]) -> None:
         lost += [*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else [])]
     lost += [str(term) for term in optics_terms(particles) if term.columns not in WRITTEN and term.matters_at()]
     if lost:
-        warn(particles.path, f"{', '.join(lost)} cannot be written to a .cs file, and are left out")
+        warn(particles.path, f"{', '.join(lost)} cannot be written to a .cs file: what they say is lost")
 
 
 def _written_pixel_size(particles: Particles, slot: str) -> FloatArray:
