@@ -76,7 +76,7 @@ LEAST_DEFOCUS, USUAL_DEFOCUS, MOST_DEFOCUS = 3_000.0, (5_000.0, 100_000.0), 500_
 LEAST_WITH_PLATE = 10.0
 DEFOCUS_UNITS = {"nm": 0.1, "µm": 1e-4, "mm": 1e-7, "m": 1e-10}
 # Share of the rows that a few failed fits make up. So many angles, spread by so much, reach beyond π in degrees.
-MOST_ODD, FEWEST_ANGLES, SPREAD_OVER = 0.01, 20, 0.4
+MOST_ODD, FEWEST_ODD, FEWEST_ANGLES, SPREAD_OVER = 0.01, 4, 20, 0.4
 # °: what lies beyond has been converted from radians twice.
 MOST_PHASE_SHIFT = 360.0
 
@@ -204,9 +204,14 @@ def _column_of_defoci(label: str, values: FloatArray, plate: bool) -> Iterator[F
 def _some_defoci(label: str, values: FloatArray, least: float) -> Iterator[Finding]:
     """Of a column that is as it should be on the whole: rows that are not, as of two files put together."""
     odd = values[(values < least) | (values > MOST_DEFOCUS)]
-    if len(odd) > MOST_ODD * len(values):
+    if _are_many(len(odd), len(values)):
         problem = f"{len(odd):,} of {len(values):,} defoci ({label}) cannot be, such as {odd[0]:.4g} Å"
         yield Finding(WARNING, problem, _defocus_remedy(float(np.median(odd))))
+
+
+def _are_many(odd: int, rows: int) -> bool:
+    """More than a few failed fits?"""
+    return odd >= max(FEWEST_ODD, MOST_ODD * rows)
 
 
 def _radians_findings(particles: Particles) -> Iterator[Finding]:
@@ -230,7 +235,7 @@ def _origin_findings(particles: Particles) -> Iterator[Finding]:
     origins = particles.table[ORIGINS].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     with np.errstate(invalid="ignore"):
         outside = (np.abs(origins) > 0.5 * widths[particles.optics_rows()][:, None]).any(axis=1)
-    if outside.sum() > MOST_ODD * len(outside):
+    if _are_many(int(outside.sum()), len(outside)):
         problem = f"{outside.sum():,} of {len(outside):,} particles are displaced by more than half of the box"
         yield Finding(WARNING, problem, f"check the unit of {' and '.join(ORIGINS)}, which are in Å")
 
@@ -243,7 +248,7 @@ def _phase_findings(degrees: FloatArray) -> Iterator[Finding]:
     if not len(degrees):
         return
     shifted = degrees[degrees != 0]
-    if len(shifted) and (shifted > 0).all() and (shifted < np.pi).all():
+    if len(shifted) >= FEWEST_ODD and (shifted > 0).all() and (shifted < np.pi).all():
         problem = f"all phase shifts but 0 are between {shifted.min():.3g} and {shifted.max():.3g}°"
         yield Finding(WARNING, problem, "they seem to be radians; a phase plate gives tens of degrees")
     beyond = np.abs(degrees) > MOST_PHASE_SHIFT
