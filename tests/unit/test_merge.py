@@ -223,6 +223,7 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     assert one["median_shift_change_angstrom"] == pytest.approx(moved, abs=0.1)
     too_few = ["has no map: too few particles in a half set"]
     assert two.pop("composition").keys() == {"micrographs", "views", "defocus"}
+    assert two.pop("difference_judged") is None
     assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few}
     assert metrics["median_shift_change_angstrom"] == 0
     assert json.loads(json.dumps(metrics)) == metrics

@@ -242,9 +242,13 @@ def no_answer(path: Path, tmp_path: Path) -> list[str]:
         assert result.exit_code == 2, result.output
         said.append(result.stderr.partition("ERROR: ")[2])
     assert not list(tmp_path.glob("x*"))
-    report = inspect_file(path)
-    said += [finding["what"] for finding in report["findings"] if finding["level"] == "error"]
-    return said
+    return said + errors(path)
+
+
+def errors(path: Path) -> list[str]:
+    """What `inspect` finds wrong, but that the images are not there, which these files do without."""
+    found = [finding["what"] for finding in inspect_file(path)["findings"] if finding["level"] == "error"]
+    return [what for what in found if "stacks cannot be found" not in what]
 
 
 BARE = without(PARTICLES, "rlnOriginXAngst", "rlnOriginYAngst")
@@ -332,8 +336,7 @@ def test_a_row_of_nan_is_one_message(tmp_path: Path) -> None:
     path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))
     with pytest.raises(InputError, match="row 3: rlnAngleRot, rlnOriginXAngst, rlnDefocusU are not finite numbers"):
         import_particles(path)
-    what = [finding["what"] for finding in inspect_file(path)["findings"] if finding["level"] == "error"]
-    assert what == [
+    assert errors(path) == [
         "rlnAngleRot, rlnOriginXAngst, rlnDefocusU are NaN or infinite in 1 rows; the first is number 3: "
         "correct or remove them"
     ]
