@@ -43,7 +43,17 @@ FINAL = [
     *(f"{name}_{file}" for name in NAMES for file in ("particles.star", "fsc.csv")),
 ]
 FIGURES = ["umap_round_01", "umap_round_02", "fsc_round_00", "fsc_round_01", "fsc_round_02"]
-RECORDS = ["trace.txt", "report.html", "timeline.html", "parameters.json", "software_versions.yml", "inputs.json"]
+RECORDS = [
+    "trace.txt",
+    "report.html",
+    "timeline.html",
+    "parameters.json",
+    "software_versions.yml",
+    "inputs.json",
+    "run.json",
+    "session.json",
+    "training.json",
+]
 
 
 def pass_folders(run: Run) -> list[Path]:
@@ -63,7 +73,9 @@ def test_all_is_published(loop_run: Run) -> None:
     folders["consensus/pass_03"] = [*CONSENSUS, "screening.json"]
     folders |= {"final": FINAL, "pipeline_info": RECORDS}
     expected = {f"{folder}/{file}" for folder, files in folders.items() for file in files} | {"summary.csv"}
-    expected |= {"findings.txt"} | {f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]}
+    expected |= {"findings.txt", "report.html", "report.json"} | {
+        f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]
+    }
     published = {str(path.relative_to(loop_run.results)) for path in loop_run.results.rglob("*") if path.is_file()}
     assert expected <= published
     assert {Path(name).suffix for name in published - expected} <= {".log"}
