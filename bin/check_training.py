@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, threads_option
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.mrc import read_header
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.rehearse import fits_in_memory, gpu_name, in_words, seconds_per_particle
@@ -63,8 +62,7 @@ def main(
         ]
     if not facts["images_in_memory"]:
         lines.append("The images do not fit into memory: training reads them batch by batch")
-    with atomic_path(report) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(report, facts)
     with atomic_path(said) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines))
 

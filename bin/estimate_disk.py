@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ import click
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option
 from drgnalign.disk import Plan, estimate_disk
 from drgnalign.engines import ENGINES
-from drgnalign.files import atomic_path
+from drgnalign.files import write_json
 from drgnalign.formats.star import read_star
 from drgnalign.interface import USUAL_FILL
 
@@ -36,8 +35,7 @@ def main(
     table = read_star(particles)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
     needs = estimate_disk(table, Plan(native=engine == "native", **plan), diameter)  # type: ignore[arg-type]
-    with atomic_path(output) as temporary:
-        temporary.write_text(json.dumps(needs) + "\n")
+    write_json(output, needs)
 
 
 if __name__ == "__main__":

@@ -165,15 +165,14 @@ def _again(facts: Mapping[str, Any], option: str | None = None, value: str = "")
     kept: list[str] = []
     dropping = False
     for word in words:
-        name, equals, _ = word.partition("=")
-        if name in ("-resume", "-name", option):
-            dropping = not equals
         # a negative number is a value
-        elif not dropping or (word.startswith("-") and not word[1:2].isdigit()):
+        if dropping and (not word.startswith("-") or word[1:2].isdigit()):
             dropping = False
+            continue
+        name, equals, _ = word.partition("=")
+        dropping = name in ("-resume", "-name", option) and not equals
+        if name not in ("-resume", "-name", option):
             kept.append(word)
-        else:
-            dropping = False
     return shlex.join([*kept, "-resume", *([option, value] if option else [])])
 
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from drgnalign import __version__
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
+from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.states import SPREAD
-from drgnalign.particles import Particles
+from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import GOOD, mark_of, next_steps, open_first, sentence
-from drgnalign.report.figures import LEFT_OUT_LABEL, cluster_colour
+from drgnalign.report.figures import cluster_colour, shown_labels
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.split import CONSENSUS
@@ -88,7 +89,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         "rounds": rounds,
         "table": _table(rounds),
         "fsc": [curve for metrics in passes for curve in _curves(folders[metrics["pass"]], metrics)],
-        "flow": _flow({entry["round"]: folders[entry["pass"]] for entry in passes if entry["round"]}),
+        "flow": _flow({entry["round"]: folders[entry["pass"]] for entry in passes if entry["round"]}, particles),
         "poses": [_change(metrics, entry) for metrics in passes for entry in metrics["clusters"]],
         "evidence": _evidence(last),
         "training": [found for metrics in passes for found in _training(folders[metrics["pass"]], metrics["round"])],
@@ -148,7 +149,7 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
         found.append(
             Doubt("its particles run into those of another cluster: no state of its own, or not only", DOUBTFUL)
         )
-    weight = mark_of(found)
+    weight, defocus = mark_of(found), _defocus(particles)
     folder = f"round_{metrics['round']:02d}" if metrics["round"] else f"consensus/pass_{metrics['pass']:02d}"
     return {
         "label": label,
@@ -168,7 +169,7 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
             )
         },
         "views": _views(particles, members),
-        "defocus": _histogram(_defocus(particles)[members], _defocus(particles)[kept], DEFOCI),
+        "defocus": _histogram(defocus[members], defocus[kept], DEFOCI),
         "posteriors": _posteriors(particles, members),
         "folder": f"{folder}/clusters",
     }  # fmt: skip
@@ -187,7 +188,7 @@ def _interval(particles: Particles, members: NDArray[np.bool_]) -> list[int] | N
 def _views(particles: Particles, members: NDArray[np.bool_]) -> list[list[int]]:
     """Particles by direction of view: rows by height (its cosine from 1 to −1), columns by azimuth from −180°."""
     # the third column of a rotation is the direction of view in the map's frame
-    directions = particles.rotations()[members][:, :, 2]
+    directions = euler_to_matrix(*particles.table.loc[members, ANGLES].to_numpy(np.float64).T)[:, :, 2]
     azimuths = np.arctan2(directions[:, 1], directions[:, 0])
     heights = np.clip(directions[:, 2], -1, 1)
     counts, _, _ = np.histogram2d(-heights, azimuths, bins=(VIEWS[1], VIEWS[0]), range=((-1, 1), (-np.pi, np.pi)))
@@ -283,12 +284,12 @@ def _numbers(values: pd.Series) -> list[float | None]:
     return [None if np.isnan(value) else round(float(value), 4) for value in values]
 
 
-def _flow(folders: Mapping[int, Path]) -> dict[str, Any]:
-    """Who was where in each round, and who went where; 0 = unassigned, −1 = left out."""
-    labels = {}
-    for number, folder in folders.items():
-        particles = read_star(folder / "particles.star")
-        labels[number] = np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
+def _flow(folders: Mapping[int, Path], last: Particles) -> dict[str, Any]:
+    """Who was where in each round, and who went where; 0 = unassigned, −1 = left out. `last`: of the last round."""
+    earlier = {number: folder for number, folder in folders.items() if number != max(folders)}
+    labels = {number: shown_labels(read_star(folder / "particles.star")) for number, folder in earlier.items()}
+    if folders:
+        labels[max(folders)] = shown_labels(last)
     nodes = [
         {"round": number, "label": int(label), "particles": int(count)}
         for number, mine in labels.items()

@@ -98,10 +98,10 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     figures[f"fsc_round_{number:02d}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
     if number:
         labels = {
-            metrics["round"]: _labels(read_star(folders[metrics["pass"]] / "particles.star"))
-            for metrics in passes
+            metrics["round"]: shown_labels(read_star(folders[metrics["pass"]] / "particles.star"))
+            for metrics in passes[:-1]
             if metrics["round"]
-        }
+        } | {number: shown_labels(particles)}
         points = _read_umap(files / "latent" / "embedding.csv", len(particles))
         title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
         figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
@@ -109,7 +109,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     return [_save(figure, outdir / f"{name}.png") for name, figure in figures.items()]
 
 
-def _labels(particles: Particles) -> IntArray:
+def shown_labels(particles: Particles) -> IntArray:
     """Clusters, and −1 of who is left out."""
     return np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.embed import PC1_PERCENTILES, PC1_POINTS
-from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR
+from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, shown_labels
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
 
 FloatArray = NDArray[np.float32]
@@ -59,7 +59,10 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
     if not rounds:
         return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "rounds": []}
     last = read_star(rounds[max(rounds)] / "particles.star")
-    labels = np.where(last.left_out(), LEFT_OUT_LABEL, last.cluster_labels())
+    labels = shown_labels(last)
+    others = {number: folder for number, folder in rounds.items() if number != max(rounds)}
+    by_round = {number: shown_labels(read_star(folder / "particles.star")) for number, folder in others.items()}
+    by_round[max(rounds)] = labels
     rows = stratified(labels, min(SAMPLE, SHOWN // len(rounds)))
     names = last.table["rlnImageName"].iloc[rows]
     return {
@@ -67,7 +70,7 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
         "sample": len(rows),
         "palette": COLOURS,
         "names": packed_names(names),
-        "rounds": [_round(number, folder, rows, len(labels)) for number, folder in rounds.items()],
+        "rounds": [_round(number, folder, rows, by_round[number], len(labels)) for number, folder in rounds.items()],
     }
 
 
@@ -146,14 +149,12 @@ def _nearest_centres(points: NDArray[np.floating]) -> IntArray:
     return np.where((away[0] <= away[1])[:, None], even, odd).astype(np.int64)
 
 
-def _round(number: int, folder: Path, rows: IntArray, particles: int) -> dict[str, Any]:
-    star = read_star(folder / "particles.star")
-    labels = np.where(star.left_out(), LEFT_OUT_LABEL, star.cluster_labels())
+def _round(number: int, folder: Path, rows: IntArray, labels: IntArray, particles: int) -> dict[str, Any]:
     path = folder / "latent" / "embedding.csv"
     if not path.is_file():
         raise InputError(path, "no such file", "give the folder of all passes")
     table = pd.read_csv(path, usecols=_is_shown, dtype=np.float32)
-    for of, count in ((path, len(table)), (star.path, len(labels))):
+    for of, count in ((path, len(table)), (folder / "particles.star", len(labels))):
         if count != particles:
             raise InputError(of, f"it is of {count} particles, the last round of {particles}", "run again")
     report = json.loads((folder / "latent" / "embedding.json").read_text())

@@ -74,12 +74,7 @@ def published_folders(results: Path) -> dict[int, Path]:
 
 def read_number(file: Path) -> int:
     """Number of the pass that a ``metrics.json`` is of."""
-    try:
-        return int(json.loads(file.read_text())["pass"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            file, f"cannot be read as the metrics of a pass ({error})", "run again with -resume"
-        ) from error
+    return int(_metrics_of(file)["pass"])
 
 
 def read_passes(folder: Path) -> list[dict[str, Any]]:
@@ -150,14 +145,20 @@ def halves_note(passes: list[dict[str, Any]]) -> str:
 def read_metrics(path: Path, number: int) -> dict[str, Any]:
     """``metrics.json`` of the folder of a pass, which has to be of this number."""
     file = path / "metrics.json"
+    metrics = _metrics_of(file)
+    own_number = metrics["pass"]
+    if own_number != number:
+        raise InputError(file, f"it is of pass {own_number}", f"name its folder pass_{own_number}")
+    return metrics
+
+
+def _metrics_of(file: Path) -> dict[str, Any]:
     try:
-        metrics = json.loads(file.read_text())
-        own_number = metrics["pass"]
+        metrics: dict[str, Any] = json.loads(file.read_text())
+        int(metrics["pass"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"cannot be read as the metrics of a pass ({error})"
         raise InputError(file, problem, "run again with -resume") from error
-    if own_number != number:
-        raise InputError(file, f"it is of pass {own_number}", f"name its folder pass_{own_number}")
     return metrics
 
 
