@@ -1,13 +1,13 @@
 # Two commands do it all on a fresh machine with Python >= 3.10, a C compiler, Java 17 and Nextflow >= 25.04 or Maven:
 #   make demo    simulate a labelled particle set, run the workflow on it, print what came out
-#   make test    linters, unit tests, workflow tests
+#   make test    linters, unit tests, workflow tests (parts of it: make lint, test-unit, test-workflow)
 # On a cluster, or with the tools to make one: make test-hpc
 
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hpc lint lock images rib50s bundle bench-engine bench-states bench-real clean
+.PHONY: setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle bench-engine bench-states bench-real clean
 
 setup: .venv/.done .tools/.done
 
@@ -35,9 +35,16 @@ lint: setup
 	$(BIN)/mypy
 	NXF_SYNTAX_PARSER=v2 .tools/nextflow lint main.nf nextflow.config conf modules subworkflows
 
-test: lint
+test: lint test-unit test-workflow
+
+# Of units and of the report in Chromium, on two cores
+test-unit: setup
 	bash tests/browser/get_chromium.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/browser
+
+# Of real runs, which are two at a time by themselves
+test-workflow: setup
+	$(BIN)/python -m pytest tests/workflow tests/slurm tests/containers
 
 # Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.
 test-hpc: setup

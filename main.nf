@@ -15,7 +15,7 @@ include { DOWNSAMPLE } from './modules/downsample.nf'
 include { CHECK_TRAINING } from './modules/check_training.nf'
 include { SCREEN } from './modules/screen.nf'
 include { checkPrograms ; gpusSeen } from './subworkflows/programs.nf'
-include { checkRoom ; returnResultsFolder ; takeResultsFolder } from './subworkflows/results.nf'
+include { checkRoom ; returnResultsFolder ; setEarlierAside ; takeResultsFolder } from './subworkflows/results.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
 include { emptied } from './subworkflows/emptied.nf'
@@ -88,7 +88,11 @@ workflow {
         CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, passthrough, image_stack] },
         versionOf('list_stacks'),
     )
-    images = LIST_STACKS.out.names.map { names -> knownImages(folder, names.readLines()) }
+    images = LIST_STACKS.out.names.map { names ->
+        def known = knownImages(folder, names.readLines())
+        setEarlierAside(results, known.stamp, passes)
+        known
+    }
     CHECK_INPUTS(
         images.map { known -> [particles, passthrough, known, image_stack] },
         versionOf('check_inputs'),

@@ -1,5 +1,7 @@
 // The folder of the results: of one run, which is the only one that uses it.
 
+include { passesMadeBy } from './scripts.nf'
+
 // Refuse a folder that cannot be written, that a run is using, or that holds what another one found; else take it.
 def takeResultsFolder(folder, rounds) {
     def writable = folder.exists() ? folder.isDirectory() : folder.toFile().mkdirs()
@@ -10,10 +12,56 @@ def takeResultsFolder(folder, rounds) {
     info.toFile().mkdirs()
     refuseInUse(folder, info.resolve('run.lock'))
     refuseOthers(folder, info.resolve('session.json'), rounds)
-    def lines = [ProcessHandle.current().pid(), hostName(), startOf(ProcessHandle.current()), workflow.runName]
-    java.nio.file.Files.write(info.resolve('run.lock'), lines.collect { line -> line.toString() }, java.nio.file.StandardOpenOption.CREATE_NEW)
+    lock(info.resolve('run.lock'))
     def record = [session: workflow.sessionId.toString(), name: workflow.runName, folder: workflow.launchDir.toString()]
     info.resolve('session.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(record)) + '\n'
+}
+
+// Whoever comes at the same moment finds no lock, or the whole of it.
+def lock(path) {
+    def process = ProcessHandle.current()
+    def mine = path.resolveSibling(".run.lock.${process.pid()}")
+    mine.text = [process.pid(), hostName(), startOf(process), workflow.runName].join('\n') + '\n'
+    def taken = !wasFirst(mine, path)
+    mine.delete()
+    if (taken) {
+        error("${path.parent.parent}: another run has just begun to use it\n  What to do: give another --outdir, or wait until that run has ended.")
+    }
+}
+
+// Gives a file a second name, unless there is such a file
+def wasFirst(file, name) {
+    try {
+        java.nio.file.Files.createLink(name, file)
+        return true
+    }
+    catch (java.nio.file.FileAlreadyExistsException _there) {
+        return false
+    }
+    catch (Exception _no_links) {
+        // a file system without links: two that come at once are not told apart
+        java.nio.file.Files.copy(file, name)
+        return true
+    }
+}
+
+// What earlier settings, code or images gave moves to earlier/NAME of that run, before a pass of this one is published:
+// passes of two settings never lie side by side. What these did not change comes back from Nextflow's cache at once.
+def setEarlierAside(folder, stamp, passes) {
+    def record = folder.resolve('pipeline_info/made_by.json')
+    def last = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : null
+    def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName, steps: passesMadeBy(), images: stamp, passes: passes]))
+    def both = last ? Math.min(last.passes.size(), passes.size()) : 0
+    def same = !last || [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
+    def of_passes = ~/consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
+    def old = same ? [] : folder.toFile().listFiles().findAll { path -> path.name ==~ of_passes }
+    if (old) {
+        def aside = folder.resolve("earlier/${last.run}")
+        aside.toFile().mkdirs()
+        old.each { path -> java.nio.file.Files.move(path.toPath(), aside.resolve(path.name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
+        println("Settings, code or images are others than the last run's, whose results are now in ${aside}")
+    }
+    record.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(made)) + '\n'
 }
 
 // To be called when the run has ended, however it did

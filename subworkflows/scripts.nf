@@ -63,6 +63,17 @@ def versionOf(step) {
     return (files.collect { path -> file(path).text } + values + programs).join('\n').md5()
 }
 
+// A digest of the steps whose results passes are, and of the particle file with what belongs to it
+def passesMadeBy() {
+    def steps = ['check_inputs', 'downsample', 'coarsen', 'screen', 'train', 'embed', 'cluster', 'assign', 'decode', 'mask']
+    steps += ['split', 'insert', 'refine', 'reassign', 'reconstruct', 'merge']
+    def files = [params.input, params.mask, params.focus_mask].findAll { name -> name }.collect { name ->
+        def path = file(name.toString(), glob: false)
+        "${path} ${path.size()} ${path.lastModified()}"
+    }
+    return (steps.collect { step -> versionOf(step) } + files + [params.images, params.passthrough]).join('\n').md5()
+}
+
 // Of the user's programs, so that other ones under the same names do not pass for what ran before
 def programDigests(folder) {
     return (file(folder, glob: false).listFiles() ?: []).findAll { path -> path.isFile() }.sort { path -> path.name }

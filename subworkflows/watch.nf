@@ -117,5 +117,10 @@ def lastWords(clock) {
 // The last message of the project's own in what a task printed; the whole where there is none
 def ownMessage(text) {
     def found = (text =~ /(?m)ERROR: .*(\n[ ]+What to do: .*)?/).collect { match -> match[0] }
-    return found ? found[-1].replaceAll(/\n +/, '\n  ') : text.readLines().take(1).join('')
+    return found ? found[-1].replaceAll(/\n +/, '\n  ') : withAdvice(text.readLines())
+}
+
+// The first line, or all up to the advice
+def withAdvice(lines) {
+    return lines.take(Math.max(lines.findIndexOf { line -> line.startsWith('  What to do: ') }, 0) + 1).join('\n')
 }

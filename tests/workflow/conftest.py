@@ -192,7 +192,7 @@ class Scenarios:
         def run(*options: object) -> Run:
             parameters = {"images": ".", "rounds": 0, "consensus_limits": "none", "junk": "keep"}
             run = finished(run_workflow(folder, Path("particles.star"), parameters, options=options))
-            kept = run.results.rename(folder / f"results_{len(options)}_{len(list(folder.iterdir()))}")
+            kept = shutil.copytree(run.results, self.folder / f"own_{len(list(self.folder.iterdir()))}")
             return replace(run, results=kept)
 
         first = run()

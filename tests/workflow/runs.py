@@ -159,9 +159,13 @@ def run_workflow(
 
 
 def contents(results: Path) -> dict[str, bytes]:
-    """Tables, particles and maps of a run, by name; of an .npz file the arrays: its head depends on Python."""
+    """Tables, particles and maps of a run, by name; of an .npz file the arrays: its head depends on Python.
+
+    Without what says when it was made, and how long that took.
+    """
     suffixes = (".star", ".csv", ".json", ".mrc", ".txt", ".npz")
     files = [path for path in results.rglob("*") if path.suffix in suffixes and path.parent.name != "pipeline_info"]
+    files = [path for path in files if path.name != "report.json"]
     return {str(path.relative_to(results)): _content(path) for path in files}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -345,3 +346,13 @@ def test_a_cluster_that_became_tiny_is_reported(inputs: InputSet) -> None:
     chunk = read_star(inputs.folder / "plan" / "cluster_01_chunk_0001.star").table
     columns = [*ANGLES, *ORIGINS]
     pd.testing.assert_frame_equal(chunk[columns], inputs.particles.table.loc[5:154, columns].reset_index(drop=True))
+
+
+def test_a_run_for_which_the_disk_has_no_room_is_not_begun(inputs: InputSet) -> None:
+    """Sums of sixty chunks a round, all of them kept: seven terabytes."""
+    parameters = {"rounds": 20_000, "chunk_size": 5, "keep": True}
+    run = run_workflow(inputs.folder, inputs.star, parameters)
+    assert run.status > 0 and "DOWNSAMPLE" not in run.log
+    last = "\n".join(run.log.rstrip().splitlines()[-4:])
+    assert re.search(r"/work and .*/results: about \d+ GB will be written, and \d+ GB are free\n", last)
+    assert "make room, give another -work-dir or --outdir" in last

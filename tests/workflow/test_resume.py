@@ -126,7 +126,17 @@ def test_what_uses_a_stack_runs_again_when_it_changes(own_folder_runs: OwnFolder
     first, _, changed = own_folder_runs
     assert changed.named("CACHED") == {"LIST_STACKS"}
     assert changed.named("COMPLETED") == first.named("COMPLETED") - {"LIST_STACKS"}
-    assert contents(changed.results) == contents(first.results)
+    now, before = contents(changed.results), contents(first.results)
+    earlier = {name.split("/", 2)[2] for name in now if name.startswith("earlier/")}
+    assert {name: now[name] for name in now if not name.startswith("earlier/")} == before
+    assert earlier == set(before)
+
+
+def test_what_another_run_found_is_set_aside_and_never_lies_beside_the_new(own_folder_runs: OwnFolder) -> None:
+    first, resumed, changed = own_folder_runs
+    assert not (resumed.results / "earlier").exists()
+    (aside,) = (changed.results / "earlier").iterdir()
+    assert re.search(rf"whose results are now in .*/earlier/{aside.name}", changed.log)
 
 
 def test_modules_name_every_parameter_that_they_depend_on() -> None:
