@@ -133,7 +133,7 @@ def test_what_uses_a_stack_runs_again_when_it_changes(own_folder_runs: OwnFolder
 
 
 def test_what_another_run_found_is_set_aside_and_never_lies_beside_the_new(own_folder_runs: OwnFolder) -> None:
-    first, resumed, changed = own_folder_runs
+    _first, resumed, changed = own_folder_runs
     assert not (resumed.results / "earlier").exists()
     (aside,) = (changed.results / "earlier").iterdir()
     assert re.search(rf"whose results are now in .*/earlier/{aside.name}", changed.log)
