@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle bench-engine bench-states bench-real clean
+.PHONY: setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real clean
 
 setup: .venv/.done .tools/.done
 
@@ -67,6 +67,12 @@ bench-states: setup
 # The same with what real images have besides noise (needs the test data; a night, what is recorded is not run again).
 bench-real: setup
 	$(BIN)/python benchmarks/real/run.py
+
+# The picture of the report in the README: of `make demo`, by Chromium
+screenshot: setup
+	bash tests/browser/get_chromium.sh
+	test -e demo/results/report.html || $(MAKE) demo
+	$(BIN)/python docs/take_screenshot.py
 
 # The report's JavaScript, from report_page/: the same bytes on every machine with Node and npm.
 bundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +19,12 @@ def run_workflow(
     profile: str,
     parameters: Mapping[str, object],
     checkout: Path = REPOSITORY,
+    show_line: Callable[[str], object] | None = None,
 ) -> None:
-    """Run main.nf on ``data/particles.star`` in `folder`; runs in one folder share what they have in common."""
+    """Run main.nf on ``data/particles.star`` in `folder`; runs in one folder share what they have in common.
+
+    What it prints is given to `show_line` as it comes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     command = [REPOSITORY / ".tools" / "nextflow", "run", checkout / "main.nf", "-ansi-log", "false"]
     # Nextflow warns where there is nothing to resume
@@ -28,9 +32,12 @@ def run_workflow(
     command += ["-profile", profile, "-work-dir", folder / "work", "--input", data / "particles.star"]
     command += ["--outdir", results]
     command += [word for name, value in parameters.items() for word in (f"--{name}", value)]
-    done = subprocess.run([str(word) for word in command], cwd=folder, check=False)
-    if done.returncode:
-        sys.exit(f"the workflow failed with exit status {done.returncode}; its log is {folder / '.nextflow.log'}")
+    output = None if show_line is None else subprocess.PIPE
+    with subprocess.Popen([str(word) for word in command], cwd=folder, stdout=output, text=True) as process:
+        for line in process.stdout or ():
+            show_line(line.rstrip("\n"))
+    if process.returncode:
+        sys.exit(f"the workflow failed with exit status {process.returncode}; its log is {folder / '.nextflow.log'}")
 
 
 def show(table: pd.DataFrame) -> str:

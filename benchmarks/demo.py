@@ -6,6 +6,7 @@ The bars leave some room above the worst of the seeds in benchmarks/README.md; a
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from drgnalign.simulate import phantom_states, simulate_set
 from drgnalign.validation.rounds import score_rounds
 
 PARTICLES, STATES, BOX, PIXEL_SIZE, SNR = 2400, 3, 32, 7.0, 0.3
+# What Nextflow prints of a task; to the start of the line, whose rest is cleared
+TASK, CLEAR = re.compile(r"\[../\w+\] (?:Submitted process|Cached process) > (.*)"), "\r\x1b[K"
 TRUTH_FILE = "against_the_truth.csv"
 BARS = {
     "rotation_median": ("<=", 1.8),
@@ -25,6 +28,22 @@ BARS = {
     "rarest_rotation_median": ("<=", 2.7),
     "ari_truth": (">=", 0.8),
 }
+
+
+class Progress:
+    """The lines of a run; those that name a task are one line that is written over, or none where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    def __call__(self, line: str) -> None:
+        task = TASK.fullmatch(line)
+        if task is None:
+            print(f"{CLEAR if sys.stdout.isatty() else ''}{line}", flush=True)
+            return
+        self.tasks += 1
+        if sys.stdout.isatty():
+            print(f"{CLEAR}{self.tasks} tasks so far; under way: {task[1]}", end="", flush=True)
 
 
 @click.command()
@@ -50,7 +69,7 @@ def main(seed: int, folder: Path) -> None:
             seed=seed,
         )
     results = folder / "results"
-    run_workflow(data, folder, results, "demo", {"seed": seed})
+    run_workflow(data, folder, results, "demo", {"seed": seed}, show_line=Progress())
     table = score_rounds(results, data / "truth.star")
     with atomic_path(results / TRUTH_FILE) as temporary:
         table.to_csv(temporary, index=False, float_format="%.4g")
@@ -60,6 +79,7 @@ def main(seed: int, folder: Path) -> None:
     print()
     missed = missed_bars(last, BARS)
     print(f"\nThe comparison is in {results / TRUTH_FILE}; {time.monotonic() - start:.0f} s in all")
+    print(f"Open the report: {results / 'report.html'}")
     if missed:
         sys.exit(f"The demo missed its bar on {', '.join(missed)}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.commands import (
     FILE,
@@ -100,6 +101,7 @@ def main(
         "k": "auto" if wanted is None else wanted,
         "against": against,
         "assignment": assignment,
+        "ari_with_proposed": float(adjusted_rand_score(starts[0][~found.left_out], found.labels[~found.left_out])),
         "searched": int(states.searched.sum()),
         "brought_back": int(states.brought_back.sum()),
         **evidence(states, table.box * table.pixel_size, focus is not None),

@@ -68,7 +68,8 @@ export async function showLatent(section, points) {
     element('div', { className: 'dr-columns' },
       element('div', {}, plot, help, element('p', { className: 'dr-help', textContent: shown })),
       element('div', {}, chosen, table, element('div', { className: 'dr-controls' }, download),
-        element('p', { className: 'dr-command' }, command, ' ', copy)),
+        element('p', { className: 'dr-command' }, command, ' ', copy),
+        element('p', { className: 'dr-help', textContent: `Move ${SELECTION} into this page's folder and type the command there.` })),
     ),
     element('h3', { textContent: 'Principal components of all particles' }), pca,
   ));

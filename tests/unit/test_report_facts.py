@@ -59,7 +59,7 @@ def write_pass(
     left_out = (labels < 0).astype(int)
     table = particles.table.assign(rlnClassNumber=np.maximum(labels, 0), drgnLeftOut=left_out, drgnPosterior=0.9)
     write_star(replace(particles, table=table), folder / "particles.star")
-    clustering = {"ari_with_last_round": 0.97 if round_ > 1 else None, "k": 4, "method": "kmeans"}
+    clustering = {"ari_with_last_round": 0.97 if round_ > 1 else None, "proposed": 4, "method": "kmeans"}
     metrics = {
         "pass": number,
         "round": round_,
@@ -271,3 +271,19 @@ def test_report_command_needs_results(tmp_path: Path, capsys: pytest.CaptureFixt
         main(["report", str(tmp_path)])
     assert raised.value.code == 2
     assert "holds no results of a run" in capsys.readouterr().err
+
+
+def test_it_is_said_how_far_latent_space_and_images_agree(results: Path) -> None:
+    def said(**assignment: Any) -> str | None:
+        metrics = json.loads((results / "round_02" / "metrics.json").read_text())
+        metrics["clustering"]["assignment"] = assignment
+        (results / "round_02" / "metrics.json").write_text(json.dumps(metrics))
+        return facts_of(results)["latent_space"]
+
+    assert "was not asked" in (said() or "")
+    agree = said(states=2, ari_with_proposed=0.97) or ""
+    assert agree.startswith("Of 4 clusters proposed here the images tell 2 apart") and agree.endswith("the same.")
+    differ = said(states=1, ari_with_proposed=0.0) or ""
+    assert "Rand index of 0.00" in differ and "the images are right" in differ and "direction of view" in differ
+    first = run_facts({1: published_folders(results)[1]}, {"passes": 3, "rounds": 2})
+    assert first["latent_space"] is None

@@ -14,6 +14,8 @@ from drgnalign.validation.claims import DOUBTFUL, FORGETS, NO_STATE, Doubt
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
 # Share of the particles that change their cluster from round to round when nothing is left to be found.
 SETTLED = 0.95
+# ARI from which on latent space and images say the same.
+SAME = 0.9
 # Hover texts of the page: what the words mean.
 TERMS: Mapping[str, str] = {
     "resolution": "Where the FSC of the two half maps falls below 0.143, under a mask whose own effect is taken off.",
@@ -106,6 +108,31 @@ def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
     if len(trusted) < len(known):
         return f"Resolutions of {span}, of which {len(known) - len(trusted)} may flatter."
     return f"Resolutions of {span}, half sets apart."
+
+
+def of_latent_space(facts: Mapping[str, Any]) -> str | None:
+    """How far the clusters that latent space proposes are those of the images, and why not; None without rounds."""
+    found = facts["evidence"]
+    states, proposed, agreement = found["states"], found["proposed"], found["ari_with_proposed"]
+    if not facts["round"]:
+        return None
+    if states is None or agreement is None:
+        return "The clusters are those of latent space: whether the images tell them apart was not asked."
+    said = (
+        f"Of {_counted(proposed, 'cluster')} proposed here the images tell {states} apart; labels agree by an adjusted "
+    )
+    said += f"Rand index of {agreement:.2f} (1: the same, 0: by chance). "
+    if agreement >= SAME:
+        return f"{said}Latent space and images say the same."
+    return (
+        f"{said}Where they differ the images are right: they are asked how likely each is of each map, while latent space "
+        "may also follow direction of view, defocus, contrast, junk or noise, may cut one state in parts, and mixes "
+        "states where it was trained on few epochs or poor poses."
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:

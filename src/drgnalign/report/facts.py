@@ -22,7 +22,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.states import SPREAD
 from drgnalign.particles import ANGLES, Particles
-from drgnalign.report.advice import GOOD, mark_of, next_steps, open_first, sentence
+from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, open_first, sentence
 from drgnalign.report.figures import cluster_colour, shown_labels
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
@@ -101,6 +101,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         "warnings": _warnings(run, clusters),
     }
     facts["sentence"] = sentence(facts)
+    facts["latent_space"] = of_latent_space(facts)
     facts["open"] = open_first(facts)
     facts["next"] = next_steps(facts)
     return facts
@@ -324,8 +325,9 @@ def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
     clustering = metrics["clustering"] or {}
     assignment = clustering.get("assignment") or {}
     keys = ("states", "agreement", "at_rest", "limit_angstrom", "limit_because", "contrast", "log_likelihood")
+    keys += ("ari_with_proposed",)
     return {key: assignment.get(key) for key in keys} | {
-        "proposed": clustering.get("k"),
+        "proposed": clustering.get("proposed"),
         "method": clustering.get("method"),
     }
 
