@@ -31,7 +31,7 @@ BARS = {
 
 
 class Progress:
-    """The lines of a run; those that name a task are one line that is written over, or none where there is no terminal."""
+    """The lines of a run; those that name a task are one line, written over, or none without a terminal."""
 
     def __init__(self) -> None:
         self.tasks = 0

@@ -324,9 +324,8 @@ def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
     """Of the last round's assignment."""
     clustering = metrics["clustering"] or {}
     assignment = clustering.get("assignment") or {}
-    keys = ("states", "agreement", "at_rest", "limit_angstrom", "limit_because", "contrast", "log_likelihood")
-    keys += ("ari_with_proposed",)
-    return {key: assignment.get(key) for key in keys} | {
+    keys = ("states", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because", "contrast")
+    return {key: assignment.get(key) for key in (*keys, "log_likelihood")} | {
         "proposed": clustering.get("proposed"),
         "method": clustering.get("method"),
     }
