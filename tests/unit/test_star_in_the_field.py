@@ -330,6 +330,15 @@ def test_what_is_no_number_in_an_optics_table_is_refused(tmp_path: Path, label: 
         assert label in result.stderr
 
 
+def test_words_in_an_optics_table_that_no_particle_names(tmp_path: Path) -> None:
+    """What is wrong with the file is said, not what comes of the word."""
+    particles = {label: value for label, value in PARTICLES.items() if label != "rlnOpticsGroup"}
+    text = loop("optics", {**OPTICS, "rlnPixelSize": "white"}) + loop("particles", *numbered(2, particles))
+    with pytest.raises(InputError, match="the particle table has no rlnOpticsGroup"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read_star(star(tmp_path, text))
+
+
 def test_a_row_of_nan_is_one_message(tmp_path: Path) -> None:
     rows = numbered(3)
     rows[2] |= dict.fromkeys(("rlnAngleRot", "rlnOriginXAngst", "rlnDefocusU"), "nan")

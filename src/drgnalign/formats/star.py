@@ -473,9 +473,9 @@ def _refuse_words(path: Path, block: pd.DataFrame) -> None:
 
 def _with_numbers(path: Path, optics: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """An optics table without words where numbers are reckoned with; NaN in groups that no particle is of."""
-    if not {"rlnOpticsGroup"} <= set(optics) & set(table):
-        return optics
-    used = optics["rlnOpticsGroup"].isin(table["rlnOpticsGroup"])
+    used = pd.Series(False, optics.index)
+    if {"rlnOpticsGroup"} <= set(optics) & set(table):
+        used = optics["rlnOpticsGroup"].isin(table["rlnOpticsGroup"])
     if used.any():
         _refuse_words(path, _typed(optics[used].reset_index(drop=True)))
     for label in optics.columns.intersection(RECKONED) if not used.all() else []:
