@@ -151,9 +151,13 @@ def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
     InputWarning
     """
     folder, lost = output.parent, []
+    names = list(map(str, pd.unique(particles.image_locations()[1])))
+    if "drgnRow" in particles.table and not any(_is_in_one_of(name, (root, folder, Path.cwd())) for name in names):
+        problem = f"its image names, such as {names[0]}, are those of the run's input, and mean nothing from here"
+        _warn(output, f"{problem}: give --images, the folder of that input, with it")
     if identity(folder) == identity(root):
         return
-    for name in map(str, pd.unique(particles.image_locations()[1])):
+    for name in names:
         mine, there = find_stack(name, root), find_stack(name, folder)
         if name == NO_STACK or not mine.is_file() or identity(mine) == identity(there):
             continue
@@ -164,6 +168,10 @@ def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
     if lost:
         problem = f"its image names, such as {lost[0]}, are relative to {root}, and mean nothing from here"
         _warn(output, f"{problem}: give --images {root} with it, start RELION there, or write it there")
+
+
+def _is_in_one_of(name: str, folders: Sequence[Path]) -> bool:
+    return name == NO_STACK or any(find_stack(name, folder).is_file() for folder in folders)
 
 
 def _warn(path: Path, problem: str) -> None:

@@ -143,3 +143,16 @@ def test_no_file_is_written_whose_names_mean_other_images(tmp_path: Path, star_o
         result = run(command, given, "-o", tmp_path / "B/q.star")
         assert result.exit_code == 2 and "another file than" in result.stderr
         assert not (tmp_path / "B/q.star").exists()
+
+
+def test_names_of_a_run_s_input_are_told_where_they_mean_nothing(
+    tmp_path: Path, star_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack_of(tmp_path / "data/p.mrcs", [1.0, 2.0, 3.0])
+    result_file = star_of(tmp_path / "results/p.star", *named("p.mrcs"))
+    particles = read_star(result_file)
+    write_star(replace(particles, table=particles.table.assign(drgnRow=[0, 1, 2])), result_file)
+    for folder, told in ((tmp_path, True), (tmp_path / "data", False)):
+        monkeypatch.chdir(folder)
+        said = succeed("select", result_file, "--rows", "2:", "-o", tmp_path / "results/q.star").stderr
+        assert ("such as p.mrcs, are those of the run's input" in said and "--images" in said) == told
