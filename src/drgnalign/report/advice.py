@@ -126,8 +126,8 @@ def of_latent_space(facts: Mapping[str, Any]) -> str | None:
         return f"{said}Latent space and images say the same."
     return (
         f"{said}Where they differ the images are right: they are asked how likely each is of each map, while latent "
-        "space may also follow direction of view, defocus, contrast, junk or noise, may cut a state in parts, and mixes "
-        "states where it was trained on few epochs or poor poses."
+        "space may also follow direction of view, defocus, contrast, junk or noise, may cut a state in parts, and "
+        "mixes states where it was trained on few epochs or poor poses."
     )
 
 
