@@ -15,10 +15,15 @@ import click
 from arms import REPOSITORY, missed_bars, run_workflow, show
 
 from drgnalign.files import atomic_path
-from drgnalign.simulate import phantom_states, simulate_set
+from drgnalign.simulate import Nuisances, phantom_states, simulate_set
 from drgnalign.validation.rounds import score_rounds
 
-PARTICLES, STATES, BOX, PIXEL_SIZE, SNR = 2400, 3, 32, 7.0, 0.3
+# So that resolutions are the data's, not the pixel's: what is finer than the scatterers' blur is not there to be seen.
+PARTICLES, BOX, PIXEL_SIZE, SNR, BLUR = 1800, 48, 4.6, 0.1, 3.0
+# Bare body, with one lobe, with two: the rarest has the least mass too, and so the coarsest map.
+SHARES = [0.2, 0.3, 0.5]
+# A twentieth of the images show nothing, as many a broken particle.
+JUNK = Nuisances(empty=0.05, broken=0.05)
 # What Nextflow prints of a task; to the start of the line, whose rest is cleared
 TASK, CLEAR = re.compile(r"\[../\w+\] (?:Submitted process|Cached process) > (.*)"), "\r\x1b[K"
 TRUTH_FILE = "against_the_truth.csv"
@@ -27,6 +32,8 @@ BARS = {
     "rotation_p90": ("<=", 4.1),
     "rarest_rotation_median": ("<=", 2.7),
     "ari_truth": (">=", 0.8),
+    "junk_found": (">=", 0.7),
+    "good_left_out": ("<=", 0.01),
 }
 
 
@@ -55,17 +62,19 @@ def main(seed: int, folder: Path) -> None:
     folder = folder.resolve()
     data = folder / "data"
     if not (data / "truth.star").exists():
-        print(f"Simulating {PARTICLES} particles of {STATES} states into {data}")
+        print(f"Simulating {PARTICLES} images of {len(SHARES)} states, and of some junk, into {data}")
         simulate_set(
             data,
-            phantom_states(STATES),
-            [1.0] * STATES,
+            phantom_states(len(SHARES)),
+            SHARES,
             PARTICLES,
             BOX,
             PIXEL_SIZE,
             snr=SNR,
-            rotation_error_deg=4.0,
-            shift_error_angstrom=2.0,
+            rotation_error_deg=5.0,
+            shift_error_angstrom=4.0,
+            sigma=BLUR,
+            nuisances=JUNK,
             seed=seed,
         )
     results = folder / "results"

@@ -114,3 +114,20 @@ def test_files_of_other_images_are_refused(truth: Particles) -> None:
     with pytest.raises(InputError, match="holds an image twice"):
         score_particles(twice, truth)
     assert score_particles(twice, twice)["particles"] == 301
+
+
+def test_junk_has_no_pose_and_is_found_or_not(truth: Particles) -> None:
+    truth = truth.select(np.arange(8))
+    kind = ["no", "empty", "no", "broken", "no", "no", "no", "no"]
+    truth.table["drgnTrueJunk"] = kind
+    estimate = truth.with_poses(truth.rotations(), truth.displacements())
+    turned = estimate.table.loc[[1, 3], "rlnAngleRot"] + 90.0
+    estimate.table.loc[[1, 3], "rlnAngleRot"] = turned
+    estimate.table["drgnLeftOut"] = [0, 1, 1, 0, 0, 0, 0, 0]
+    result = score_particles(truth, estimate)
+    assert result["rotation_degrees"]["mean"] < 1e-3 and result["particles"] == 8
+    assert result["junk"] == {"particles": 2, "found": 0.5, "good_left_out": 1 / 6}
+    assert sum(state["particles"] for state in result["states"].values()) == 6
+    truth.table["drgnTrueJunk"] = "empty"
+    with pytest.raises(InputError, match="all its images are junk"):
+        score_particles(truth, estimate)

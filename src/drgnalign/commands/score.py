@@ -44,4 +44,7 @@ def _score_text(result: dict[str, Any]) -> str:
         f"degrees, shift median {values['shift_median_angstrom']:.3f} Å"
         for state, values in result["states"].items()
     ]
+    if junk := result["junk"]:
+        found = "" if junk["found"] is None else f", {100 * junk['found']:.1f} % of it left out"
+        lines.append(f"junk: {junk['particles']}{found}; {100 * junk['good_left_out']:.1f} % of the others left out")
     return "\n".join(lines)

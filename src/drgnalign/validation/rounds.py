@@ -27,7 +27,7 @@ def score_rounds(results: Path, truth: Path) -> pd.DataFrame:
     -------
     DataFrame
         Rotation errors in degrees, shift errors and resolutions in Å; ``rarest`` is the true state with fewest
-        particles.
+        particles; ``junk_found`` and ``good_left_out`` are shares, empty where the truth does not know of junk.
 
     Raises
     ------
@@ -62,6 +62,8 @@ def _row(folder: Path, score: dict[str, Any]) -> dict[str, Any]:
         "rarest_rotation_median": rarest["rotation_median_degrees"],
         "shift_median": score["shift_angstrom"]["median"],
         "ari_truth": score["label_ari"],
+        "junk_found": (score["junk"] or {}).get("found"),
+        "good_left_out": (score["junk"] or {}).get("good_left_out"),
     }
 
 

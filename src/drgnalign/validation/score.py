@@ -27,27 +27,35 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``particles`` and ``true_particles``: how many are scored, and how many there are; ``rotation_degrees`` and
-        ``shift_angstrom``: median, p90, mean; ``global_rotation_degrees``; ``label_ari`` over particles that have a
-        label (None if none has); ``unassigned``; ``states``: per true state its number of particles and its median
-        errors.
+        ``particles`` and ``true_particles``: how many the estimate and the truth have; of those that are no junk
+        (``drgnTrueJunk`` of `truth`, if it says so) ``rotation_degrees`` and ``shift_angstrom``: median, p90, mean;
+        ``global_rotation_degrees``; ``label_ari`` over particles that have a label (None if none has);
+        ``unassigned``; ``states``: per true state its number of particles and its median errors. ``junk``:
+        ``particles`` that are, the share of them that `estimate` leaves out (``found``), and that of the others
+        (``good_left_out``); None where the truth does not know.
 
     Raises
     ------
     InputError
-        An image of `estimate` is none of `truth`, or `truth` has images twice and the rows are not the same.
+        An image of `estimate` is none of `truth`, `truth` has images twice and the rows are not the same, or all
+        images of `estimate` are junk.
     """
     from sklearn.metrics import adjusted_rand_score  # slow to import, and every command imports this module
 
     true_particles = len(truth)
-    truth = _rows_of(truth, estimate)
+    truth, everyone = _rows_of(truth, estimate), len(estimate)
+    good = (truth.table.get("drgnTrueJunk", pd.Series("no", truth.table.index)) == "no").to_numpy()
+    if not good.any():
+        raise InputError(estimate.path, "all its images are junk, which has no pose", "give some that are none")
+    junk = _junk(good, estimate.left_out()) if "drgnTrueJunk" in truth.table else None
+    truth, estimate = truth.select(good), estimate.select(good)
     turn = global_rotation(truth.rotations(), estimate.rotations())
     rotation = angular_distance(truth.rotations(), turn @ estimate.rotations())
     shift = shift_errors(truth, estimate) * truth.pixel_size
     states, labels = truth.cluster_labels(), estimate.cluster_labels()
     labelled = labels > 0
     return {
-        "particles": len(estimate),
+        "particles": everyone,
         "true_particles": true_particles,
         "rotation_degrees": _summary(rotation),
         "shift_angstrom": _summary(shift),
@@ -62,6 +70,16 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
             }
             for state in np.unique(states)
         },
+        "junk": junk,
+    }
+
+
+def _junk(good: NDArray[np.bool_], left_out: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Of all that are not good."""
+    return {
+        "particles": int((~good).sum()),
+        "found": float(left_out[~good].mean()) if not good.all() else None,
+        "good_left_out": float(left_out[good].mean()),
     }
 
 
