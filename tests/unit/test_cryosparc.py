@@ -549,6 +549,7 @@ def test_missing_image_fields_are_named(tmp_path: Path, field: str) -> None:
         ("ctf/df1_A", np.zeros((3, 2))),
         ("alignments3D/pose", np.zeros((3, 9))),
         ("alignments3D/shift", np.zeros((3, 0))),
+        ("alignments3D/shift", np.zeros(3, "f4")),
         ("alignments3D/split", np.full(3, 0.5)),
     ],
 )

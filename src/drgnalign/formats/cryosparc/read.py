@@ -362,8 +362,8 @@ def _alignment_columns(
         pose = number_field(path, f"{slot}/pose", alignment["pose"], (3,)).astype(np.float64)
         columns |= dict(zip(ANGLES, euler_angles(pose), strict=True))
     if "shift" in alignment:
-        pixel = _alignment_pixel_size(path, slot, alignment, groups, optics)
         shift = number_field(path, f"{slot}/shift", alignment["shift"], (2,)).astype(np.float64)
+        pixel = _alignment_pixel_size(path, slot, alignment, shift.any(axis=1), optics, groups)
         columns |= dict(zip(ORIGINS, (shift * pixel[:, None]).T, strict=True))
     if "class" in alignment:
         columns["rlnClassNumber"] = (
@@ -379,12 +379,12 @@ def _alignment_columns(
 
 
 def _alignment_pixel_size(
-    path: Path, slot: str, alignment: Fields, groups: IntArray, optics: pd.DataFrame
+    path: Path, slot: str, alignment: Fields, shifted: NDArray[np.bool_], optics: pd.DataFrame, groups: IntArray
 ) -> FloatArray:
-    """Å per px of the shifts (N,)."""
+    """Å per px of the shifts (N,), which those that are `shifted` need."""
     if "psize_A" in alignment:
         sizes = shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
-        bad = ~(sizes > 0) & np.asarray(alignment["shift"]).any(axis=1)
+        bad = ~(sizes > 0) & shifted
         if bad.any():
             problem = f"{slot}/psize_A is {sizes[bad][0]:g} in {bad.sum()} rows that have shifts"
             raise InputError(path, problem, "export the job's particles again: shifts are in these pixels")
