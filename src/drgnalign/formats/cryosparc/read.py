@@ -363,7 +363,7 @@ def _alignment_columns(
         columns |= dict(zip(ANGLES, euler_angles(pose), strict=True))
     if "shift" in alignment:
         shift = number_field(path, f"{slot}/shift", alignment["shift"], (2,)).astype(np.float64)
-        pixel = _alignment_pixel_size(path, slot, alignment, shift.any(axis=1), optics, groups)
+        pixel = _alignment_pixel_size(path, slot, alignment, shift, optics, groups)
         columns |= dict(zip(ORIGINS, (shift * pixel[:, None]).T, strict=True))
     if "class" in alignment:
         columns["rlnClassNumber"] = (
@@ -379,12 +379,12 @@ def _alignment_columns(
 
 
 def _alignment_pixel_size(
-    path: Path, slot: str, alignment: Fields, shifted: NDArray[np.bool_], optics: pd.DataFrame, groups: IntArray
+    path: Path, slot: str, alignment: Fields, shift: FloatArray, optics: pd.DataFrame, groups: IntArray
 ) -> FloatArray:
-    """Å per px of the shifts (N,), which those that are `shifted` need."""
+    """Å per px (N,) of the shifts (N, 2)."""
     if "psize_A" in alignment:
         sizes = shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
-        bad = ~(sizes > 0) & shifted
+        bad = ~(sizes > 0) & shift.any(axis=1)
         if bad.any():
             problem = f"{slot}/psize_A is {sizes[bad][0]:g} in {bad.sum()} rows that have shifts"
             raise InputError(path, problem, "export the job's particles again: shifts are in these pixels")
