@@ -28,10 +28,10 @@ JUNK = Nuisances(empty=0.05, broken=0.05)
 TASK, CLEAR = re.compile(r"\[../\w+\] (?:Submitted process|Cached process) > (.*)"), "\r\x1b[K"
 TRUTH_FILE = "against_the_truth.csv"
 BARS = {
-    "rotation_median": ("<=", 1.8),
-    "rotation_p90": ("<=", 4.1),
-    "rarest_rotation_median": ("<=", 2.7),
-    "ari_truth": (">=", 0.8),
+    "rotation_median": ("<=", 2.3),
+    "rotation_p90": ("<=", 5.6),
+    "rarest_rotation_median": ("<=", 4.5),
+    "ari_truth": (">=", 0.95),
     "junk_found": (">=", 0.7),
     "good_left_out": ("<=", 0.01),
 }
