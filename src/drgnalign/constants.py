@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from drgnalign.ctf import lenses
+from drgnalign.ctf import lenses, listed_numbers
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.optics import CRYOSPARC_ORDERS
 from drgnalign.particles import (
     ANGLES,
     BEAM_TILT,
+    CRYOSPARC_TERMS,
     DEFOCUS,
     DIVIDED,
     MIRRORED,
@@ -123,6 +125,7 @@ def _findings(particles: Particles) -> Iterator[Finding]:
         lenses(particles)
     except InputError as error:
         yield Finding(ERROR, error.problem, error.remedy)
+    yield from _kept_findings(optics)
     if set(DEFOCUS[:2]) <= set(particles.table):
         yield from _defocus_findings(particles)
     yield from _radians_findings(particles)
@@ -173,6 +176,15 @@ def _flag_findings(label: str, frame: pd.DataFrame) -> Iterator[Finding]:
         odd = values[(values != 0) & (values != 1)]
         if len(odd):
             yield Finding(ERROR, f"{label} is {odd[0]:g}", "it says 1 for yes or 0 for no: correct it")
+
+
+def _kept_findings(optics: pd.DataFrame) -> Iterator[Finding]:
+    """Terms of the lens that nothing uses are given back to cryoSPARC, which does."""
+    for label in optics.columns.intersection(list(CRYOSPARC_TERMS)):
+        odd = [text for text in optics[label] if not np.isfinite(listed_numbers(text)).all()]
+        if odd:
+            problem = f"{CRYOSPARC_ORDERS[label][1]} ({label}) is {odd[0]}, which are not finite numbers"
+            yield Finding(ERROR, problem, "estimate the aberrations again, or correct them in the file")
 
 
 def _defocus_findings(particles: Particles) -> Iterator[Finding]:

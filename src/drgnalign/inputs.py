@@ -163,7 +163,7 @@ def open_particles(
     """Particles of a star file and the folder that their image names are relative to.
 
     A file of the workflow's own is taken as it is, if it can be worked with; any other is checked and completed first.
-    That images are normalised, or some particles left out, is said as a warning.
+    That images are normalised, half sets dealt, or some particles left out, is said as a warning.
 
     Parameters
     ----------
@@ -184,11 +184,14 @@ def open_particles(
         if BACKGROUND_RADIUS not in particles.optics:
             _tell_norms(particles, "no")
     _refuse_samplings(particles)
+    root = images_root(path, images)
+    if "rlnRandomSubset" not in particles.table:
+        particles = _with_half_sets(particles, root, np.random.default_rng(0), half_sets)
     out = particles.left_out() & ~particles.excluded()
     if out.any():
         message = f"{path}: {out.sum():,} of {len(particles):,} particles are left out, as {LEFT_OUT} says"
         warnings.warn(message, InputWarning, stacklevel=2)
-    return particles, images_root(path, images)
+    return particles, root
 
 
 def _tell_norms(particles: Particles, normalise: str) -> None:

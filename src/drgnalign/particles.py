@@ -269,7 +269,15 @@ class Particles:
         return -self.table[ORIGINS].to_numpy(np.float64) / self.pixel_size
 
     def half_sets(self) -> IntArray:
-        """Half set (N,) of each particle, 1 or 2."""
+        """Half set (N,) of each particle, 1 or 2.
+
+        Raises
+        ------
+        InputError
+            The table does not say.
+        """
+        if "rlnRandomSubset" not in self.table:
+            raise InputError(self.path, "has no half sets (rlnRandomSubset)", "give the particle file of a refinement")
         return self.table["rlnRandomSubset"].to_numpy(np.int64)
 
     def cluster_labels(self) -> IntArray:
@@ -485,7 +493,7 @@ class Particles:
         labels = used.columns.intersection(NUMERIC_OPTICS)
         odd = list(labels[~np.isfinite(used[labels].to_numpy(np.float64)).all(axis=0)])
         # lists of numbers, as text
-        lists = used.columns.intersection([ODD_ZERNIKE, EVEN_ZERNIKE])
+        lists = used.columns.intersection([ODD_ZERNIKE, EVEN_ZERNIKE, *CRYOSPARC_TERMS])
         odd += [label for label in lists if used[label].astype(str).str.contains("nan|inf", case=False).any()]
         if odd:
             options = [OPTICS_OPTIONS[label] for label in odd if label in OPTICS_OPTIONS]

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
+from drgnalign.formats.particle_file import read_particle_file
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance, euler_to_matrix
 from drgnalign.half_sets import ties
@@ -264,6 +265,27 @@ def test_most_probable_class_of_one_slot_a_class(tmp_path: Path) -> None:
     assert particles.table["rlnClassNumber"].tolist() == [2, 1, 2]
 
 
+@pytest.mark.parametrize("begin", ["alignments_class_3D_", "alignments_class3D_"])
+def test_slots_of_3d_classification_are_poses(tmp_path: Path, begin: str) -> None:
+    """As jobs of 3D classification name them; their split are half sets."""
+    poses, posterior = several_classes()
+    fields = BLOB | CTF
+    for k in range(2):
+        fields |= slot(f"{begin}{k}", pose=poses[:, k], class_posterior=posterior[:, k])
+    particles = read_cs(save(tmp_path / "a.cs", fields))
+    expected = np.where([[True], [False], [True]], ALIGNMENT["pose"], 0)
+    np.testing.assert_allclose(particles.rotations(), Rotation.from_rotvec(expected).as_matrix(), atol=1e-7)
+    assert particles.table["rlnClassNumber"].tolist() == [2, 1, 2]
+    np.testing.assert_array_equal(particles.half_sets(), ALIGNMENT["split"] + 1)
+
+
+@pytest.mark.parametrize("others", [{}, slot("alignments2D", pose=np.zeros(3, "f4"))])
+def test_poses_in_slots_that_are_not_known_are_told(tmp_path: Path, others: dict[str, np.ndarray]) -> None:
+    path = save(tmp_path / "a.cs", BLOB | CTF | slot("alignments_new_7") | others)
+    with pytest.warns(InputWarning, match="its poses in alignments_new_7 are not read"):
+        assert "rlnAngleRot" not in read_cs(path).table
+
+
 def test_several_classes_without_posterior_are_refused(tmp_path: Path) -> None:
     fields = BLOB | CTF | slot("alignments_class_0") | slot("alignments_class_1")
     with pytest.raises(InputError, match="class_posterior") as error:
@@ -428,6 +450,18 @@ def test_the_lens_goes_to_a_star_file_and_back_into_a_new_file(tmp_path: Path) -
     rows = written(read_star(tmp_path / "b.star"), tmp_path / "c.cs")
     for field, values in LENS.items():
         np.testing.assert_array_equal(rows[field], values, field)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["ctf/tilt_A", "ctf/trefoil_A", "ctf/tetra_A", "ctf/shift_A"])
+def test_a_lens_that_is_not_finite_is_refused(tmp_path: Path, field: str, value: float) -> None:
+    lens = LENS[field].copy()
+    lens[1, 0] = value
+    path = save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D") | {field: lens})
+    with pytest.warns(InputWarning), pytest.raises(InputError, match=r"of cryoSPARC .*, which are not finite numbers"):
+        read_particle_file(path)
+    with pytest.warns(InputWarning), pytest.raises(InputError, match="not a finite number in its optics table"):
+        read_cs(path).refuse_not_finite()
 
 
 @pytest.mark.filterwarnings("error")

@@ -252,6 +252,24 @@ def test_what_is_known_of_half_sets_goes_on_with_the_file(noise: Path) -> None:
     assert standing(again, np.ones(600, bool), 16.0) == "dealt at import"
 
 
+def test_a_file_of_a_run_without_half_sets_has_them_dealt(noise: Path) -> None:
+    """Rows of one image stay together, so that noise that is listed twice claims nothing."""
+    with pytest.warns(InputWarning):
+        state = import_particles(noise)
+    state.table.drop(columns="rlnRandomSubset", inplace=True)
+    with pytest.raises(InputError, match="has no half sets"):
+        state.half_sets()
+    write_star(state, noise)
+    told = reconstruct(noise)
+    assert "has no half sets: they are dealt by chance" in told and "map: no resolution" in told
+    volume = noise.with_name("map_half1.mrc")
+    refined = ("--half1", volume, "--half2", volume, "--mask", noise.with_name("mask.mrc"), "--limit", 20)
+    assert (
+        "has no half sets: they are dealt by chance"
+        in succeed("refine", noise, *refined, "-o", noise.with_name("new.star")).output
+    )
+
+
 def test_refine_notes_the_limit_and_what_was_aligned_to_one_map(noisy_set, tmp_path: Path) -> None:
     own = noisy_set.given.select(np.arange(60))
     own.table.drop(columns=["rlnRandomSubset", "drgnRow"], inplace=True)

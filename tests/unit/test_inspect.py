@@ -779,3 +779,15 @@ def test_real_files(name: str, kind: str, rows: int) -> None:
 def test_true_findings_in_real_files(name: str, what: str) -> None:
     warned = [found for level, found in said(inspect_file(DATA / name)) if level == "warning"]
     assert any(what in found for found in warned)
+
+
+def test_one_stack_under_several_names_is_one(tmp_path: Path) -> None:
+    """By another spelling, a linked folder and a hard link: the same image in both half sets."""
+    write_stack(tmp_path / "stack.mrcs", n=3)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    (tmp_path / "hard.mrcs").hardlink_to(tmp_path / "stack.mrcs")
+    spelt = ["stack.mrcs", "./stack.mrcs", "stack.mrcs", "linked/stack.mrcs", "stack.mrcs", "hard.mrcs"]
+    names = [f"{row // 2 + 1:06d}@{name}" for row, name in enumerate(spelt)]
+    write_star(new_particles(6, rlnImageName=names), tmp_path / "particles.star")
+    found = [what for level, what in said(inspect_file(tmp_path / "particles.star")) if level == "warning"]
+    assert any("(3 images), 3 of them in both half sets" in one for one in found)

@@ -25,6 +25,7 @@ from drgnalign.particles import (
     ORIGINS,
     PIXEL_ORIGINS,
     FloatArray,
+    IntArray,
     Particles,
 )
 
@@ -55,8 +56,9 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
     report.extend(pose_findings(particles.table))
     if set(ANGLES) <= set(particles.table):
         report.extend(_refusal(particles.require_poses))
-    report.extend(_duplicate_findings(particles))
-    report.extend(_sharing_findings(particles))
+    tied = ties(particles, root)
+    report.extend(_duplicate_findings(particles, tied["images"]))
+    report.extend(_sharing_findings(particles, tied))
     report.extend(_gap_findings(particles, has_split=any(name.endswith("/split") for name in report.columns)))
 
 
@@ -219,25 +221,24 @@ def shift_findings(origins: FloatArray, half_box: FloatArray, unit: str) -> Find
         yield "warning", f"{what}: check the unit of the shifts, Å or px, or remove the particles"
 
 
-def _duplicate_findings(particles: Particles) -> Findings:
-    images = pd.DataFrame(dict(zip(("number", "stack"), particles.image_locations(), strict=True)))
-    same = images.duplicated(keep=False).to_numpy()
+def _duplicate_findings(particles: Particles, images: IntArray) -> Findings:
+    """Rows of one image, by the number (N,) of each row's."""
+    same = pd.Series(images).duplicated(keep=False).to_numpy()
     if not same.any():
         return
-    repeated = images[same]
-    what = f"{rows_of(same)} have the image of another row ({len(repeated.drop_duplicates()):,} images)"
+    what = f"{rows_of(same)} have the image of another row ({len(np.unique(images[same])):,} images)"
     if "rlnRandomSubset" in particles.table:
-        halves = particles.table["rlnRandomSubset"][same].groupby([repeated["stack"], repeated["number"]]).nunique()
+        halves = particles.table["rlnRandomSubset"][same].groupby(images[same]).nunique()
         if (halves > 1).any():
             what += f", {(halves > 1).sum():,} of them in both half sets, which are then not independent"
     yield "warning", f"{what}: meant after symmetry expansion; otherwise remove the copies"
 
 
-def _sharing_findings(particles: Particles) -> Findings:
-    """What else than an image stands in both half sets."""
+def _sharing_findings(particles: Particles, tied: dict[str, IntArray]) -> Findings:
+    """What else than an image stands in both half sets, of what rows have in common."""
     if "rlnRandomSubset" not in particles.table or not particles.table["rlnRandomSubset"].isin([1, 2]).all():
         return
-    shared = in_both(ties(particles), particles.half_sets())
+    shared = in_both(tied, particles.half_sets())
     others = ", ".join(f"{count:,} {kind}" for kind, count in shared.items() if kind != "images")
     if others:
         what = f"both half sets hold rows of the same {others}, and are not independent"

@@ -47,6 +47,8 @@ from drgnalign.particles import (
     optics_table,
 )
 
+# How slots are named that hold the poses of one class each, before its number.
+CLASS_SLOTS = ("alignments_class_", "alignments_class_3D_", "alignments_class3D_")
 # Two of one value that programs have written with float32.
 SAME_FIELD = 1e-5
 
@@ -63,7 +65,8 @@ def read_cs(
     """Read a cryoSPARC particle file (``.cs``), with its passthrough files where the fields are split over several.
 
     Poses come from ``alignments3D``, else from the most probable class of ``alignments3D_multi`` or
-    ``alignments_class_K``; the main file's go before a passthrough's. A file with nothing but ``alignments2D``
+    ``alignments_class_K`` (`CLASS_SLOTS`); the main file's go before a passthrough's, and slots with poses that are not
+    known are told. A file with nothing but ``alignments2D``
     has no orientations: its particles get rlnAnglePsi and the origins, no rlnAngleRot and rlnAngleTilt, and an
     InputWarning says so. rlnClassNumber is the class of the slot used, from 1; rlnRandomSubset is split + 1, and
     missing, with a warning, where split is 0 throughout, as in jobs that know no half sets.
@@ -99,8 +102,8 @@ def read_cs(
     Warns
     -----
     InputWarning
-        Files that contradict each other, or were given in another order; only 2-D alignments; aberrations that are not
-        used; no half sets; shifts without their pixel size; uids that repeat.
+        Files that contradict each other, or were given in another order; poses in slots that are not known; only 2-D
+        alignments; aberrations that are not used; no half sets; shifts without their pixel size; uids that repeat.
     """
     others = [passthrough] if isinstance(passthrough, str | Path) else passthrough
     files = _main_first([(Path(one), load_rows(Path(one))) for one in (path, *others)])
@@ -402,12 +405,17 @@ def _alignment(path: Path, rows: Rows, main_names: tuple[str, ...]) -> tuple[str
             return "alignments3D", _slot(rows, "alignments3D")
         if "alignments3D_multi/pose" in names:
             return "alignments3D_multi", _best_of_multi(path, rows)
-        slots = sorted(
-            {name.partition("/")[0] for name in names if re.fullmatch(r"alignments_class_[0-9]{1,6}/pose", name)},
-            key=_class_of,
-        )
-        if slots:
-            return slots[0], _best_of_slots(path, rows, slots)
+        for begin in CLASS_SLOTS:
+            slots = sorted(
+                {name.partition("/")[0] for name in names if re.fullmatch(rf"{begin}[0-9]{{1,6}}/pose", name)},
+                key=_class_of,
+            )
+            if slots:
+                return slots[0], _best_of_slots(path, rows, slots)
+    unknown = _pose_slots(rows)
+    if unknown:
+        problem = f"its poses in {', '.join(unknown)} are not read: slots of that name are not known"
+        warn(path, f"{problem}; refine the particles (homogeneous refinement), and give the file of that job")
     if "alignments2D/pose" in field_names(rows):
         return "alignments2D", _slot(rows, "alignments2D")
     return "", {}
