@@ -19,6 +19,7 @@ from drgnalign.commands import (
     passthrough_option,
     seed_option,
 )
+from drgnalign.errors import InputNote
 from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.star import write_star
 from drgnalign.half_sets import standing
@@ -105,7 +106,8 @@ def main(
         "normalised": bool((table.optics[BACKGROUND_RADIUS] > 0).any()),
         "backgrounds": backgrounds.record,
         "optics": [term.record for term in terms],
-        "warnings": noted,
+        "warnings": list(noted),
+        "notes": [text for text, category in noted.items() if issubclass(category, InputNote)],
     }
     write_json(report, facts)
     lines = [f"WARNING: {warning}" for warning in noted]

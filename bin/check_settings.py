@@ -68,7 +68,7 @@ def main(
             check_mask(path, table.box, table.pixel_size, diameter)
         engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
     if noted and facts is not None and report is not None:
-        facts["warnings"] += noted
+        facts["warnings"] += list(noted)
         write_json(report, facts)
     if said is not None:
         with atomic_path(said) as temporary:

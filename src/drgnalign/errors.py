@@ -36,3 +36,7 @@ class InputError(DrgnalignError):
 
 class InputWarning(UserWarning):
     """The input can be read, but something about it is probably not what the user thinks it is."""
+
+
+class InputNote(InputWarning):
+    """What was done with the input, which the user may want to know; no doubt about what comes of it."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.constants import check_constants
-from drgnalign.errors import InputError, InputWarning
+from drgnalign.errors import InputError, InputNote, InputWarning
 from drgnalign.exclusion import with_excluded
 from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem
@@ -190,7 +190,7 @@ def open_particles(
     out = particles.left_out() & ~particles.excluded()
     if out.any():
         message = f"{path}: {out.sum():,} of {len(particles):,} particles are left out, as {LEFT_OUT} says"
-        warnings.warn(message, InputWarning, stacklevel=2)
+        warnings.warn(message, InputNote, stacklevel=2)
     return particles, root
 
 
@@ -201,7 +201,7 @@ def _tell_norms(particles: Particles, normalise: str) -> None:
         why = "the noise of the images is measured, and brought to one strength where it differs"
         if normalise == "no":
             why = "images are taken as they are, however strong (--normalise)"
-        warnings.warn(f"{particles.path}: {NORM} is not used: {why}", InputWarning, stacklevel=3)
+        warnings.warn(f"{particles.path}: {NORM} is not used: {why}", InputNote, stacklevel=3)
 
 
 def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
@@ -216,7 +216,7 @@ def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -
         remedy = "give images that were not masked" + (", or --normalise no" if len(found.gains) else "")
         raise InputError(particles.path, f"{problem} outside of a circle of {found.radius:.0f} px", remedy)
     reasons = ", ".join(found.irregular)
-    warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputWarning, stacklevel=3)
+    warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputNote, stacklevel=3)
     return optics.assign(**{BACKGROUND_RADIUS: found.radius, BACKGROUND_SIGMA: found.levels})
 
 

@@ -264,7 +264,7 @@ def pass_metrics(
         facts = {}
         if latest and name != CONSENSUS:
             facts = latest["clusters"].get(str(int(name.removeprefix("cluster_"))), {})
-            entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread")}
+            entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread", "spread_interval")}
             entry["assign_limit_angstrom"] = latest["limit_angstrom"]
         # the images' own, where the engine gives none; what is everything cannot differ from the consensus
         difference = (
@@ -319,8 +319,8 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
     """
     name = f"Round {metrics['round']}" if metrics["round"] else f"Consensus, pass {metrics['pass']}"
     of_all, out = f"of {metrics['particles']:,} particles", metrics["left_out"]
-    looked = metrics["screening"] or (metrics["clustering"] or {}).get("assignment") or {}
-    doubt = _doubt(looked.get("contrast_spread") or looked.get("contrast", {}).get("spread", 0.0))
+    looked = _looked(metrics)
+    doubt = junk_doubt(metrics)
     if out or metrics["left_out_back"]:
         changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
         sentence = f"{name}: {out:,} {of_all} are left out ({changes}): in no map, training or statistic"
@@ -329,19 +329,41 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
         sentence += "; --junk keep keeps them" if out > mine or not mine else ""
         if looked.get("searched"):
             sentence += f"; of {looked['searched']:,} poses looked for, {looked['brought_back']:,} were found"
-        return sentence + doubt
+        return f"{sentence}; {doubt}" if doubt else sentence
     if metrics["junk_expected"] is None:
         return ""
-    found = f"the images take about {metrics['junk_expected']:.0f} {of_all} for junk"
-    return f"{name}: no particle is left out; {found}{doubt}"
+    expected = f"{metrics['junk_expected']:.0f}"
+    # none that is told is not none that is there
+    found = f"the images take about {expected} {of_all} for junk"
+    if doubt:
+        found = doubt if expected == "0" else f"{found}, and {doubt}"
+    return f"{name}: no particle is left out; {found}"
 
 
-def _doubt(spread: float) -> str:
-    """Where images differ by more than the ice makes of them, junk may be among them that no peak of its own tells."""
+def junk_doubt(metrics: dict[str, Any]) -> str:
+    """Where images differ by more than the ice makes of them, junk may be among them that no peak of its own tells.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of `pass_metrics`.
+
+    Returns
+    -------
+    str
+        Empty where there is no such doubt.
+    """
+    looked = _looked(metrics)
+    spread = looked.get("contrast_spread") or (looked.get("contrast") or {}).get("spread") or 0.0
     if spread <= MOST_CONTRAST:
         return ""
-    said = f"images show the maps with amplitudes that vary by {spread:.2f}, more than the ice does"
-    return f"; {said}: junk, lost poses or states may be among them that cannot be told yet"
+    said = f"the images' amplitudes vary by {spread:.2f}, more than ice makes them"
+    return f"{said}: junk, lost poses or states that cannot be told yet may be among the particles kept"
+
+
+def _looked(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What was recorded when junk was last looked for."""
+    return metrics.get("screening") or (metrics["clustering"] or {}).get("assignment") or {}
 
 
 def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float, diameter: float) -> bool:

@@ -24,9 +24,6 @@ from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, Assign
 from drgnalign.heterogeneity.contrast import Contrast, Population
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.states import (
-    CONTINUUM,
-    NO_NUMBER,
-    SPREAD,
     START,
     Clusters,
     States,
@@ -37,6 +34,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
+from drgnalign.heterogeneity.verdicts import CONTINUUM, NO_NUMBER, SPREAD
 from drgnalign.particles import Particles
 from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
 

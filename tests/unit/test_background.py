@@ -167,6 +167,7 @@ def test_check_inputs_tells_what_it_found(simulate: Callable[..., Any], tmp_path
         reason = "images are normalised as they are read: outlying pixels in 10 % of the images"
         reason = f"{some.folder}/particles.star: {reason}"
         assert facts["warnings"] == ([reason] if normalised else [])
+        assert facts["notes"] == facts["warnings"]
         assert (tmp_path / "said.txt").read_text() == (f"WARNING: {reason}\n" if normalised else "")
 
 

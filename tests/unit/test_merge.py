@@ -279,7 +279,8 @@ def test_where_amplitudes_vary_more_than_ice_makes_them_junk_may_be_among_them(s
         {"screening": None, "clustering": {"assignment": {"contrast": {"spread": spread}}}},
     ):
         sentence = left_out_sentence(counts | looked)
-        assert ("vary by 0.50, more than the ice does" in sentence) == told
+        assert ("about 0" in sentence) != told  # nobody is said to be none and yet to be among them
+        assert ("vary by 0.50, more than ice makes them" in sentence) == told
 
 
 def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_not(

@@ -383,5 +383,16 @@ def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: 
         "  cluster_01: has few views",
     ):
         assert line in text.splitlines()
+    verdict = (
+        "a continuum that discrete states do not describe, or too little signal: all clusters may run into each other"
+    )
+    assignment = {
+        "states": 3,
+        "clusters": {"1": {"spread_interval": [0.0, 0.5]}},
+        "contrast": {"spread": 0.37},
+    }
+    unsure = findings([run_passes[2] | {"verdict": verdict, "clustering": {"assignment": assignment}}]).splitlines()
+    assert unsure[1].startswith("  3 clusters are told apart. Whether they are states or cuts through a motion cannot")
+    assert any(line.startswith("  particles: the images' amplitudes vary by 0.37") for line in unsure)
     assert "umap_round_01.png" in text and "final/" in text
     assert "umap" not in findings(run_passes[:1]) and "believe" not in findings(run_passes[:1])

@@ -13,7 +13,8 @@ import pytest
 from drgnalign.cli import main
 from drgnalign.errors import InputError
 from drgnalign.formats.star import write_star
-from drgnalign.report.advice import DOUBTED, GOOD, NOT_BELIEVED, mark_of, next_steps
+from drgnalign.heterogeneity.verdicts import PERHAPS_RUNNING, RUNNING, in_words
+from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps
 from drgnalign.report.facts import run_facts
 from drgnalign.report.summary import published_folders
 from drgnalign.report.trace import cost_by_step, seconds, size
@@ -287,3 +288,74 @@ def test_it_is_said_how_far_latent_space_and_images_agree(results: Path) -> None
     assert "Rand index of 0.00" in differ and "the images are right" in differ and "direction of view" in differ
     first = run_facts({1: published_folders(results)[1]}, {"passes": 3, "rounds": 2})
     assert first["latent_space"] is None
+
+
+def open_run(results: Path, round_: int = 2, **more: Any) -> Path:
+    """Three states whose spread the noise leaves open, in the last round."""
+    evidence = {str(label): {"spread_interval": [0.0, 0.5 / label]} for label in (1, 3)}
+    file = results / f"round_{round_:02d}" / "metrics.json"
+    metrics = json.loads(file.read_text())
+    assignment = {"verdict": PERHAPS_RUNNING, "states": 3, "clusters": evidence, "ari_with_proposed": 0.9}
+    metrics |= {"verdict": PERHAPS_RUNNING, **more}
+    metrics["clustering"] |= {"assignment": assignment | {"contrast": {"spread": 0.37}}}
+    for one in metrics["clusters"]:
+        one |= {"spread_interval": [0.0, 0.5], "difference_fsc_40": 0.95}
+    file.write_text(json.dumps(metrics))
+    return results
+
+
+def test_too_little_signal_is_said_with_the_number_of_clusters_and_the_reason(results: Path) -> None:
+    facts = facts_of(open_run(results))
+    assert facts["sentence"].startswith(
+        "3 clusters are told apart. Whether they are states or cuts through a motion cannot be told at this noise "
+        "(spread between 0 and 0.5). "
+    )
+    assert {one["mark"] for one in facts["clusters"]} == {GOOD}
+    assert [one["spread_interval"] for one in facts["clusters"]] == [[0.0, 0.5]] * 2
+    (spread,) = (one for one in facts["not_believed"] if "spread lies between 0 and 0.5" in one["text"])
+    assert spread["of"] == "every cluster"
+
+
+def test_verdicts_with_a_number_stay_and_the_rest_of_others_is_kept() -> None:
+    assert in_words({"verdict": "3 states, of which 2 may run into each other"}, 3).startswith("3 states, of")
+    united = in_words({"verdict": f"{RUNNING}; 4 clusters united into 2, as many as were wanted", "states": 4}, 2)
+    assert united.startswith("4 clusters are told apart. All run into each other")
+    assert united.endswith("describe; 4 clusters united into 2, as many as were wanted")
+    assert "1 cluster is" in in_words({"verdict": PERHAPS_RUNNING}, 1)
+
+
+def test_where_it_is_open_the_next_steps_say_so_and_a_mask_comes_last(results: Path) -> None:
+    steps = facts_of(open_run(results), command="nextflow run main.nf")["next"]
+    assert "is open" in steps[0]["why"] and "More signal" in steps[1]["why"]
+    assert not any("as cuts through a motion do" in step["why"] for step in steps)
+    assert MASK in steps[-1]["command"] and "you have to make first" in steps[-1]["why"]
+    first = run_facts({n: f for n, f in published_folders(open_run(results, 1)).items() if n < 3}, {"passes": 2})
+    assert first["next"][0]["command"].endswith("--rounds 2")
+
+
+def test_junk_that_cannot_be_told_is_a_doubt(results: Path) -> None:
+    assert facts_of(results)["left_out"]["doubt"] is None
+    facts = facts_of(open_run(results))
+    assert "amplitudes vary by 0.37" in facts["left_out"]["doubt"]
+    assert [one["text"] for one in facts["not_believed"] if one["of"] == "particles"] == [facts["left_out"]["doubt"]]
+
+
+def test_of_the_input_only_doubts_are_among_what_is_not_to_be_believed(results: Path) -> None:
+    inputs = {
+        "warnings": ["images are normalised as they are read", "odd voltage"],
+        "notes": ["images are normalised as they are read"],
+    }
+    facts = facts_of(results, inputs=inputs)
+    assert [one["text"] for one in facts["not_believed"] if one["of"] == "input"] == ["odd voltage"]
+    assert [one["text"] for one in facts["warnings"] if one["of"] == "input"] == inputs["warnings"]
+
+
+def test_a_caveat_of_all_is_said_once_and_of_some_with_their_marks(results: Path) -> None:
+    file = results / "round_02" / "metrics.json"
+    metrics = json.loads(file.read_text())
+    for one in metrics["clusters"]:
+        one["resolution_angstrom"] = 16.5
+    file.write_text(json.dumps(metrics))
+    found = {one["of"]: (one["text"][:16], one["mark"]) for one in facts_of(results)["not_believed"]}
+    assert found["every cluster"] == ("ends at Nyquist ", GOOD)
+    assert found["cluster_03"][1] == NOT_BELIEVED

@@ -7,7 +7,7 @@ import pytest
 
 from drgnalign.heterogeneity.contrast import Contrast
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
-from drgnalign.heterogeneity.states import SPREAD
+from drgnalign.heterogeneity.verdicts import SPREAD
 
 COUNT = 6000
 

@@ -76,23 +76,23 @@ def _sayer() -> Callable[..., None]:
 
 
 @contextmanager
-def noted_warnings() -> Iterator[list[str]]:
+def noted_warnings() -> Iterator[dict[str, type[Warning]]]:
     """What is warned of while the block runs, each once, besides that it is printed.
 
     Yields
     ------
-    list of str
-        Filled as the block goes on.
+    dict of str to type
+        Texts, each with the class of its warning; filled as the block goes on.
     """
-    noted: list[str] = []
+    noted: dict[str, type[Warning]] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def note(message: Warning | str, category: type[Warning], *place: Any, **stream: Any) -> None:
             show(message, category, *place, **stream)
             text = as_given(str(message))
-            if issubclass(category, InputWarning) and text not in noted:
-                noted.append(text)
+            if issubclass(category, InputWarning):
+                noted.setdefault(text, category)
 
         warnings.showwarning = note
         yield noted

@@ -22,6 +22,7 @@ from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.spread import Spread
+from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, Particles
 from drgnalign.split import CONSENSUS
 
@@ -30,11 +31,6 @@ IntArray = NDArray[np.int64]
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
-# Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
-# States did by .04 at most, by up to .12 where a tail of the poses was wrong; cuts through a hinge by .18 to .22.
-SPREAD = 0.15
-CONTINUUM = "a continuum that discrete states do not describe"
-NO_NUMBER = f"{CONTINUUM}, or too little signal"
 DIFFERENCE_AT = (40.0, 25.0)
 # Columns of a star file with further labels to start from.
 START = "drgnStart"
@@ -117,13 +113,13 @@ class States:
         running, perhaps = self.told_apart.running(), self.told_apart.perhaps_running()
         found = "one state" if number == 1 else f"{number} states"
         if running == number:
-            found = f"{CONTINUUM}: all clusters run into each other"
+            found = RUNNING
         elif perhaps == number:
-            found = f"{NO_NUMBER}: all clusters may run into each other"
+            found = PERHAPS_RUNNING
         elif not self.told_apart.assignment.at_rest:
-            found = f"{NO_NUMBER}: labels never come to rest"
+            found = NEVER_AT_REST
         elif self.agreement and max(self.agreement) < AGREEMENT:
-            found = f"{NO_NUMBER}: other starts lead to other clusters"
+            found = OTHER_CLUSTERS
         else:
             found += (
                 f", of which {perhaps} {'run' if running == perhaps else 'may run'} into each other" if perhaps else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from drgnalign.heterogeneity.verdicts import CONTINUUM, in_words, is_open
 from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
 from drgnalign.validation.claims import DOUBTFUL, FORGETS, NO_STATE, Doubt
 
@@ -16,6 +17,13 @@ GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
 SETTLED = 0.95
 # ARI from which on latent space and images say the same.
 SAME = 0.9
+# In commands, of what the user has to make first; and how.
+MASK = "MASK.mrc"
+MAKE_A_MASK = (
+    f"{MASK} is a file that you have to make first: a soft mask, 0 outside to 1 inside, in the box and pixel size of "
+    "the maps here, round the part in question. For example: leave that part of a map in ChimeraX (volume erase, or "
+    "molmap of a fitted model), then give it soft edges with relion_mask_create."
+)
 # Hover texts of the page: what the words mean.
 TERMS: Mapping[str, str] = {
     "resolution": "Where the FSC of the two half maps falls below 0.143, under a mask whose own effect is taken off.",
@@ -50,12 +58,12 @@ def sentence(facts: Mapping[str, Any]) -> str:
     """What was found, in a sentence or two."""
     if not facts["round"]:
         return f"So far one map of all particles (the consensus). {_of_resolution(facts['clusters'])}"
-    verdict = facts["verdict"]
     if not facts["clusters"]:
         return "No cluster has a particle: all are unassigned or left out."
-    if verdict is None:
-        number = len(facts["clusters"])
+    number = len(facts["clusters"])
+    if facts["verdict"] is None:
         return f"{number} clusters of the latent space. Whether the images tell them apart was not asked."
+    verdict = in_words({"verdict": facts["verdict"], **facts["evidence"]}, number)
     return f"{_capital(verdict)}. {_of_belief(facts['clusters'])}{_of_resolution(facts['clusters'])}"
 
 
@@ -147,18 +155,38 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
         steps.append({"why": why, "command": _again(facts, "--consensus_limits", _coarse_to_fine(facts))})
     verdict = facts["verdict"] or ""
-    if "continuum" in verdict:
+    if is_open(verdict):
+        steps += _of_too_little_signal(facts, parameters)
+    elif verdict.startswith(CONTINUUM):
         why = "Clusters run into each other, as cuts through a motion do; each map is then an average over a part of "
         why += "it. Look at the film along cryoDRGN's first component; a mask round what moves tells more."
-        steps.append({"why": why, "command": _again(facts, "--focus_mask", "MASK.mrc")})
+        steps.append(_with_mask(facts, why))
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
-        why = "Small differences drown in a whole particle: a mask round the part in question finds them."
-        steps.append({"why": why, "command": _again(facts, "--focus_mask", "MASK.mrc")})
+        steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))
     steps += _of_labels(facts)
     if facts["clusters"] and all(cluster["reaches_nyquist"] for cluster in facts["clusters"]):
         why = "Every map ends at Nyquist: extract the particles with finer pixels to see what the data hold."
         steps.append({"why": why, "command": None})
     return steps
+
+
+def _of_too_little_signal(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """States or a motion is open: first what gives more signal, then a mask."""
+    why = "Whether these clusters are states or cuts through a motion is open."
+    first = facts["finished"] and facts["round"] == 1
+    why += " One more round, with better poses and a latent space trained on them, may tell." if first else ""
+    steps: list[dict[str, str | None]] = [{"why": why, "command": _again(facts, "--rounds", "2") if first else None}]
+    why = "More signal tells: more particles, if there are any; and no junk. Look at particles of each cluster, and at "
+    why += "its map, for images without the particle."
+    kept = parameters.get("junk") == "keep"
+    steps.append({"why": why, "command": _again(facts, "--junk", "exclude") if kept else None})
+    if not parameters.get("focus_mask"):
+        steps.append(_with_mask(facts, "Then a mask round the part that differs: less noise from elsewhere."))
+    return steps
+
+
+def _with_mask(facts: Mapping[str, Any], why: str) -> dict[str, str | None]:
+    return {"why": f"{why} {MAKE_A_MASK}", "command": _again(facts, "--focus_mask", MASK)}
 
 
 def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:

@@ -20,14 +20,15 @@ from drgnalign import __version__
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
-from drgnalign.heterogeneity.states import SPREAD
+from drgnalign.merge import junk_doubt
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, open_first, sentence
 from drgnalign.report.figures import cluster_colour, shown_labels
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
+from drgnalign.report.words import not_believed
 from drgnalign.split import CONSENSUS
-from drgnalign.validation.claims import DOUBTFUL, Doubt, doubts
+from drgnalign.validation.claims import Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
 FORMAT = 1
@@ -99,6 +100,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         "versions": run.get("versions") or {},
         "inputs": run.get("inputs") or {},
         "warnings": _warnings(run, clusters),
+        "not_believed": _not_believed(run, last, clusters),
     }
     facts["sentence"] = sentence(facts)
     facts["latent_space"] = of_latent_space(facts)
@@ -146,10 +148,6 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
     kept = ~particles.left_out()
     members = kept if not label else kept & (particles.cluster_labels() == label)
     found = doubts(entry, entry.get("halves", metrics["halves"]), particles.pixel_size)
-    if (entry.get("spread") or 0) > SPREAD:
-        found.append(
-            Doubt("its particles run into those of another cluster: no state of its own, or not only", DOUBTFUL)
-        )
     weight, defocus = mark_of(found), _defocus(particles)
     folder = f"round_{metrics['round']:02d}" if metrics["round"] else f"consensus/pass_{metrics['pass']:02d}"
     return {
@@ -165,7 +163,8 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
             key: entry.get(key)
             for key in (
                 "resolution_angstrom", "reaches_nyquist", "alignment_limit_angstrom", "mean_fsc", "difference_fsc_40",
-                "difference_fsc_25", "amplitude", "mean_posterior", "separation_nats", "spread", "b_factor_angstrom2",
+                "difference_fsc_25", "amplitude", "mean_posterior", "separation_nats", "spread", "spread_interval",
+                "b_factor_angstrom2",
                 "accepted_share", "composition", "halves", "reference", "skipped", "density_outside_mask",
             )
         },
@@ -227,6 +226,7 @@ def _left_out(metrics: dict[str, Any]) -> dict[str, Any]:
         "unassigned": metrics["unassigned"],
         "searched": assignment.get("searched", screening.get("searched")),
         "brought_back": assignment.get("brought_back", screening.get("brought_back")),
+        "doubt": junk_doubt(metrics) or None,
     }
 
 
@@ -324,8 +324,8 @@ def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
     """Of the last round's assignment."""
     clustering = metrics["clustering"] or {}
     assignment = clustering.get("assignment") or {}
-    keys = ("states", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because", "contrast")
-    return {key: assignment.get(key) for key in (*keys, "log_likelihood")} | {
+    keys = ("states", "clusters", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because")
+    return {key: assignment.get(key) for key in (*keys, "contrast", "log_likelihood")} | {
         "proposed": clustering.get("proposed"),
         "method": clustering.get("method"),
     }
@@ -362,3 +362,18 @@ def _warnings(run: Mapping[str, Any], clusters: list[dict[str, Any]]) -> list[di
         for reason in cluster["reasons"]
     ]
     return of_files + of_clusters
+
+
+def _not_believed(
+    run: Mapping[str, Any], last: dict[str, Any], clusters: list[dict[str, Any]]
+) -> list[dict[str, str | None]]:
+    """What `drgnalign.report.words.not_believed` says, its mark, and what of the input is in doubt."""
+    marks = {reason["text"]: mark_of([Doubt(**reason)]) for cluster in clusters for reason in cluster["reasons"]}
+    named = [
+        {"cluster": cluster["name"], "warnings": [one["text"] for one in cluster["reasons"]]} for cluster in clusters
+    ]
+    found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in not_believed(last | {"clusters": named})]
+    inputs = run.get("inputs") or {}
+    # what was done with the input is no doubt about a result
+    of_input = [text for text in inputs.get("warnings", []) if text not in inputs.get("notes", [])]
+    return [*found, *({"of": "input", "text": text, "mark": None} for text in of_input)]

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from drgnalign.files import atomic_path
-from drgnalign.report.advice import TERMS
+from drgnalign.report.advice import MASK, TERMS
 from drgnalign.report.points import embedded_points
 from drgnalign.report.slices import defocus_image, posterior_image, slice_images, views_image
 from drgnalign.report.volumes import embedded_volumes
@@ -56,6 +56,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
     return environment.get_template("report.html.j2").render(
         facts=facts,
         terms=TERMS,
+        mask=MASK,
         images={cluster["name"]: _images(last, cluster) for cluster in facts["clusters"]},
         pictures={path.stem: _data_uri(path.read_bytes()) for path in sorted(pictures.glob("*.png"))},
         style=Markup((resources / "report.css").read_text(encoding="utf-8")),

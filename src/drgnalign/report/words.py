@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from drgnalign.heterogeneity.verdicts import in_words
+from drgnalign.merge import junk_doubt
 from drgnalign.split import CONSENSUS
 
 # More clusters than this are not listed one by one in a line.
@@ -77,7 +79,8 @@ def findings(passes: list[dict[str, Any]]) -> str:
     stage = f"round {last['round']}" if last["round"] else f"consensus, pass {last['pass']}"
     lines = [f"What was found ({stage})"]
     if last["verdict"]:
-        lines.append(f"  The images support: {last['verdict']}")
+        said = verdict_of(last)
+        lines.append(f"  The images support: {said}" if said == last["verdict"] else f"  {said}")
     lines += [f"  {cluster['cluster']}: {_cluster_in_words(cluster)}" for cluster in last["clusters"]]
     if last["unassigned"]:
         lines.append(f"  {last['unassigned']:,} of {last['particles']:,} particles are in no cluster")
@@ -86,9 +89,9 @@ def findings(passes: list[dict[str, Any]]) -> str:
     agreement = (last["clustering"] or {}).get("ari_with_last_round")
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
-    doubts = _doubts(last["clusters"])
+    doubts = not_believed(last)
     if doubts:
-        lines += ["What not to believe as it stands", *(f"  {doubt}" for doubt in doubts)]
+        lines += ["What not to believe as it stands", *(f"  {doubt['of']}: {doubt['text']}" for doubt in doubts)]
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
 
 
@@ -98,17 +101,29 @@ def _cluster_in_words(cluster: dict[str, Any]) -> str:
     return f"{cluster['particles']:,} particles, {_resolution(cluster)}{aligned}"
 
 
-def _doubts(clusters: list[dict[str, Any]]) -> list[str]:
-    """Each warning once, with whom it is about."""
+def verdict_of(metrics: dict[str, Any]) -> str:
+    """On the number of states, with the number of clusters in it; of a pass that has a verdict."""
+    assignment = (metrics["clustering"] or {}).get("assignment") or {}
+    return in_words({**assignment, "verdict": metrics["verdict"]}, len(metrics["clusters"]))
+
+
+def not_believed(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """Each warning of a pass once: whom it is ``of``, and its ``text``; last, that junk may be among the particles."""
     about: dict[str, list[str]] = {}
-    for cluster in clusters:
+    for cluster in metrics["clusters"]:
         for warning in cluster["warnings"]:
             about.setdefault(warning, []).append(cluster["cluster"])
-    everyone = len(clusters)
-    return [
-        f"{'every cluster' if len(names) == everyone > 1 else _listed(names)}: {warning}"
-        for warning, names in about.items()
+    of_clusters = [
+        {"of": _of_clusters(names, len(metrics["clusters"])), "text": warning} for warning, names in about.items()
     ]
+    junk = junk_doubt(metrics)
+    return [*of_clusters, *([{"of": "particles", "text": junk}] if junk else [])]
+
+
+def _of_clusters(names: list[str], everyone: int) -> str:
+    if len(names) == everyone > 1:
+        return "every cluster"
+    return f"{len(names)} of {everyone} clusters" if len(names) > LISTED else _listed(names)
 
 
 def _files_to_open(last: dict[str, Any]) -> list[str]:

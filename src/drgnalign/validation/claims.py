@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from drgnalign.heterogeneity.verdicts import SPREAD, between
 from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
 
 # Of the difference between a cluster and the consensus, between half sets at 40 Å: .9 and more for pure clusters of
@@ -113,6 +114,12 @@ def _of_the_particles(cluster: dict[str, Any]) -> list[Doubt]:
     if amplitude is not None and (amplitude + error < LEAST_AMPLITUDE or amplitude - error > MOST_AMPLITUDE):
         odd = f"has {amplitude:.2f} times the consensus's amplitude: images without the particle, here or there"
         found.append(Doubt(odd, NO_STATE))
+    spread, interval = cluster.get("spread"), cluster.get("spread_interval")
+    if spread is not None and spread > SPREAD:
+        found.append(Doubt("runs into another cluster: it is no state of its own, or not only", DOUBTFUL))
+    elif interval and interval[1] > SPREAD:
+        known = f"its spread lies between {between(interval)}"
+        found.append(Doubt(f"may be a state or a cut through a motion: {known}; cuts have more than {SPREAD:g}", NOTE))
     composition = cluster.get("composition", {})
     micrographs, views, defocus = (composition.get(name) for name in ("micrographs", "views", "defocus"))
     few = micrographs and micrographs["effective"] * FEWER_MICROGRAPHS < micrographs["expected"]

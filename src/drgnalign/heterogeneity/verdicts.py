@@ -1,0 +1,68 @@
+"""What is said on the number of states, and the same in a sentence of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
+# States did by .04 at most, by up to .12 where a tail of the poses was wrong; cuts through a hinge by .18 to .22.
+SPREAD = 0.15
+CONTINUUM = "a continuum that discrete states do not describe"
+NO_NUMBER = f"{CONTINUUM}, or too little signal"
+RUNNING = f"{CONTINUUM}: all clusters run into each other"
+PERHAPS_RUNNING = f"{NO_NUMBER}: all clusters may run into each other"
+NEVER_AT_REST = f"{NO_NUMBER}: labels never come to rest"
+OTHER_CLUSTERS = f"{NO_NUMBER}: other starts lead to other clusters"
+# What these say to somebody who sees the number of clusters first.
+IN_WORDS: Mapping[str, str] = {
+    RUNNING: "All run into each other, as cuts through a motion do: {continuum}",
+    PERHAPS_RUNNING: "Whether they are states or cuts through a motion cannot be told at this noise{spread}",
+    NEVER_AT_REST: "Whether they are states cannot be told: their labels never come to rest, as in a motion or where "
+    "there is too little signal",
+    OTHER_CLUSTERS: "Whether they are states cannot be told: other starts lead to other clusters, as in a motion or "
+    "where there is too little signal",
+}
+
+
+def in_words(assignment: Mapping[str, Any], clusters: int) -> str:
+    """The verdict of an assignment, with the number of clusters first where it has none itself.
+
+    Parameters
+    ----------
+    assignment : mapping
+        Of `drgnalign.heterogeneity.states.evidence`: ``verdict``, and where they are known ``states`` and ``clusters``.
+    clusters : int
+        How many there are, where ``states`` is not known.
+
+    Returns
+    -------
+    str
+        Without a full stop.
+    """
+    verdict = str(assignment["verdict"])
+    for said, words in IN_WORDS.items():
+        if verdict.startswith(said):
+            number = assignment.get("states") or clusters
+            apart = f"{number} cluster{' is' if number == 1 else 's are'} told apart"
+            why = words.format(continuum=CONTINUUM, spread=_spread(assignment.get("clusters") or {}))
+            return f"{apart}. {why}{verdict.removeprefix(said)}"
+    return verdict
+
+
+def is_open(verdict: str) -> bool:
+    """Can the images tell neither states nor a continuum?"""
+    return verdict.startswith(NO_NUMBER)
+
+
+def _spread(clusters: Mapping[str, Mapping[str, Any]]) -> str:
+    """The interval that is widest, where one reaches beyond what states have."""
+    intervals = [interval for one in clusters.values() if (interval := one.get("spread_interval"))]
+    widest = max(intervals, key=lambda interval: float(interval[1]), default=None)
+    return f" (spread between {between(widest)})" if widest and widest[1] > SPREAD else ""
+
+
+def between(interval: list[float]) -> str:
+    """``0 and 0.5``."""
+    low, high = (f"{float(value):.2f}".rstrip("0").rstrip(".") for value in interval)
+    return f"{low} and {high}"
