@@ -180,19 +180,24 @@ def _require_whole(particles: Particles) -> None:
         particles.require_ctf()
 
 
-def warn_of_gaps(target: str, particles: Particles) -> None:
+def warn_of_gaps(target: str, particles: Particles, root: Path) -> None:
     """Say what the target's program will miss in a file that can be written all the same.
 
     Parameters
     ----------
     target, particles
         As of `require_for`.
+    root : Path
+        Folder that relative stack names refer to.
 
     Warns
     -----
     InputWarning
-        There are no CTF values, or RELION does not know the stacks by their names.
+        There are no CTF values, RELION does not know the stacks by their names, or the rows, by which alone cryoDRGN
+        knows images, are not those of one stack.
     """
+    if target == "cryodrgn":
+        _tell_order(particles, root)
     if target in ("star", "cs") and not set(DEFOCUS) <= set(particles.table):
         problem = "has no CTF values, and what is written has none"
         remedy = "if others of the job's files have them, give these with --passthrough"
@@ -205,6 +210,24 @@ def warn_of_gaps(target: str, particles: Particles) -> None:
         )
         message = f"{particles.path}: {problem}; --links FOLDER makes links so named"
         warnings.warn(message, InputWarning, stacklevel=2)
+
+
+def _tell_order(particles: Particles, root: Path) -> None:
+    """Say if the rows are not all images of one stack in its order."""
+    numbers, stacks = particles.image_locations()
+    path = find_stack(str(stacks[0]), root)
+    held = read_header(path).shape[0] if path.is_file() else len(numbers)
+    if (stacks != stacks[0]).any():
+        problem = f"its images are in {len(pd.unique(stacks)):,} stacks"
+    elif held != len(numbers) or (numbers != np.arange(1, len(numbers) + 1)).any():
+        problem = f"its {len(numbers):,} rows are not all images of {stacks[0]} in their order"
+    else:
+        return
+    what = "cryoDRGN takes row by row what is written, and image by image the stack that it is given"
+    remedy = "give it a stack of these images in the order of the rows"
+    if suffix_of(particles.path) in (".star", ".cs"):
+        remedy += f", or {particles.path} in its place"
+    warnings.warn(f"{particles.path}: {problem}: {what}: {remedy}", InputWarning, stacklevel=3)
 
 
 def linked(particles: Particles, root: Path, folder: Path, name: str) -> Particles:

@@ -81,12 +81,22 @@ def with_excluded(particles: Particles) -> Particles:
     return replace(particles, table=particles.table.assign(**{EXCLUDED: out.astype(np.int64)}))
 
 
-def _tell_occupancies(particles: Particles) -> None:
+def partly_occupied(particles: Particles) -> NDArray[np.bool_]:
+    """Which particles (N,) have an occupancy between 0 and 100 %, as of one class of several."""
     if OCCUPANCY_COLUMN not in particles.table:
-        return
+        return np.zeros(len(particles), np.bool_)
     shares = particles.table[OCCUPANCY_COLUMN].to_numpy(np.float64)
-    partly = (shares > 0) & (shares < WHOLE_OCCUPANCY)
-    if partly.any():
-        told = f"{partly.sum():,} particles have occupancies between 0 and 100 %, as of one class of several"
-        message = f"{particles.path}: {told}: they are not used, every particle counts as a whole one"
-        warnings.warn(message, InputWarning, stacklevel=4)
+    return (shares > 0) & (shares < WHOLE_OCCUPANCY)
+
+
+def occupancy_warning(particles: Particles) -> str:
+    """What is to be said of occupancies; empty where there is nothing."""
+    partly = int(partly_occupied(particles).sum())
+    told = f"{partly:,} particles have occupancies between 0 and 100 %, as of one class of several"
+    return f"{told}: they are not used, every particle counts as a whole one" if partly else ""
+
+
+def _tell_occupancies(particles: Particles) -> None:
+    told = occupancy_warning(particles)
+    if told:
+        warnings.warn(f"{particles.path}: {told}", InputWarning, stacklevel=4)

@@ -66,44 +66,86 @@ def chosen_rows(
     ------
     InputError
         The column of a condition is missing, a row is beyond the file, an image is not in it, or nothing is left.
+
+    Warns
+    -----
+    InputWarning
+        Some of the clusters have no particle.
     """
-    keep = np.ones(len(particles), np.bool_)
-    conditions: tuple[tuple[str, Sequence[int]], ...] = (
-        ("rlnClassNumber", clusters),
-        ("rlnRandomSubset", [] if half is None else [half]),
-    )
-    for label, wanted in conditions:
-        if wanted and label not in particles.table:
-            raise InputError(particles.path, f"has no {label}", "give a file with that column")
-        if wanted:
-            keep &= particles.table[label].isin(wanted).to_numpy()
+    # by what is wrong where nobody meets them
+    conditions: dict[str, NDArray[np.bool_]] = {}
+    if clusters:
+        conditions[f"no particle is in cluster {_or(clusters)}"] = _in_clusters(particles, clusters)
+    if half is not None:
+        conditions[f"no particle is in half set {half}"] = _of_value(particles, "rlnRandomSubset", [half])
     if left_out is not None:
-        by_its_program = excluded_by(particles)
-        if not {LEFT_OUT, EXCLUDED} & set(particles.table) and not by_its_program:
-            known = f"{LEFT_OUT}, and nothing by which another program leaves particles out"
-            raise InputError(particles.path, f"has no {known}", "give a file with that column, or use --drop")
-        out = np.any([particles.left_out(), *by_its_program.values()], axis=0)
-        keep &= out == left_out
+        what = "no particle is left out" if left_out else "every particle is left out"
+        conditions[what] = _out(particles) == left_out
     if indices is not None:
-        keep &= _listed(particles, np.asarray(indices, np.int64))
+        conditions["the index file names no row"] = _listed(particles, np.asarray(indices, np.int64))
     if names is not None:
-        keep &= _named(particles, names)
-    last = len(particles) if last is None else last
+        conditions["no image is named"] = _named(particles, names)
+    conditions["no row is asked for"] = _between(particles, first, len(particles) if last is None else last)
+    conditions["--drop names every row"] = ~_dropped(particles, dropped)
+    keep = np.all(list(conditions.values()), axis=0)
+    if not keep.any():
+        unmet = [what for what, met in conditions.items() if not met.any()]
+        why = ", and ".join(unmet) or "each is met by some, all together by none"
+        remedy = "correct them"
+        if "rlnClassNumber" in particles.table:
+            remedy += f"; its clusters (rlnClassNumber) are {_clusters(particles)}"
+        raise InputError(particles.path, f"none of its particles meets the conditions: {why}", remedy)
+    return keep
+
+
+def _or(clusters: Sequence[int]) -> str:
+    return " or ".join(map(str, sorted(set(clusters))))
+
+
+def _clusters(particles: Particles) -> str:
+    return ", ".join(map(str, np.unique(particles.cluster_labels()).tolist()[:20]))
+
+
+def _of_value(particles: Particles, label: str, wanted: Sequence[int]) -> NDArray[np.bool_]:
+    if label not in particles.table:
+        raise InputError(particles.path, f"has no {label}", "give a file with that column")
+    return particles.table[label].isin(wanted).to_numpy()
+
+
+def _in_clusters(particles: Particles, clusters: Sequence[int]) -> NDArray[np.bool_]:
+    """Which particles are in one of some clusters; those that have none are told."""
+    keep = _of_value(particles, "rlnClassNumber", clusters)
+    empty = set(clusters) - set(particles.table["rlnClassNumber"].unique())
+    if empty and keep.any():
+        problem = f"no particle is in cluster {_or(list(empty))}; its clusters (rlnClassNumber) are"
+        warnings.warn(f"{particles.path}: {problem} {_clusters(particles)}", InputWarning, stacklevel=3)
+    return keep
+
+
+def _out(particles: Particles) -> NDArray[np.bool_]:
+    """Whom a run or the file's own program left out."""
+    by_its_program = excluded_by(particles)
+    if not {LEFT_OUT, EXCLUDED} & set(particles.table) and not by_its_program:
+        known = f"{LEFT_OUT}, and nothing by which another program leaves particles out"
+        raise InputError(particles.path, f"has no {known}", "give a file with that column, or use --drop")
+    return np.any([particles.left_out(), *by_its_program.values()], axis=0)
+
+
+def _between(particles: Particles, first: int, last: int) -> NDArray[np.bool_]:
     if not 1 <= first <= last <= len(particles):
         problem = f"has {len(particles)} rows, {first} to {last} were asked for"
         raise InputError(particles.path, problem, "correct --rows")
-    keep[: first - 1] = keep[last:] = False
-    beyond = [row for row in dropped if not 1 <= row <= len(particles)]
+    rows = np.arange(1, len(particles) + 1)
+    return (rows >= first) & (rows <= last)
+
+
+def _dropped(particles: Particles, rows: Sequence[int]) -> NDArray[np.bool_]:
+    beyond = [row for row in rows if not 1 <= row <= len(particles)]
     if beyond:
         raise InputError(particles.path, f"has {len(particles)} rows, --drop names row {beyond[0]}", "correct --drop")
-    keep[np.asarray(dropped, np.int64) - 1] = False
-    if not keep.any():
-        remedy = "correct them"
-        if "rlnClassNumber" in particles.table:
-            labels = np.unique(particles.cluster_labels()).tolist()
-            remedy += f"; its clusters (rlnClassNumber) are {', '.join(map(str, labels[:20]))}"
-        raise InputError(particles.path, "none of its particles meets the conditions", remedy)
-    return keep
+    dropped = np.zeros(len(particles), np.bool_)
+    dropped[np.asarray(rows, np.int64) - 1] = True
+    return dropped
 
 
 def _listed(particles: Particles, indices: NDArray[np.int64]) -> NDArray[np.bool_]:

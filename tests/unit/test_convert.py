@@ -322,6 +322,70 @@ def test_whom_a_run_left_out_does_not_come_back_unsaid(tmp_path: Path, form: str
         assert read_particle_file(output).table["drgnFrealignInclude"].tolist() == [1, -1]
 
 
+@pytest.mark.parametrize("form", ["par9", "cistem", "cryodrgn", "cs", "star"])
+def test_rows_of_one_source_image_are_told(tmp_path: Path, form: str) -> None:
+    """Who deals half sets of what is written would part them."""
+    given = particles([EXAMPLE] * 4, tmp_path)
+    given.table["rlnImageOriginalName"] = ["1@a.mrcs", "2@a.mrcs"] * 2
+    write_star(given, tmp_path / "given.star")
+    output = tmp_path / {"cryodrgn": "x", "star": "x.star", "cistem": "x.star", "cs": "x.cs"}.get(form, "x.par")
+    told = succeed("convert", tmp_path / "given.star", "-o", output, "--to", form).output
+    assert ("its rows are of 2 source images, which half sets must not part" in told) is (form != "star")
+
+
+@pytest.mark.parametrize("form", ["par8", "par9", "parx", "cryodrgn"])
+def test_one_half_set_alone_is_lost_too(tmp_path: Path, form: str) -> None:
+    given = particles([EXAMPLE] * 2, tmp_path)
+    given.table["rlnRandomSubset"] = 2
+    write_star(given, tmp_path / "given.star")
+    output = tmp_path / ("x" if form == "cryodrgn" else "x.par")
+    assert "no place for half sets" in succeed("convert", tmp_path / "given.star", "-o", output, "--to", form).output
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ([1, 2, 3], ""),
+        ([1, 3, 2], "its 3 rows are not all images of"),
+        ([1, 2], "its 2 rows are not all images of"),
+        ([1, 2, 1], "its 3 rows are not all images of"),
+    ],
+)
+def test_rows_that_are_not_a_stack_for_cryodrgn_are_told(tmp_path: Path, images: list[int], told: str) -> None:
+    given = particles([EXAMPLE] * 3, tmp_path)
+    write_star(given.select(np.array(images) - 1), tmp_path / "given.star")
+    said = succeed("convert", tmp_path / "given.star", "-o", tmp_path / "x", "--to", "cryodrgn").output
+    assert (told or "cryoDRGN takes row by row") in said if told else "WARNING" not in said
+
+
+def test_rows_of_several_stacks_for_cryodrgn_are_told(tmp_path: Path) -> None:
+    given = particles([EXAMPLE] * 2, tmp_path)
+    given.table["rlnImageName"] = ["1@a.mrcs", "1@b.mrcs"]
+    write_star(given, tmp_path / "given.star")
+    told = succeed("convert", tmp_path / "given.star", "-o", tmp_path / "x", "--to", "cryodrgn").output
+    assert "its images are in 2 stacks: cryoDRGN takes row by row" in told
+    assert f"or {tmp_path / 'given.star'} in its place" in told
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ("par8", "no place for the occupancies between 0 and 100 % of 2 particles"),
+        ("cryodrgn", "no place for the occupancies between 0 and 100 % of 2 particles"),
+        ("star", "RELION does not read the occupancies of 2 particles"),
+        ("par9", ""),
+        ("cistem", ""),
+    ],
+)
+def test_occupancies_that_are_lost_are_told(tmp_path: Path, form: str, told: str) -> None:
+    given = particles([EXAMPLE] * 2, tmp_path)
+    given.table["drgnFrealignOcc"] = 50.0
+    write_star(given, tmp_path / "given.star")
+    output = tmp_path / {"cryodrgn": "x", "star": "x.star", "cistem": "x.star"}.get(form, "x.par")
+    said = succeed("convert", tmp_path / "given.star", "-o", output, "--to", form).output
+    assert told in said and ("WARNING" in said) is bool(told)
+
+
 def test_a_file_in_another_folder_names_its_stack_so_that_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -791,3 +791,24 @@ def test_one_stack_under_several_names_is_one(tmp_path: Path) -> None:
     write_star(new_particles(6, rlnImageName=names), tmp_path / "particles.star")
     found = [what for level, what in said(inspect_file(tmp_path / "particles.star")) if level == "warning"]
     assert any("(3 images), 3 of them in both half sets" in one for one in found)
+
+
+def test_magnifications_and_shares_of_a_par_file_are_told(tmp_path: Path) -> None:
+    particles = new_particles(rlnMicrographName=None)
+    particles.table["drgnFrealignOcc"] = 50.0
+    particles.table["drgnFrealignMag"] = [10_000] * 7 + [9_000]
+    write_par(particles, tmp_path / "a.par", "parx")
+    found = dict(reversed(one) for one in said(inspect_file(tmp_path / "a.par")))
+    shares = next(what for what in found if "8 particles have occupancies between 0 and 100 %" in what)
+    sizes = next(what for what in found if "MAG differs between its rows (9000 to 10000)" in what)
+    assert found[shares] == found[sizes] == "warning"
+
+
+def test_origins_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    """Not an option that nobody gave."""
+    particles = new_particles()
+    particles.table["rlnOriginX"] = 7.0
+    particles.table["rlnOriginY"] = 7.0
+    write_star(particles, tmp_path / "a.star")
+    errors = [what for level, what in said(inspect_file(tmp_path / "a.star")) if level == "error"]
+    assert len(errors) == 1 and "rlnOriginX" in errors[0] and "--pixel_size" not in errors[0]

@@ -83,6 +83,12 @@ def test_select_keeps_rows_columns_and_names(
     pd.testing.assert_frame_equal(part.optics, whole.optics)
 
 
+def test_clusters_that_nobody_is_in_are_told(star: Path, tmp_path: Path) -> None:
+    told = succeed("select", star, "--cluster", 1, "--cluster", 9, "--cluster", 7, "-o", tmp_path / "x.star").output
+    assert "no particle is in cluster 7 or 9; its clusters (rlnClassNumber) are 1, 2, 3" in told
+    assert len(read_star(tmp_path / "x.star")) == 4
+
+
 def test_select_by_cryodrgns_index(star: Path, tmp_path: Path) -> None:
     (tmp_path / "ind.pkl").write_bytes(pickle.dumps(np.array([9, 0, 4])))
     succeed("select", star, "--ind", tmp_path / "ind.pkl", "-o", tmp_path / "part.star")
@@ -259,7 +265,7 @@ def test_rows_are_dropped_by_their_numbers(star: Path, tmp_path: Path) -> None:
     succeed("select", star, "--drop", "1,4-6,12", "-o", tmp_path / "good.star")
     kept = read_star(tmp_path / "good.star").table["rlnImageName"].str[:6].astype(int).tolist()
     assert kept == [2, 3, 7, 8, 9, 10, 11]
-    for rows, message in (("13", "--drop names row 13"), ("a", "--drop has 'a'"), ("1-12", "none of its particles")):
+    for rows, message in (("13", "--drop names row 13"), ("a", "--drop has 'a'"), ("1-12", "--drop names every row")):
         failed = run("select", star, "--drop", rows, "-o", tmp_path / "none.star")
         assert failed.exit_code == 2 and message in failed.output
 
@@ -308,6 +314,10 @@ def test_optics_groups_of_one_number_are_told_apart(tmp_path: Path) -> None:
     [
         ("select set.star --cluster 7 -o x.star", "none of its particles"),
         ("select set.star --half 3 -o x.star", "not in the range"),
+        ("select set.star --cluster 7 --cluster 9 -o x.star", "conditions: no particle is in cluster 7 or 9"),
+        ("select set.star --cluster 1 --rows 9: -o x.star", "each is met by some, all together by none"),
+        ("select kept.star --left-out -o x.star", "conditions: no particle is left out"),
+        ("select set.star --drop 9-3 -o x.star", "'9-3', which ends before it begins"),
         ("select set.star --rows 5 -o x.star", "give FIRST:LAST"),
         ("select set.star --rows 1:13 -o x.star", "has 12 rows, 1 to 13 were asked for"),
         ("select set.star --rows 0:3 -o x.star", "0 to 3 were asked for"),
@@ -327,6 +337,9 @@ def test_bad_use(star: Path, tmp_path: Path, command: str, message: str, monkeyp
     bare = particle_set()
     bare.table = bare.table[["rlnImageName", "rlnOpticsGroup"]]
     write_star(bare, tmp_path / "bare.star")
+    kept = particle_set()
+    kept.table["drgnLeftOut"] = 0
+    write_star(kept, tmp_path / "kept.star")
     write_star(particle_set().select([0]), tmp_path / "one.star")
     write_star(particle_set().select([1]), tmp_path / "two.star")
     result = run(*command.split())

@@ -81,7 +81,7 @@ def convert(
         table = linked(table, images_root(table.path, images), links, _stack_name(links, output) or "")
     if target in ("star", "cs", "cistem"):
         tell_of_names(table, images_root(table.path, images), output)
-    warn_of_gaps(target, table)
+    warn_of_gaps(target, table, images_root(table.path, images))
     if target == "cs":
         table = with_contrast(table, images, invert)
     write_particle_file(table, output, target)

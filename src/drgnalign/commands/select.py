@@ -97,5 +97,7 @@ def _numbers(drop: str | None) -> list[int]:
         first, _, last = piece.strip().partition("-")
         if not (first.isdecimal() and (last or first).isdecimal()):
             raise InputError(None, f"--drop has {piece!r}", "give rows and ranges of rows, such as 8,42,77-80")
+        if int(last or first) < int(first):
+            raise InputError(None, f"--drop has {piece!r}, which ends before it begins", f"give {last}-{first}")
         numbers += range(int(first), int(last or first) + 1)
     return numbers

@@ -163,6 +163,7 @@ def read_par(
     if layout == "par8":
         origins, unit = (PIXEL_ORIGINS, 1.0) if pixel_size is None else (ORIGINS, pixel_size)
     par = _without_nameless(path, par)
+    _tell_magnifications(path, par["MAG"])
     columns = {
         "rlnImageName": image_names(par["N"], stack or NO_STACK),
         "rlnOpticsGroup": 1,
@@ -192,6 +193,14 @@ def read_par(
     particles = Particles(table, optics, path)
     particles.validate()
     return particles
+
+
+def _tell_magnifications(path: Path, magnifications: pd.Series) -> None:
+    least, most = magnifications.min(), magnifications.max()
+    if least < most:
+        problem = f"MAG differs between its rows ({least:g} to {most:g}), and with it Frealign's pixel size"
+        remedy = "all images are taken as of one; if they are not, rescale them to one, or give each part by itself"
+        warnings.warn(f"{path}: {problem}: {remedy}", InputWarning, stacklevel=3)
 
 
 def read_par_table(path: str | Path) -> pd.DataFrame:

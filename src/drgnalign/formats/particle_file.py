@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.exclusion import ACTIVITY_COLUMN, OCCUPANCY_COLUMN, RULES, excluded_by
+from drgnalign.exclusion import ACTIVITY_COLUMN, OCCUPANCY_COLUMN, RULES, excluded_by, partly_occupied
 from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem, read_cistem, write_cistem
 from drgnalign.formats.cryodrgn import write_cryodrgn
@@ -20,6 +21,7 @@ from drgnalign.formats.cryosparc.fields import fields_lost
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.half_sets import SOURCE_UID_COLUMN, ties
 from drgnalign.optics import optics_terms
 from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, PHASE_FLIPPED, PREMULTIPLIED, Particles
 
@@ -191,6 +193,24 @@ def _with_activity(particles: Particles) -> Particles:
     return replace(particles, table=particles.table.assign(**{ACTIVITY_COLUMN: activity.astype(np.int64)}))
 
 
+def _says(column: pd.Series) -> bool:
+    """Does a column tell particles apart? A half set does so alone, too: the other one is in another file."""
+    return column.nunique() > 1 or (column.name == "rlnRandomSubset" and bool(column.isin([1, 2]).any()))
+
+
+def _shared_sources(particles: Particles) -> list[str]:
+    """What is said of rows that were made of one image, as by symmetry expansion: who does not know parts them."""
+    tied = ties(particles)
+    sources = len(np.unique(tied.get("source images", tied["images"])))
+    if sources == len(np.unique(tied["images"])):
+        return []
+    return [f"that its rows are of {sources:,} source images, which half sets must not part"]
+
+
+def _has_occupancies(target: str) -> bool:
+    return target == "cistem" or (target in LAYOUTS and "OCC" in LAYOUTS[target].names)
+
+
 def _warn_of_loss(particles: Particles, target: str) -> None:
     """Say what the target has no place for."""
     table = particles.table
@@ -206,18 +226,23 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
         if target == "cistem":
             del names["rlnRandomSubset"]
             terms = [term for term in terms if BEAM_TILT[0] not in term.columns]
-        lost += [what for label, what in names.items() if label in table and table[label].nunique() > 1]
+        lost += [what for label, what in names.items() if label in table and _says(table[label])]
         lost += [str(term) for term in terms]
+    if target != "star" and not (target == "cs" and SOURCE_UID_COLUMN in table):
+        lost += _shared_sources(particles)
     if target != "star" and HALVES in particles.optics and "rlnRandomSubset" in table:
         lost.append(f"that its half sets are not independent, or not known to be ({HALVES})")
     if target not in ("star", *WITH_ACTIVITY):
-        kept = (OCCUPANCY_COLUMN,) if target in LAYOUTS else ()
+        kept = (OCCUPANCY_COLUMN,) if _has_occupancies(target) else ()
         out = {label: mine for label, mine in excluded_by(particles).items() if label not in kept}
         lost += [f"that {mine.sum()} particles are left out by {RULES[label].what}" for label, mine in out.items()]
         left_out = int(particles.left_out().sum())
         if left_out:
             how = "`drgnalign select --kept` writes the others"
             lost.append(f"that {left_out} particles are left out ({LEFT_OUT}; {how})")
+    partly = int(partly_occupied(particles).sum())
+    if partly and not _has_occupancies(target) and target != "star":
+        lost.append(f"the occupancies between 0 and 100 % of {partly:,} particles")
     messages = [f"what is written has no place for {', '.join(lost)}"] if lost else []
     processed = {term.columns for term in optics_terms(particles)} & {PHASE_FLIPPED, PREMULTIPLIED}
     if target != "star" and processed:
@@ -225,6 +250,8 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
             "the images stay phase-flipped or multiplied by their CTF, and who reads what is written takes them for "
             "images as recorded: its maps will be wrong, unless that program is told in another way"
         )
+    if target == "star" and partly:
+        messages.append(f"RELION does not read the occupancies of {partly:,} particles, which are between 0 and 100 %")
     foreign = {label: mine for label, mine in excluded_by(particles).items() if label in FOREIGN_TO_RELION}
     if target == "star" and foreign:
         reasons = ", ".join(f"{mine.sum():,} by {RULES[label].what}" for label, mine in foreign.items())

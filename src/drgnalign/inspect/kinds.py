@@ -107,9 +107,12 @@ def _inspect_star(report: Report, path: Path, images: Path | None) -> None:
     report.kind = f"RELION {release} star file" if has_images else "star file without particles"
     try:
         particles = read_star(path)
-    except InputError:
+    except InputError as error:
         # What is wrong may be no more than that origins in px have no pixel size; anything else fails again.
-        particles = read_star(path, pixel_size=1.0)
+        try:
+            particles = read_star(path, pixel_size=1.0)
+        except InputError:
+            raise error from None
         particles.table.rename(columns=dict(zip(ORIGINS, PIXEL_ORIGINS, strict=True)), inplace=True)
         particles.optics.drop(columns="rlnImagePixelSize", inplace=True)
     inspect_named(report, particles, images_root(path, images))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from drgnalign.constants import constant_findings
 from drgnalign.errors import InputError
-from drgnalign.exclusion import RULES, excluded_by
+from drgnalign.exclusion import RULES, excluded_by, occupancy_warning
 from drgnalign.half_sets import in_both, ties
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import inspect_stacks
@@ -83,6 +83,9 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
             facts[fact] = counts(table[label])
     for label, out in excluded_by(particles).items():
         report.add("note", f"{out.sum():,} particles are left out by {RULES[label].what}: they are in no map")
+    shares = occupancy_warning(particles)
+    if shares:
+        report.add("warning", shares)
     report.extend(_number_findings(particles))
     _inspect_lens(report, particles)
     report.extend(_optics_findings(optics))
