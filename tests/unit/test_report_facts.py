@@ -14,7 +14,7 @@ from drgnalign.cli import main
 from drgnalign.errors import InputError
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.verdicts import PERHAPS_RUNNING, RUNNING, in_words
-from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps
+from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps, open_first
 from drgnalign.report.facts import run_facts
 from drgnalign.report.summary import published_folders
 from drgnalign.report.trace import cost_by_step, seconds, size
@@ -262,6 +262,8 @@ def test_cost_is_summed_by_step(tmp_path: Path) -> None:
         {"step": "TRAIN", "tasks": 1, "failed": 0, "hours": 0.0, "core_hours": 0.0, "peak_gb": 0.0},
     ]
     assert cost_by_step(tmp_path / "none") == []
+    (tmp_path / "empty.txt").write_text("\n")
+    assert cost_by_step(tmp_path / "empty.txt") == []
     assert seconds("1d 2h 3m 4.5s") == 93784.5
     assert (seconds("120ms"), seconds("-")) == (pytest.approx(0.12), 0)
     assert size("257.2 MB") == pytest.approx(257.2 * 2**20)
@@ -285,7 +287,7 @@ def test_it_is_said_how_far_latent_space_and_images_agree(results: Path) -> None
     agree = said(states=2, ari_with_proposed=0.97) or ""
     assert agree.startswith("Of 4 clusters proposed here the images tell 2 apart") and agree.endswith("the same.")
     differ = said(states=1, ari_with_proposed=0.0) or ""
-    assert "Rand index of 0.00" in differ and "the images are right" in differ and "direction of view" in differ
+    assert "Rand index of 0.00" in differ and "the images decide" in differ and "direction of view" in differ
     first = run_facts({1: published_folders(results)[1]}, {"passes": 3, "rounds": 2})
     assert first["latent_space"] is None
 
@@ -359,3 +361,47 @@ def test_a_caveat_of_all_is_said_once_and_of_some_with_their_marks(results: Path
     found = {one["of"]: (one["text"][:16], one["mark"]) for one in facts_of(results)["not_believed"]}
     assert found["every cluster"] == ("ends at Nyquist ", GOOD)
     assert found["cluster_03"][1] == NOT_BELIEVED
+
+
+def test_one_map_is_spoken_of_as_one(tmp_path: Path, particles: Any) -> None:
+    everyone, coarse = np.zeros(COUNT, int), entry("consensus", COUNT, 12.0, alignment_limit_angstrom=15.0)
+    write_pass(tmp_path, particles, 1, 0, [coarse], everyone)
+    at_nyquist = entry("consensus", COUNT, 16.0, reaches_nyquist=True, alignment_limit_angstrom=None)
+    write_pass(tmp_path, particles, 2, 0, [at_nyquist], everyone)
+    facts = facts_of(tmp_path, passes=2)
+    assert facts["sentence"].endswith(
+        "The map reaches Nyquist (16.0 Å): its resolution is the pixel's, not the data's."
+    )
+    assert facts["next"][-1]["why"].startswith("The map ends at Nyquist")
+    assert facts["open"][0]["why"] == "all particles"
+    # poses are those of the pass before
+    assert facts["clusters"][0]["poses_limit_angstrom"] == 15.0
+    known = run_facts({1: published_folders(tmp_path)[1]}, {"passes": 1})
+    assert known["sentence"].endswith("A resolution of 12.0 Å, half sets apart.")
+
+
+def test_each_map_to_open_has_its_reason(results: Path) -> None:
+    clusters = [
+        {"label": label, "particles": size, "resolution_angstrom": angstrom, "difference_fsc_40": real, "share": share}
+        | {"name": f"cluster_{label:02d}", "mark": GOOD, "skipped": False}
+        for label, size, angstrom, real, share in (
+            (1, 180, 11.0, 0.9, 0.6),
+            (2, 80, 10.0, None, 0.3),
+            (3, 40, 12.0, 0.8, 0.1),
+        )
+    ]
+    opened = open_first(facts_of(results) | {"clusters": clusters})
+    assert [one["why"] for one in opened] == [
+        "largest, differs most from the consensus",
+        "finest",
+        "10% of the particles",
+    ]
+
+
+def test_a_pass_without_its_fsc_is_one_message(results: Path) -> None:
+    (results / "round_01" / "fsc.csv").write_text("")
+    with pytest.raises(InputError, match=r"round_01/fsc\.csv: cannot be read"):
+        facts_of(results)
+    (results / "round_01" / "fsc.csv").unlink()
+    with pytest.raises(InputError, match=r"round_01/fsc\.csv: cannot be read"):
+        facts_of(results)

@@ -12,11 +12,15 @@ import pandas as pd
 import pytest
 from small_run import BOX, FACTS, PARTICLES, write_run
 
+from drgnalign.cli import main
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import read_star
 from drgnalign.fourier import soft_sphere
+from drgnalign.report.advice import MASK
+from drgnalign.report.facts import run_facts
 from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
+from drgnalign.report.page import rendered
 from drgnalign.report.points import density, embedded_points, stratified
 from drgnalign.report.volumes import LAST_BOXES, LAST_MAPS, box_for, contour_of, embedded_volumes, reduced
 
@@ -145,3 +149,40 @@ def test_the_bundle_is_the_one_that_was_built() -> None:
     for path, package in lock["packages"].items():
         if path and not package.get("dev"):
             assert f"{path.removeprefix('node_modules/')} {package['version']} (" in notices
+
+
+def publish(passes: Path, results: Path) -> None:
+    """Lay the folders of a small run out as a workflow's results."""
+    (results / "consensus").mkdir(parents=True)
+    for number, name in ((1, "consensus/pass_01"), (2, "round_01"), (3, "round_02")):
+        (passes / f"pass_{number}").rename(results / name)
+
+
+def test_results_set_aside_are_neither_unfinished_nor_to_be_gone_on_with(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    aside = tmp_path / "results" / "earlier" / "happy_darwin"
+    publish(tmp_path, aside)
+    main(["report", str(aside)], standalone_mode=False)
+    page = (aside / "report.html").read_text()
+    facts = json.loads((aside / "report.json").read_text())
+    assert facts["set_aside"] and facts["finished"] is None
+    assert [step["command"] for step in facts["next"]] == [None]
+    assert "results set aside: pass 3" in page and "under way" not in page.split("<script")[0]
+    assert "<dt>One more round" not in page and "data-copy=" not in page.split("<script")[0]
+    assert facts["open"][0]["file"].startswith("final/")
+    # the same results where a run put them
+    own = tmp_path / "own"
+    aside.rename(own)
+    main(["report", str(own)], standalone_mode=False)
+    assert not json.loads((own / "report.json").read_text())["set_aside"]
+
+
+def test_a_card_has_no_row_without_a_value_and_a_placeholder_is_marked(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    facts = run_facts(folders, {"passes": 3}) | {"next": [{"why": "", "command": f"run --focus_mask {MASK}"}]}
+    facts["left_out"] |= {"doubt": "junk may be among them"}
+    page = rendered(folders, facts, tmp_path)
+    assert f">{MASK}</mark></code>" in page
+    assert "But junk may be among them." in page
+    cards = page.split('<section id="clusters">')[1].split("<h3>Resolution by cluster")[0]
+    assert "Spread</abbr>" in cards and "Amplitude</abbr>" not in cards and "<dd>–" not in cards

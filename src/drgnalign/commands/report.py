@@ -22,6 +22,12 @@ def report(results: Path, output: Path | None) -> None:
     outdir = results if output is None else output
     outdir.mkdir(parents=True, exist_ok=True)
     folders = published_folders(results)
-    facts = run_facts(folders, run_known(results / INFO), results / INFO / "trace.txt")
+    known = run_known(results / INFO) | {"set_aside": _is_set_aside(results)}
+    facts = run_facts(folders, known, results / INFO / "trace.txt")
     write_report(folders, facts, results, outdir)
     click.echo(outdir / "report.html")
+
+
+def _is_set_aside(results: Path) -> bool:
+    """Did a run that went on with other settings move these results, to ``earlier/NAME``? The run's own facts stay."""
+    return results.resolve().parent.name == "earlier" and not (results / INFO).exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,32 +77,63 @@ def _of_belief(clusters: Sequence[Mapping[str, Any]]) -> str:
 
 
 def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Maps to open: of the good clusters, else of the doubtful ones, else of the consensus; ``file`` and resolution."""
+    """Maps to open: of the good clusters, else of the doubtful ones, else of the consensus.
+
+    Each with its ``file``, its ``resolution_angstrom`` and, in a word, ``why``.
+    """
     with_maps = [cluster for cluster in facts["clusters"] if not cluster["skipped"]]
     for mark in (GOOD, DOUBTED):
         found = [cluster for cluster in with_maps if cluster["mark"] == mark]
         if found:
-            return [{"file": _file(facts, one), "resolution_angstrom": one["resolution_angstrom"]} for one in found]
+            return [
+                {
+                    "file": _file(facts, one),
+                    "resolution_angstrom": one["resolution_angstrom"],
+                    "why": _why_open(one, found),
+                }
+                for one in found
+            ]
     consensus = [one for one in facts["rounds"] if not one["number"]]
     return [
         {
             "file": f"consensus/pass_{one['pass']:02d}/clusters/consensus.mrc",
             "resolution_angstrom": one["clusters"][0]["resolution_angstrom"],
+            "why": "all particles, as no cluster is to be believed",
         }
         for one in consensus
         if one["clusters"] and not one["clusters"][0]["skipped"]
     ]
 
 
+def _why_open(cluster: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """What a map has most of, among these."""
+    if len(others) == 1:
+        return "all particles" if not cluster["label"] else "the only one"
+    most = {
+        "largest": max(one["particles"] for one in others) == cluster["particles"],
+        "finest": _is_extreme(min, "resolution_angstrom", cluster, others),
+        "differs most from the consensus": _is_extreme(max, "difference_fsc_40", cluster, others),
+    }
+    said = ", ".join(word for word, is_so in most.items() if is_so)
+    return said or f"{cluster['share']:.0%} of the particles"
+
+
+def _is_extreme(
+    extreme: Callable[[list[float]], float], key: str, one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
+) -> bool:
+    known = [other[key] for other in others if other[key] is not None]
+    return bool(known) and one[key] == extreme(known)
+
+
 def _file(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> str:
-    folder = "final" if facts["finished"] else cluster["folder"]
+    folder = "final" if facts["finished"] or facts["set_aside"] else cluster["folder"]
     return f"{folder}/{cluster['name']}.mrc"
 
 
 def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
     known = [cluster["resolution_angstrom"] for cluster in clusters if cluster["resolution_angstrom"] is not None]
     if not known:
-        return "No map has a resolution."
+        return "The map has no resolution." if len(clusters) == 1 else "No map has a resolution."
     trusted = [
         cluster
         for cluster in clusters
@@ -111,11 +142,19 @@ def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
     at_nyquist = [cluster for cluster in clusters if cluster["reaches_nyquist"]]
     finest, coarsest = f"{min(known):.1f}", f"{max(known):.1f}"
     span = f"{finest} Å" if finest == coarsest else f"{finest} to {coarsest} Å"
+    if len(clusters) == 1:
+        return _of_one_resolution(finest, bool(at_nyquist), bool(trusted))
     if len(at_nyquist) == len(known):
         return f"All maps reach Nyquist ({span}): their resolution is the pixel's, not the data's."
     if len(trusted) < len(known):
         return f"Resolutions of {span}, of which {len(known) - len(trusted)} may flatter."
     return f"Resolutions of {span}, half sets apart."
+
+
+def _of_one_resolution(angstrom: str, at_nyquist: bool, trusted: bool) -> str:
+    if at_nyquist:
+        return f"The map reaches Nyquist ({angstrom} Å): its resolution is the pixel's, not the data's."
+    return f"A resolution of {angstrom} Å, {'half sets apart' if trusted else 'which may flatter'}."
 
 
 def of_latent_space(facts: Mapping[str, Any]) -> str | None:
@@ -133,7 +172,7 @@ def of_latent_space(facts: Mapping[str, Any]) -> str | None:
     if agreement >= SAME:
         return f"{said}Latent space and images say the same."
     return (
-        f"{said}Where they differ the images are right: they are asked how likely each is of each map, while latent "
+        f"{said}Where they differ the images decide: they are asked how likely each is of each map, while latent "
         "space may also follow direction of view, defocus, contrast, junk or noise, may cut a state in parts, and "
         "mixes states where it was trained on few epochs or poor poses."
     )
@@ -145,6 +184,10 @@ def _counted(number: int, noun: str) -> str:
 
 def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     """What to do next, most useful first: ``why``, and the ``command`` where there is one."""
+    if facts["set_aside"]:
+        why = "These results were set aside when their run went on with other settings, code or images: what it found "
+        why += "then lies two folders up. Nothing goes on from here."
+        return [{"why": why, "command": None}]
     steps: list[dict[str, str | None]] = []
     parameters = {row["name"]: row["value"] for row in facts["parameters"]}
     if not facts["finished"]:
@@ -165,7 +208,8 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))
     steps += _of_labels(facts)
     if facts["clusters"] and all(cluster["reaches_nyquist"] for cluster in facts["clusters"]):
-        why = "Every map ends at Nyquist: extract the particles with finer pixels to see what the data hold."
+        which = "The map ends" if len(facts["clusters"]) == 1 else "Every map ends"
+        why = f"{which} at Nyquist: extract the particles with finer pixels to see what the data hold."
         steps.append({"why": why, "command": None})
     return steps
 

@@ -51,7 +51,8 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         rounds also ``latent/training.json`` and ``latent/embedding.json``, where there was a training.
     run : mapping
         What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
-        ``passes`` and ``rounds`` that are planned. Any may be missing.
+        ``passes`` and ``rounds`` that are planned; ``set_aside``, where a run that went on with other settings moved
+        these results. Any may be missing.
     trace : Path, optional
         Nextflow's ``trace.txt``.
 
@@ -68,9 +69,12 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
     passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
     last = passes[-1]
     particles = read_star(folders[last["pass"]] / "particles.star")
-    clusters = [_cluster(entry, last, particles) for entry in last["clusters"]]
+    clusters = [
+        _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry["cluster"])}
+        for entry in last["clusters"]
+    ]
     rounds = [_round(metrics) for metrics in _last_of_each_round(passes)]
-    planned = run.get("passes")
+    planned, set_aside = run.get("passes"), bool(run.get("set_aside"))
     facts: dict[str, Any] = {
         "format": FORMAT,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -79,7 +83,8 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         "passes": planned,
         "round": last["round"],
         "rounds_planned": run.get("rounds"),
-        "finished": bool(last["stop"] or (planned is not None and last["pass"] >= planned)),
+        "set_aside": set_aside,
+        "finished": None if set_aside else bool(last["stop"] or (planned is not None and last["pass"] >= planned)),
         "particles": last["particles"],
         "box": particles.box,
         "pixel_size_angstrom": particles.pixel_size,
@@ -175,6 +180,17 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
     }  # fmt: skip
 
 
+def _poses_limit(passes: list[dict[str, Any]], name: str) -> float | None:
+    """Up to what poses were refined last, of the cluster or, where that was never, of the consensus; else None."""
+    limits = [
+        (entry["cluster"] == name, metrics["pass"], entry["alignment_limit_angstrom"])
+        for metrics in passes
+        for entry in metrics["clusters"]
+        if entry["cluster"] in (name, CONSENSUS) and entry.get("alignment_limit_angstrom") is not None
+    ]
+    return max(limits)[2] if limits else None
+
+
 def _interval(particles: Particles, members: NDArray[np.bool_]) -> list[int] | None:
     """Between which numbers its particles are, by their posteriors and by chance; None where there are none."""
     if "drgnPosterior" not in particles.table or not members.any():
@@ -258,7 +274,13 @@ def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _curves(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    shells = pd.read_csv(folder / "fsc.csv")
+    file = folder / "fsc.csv"
+    try:
+        shells = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            file, f"cannot be read ({error})", "copy the whole results, or run again with -resume"
+        ) from error
     made = {entry["cluster"] for entry in metrics["clusters"] if not entry["skipped"]}
     curves = []
     for name, mine in shells[shells["cluster"].isin(made)].groupby("cluster", sort=False):

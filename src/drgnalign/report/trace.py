@@ -29,7 +29,8 @@ def cost_by_step(trace: Path | None) -> list[dict[str, Any]]:
         ``step``, ``tasks``, ``failed``, ``hours`` (all tasks one after the other), ``core_hours``, ``peak_gb``; steps
         in the order in which they were first run. Of a task that ``-resume`` found done, what it took then counts.
     """
-    if trace is None or not trace.is_file():
+    # empty until the first task has ended
+    if trace is None or not trace.is_file() or not trace.read_text().strip():
         return []
     table = pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
     # SUBWORKFLOW:STEP (tag)

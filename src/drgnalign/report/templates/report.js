@@ -32,6 +32,7 @@
 .dr-fscs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
 .dr-fscs figure { margin: 0; min-width: 0; }
 .dr-fscs figcaption { font-weight: bold; }
+.u-legend.u-inline .u-series th::after { content: none; }
 .u-legend th, .u-legend td { border: 0; padding: 0.1rem 0.2rem; }
 .dr-flow { max-width: 100%; height: auto; }
 .dr-halo { paint-order: stroke; stroke: #fff; stroke-width: 3px; }
