@@ -196,6 +196,19 @@ def test_a_narrow_window_can_be_read(page: Browser) -> None:
         page.set_window_size(1200, 900)
 
 
+def test_the_first_screen_holds_long_names_and_buttons_in_one_line(page: Browser) -> None:
+    script = """
+        const [column, button] = ['.facts li', '.command button'].map((one) => document.querySelector(one));
+        const place = column.closest('.facts > div');
+        const path = place.querySelector('ul, ol').appendChild(document.createElement('li'));
+        path.textContent = '/long'.repeat(100);
+        const beyond = path.scrollWidth > path.clientWidth || place.scrollWidth > place.clientWidth;
+        path.remove();
+        return [beyond, button.textContent, button.getBoundingClientRect().height];"""
+    beyond, text, height = page.execute_script(script)
+    assert not beyond and text == "Copy" and height < 40
+
+
 def clusters(*labels: int) -> list[str]:
     return [f"cluster_{label:02d}" for label in labels]
 
