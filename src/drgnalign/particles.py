@@ -71,6 +71,12 @@ NUMERIC = [
     SEARCHED,
     REFINED_FROM,
 ]
+# Beyond these no pose or CTF value means anything: shifts of a tenth of a millimetre, defoci of one.
+ABSURD: dict[str, tuple[float, str]] = {
+    **dict.fromkeys([*ANGLES, "rlnDefocusAngle", "rlnPhaseShift"], (1e6, "°")),
+    **dict.fromkeys(ORIGINS, (1e6, " Å")),
+    **dict.fromkeys(DEFOCUS[:2], (1e7, " Å")),
+}
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [
@@ -462,8 +468,9 @@ class Particles:
             raise InputError(self.path, f"lacks the CTF columns {', '.join(missing)}", remedy)
 
     def refuse_unusable(self) -> None:
-        """Refuse what no image can be worked on with: what `refuse_not_finite` does, half sets other than 1 and 2, and
-        images that were treated in a way that cannot be reckoned with. Columns that the table lacks are not asked for.
+        """Refuse what no image can be worked on with: what `refuse_not_finite` and `refuse_absurd` do, half sets other
+        than 1 and 2, and images that were treated in a way that cannot be reckoned with. Columns that the table lacks
+        are not asked for.
 
         Raises
         ------
@@ -474,6 +481,7 @@ class Particles:
         if "rlnRandomSubset" in self.table:
             self.refuse_rows(~self.table["rlnRandomSubset"].isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
         self.refuse_rows(~(self.ctf_factors("rlnCtfScalefactor") > 0), "rlnCtfScalefactor is not above 0")
+        self.refuse_absurd()
         self.refuse_treated()
 
     def refuse_not_finite(self) -> None:
@@ -501,6 +509,21 @@ class Particles:
                 f", or give {', '.join(options)} where it says NaN" if options else ""
             )
             raise InputError(self.path, f"{_not_finite(odd)} in its optics table", remedy)
+
+    def refuse_absurd(self) -> None:
+        """Refuse poses and defoci so large that they mean nothing, and that no sum with them is a number.
+
+        Raises
+        ------
+        InputError
+            The first offending row is named, counted from 1.
+        """
+        for label, (most, unit) in ABSURD.items():
+            if label in self.table:
+                values = self.table[label].to_numpy(np.float64)
+                beyond = (np.abs(values) > most) & np.isfinite(values)
+                if beyond.any():
+                    self.refuse_rows(beyond, f"{label} is {values[beyond.argmax()]:g}{unit}, beyond {most:g}{unit}")
 
     def refuse_treated(self) -> None:
         """Refuse images that have to be mirrored, were divided by their CTF, or are said to be two things at once.

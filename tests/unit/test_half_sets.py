@@ -17,6 +17,7 @@ from drgnalign.fourier import soft_sphere
 from drgnalign.half_sets import DEALT, JOINT, deal, in_both, marked, refined_at, standing, ties
 from drgnalign.heterogeneity.assign import _folds
 from drgnalign.inputs import import_particles, undecided
+from drgnalign.inspect import inspect_file
 from drgnalign.merge import PassReport, pass_metrics
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.validation.claims import FORGETS
@@ -268,6 +269,30 @@ def test_a_file_of_a_run_without_half_sets_has_them_dealt(noise: Path) -> None:
         "has no half sets: they are dealt by chance"
         in succeed("refine", noise, *refined, "-o", noise.with_name("new.star")).output
     )
+
+
+def test_images_that_show_nothing_or_cannot_be_are_named(noise: Path) -> None:
+    """A blank image is told; one pixel far beyond what cameras count would take all density off the map."""
+    stack = noise.with_name("noise.mrcs")
+    pixels = np.memmap(stack, "<f4", "r+", 1024, (300, 32, 32))
+    pixels[6] = 0
+    pixels.flush()
+    assert "noise.mrcs: image 7 is blank, all its pixels alike (2 such images)" in reconstruct(noise)
+    pixels[20, 3, 3] = -1e38
+    pixels.flush()
+    refused = run("reconstruct", noise, "-o", noise.with_name("map"))
+    assert refused.exit_code == 2
+    assert "image 21 holds NaN or infinite pixels, or some beyond 1e+15 (2 of 600 images)" in refused.output
+
+
+@pytest.mark.parametrize(("label", "value"), [("rlnOriginYAngst", 1e200), ("rlnDefocusU", 1e200), ("rlnAngleRot", 1e9)])
+def test_numbers_that_mean_nothing_are_named(noise: Path, label: str, value: float) -> None:
+    own = read_star(noise)
+    own.table.loc[4, label] = value
+    write_star(own, noise)
+    refused = run("reconstruct", noise, "-o", noise.with_name("map"))
+    assert refused.exit_code == 2 and f"row 5: {label} is {value:g}" in refused.output
+    assert any(one["level"] == "error" and f"row 5: {label}" in one["what"] for one in inspect_file(noise)["findings"])
 
 
 def test_refine_notes_the_limit_and_what_was_aligned_to_one_map(noisy_set, tmp_path: Path) -> None:

@@ -617,7 +617,7 @@ def test_mrc_volume(tmp_path: Path) -> None:
     ((level, what),) = said(inspect_file(edit_header(tmp_path / "map.mrc", cella=0.0)))
     assert level == "warning"
     assert "no voxel size: write it into the header" in what
-    write_volume(tmp_path / "slab.map", np.zeros((4, 8, 8)), 2.0)
+    write_volume(tmp_path / "slab.map", np.random.default_rng(0).normal(size=(4, 8, 8)), 2.0)
     ((level, what),) = said(inspect_file(tmp_path / "slab.map"))
     assert level == "warning"
     assert "not a cube (8 × 8 × 4)" in what
@@ -812,3 +812,23 @@ def test_origins_that_contradict_each_other_are_named(tmp_path: Path) -> None:
     write_star(particles, tmp_path / "a.star")
     errors = [what for level, what in said(inspect_file(tmp_path / "a.star")) if level == "error"]
     assert len(errors) == 1 and "rlnOriginX" in errors[0] and "--pixel_size" not in errors[0]
+
+
+@pytest.mark.parametrize(("value", "found"), [(0, True), (3.5, True), (None, False)])
+def test_volumes_of_one_value_are_told(tmp_path: Path, value: float | None, found: bool) -> None:
+    volume = np.zeros((32, 32, 32), np.float32) if value is None else np.full((32, 32, 32), value, np.float32)
+    if value is None:
+        # in a section that is not looked at
+        volume[1, 4, 4] = 1
+    write_volume(tmp_path / "a.mrc", volume, 8.0)
+    told = f"all its voxels are {value or 0:g}: it is neither a map nor a mask"
+    assert any(level == "error" and told in what for level, what in said(inspect_file(tmp_path / "a.mrc"))) is found
+
+
+def test_pixels_beyond_what_cameras_count_are_told(tmp_path: Path) -> None:
+    stack = write_stack(tmp_path / "stack.mrcs")
+    pixels = np.memmap(stack, "<f4", "r+", 1024, (N, BOX, BOX))
+    pixels[2, 1, 1] = 1e38
+    pixels.flush()
+    found = said(inspect_star(tmp_path, with_stack=False))
+    assert any("1 of 8 images looked at hold pixels beyond 1e+15" in what for level, what in found if level == "error")

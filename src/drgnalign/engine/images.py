@@ -84,7 +84,7 @@ def coefficient_batches(
     weights, groups = plan.weights(noise), particles.optics_rows().astype(np.int32)
     half_sets = particles.half_sets()
     # One batch is read while the one before it is worked on; each goes where the last but one was.
-    size = kernels.batch_size
+    size, blank = kernels.batch_size, list[int]()
     memory = np.empty((2, size, particles.box, particles.box), np.float32)
     batches = np.split(np.arange(len(particles)), np.arange(size, len(particles), size))
     with (
@@ -94,6 +94,7 @@ def coefficient_batches(
         coming = reader.submit(source.read, batches[0], memory[0])
         for number, rows in enumerate(batches):
             images = coming.result()
+            blank += rows[_are_blank(images)].tolist()
             if number + 1 < len(batches):
                 coming = reader.submit(source.read, batches[number + 1], memory[(number + 1) % 2])
             coefficients = kernels.prepare(images, weights, groups[rows], terms.of(rows))
@@ -101,3 +102,12 @@ def coefficient_batches(
                 mine = half_sets[rows] == half
                 yield Batch(int(half), rows[mine], coefficients if mine.all() else coefficients[mine])
             progress.update(len(rows))
+    source.tell_blank(blank)
+
+
+def _are_blank(images: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of some images (n, y, x) have all pixels alike."""
+    blank = (images[:, 0] == images[:, 0, :1]).all(axis=1)
+    # few are so in their first line
+    blank[blank] = [bool(image.min() == image.max()) for image in images[blank]]
+    return blank

@@ -41,6 +41,8 @@ USUAL_AXES = (1, 2, 3)
 WIDTH_LIMIT = 65536
 # Read at a time where all images are looked through.
 SCAN_PIXELS = 2**24
+# No camera counts so far, and sums of squares are still numbers in single precision.
+LARGEST_PIXEL = 1e15
 OPEN_STACKS = 64
 # Sizes along axes that are meant to be the same are rounded.
 SAME_VOXEL = 0.01
@@ -272,6 +274,13 @@ def find_stack(name: str, root: Path) -> Path:
     return beside if not path.exists() and beside.exists() and not Path(name).is_absolute() else path
 
 
+def within_reason(images: NDArray) -> NDArray[np.bool_]:
+    """Which of some images (n, y, x) have pixels that are finite, and up to `LARGEST_PIXEL`, only."""
+    # written so that NaN, which both extremes take over, is not; half precision does not hold the limit
+    least, most = (extreme.astype(np.float64) for extreme in (images.min(axis=(1, 2)), images.max(axis=(1, 2))))
+    return (most <= LARGEST_PIXEL) & (least >= -LARGEST_PIXEL)
+
+
 class ImageSource:
     """Images of a particle set, read from their stacks as they are needed: the one place that reads them.
 
@@ -292,6 +301,7 @@ class ImageSource:
         self._stack_of, stacks = pd.factorize(names)
         self._paths = [find_stack(name, self.root) for name in stacks]
         self._factors, self._radii = _grey_values(particles)
+        self._told_blank: set[int] = set()
         # Ten thousand stacks cannot all be open; each holds a file descriptor.
         self._stack = lru_cache(maxsize=OPEN_STACKS)(self._open)
 
@@ -321,15 +331,15 @@ class ImageSource:
         Raises
         ------
         InputError
-            A stack is missing, truncated, too short, of another box, or holds NaN or infinite pixels; an image that
-            is to be normalised has a constant background.
+            A stack is missing, truncated, too short, of another box, or holds NaN or infinite pixels, or some beyond
+            `LARGEST_PIXEL`; an image that is to be normalised has a constant background.
         """
         rows = np.asarray(rows, dtype=np.int64)
         images = np.empty((len(rows), self.box, self.box), np.float32) if out is None else out[: len(rows)]
         self._read_as_stored(rows, images)
-        finite = np.isfinite(images).all(axis=(1, 2))
-        if not finite.all():
-            self._refuse_infinite(rows[~finite])
+        usable = within_reason(images)
+        if not usable.all():
+            self._refuse_infinite(rows[~usable])
         for radius in np.unique(self._radii[rows]):
             if radius > 0:
                 self._normalise(images, rows, radius)
@@ -353,7 +363,7 @@ class ImageSource:
                 images[mine] = stored.swapaxes(1, 2) if header.is_transposed else stored
 
     def _refuse_infinite(self, known: NDArray[np.int64]) -> None:
-        """Name all images of the set that hold NaN or infinite pixels: one at a time would be as many runs."""
+        """Name all images of the set that hold such pixels: one at a time would be as many runs."""
         bad = np.zeros(len(self), np.bool_)
         bad[known] = True
         step = max(1, SCAN_PIXELS // self.box**2)
@@ -363,8 +373,8 @@ class ImageSource:
             # what cannot be read is another message, once these are gone
             with suppress(InputError):
                 self._read_as_stored(rows, images)
-                bad[rows] = ~np.isfinite(images).all(axis=(1, 2))
-        problem = f"holds NaN or infinite pixels ({bad.sum()} of {len(self)} images do)"
+                bad[rows] = ~within_reason(images)
+        problem = f"holds NaN or infinite pixels, or some beyond {LARGEST_PIXEL:g} ({bad.sum()} of {len(self)} images)"
         self._refuse(
             int(bad.argmax()), problem, f"make the stack again, or remove them: {self._particles.dropping(bad)}"
         )
@@ -379,6 +389,18 @@ class ImageSource:
             self._refuse(rows[mine][flat.argmax()], problem, "give images that were not masked, or --normalise no")
         if chosen is not images:
             images[mine] = chosen
+
+    def tell_blank(self, rows: Sequence[int]) -> None:
+        """Say once that the images of some rows are blank."""
+        found = sorted(set(rows) - self._told_blank)
+        if not found:
+            return
+        self._told_blank.update(found)
+        first = found[0]
+        problem = f"image {self._slices[first] + 1} is blank, all its pixels alike ({len(found):,} such images)"
+        remedy = "they show nothing, and count all the same: leave them out"
+        message = f"{self._paths[self._stack_of[first]]}: {problem}: {remedy}"
+        warnings.warn(message, InputWarning, stacklevel=3)
 
     def _refuse(self, row: int, problem: str, remedy: str) -> None:
         raise InputError(self._paths[self._stack_of[row]], f"image {self._slices[row] + 1} {problem}", remedy)

@@ -87,6 +87,7 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
     if shares:
         report.add("warning", shares)
     report.extend(_number_findings(particles))
+    report.extend(_refusal(particles.refuse_absurd))
     _inspect_lens(report, particles)
     report.extend(_optics_findings(optics))
     report.extend((one.level, f"{one.problem}: {one.remedy}") for one in constant_findings(particles))

@@ -9,7 +9,15 @@ import pandas as pd
 from mrcfile.dtypes import HEADER_DTYPE
 
 from drgnalign.errors import InputError
-from drgnalign.formats.mrc import USUAL_AXES, StackHeader, find_stack, read_header, tell_doubts
+from drgnalign.formats.mrc import (
+    LARGEST_PIXEL,
+    USUAL_AXES,
+    StackHeader,
+    find_stack,
+    read_header,
+    tell_doubts,
+    within_reason,
+)
 from drgnalign.inspect.report import Findings, Report, numbers, rows_of, short, spread, value_range
 from drgnalign.particles import NO_STACK, Particles
 
@@ -90,6 +98,9 @@ def _inspect_sample(report: Report, header: StackHeader) -> None:
         what = f"{bad.sum()} of {len(chosen)} sections looked at hold NaN or infinite values"
         first = f"the first is number {chosen[bad.argmax()] + 1}"
         report.add("error", f"{what}; {first}: make the file again, or leave such images out")
+    if report.rows is None and blank.all() and values.min() == values.max() and stored.min() == stored.max():
+        what = f"all its voxels are {values[0]:g}: it is neither a map nor a mask"
+        report.add("error", f"{what}: make the file again")
     if report.rows is not None and blank.any():
         what = f"{blank.sum()} of {len(chosen)} sections looked at are blank, all their pixels alike"
         first = f"the first is number {chosen[blank.argmax()] + 1}"
@@ -108,7 +119,7 @@ def _look_at_images(report: Report, table: pd.DataFrame, headers: dict[int, Stac
     within = table["image"].between(1, table["stack"].map({code: header.shape[0] for code, header in headers.items()}))
     rows = np.flatnonzero(within)
     rows = rows if report.every_image else rows[spread(len(rows), SAMPLE_IMAGES)]
-    infinite, blank = np.zeros((2, len(table)), np.bool_)
+    infinite, huge, blank = np.zeros((3, len(table)), np.bool_)
     maps: tuple[int, np.ndarray | None] = (-1, None)
     # a stack at a time
     for row in rows[np.argsort(table["stack"].to_numpy()[rows], kind="stable")].tolist():
@@ -117,9 +128,14 @@ def _look_at_images(report: Report, table: pd.DataFrame, headers: dict[int, Stac
             maps = code, headers[code].map()
         image = np.asarray(maps[1])[int(table["image"][row]) - 1] if maps[1] is not None else np.empty(0)
         infinite[row] = not np.isfinite(image).all()
+        huge[row] = not infinite[row] and not within_reason(image[None])[0]
         blank[row] = image.min() == image.max()
     report.facts["images_looked_at"] = _looked_at(len(rows), len(table))
-    for bad, what in ((infinite, "hold NaN or infinite pixels"), (blank, "are blank, all their pixels alike")):
+    for bad, what in (
+        (infinite, "hold NaN or infinite pixels"),
+        (huge, f"hold pixels beyond {LARGEST_PIXEL:g}"),
+        (blank, "are blank, all their pixels alike"),
+    ):
         if bad.any():
             found = (
                 f"{bad.sum():,} of {len(rows):,} images looked at {what}, the first of them in row {bad.argmax() + 1}"
