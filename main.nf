@@ -3,8 +3,8 @@
 include { checkParameters ; helpText ; schedule ; whole } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
-include { lastWords ; noteTheRun ; passLine ; publish ; startedClock ; withEarlier } from './subworkflows/watch.nf'
-include { versionOf } from './subworkflows/scripts.nf'
+include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; publish ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
+include { allParameters ; versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
@@ -82,6 +82,7 @@ workflow {
     workflow.onComplete {
         returnResultsFolder(results)
     }
+    def clock = startedClock(passes)
 
     CHECK_IMAGE(channel.fromList(imagesNeeded()), file("${projectDir}/src/drgnalign"), versionOf('check_image'))
     LIST_STACKS(
@@ -90,7 +91,7 @@ workflow {
     )
     images = LIST_STACKS.out.names.map { names ->
         def known = knownImages(folder, names.readLines())
-        setEarlierAside(results, known.stamp, passes)
+        clock.held = setEarlierAside(results, known.stamp, passes)
         known
     }
     CHECK_INPUTS(
@@ -156,12 +157,12 @@ workflow {
         .subscribe { row -> emptied(row[1]) }
 
     // Tables, pictures and final/ after every pass, and a line on the screen
-    def clock = startedClock(passes)
     noteTheRun(passes)
     MAP.out.folder.subscribe { meta, _folder, said -> println(passLine(clock, meta, said)) }
     REPORT(
         withEarlier(MAP.out.folder).combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts }),
         versionOf('report'),
+        allParameters(),
     )
     EXPORT(
         MAP.out.state.map { meta, star, references, _latent, _stop ->
@@ -169,11 +170,18 @@ workflow {
         },
         versionOf('export'),
     )
-    REPORT.out.files.subscribe { files ->
-        publish(files)
-        clock.findings = files.find { path -> path.name == 'findings.txt' }.text
+    anew = MAP.out.folder.map { meta, _folder, said -> [meta.pass, isAnew(said)] }
+    REPORT.out.files.map { meta, files -> [meta.pass, files] }.join(anew).subscribe { pass, files, is_new ->
+        if (supersedes(clock, pass, is_new)) {
+            publish(files)
+            clock.findings = files.find { path -> path.name == 'findings.txt' }.text
+        }
     }
-    EXPORT.out.folder.subscribe { made -> publish([made]) }
+    EXPORT.out.folder.map { meta, folder_made -> [meta.pass, folder_made] }.join(anew).subscribe { pass, made, is_new ->
+        if (supersedes(clock, pass, is_new)) {
+            publish([made])
+        }
+    }
     workflow.onComplete {
         println(lastWords(clock))
     }
@@ -182,7 +190,6 @@ workflow {
     channel.topic('said').map { path -> path.text.trim() }.filter { text -> text }.view()
     channel.topic('versions')
         .map { path -> "nextflow: ${workflow.nextflow.version.toString()}\n${path.text}" }
-        .collectFile(name: 'software_versions.yml', storeDir: "${params.outdir}/pipeline_info")
-    channel.of(groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(params)))
-        .collectFile(name: 'parameters.json', storeDir: "${params.outdir}/pipeline_info", newLine: true)
+        .toList()
+        .subscribe { texts -> noteVersions(texts) }
 }

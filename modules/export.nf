@@ -11,7 +11,7 @@ process EXPORT {
     val version
 
     output:
-    path 'final', emit: folder
+    tuple val(meta), path('final'), emit: folder
 
     script:
     """

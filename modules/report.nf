@@ -11,13 +11,15 @@ process REPORT {
     // folders of this pass and all before it, and what the input was found to be
     tuple val(meta), path(passes, stageAs: 'passes/*'), path(inputs, stageAs: 'inputs.json')
     val version
+    // it shows all parameters
+    val parameters
 
     output:
-    path 'report/*', emit: files
+    tuple val(meta), path('report/*'), emit: files
 
     script:
     """
-    # version ${version}
+    # version ${version}, parameters ${parameters}
     report.py passes --inputs inputs.json \\
         ${option('info', file(params.outdir, glob: false).toAbsolutePath().resolve('pipeline_info'))} --output report
     """

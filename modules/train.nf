@@ -1,5 +1,5 @@
 include { place ; whole } from '../subworkflows/parameters.nf'
-include { option ; trainingMemory } from '../subworkflows/scripts.nf'
+include { checkpointFolder ; option ; trainingMemory } from '../subworkflows/scripts.nf'
 
 process TRAIN {
     tag "${place(meta)}"
@@ -18,15 +18,13 @@ process TRAIN {
     tuple val(meta), path('training'), emit: training
 
     script:
-    // beside the tasks' folders, so that a later attempt finds them
-    def checkpoints = "${workflow.workDir}/checkpoints"
     def warm = meta.round > 1 && params.warm_start
     """
     # version ${version}
     train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
         --zdim ${whole(params.zdim)} --layers ${whole(params.layers)} --nodes ${whole(params.nodes)} --epochs ${meta.epochs} \\
         --batch-size ${whole(params.batch_size)} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\
-        ${option('checkpoints', checkpoints)} --checkpoint-epochs ${whole(params.checkpoint_epochs)} \\
+        ${option('checkpoints', checkpointFolder())} --checkpoint-epochs ${whole(params.checkpoint_epochs)} \\
         --seed ${whole(params.seed) + meta.round} --threads ${task.cpus} --output training
     """
 }

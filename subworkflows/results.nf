@@ -47,10 +47,11 @@ def wasFirst(file, name) {
 
 // What earlier settings, code or images gave moves to earlier/NAME of that run, before a pass of this one is published:
 // passes of two settings never lie side by side. What these did not change comes back from Nextflow's cache at once.
+// Returned is the last pass of these settings that the folder holds the results of, 0 where there are none.
 def setEarlierAside(folder, stamp, passes) {
     def record = folder.resolve('pipeline_info/made_by.json')
     def last = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : null
-    def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName, steps: passesMadeBy(), images: stamp, passes: passes]))
+    def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName, parameters: params, steps: passesMadeBy(), images: stamp, passes: passes]))
     def both = last ? Math.min(last.passes.size(), passes.size()) : 0
     def same = !last || [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
     def of_passes = ~/consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
@@ -59,9 +60,19 @@ def setEarlierAside(folder, stamp, passes) {
         def aside = folder.resolve("earlier/${last.run}")
         aside.toFile().mkdirs()
         old.each { path -> java.nio.file.Files.move(path.toPath(), aside.resolve(path.name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
-        println("Settings, code or images are others than the last run's, whose results are now in ${aside}")
+        println("${whatChanged(last, made)}: the results of the last run (${last.run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
     }
     record.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(made)) + '\n'
+    def report = folder.resolve('report.json')
+    return report.exists() ? new groovy.json.JsonSlurper().parse(report.toFile())['pass'] : 0
+}
+
+// '--k is 4, and was 3', or what else there is that results depend on
+def whatChanged(last, made) {
+    def names = (last.parameters.keySet() + made.parameters.keySet()).findAll { name -> name != 'outdir' && last.parameters[name] != made.parameters[name] }
+    def changes = names.sort().collect { name -> "--${name} is ${made.parameters[name]}, and was ${last.parameters[name]}" }
+    def others = last.images == made.images ? 'The particle file, a mask or the code of the program has changed' : 'Stacks have changed'
+    return changes ? changes.join('; ') : others
 }
 
 // To be called when the run has ended, however it did

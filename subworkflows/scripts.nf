@@ -17,6 +17,17 @@ def linked(images) {
     return "ln -s ${quoted(images.folder)} images"
 }
 
+// Where training leaves what a later attempt goes on from: beside the tasks' folders. (Nextflow's default parser counts what
+// a script itself names for a task's hash, and of a folder the time of its last change too.)
+def checkpointFolder() {
+    return "${workflow.workDir}/checkpoints"
+}
+
+// A digest of all parameters, for what shows them
+def allParameters() {
+    return groovy.json.JsonOutput.toJson(params).md5()
+}
+
 // What training takes where it holds all images, as `needed_memory` of the library; no less than a label's
 def trainingMemory(least, stack) {
     return [least, nextflow.util.MemoryUnit.of(2 * stack.size()) + 4.GB].max()

@@ -24,6 +24,12 @@ def noteTheRun(passes) {
         rounds: passes[-1].round,
     ]
     info.resolve('run.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(known)) + '\n'
+    info.resolve('parameters.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(params)) + '\n'
+}
+
+// pipeline_info/software_versions.yml
+def noteVersions(texts) {
+    file(params.outdir, glob: false).resolve('pipeline_info/software_versions.yml').text = texts.toUnique().join('')
 }
 
 // Puts files and folders into --outdir. Each takes the place of the last pass's at once, so that whoever looks, or ends
@@ -49,9 +55,23 @@ def remove(path) {
     return path.isDirectory() ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
 }
 
-// What is known of the run: when the last pass ended, the minutes of each kind of pass so far, and what was found.
+// What is known of the run: when the last pass ended, the minutes of each kind of pass so far, what was found, and the last
+// pass of the same settings that --outdir held before.
 def startedClock(passes) {
-    return [passes: passes, last: System.currentTimeMillis(), taken: [:], findings: '']
+    return [passes: passes, last: System.currentTimeMillis(), taken: [:], findings: '', held: 0]
+}
+
+// Was a pass made in this run? Else it comes from Nextflow's cache (-resume), and took no time.
+def isAnew(said) {
+    return said.lastModified() >= workflow.start.toInstant().toEpochMilli()
+}
+
+// Is what a pass leaves to be published? A pass that comes from the cache takes the place of no later one's.
+def supersedes(clock, pass, is_new) {
+    if (is_new) {
+        clock.held = 0
+    }
+    return pass >= clock.held
 }
 
 // The kind of a pass, by what takes time in it
@@ -62,8 +82,7 @@ def kindOf(pass) {
 // 'Pass 5 of 9, round 1 of 4: …; about 20 min left'
 def passLine(clock, meta, said) {
     def now = System.currentTimeMillis()
-    // what was there already (-resume) took no time
-    if (said.lastModified() >= workflow.start.toInstant().toEpochMilli()) {
+    if (isAnew(said)) {
         clock.taken[kindOf(clock.passes[meta.pass - 1])] = (now - clock.last) / 60000
     }
     clock.last = now

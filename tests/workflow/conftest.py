@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from runs import REPOSITORY, Run, run_workflow
+from runs import DEFAULT_PARSER, REPOSITORY, Run, run_workflow
 
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import write_star
@@ -31,11 +31,16 @@ ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1\n"
 
 
 class Interrupted(NamedTuple):
-    """A run killed in the middle of its second round, resumed, and resumed again for a third round."""
+    """A run killed in the middle of its second round, resumed, and resumed again for a third round.
+
+    At last the training of the second round is lost, and a run that begins it anew is killed. All by the parser of
+    users who do not ask for another one.
+    """
 
     killed: Run
     resumed: Run
     extended: Run
+    begun_anew: Run
 
 
 class Consensus(NamedTuple):
@@ -94,10 +99,25 @@ class Scenarios:
 
     def interrupted_runs(self) -> Interrupted:
         folder = self.folder / "interrupted"
-        killed = run_workflow(folder, self.particles, LOOP, results="killed", kill_at="REFINE (5/")
-        resumed = run_workflow(folder, self.particles, LOOP, results="resumed", options=("-resume",))
-        extended = run_workflow(folder, self.particles, {**LOOP, "rounds": 3}, results="extended", options=("-resume",))
-        return Interrupted(killed, finished(resumed), finished(extended))
+
+        def run(results: str, *options: object, kill_at: str | None = None, **more: object) -> Run:
+            parameters = {**LOOP, **more}
+            return run_workflow(
+                folder,
+                self.particles,
+                parameters,
+                results=results,
+                options=options,
+                kill_at=kill_at,
+                variables=DEFAULT_PARSER,
+            )
+
+        killed = run("killed", kill_at="REFINE (5/")
+        resumed = finished(run("resumed", "-resume"))
+        extended = finished(run("extended", "-resume", rounds=3))
+        shutil.copytree(resumed.results, folder / "begun_anew")
+        shutil.rmtree(resumed.work_folder("LABEL:TRAIN (5 r2)"))
+        return Interrupted(killed, resumed, extended, run("begun_anew", "-resume", kill_at="> LABEL:TRAIN (5/"))
 
     def fixed_run(self) -> Run:
         self.futures["loop_run"].result()

@@ -48,8 +48,16 @@ class Run:
 
         Names are without totals, '5 r2' for '5/9 r2/4': runs of other lengths can be compared.
         """
+        return self._trace()["status"]
+
+    def work_folder(self, task: str) -> Path:
+        """Of a task."""
+        (found,) = (self.results.parent / "work").glob(f"{self._trace()['hash'][task]}*")
+        return found
+
+    def _trace(self) -> pd.DataFrame:
         trace = pd.read_csv(self.results / "pipeline_info" / "trace.txt", sep="\t")
-        return trace.set_index(trace["name"].str.replace(r"/\d+", "", regex=True))["status"]
+        return trace.set_index(trace["name"].str.replace(r"/\d+", "", regex=True))
 
     def named(self, status: str) -> set[str]:
         """Names of the tasks with a status."""

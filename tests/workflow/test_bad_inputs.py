@@ -302,6 +302,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "learning_rate": 0,
     }
     parameters |= {"resolution_limits": "6;5", "amplitude_contrast": 7, "fixed_clusters": "perhaps", "k_start": 0}
+    parameters |= {"consensus_limits": "0,10"}
     run = run_workflow(inputs.folder / "run", inputs.star, parameters)
     message = stopped_before_training(run)
     assert "Submitted" not in run.log
@@ -314,6 +315,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "--k_start 0: must be at least 1",
         "--learning_rate 0: must be more than 0",
         "--resolution_limits 6;5: is not understood",
+        "--consensus_limits 0,10: is not understood",
         "--amplitude_contrast 7: must be at most 1",
         "--fixed_clusters perhaps: is not of type boolean",
         "What to do: correct them; --help lists all parameters",

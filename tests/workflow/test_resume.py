@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -12,16 +13,18 @@ from conftest import Consensus, Interrupted, Masks, OwnFolder
 
 
 def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:
-    killed, resumed, _ = interrupted_runs
+    killed, resumed, *_ = interrupted_runs
     assert killed.status == -signal.SIGKILL
     done = killed.named("COMPLETED")
     assert {"LABEL:TRAIN (5 r2)", "LABEL:DECODE (5 r2)", "MAP:SPLIT (5 r2)"} <= done
     assert not any("RECONSTRUCT (5" in name or "MERGE (5" in name for name in done)
-    assert resumed.named("CACHED") == done
+    # in a new folder reports are made anew: they show where results are
+    reports = {name for name in done if name.startswith("REPORT")}
+    assert resumed.named("CACHED") == done - reports
     # what outlives an attempt at training goes with the training
     assert list((resumed.results.parent / "work" / "checkpoints").iterdir()) == []
     again = set(resumed.tasks.index) - done
-    assert resumed.named("COMPLETED") == again
+    assert resumed.named("COMPLETED") == again | reports
     assert {name.split(" c")[0].removeprefix("MAP:") for name in again} == {
         "REFINE (5 r2",
         "REASSIGN (5 r2)",
@@ -66,16 +69,28 @@ def test_sums_of_passes_that_have_ended_take_no_room(interrupted_runs: Interrupt
 
 
 def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
-    _, resumed, extended = interrupted_runs
-    # what the run will take is another matter
+    _, resumed, extended, _ = interrupted_runs
+    # what the run will take is another matter, and reports show all parameters
     anew = {"CHECK_SETTINGS", "ESTIMATE_DISK", "CHECK_TRAINING (1)"}
+    anew |= {name for name in resumed.tasks.index if name.startswith("REPORT")}
     assert extended.named("CACHED") == set(resumed.tasks.index) - anew
     last = {"LABEL:TRAIN (6 r3)", "MAP:MERGE (6 r3)", "REPORT (6 r3)", "EXPORT (6 r3)"}
     assert last <= extended.named("COMPLETED")
-    assert not any("(5 r2" in name for name in extended.named("COMPLETED"))
+    assert not any("(5 r2" in name for name in extended.named("COMPLETED") - anew)
     for number in (1, 2):
         star = f"round_0{number}/particles.star"
         assert (extended.results / star).read_bytes() == (resumed.results / star).read_bytes()
+
+
+def test_passes_from_the_cache_take_the_place_of_no_later_ones(interrupted_runs: Interrupted) -> None:
+    """What stood in --outdir stands there until a pass has ended that is not older."""
+    again = interrupted_runs.begun_anew
+    assert again.status == -signal.SIGKILL and "MAP:MERGE (4 r1)" in again.named("CACHED")
+    assert "What was found (round 2)" in (again.results / "findings.txt").read_text()
+    assert json.loads((again.results / "report.json").read_text())["pass"] == 5
+    for name in ("cluster_01.mrc", "cluster_02.mrc"):
+        made = again.results / "round_02" / "clusters" / name
+        assert (again.results / "final" / name).read_bytes() == made.read_bytes()
 
 
 def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> None:
@@ -136,7 +151,7 @@ def test_what_another_run_found_is_set_aside_and_never_lies_beside_the_new(own_f
     _first, resumed, changed = own_folder_runs
     assert not (resumed.results / "earlier").exists()
     (aside,) = (changed.results / "earlier").iterdir()
-    assert re.search(rf"whose results are now in .*/earlier/{aside.name}", changed.log)
+    assert re.search(rf"Stacks have changed: the results .* are now in .*/earlier/{aside.name}", changed.log)
 
 
 def test_modules_name_every_parameter_that_they_depend_on() -> None:
