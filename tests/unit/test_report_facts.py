@@ -314,6 +314,7 @@ def test_too_little_signal_is_said_with_the_number_of_clusters_and_the_reason(re
     )
     assert {one["mark"] for one in facts["clusters"]} == {GOOD}
     assert [one["spread_interval"] for one in facts["clusters"]] == [[0.0, 0.5]] * 2
+    assert facts["evidence"]["spread_interval"] == [0.0, 0.5]
     (spread,) = (one for one in facts["not_believed"] if "spread lies between 0 and 0.5" in one["text"])
     assert spread["of"] == "every cluster"
 

@@ -181,8 +181,11 @@ def test_a_card_has_no_row_without_a_value_and_a_placeholder_is_marked(tmp_path:
     folders = write_run(tmp_path)
     facts = run_facts(folders, {"passes": 3}) | {"next": [{"why": "", "command": f"run --focus_mask {MASK}"}]}
     facts["left_out"] |= {"doubt": "junk may be among them"}
+    known = {"states": 2, "limit_angstrom": 14.0, "agreement": [], "contrast": {"spread": 0.1}}
+    facts["evidence"] |= known | {"spread_interval": [0.0, 0.5]}
     page = rendered(folders, facts, tmp_path)
     assert f">{MASK}</mark></code>" in page
+    assert "rests, lies between 0.00 and 0.50." in page
     assert "But junk may be among them." in page
     cards = page.split('<section id="clusters">')[1].split("<h3>Resolution by cluster")[0]
     assert "Spread</abbr>" in cards and "Amplitude</abbr>" not in cards and "<dd>–" not in cards

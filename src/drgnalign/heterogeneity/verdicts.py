@@ -55,10 +55,15 @@ def is_open(verdict: str) -> bool:
     return verdict.startswith(NO_NUMBER)
 
 
-def _spread(clusters: Mapping[str, Mapping[str, Any]]) -> str:
-    """The interval that is widest, where one reaches beyond what states have."""
+def widest_interval(clusters: Mapping[str, Mapping[str, Any]]) -> list[float] | None:
+    """Of an assignment's clusters, the spread that is known least; None where there is none."""
     intervals = [interval for one in clusters.values() if (interval := one.get("spread_interval"))]
-    widest = max(intervals, key=lambda interval: float(interval[1]), default=None)
+    return max(intervals, key=lambda interval: float(interval[1]), default=None)
+
+
+def _spread(clusters: Mapping[str, Mapping[str, Any]]) -> str:
+    """In brackets, where it reaches beyond what states have."""
+    widest = widest_interval(clusters)
     return f" (spread between {between(widest)})" if widest and widest[1] > SPREAD else ""
 
 

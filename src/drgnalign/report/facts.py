@@ -20,6 +20,7 @@ from drgnalign import __version__
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
+from drgnalign.heterogeneity.verdicts import widest_interval
 from drgnalign.merge import junk_doubt
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, open_first, sentence
@@ -348,6 +349,7 @@ def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
     assignment = clustering.get("assignment") or {}
     keys = ("states", "clusters", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because")
     return {key: assignment.get(key) for key in (*keys, "contrast", "log_likelihood")} | {
+        "spread_interval": widest_interval(assignment.get("clusters") or {}),
         "proposed": clustering.get("proposed"),
         "method": clustering.get("method"),
     }
