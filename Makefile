@@ -44,7 +44,7 @@ test-unit: setup
 
 # Of real runs, which are two at a time by themselves
 test-workflow: setup
-	$(BIN)/python -m pytest tests/workflow tests/slurm tests/containers
+	$(BIN)/python -m pytest --ignore tests/unit --ignore tests/browser
 
 # Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.
 test-hpc: setup
