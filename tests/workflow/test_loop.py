@@ -52,6 +52,7 @@ RECORDS = [
     "inputs.json",
     "run.json",
     "session.json",
+    "made_by.json",
     "training.json",
 ]
 
