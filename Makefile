@@ -72,7 +72,7 @@ bench-real: setup
 screenshot: setup
 	bash tests/browser/get_chromium.sh
 	test -e demo/results/report.html || $(MAKE) demo
-	$(BIN)/python docs/take_screenshot.py
+	$(BIN)/python benchmarks/screenshot.py
 
 # The report's JavaScript, from report_page/: the same bytes on every machine with Node and npm.
 bundle:

@@ -4,7 +4,7 @@ include { checkParameters ; helpText ; schedule ; whole } from './subworkflows/p
 include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
 include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; publish ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
-include { allParameters ; versionOf } from './subworkflows/scripts.nf'
+include { allParameters ; readJson ; versionOf } from './subworkflows/scripts.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
@@ -101,7 +101,7 @@ workflow {
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, versionOf('check_settings'))
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, versionOf('estimate_disk'))
-    roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(new groovy.json.JsonSlurper().parse(file.toFile()), results) }
+    roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results) }
     stars = checked.combine(CHECK_SETTINGS.out.passed).combine(roomy).map { star, _passed, _roomy -> star }
     DOWNSAMPLE(stars.combine(images), versionOf('downsample'))
     training_stack = DOWNSAMPLE.out.stack.first()

@@ -143,13 +143,22 @@ def written(results: Path) -> dict[str, float]:
     }
 
 
+def chromium(*arguments: str) -> webdriver.Chrome:
+    """Chromium without a GPU."""
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs):
+        sys.exit("Chromium and its driver are missing\n  What to do: bash tests/browser/get_chromium.sh")
+    browser, driver = map(str, programs)
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in (*BROWSER, *arguments):
+        options.add_argument(argument)
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+
 def opened(page: Path) -> dict[str, float]:
     """Until every part of the page is drawn; memory of its process, shared libraries by share, after that."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for argument in BROWSER:
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver = chromium()
     try:
         root = driver.service.process.pid
         before, spent = renderers(root), cpu_seconds(root)

@@ -1,7 +1,9 @@
 // The parameters: what nextflow_schema.json says of them, printed and enforced before anything runs.
 
+include { readJson } from './scripts.nf'
+
 def readSchema() {
-    return new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
+    return readJson(file("${projectDir}/nextflow_schema.json"))
 }
 
 // name -> default of every parameter that has one

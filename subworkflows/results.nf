@@ -1,6 +1,6 @@
 // The folder of the results: of one run, which is the only one that uses it.
 
-include { passesMadeBy } from './scripts.nf'
+include { passesMadeBy ; readJson ; writeJson } from './scripts.nf'
 
 // Refuse a folder that cannot be written, that a run is using, or that holds what another one found; else take it.
 def takeResultsFolder(folder, rounds) {
@@ -14,7 +14,7 @@ def takeResultsFolder(folder, rounds) {
     refuseOthers(folder, info.resolve('session.json'), rounds)
     lock(info.resolve('run.lock'))
     def record = [session: workflow.sessionId.toString(), name: workflow.runName, folder: workflow.launchDir.toString()]
-    info.resolve('session.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(record)) + '\n'
+    writeJson(info.resolve('session.json'), record)
 }
 
 // Whoever comes at the same moment finds no lock, or the whole of it.
@@ -50,7 +50,7 @@ def wasFirst(file, name) {
 // Returned is the last pass of these settings that the folder holds the results of, 0 where there are none.
 def setEarlierAside(folder, stamp, passes) {
     def record = folder.resolve('pipeline_info/made_by.json')
-    def last = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : null
+    def last = record.exists() ? readJson(record) : null
     def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName, parameters: params, steps: passesMadeBy(), images: stamp, passes: passes]))
     def both = last ? Math.min(last.passes.size(), passes.size()) : 0
     def same = !last || [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
@@ -62,9 +62,9 @@ def setEarlierAside(folder, stamp, passes) {
         old.each { path -> java.nio.file.Files.move(path.toPath(), aside.resolve(path.name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
         println("${whatChanged(last, made)}: the results of the last run (${last.run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
     }
-    record.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(made)) + '\n'
+    writeJson(record, made)
     def report = folder.resolve('report.json')
-    return report.exists() ? new groovy.json.JsonSlurper().parse(report.toFile())['pass'] : 0
+    return report.exists() ? readJson(report)['pass'] : 0
 }
 
 // '--k is 4, and was 3', or what else there is that results depend on
@@ -98,7 +98,7 @@ def refuseInUse(folder, lock) {
 }
 
 def refuseOthers(folder, record, rounds) {
-    def other = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : [:]
+    def other = record.exists() ? readJson(record) : [:]
     def same = other.session == workflow.sessionId.toString()
     if (workflow.resume && other && !same) {
         error("${folder}: belongs to the run ${other.name}, which is not the last that was started in ${workflow.launchDir}\n  What to do: go on with it, in ${other.folder}, by -resume ${other.session}; or give another --outdir.")

@@ -28,6 +28,14 @@ def allParameters() {
     return groovy.json.JsonOutput.toJson(params).md5()
 }
 
+def readJson(path) {
+    return new groovy.json.JsonSlurper().parse(path.toFile())
+}
+
+def writeJson(path, value) {
+    path.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(value)) + '\n'
+}
+
 // What training takes where it holds all images, as `needed_memory` of the library; no less than a label's
 def trainingMemory(least, stack) {
     return [least, nextflow.util.MemoryUnit.of(2 * stack.size()) + 4.GB].max()
@@ -67,8 +75,13 @@ def logPath(meta, process, path) {
 // runs the step again after one of them changed. (Nextflow's strict parser leaves what a script refers to, other than
 // inputs, out of a task's hash: its issues 6695 and 7156, mended in 26.04.)
 def versionOf(step) {
-    def files = importedFiles("${projectDir}/bin/${step}.py", [] as Set).sort()
-    def named = (file("${projectDir}/modules/${step}.nf").text =~ /params\.(\w+)/).collect { match -> match[1] }.toSet()
+    return versionOfAll([step])
+}
+
+def versionOfAll(steps) {
+    def files = steps.inject([] as Set) { known, step -> importedFiles("${projectDir}/bin/${step}.py", known) }.sort()
+    def modules = steps.collect { step -> file("${projectDir}/modules/${step}.nf").text }.join('\n')
+    def named = (modules =~ /params\.(\w+)/).collect { match -> match[1] }.toSet()
     def values = (named - 'outdir').sort().collect { name -> "${name}=${params[name]}" }
     def programs = 'frealign_dir' in named && params.frealign_dir ? programDigests(params.frealign_dir) : []
     return (files.collect { path -> file(path).text } + values + programs).join('\n').md5()
@@ -82,7 +95,7 @@ def passesMadeBy() {
         def path = file(name.toString(), glob: false)
         "${path} ${path.size()} ${path.lastModified()}"
     }
-    return (steps.collect { step -> versionOf(step) } + files + [params.images, params.passthrough]).join('\n').md5()
+    return ([versionOfAll(steps)] + files + [params.images, params.passthrough]).join('\n').md5()
 }
 
 // Of the user's programs, so that other ones under the same names do not pass for what ran before

@@ -1,6 +1,7 @@
 // What can be seen of a run while it goes on: files as passes end, a line for each on the screen, and words at the end.
 
 include { defaults ; place } from './parameters.nf'
+include { writeJson } from './scripts.nf'
 
 // [meta, folders of the pass and all before it] of what passes leave, which they do one after the other
 def withEarlier(finished) {
@@ -23,8 +24,8 @@ def noteTheRun(passes) {
         passes: passes.size(),
         rounds: passes[-1].round,
     ]
-    info.resolve('run.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(known)) + '\n'
-    info.resolve('parameters.json').text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(params)) + '\n'
+    writeJson(info.resolve('run.json'), known)
+    writeJson(info.resolve('parameters.json'), params)
 }
 
 // pipeline_info/software_versions.yml
@@ -66,12 +67,10 @@ def isAnew(said) {
     return said.lastModified() >= workflow.start.toInstant().toEpochMilli()
 }
 
-// Is what a pass leaves to be published? A pass that comes from the cache takes the place of no later one's.
+// Is what a pass leaves to be published? A pass that comes from the cache takes the place of no later one's; after one that
+// was made anew none comes from there.
 def supersedes(clock, pass, is_new) {
-    if (is_new) {
-        clock.held = 0
-    }
-    return pass >= clock.held
+    return is_new || pass >= clock.held
 }
 
 // The kind of a pass, by what takes time in it

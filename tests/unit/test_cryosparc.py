@@ -254,20 +254,9 @@ def written_path(particles: Particles, path: Path) -> Path:
     return path
 
 
-def test_most_probable_class_of_one_slot_a_class(tmp_path: Path) -> None:
-    poses, posterior = several_classes()
-    fields = BLOB | CTF
-    for k in range(2):
-        fields |= slot(f"alignments_class_{k}", pose=poses[:, k], class_posterior=posterior[:, k])
-    particles = read_cs(save(tmp_path / "a.cs", fields))
-    expected = np.where([[True], [False], [True]], ALIGNMENT["pose"], 0)
-    np.testing.assert_allclose(particles.rotations(), Rotation.from_rotvec(expected).as_matrix(), atol=1e-7)
-    assert particles.table["rlnClassNumber"].tolist() == [2, 1, 2]
-
-
-@pytest.mark.parametrize("begin", ["alignments_class_3D_", "alignments_class3D_"])
-def test_slots_of_3d_classification_are_poses(tmp_path: Path, begin: str) -> None:
-    """As jobs of 3D classification name them; their split are half sets."""
+@pytest.mark.parametrize("begin", ["alignments_class_", "alignments_class_3D_", "alignments_class3D_"])
+def test_most_probable_class_of_one_slot_a_class(tmp_path: Path, begin: str) -> None:
+    """The latter two as jobs of 3D classification name them; their split are half sets."""
     poses, posterior = several_classes()
     fields = BLOB | CTF
     for k in range(2):

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def results(tmp_path: Path, particles: Any) -> Path:
     clusters = [entry("cluster_01", 180, 10.0), entry("cluster_03", 110, 12.5, difference_fsc_40=0.1)]
     write_pass(tmp_path, particles, 3, 2, clusters, second, verdict="2 states")
     return tmp_path
+
+
+@contextmanager
+def last_metrics(results: Path, round_: int = 2) -> Iterator[dict[str, Any]]:
+    """Those of the last round, to be changed."""
+    file = results / f"round_{round_:02d}" / "metrics.json"
+    metrics = json.loads(file.read_text())
+    yield metrics
+    file.write_text(json.dumps(metrics))
 
 
 def facts_of(results: Path, **run: Any) -> dict[str, Any]:
@@ -221,11 +231,9 @@ def test_next_command_is_the_runs_own(results: Path, command: str, again: str) -
 
 
 def test_nothing_is_recommended_where_no_cluster_is_to_be_believed(results: Path) -> None:
-    file = results / "round_02" / "metrics.json"
-    metrics = json.loads(file.read_text())
-    for one in metrics["clusters"]:
-        one["difference_judged"] = 0.1
-    file.write_text(json.dumps(metrics))
+    with last_metrics(results) as metrics:
+        for one in metrics["clusters"]:
+            one["difference_judged"] = 0.1
     facts = facts_of(results)
     assert facts["sentence"].startswith("2 states. None of the maps is to be believed.")
     assert [one["file"] for one in facts["open"]] == ["consensus/pass_01/clusters/consensus.mrc"]
@@ -278,9 +286,8 @@ def test_report_command_needs_results(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_it_is_said_how_far_latent_space_and_images_agree(results: Path) -> None:
     def said(**assignment: Any) -> str | None:
-        metrics = json.loads((results / "round_02" / "metrics.json").read_text())
-        metrics["clustering"]["assignment"] = assignment
-        (results / "round_02" / "metrics.json").write_text(json.dumps(metrics))
+        with last_metrics(results) as metrics:
+            metrics["clustering"]["assignment"] = assignment
         return facts_of(results)["latent_space"]
 
     assert "was not asked" in (said() or "")
@@ -295,14 +302,12 @@ def test_it_is_said_how_far_latent_space_and_images_agree(results: Path) -> None
 def open_run(results: Path, round_: int = 2, **more: Any) -> Path:
     """Three states whose spread the noise leaves open, in the last round."""
     evidence = {str(label): {"spread_interval": [0.0, 0.5 / label]} for label in (1, 3)}
-    file = results / f"round_{round_:02d}" / "metrics.json"
-    metrics = json.loads(file.read_text())
     assignment = {"verdict": PERHAPS_RUNNING, "states": 3, "clusters": evidence, "ari_with_proposed": 0.9}
-    metrics |= {"verdict": PERHAPS_RUNNING, **more}
-    metrics["clustering"] |= {"assignment": assignment | {"contrast": {"spread": 0.37}}}
-    for one in metrics["clusters"]:
-        one |= {"spread_interval": [0.0, 0.5], "difference_fsc_40": 0.95}
-    file.write_text(json.dumps(metrics))
+    with last_metrics(results, round_) as metrics:
+        metrics |= {"verdict": PERHAPS_RUNNING, **more}
+        metrics["clustering"] |= {"assignment": assignment | {"contrast": {"spread": 0.37}}}
+        for one in metrics["clusters"]:
+            one |= {"spread_interval": [0.0, 0.5], "difference_fsc_40": 0.95}
     return results
 
 
@@ -354,11 +359,9 @@ def test_of_the_input_only_doubts_are_among_what_is_not_to_be_believed(results: 
 
 
 def test_a_caveat_of_all_is_said_once_and_of_some_with_their_marks(results: Path) -> None:
-    file = results / "round_02" / "metrics.json"
-    metrics = json.loads(file.read_text())
-    for one in metrics["clusters"]:
-        one["resolution_angstrom"] = 16.5
-    file.write_text(json.dumps(metrics))
+    with last_metrics(results) as metrics:
+        for one in metrics["clusters"]:
+            one["resolution_angstrom"] = 16.5
     found = {one["of"]: (one["text"][:16], one["mark"]) for one in facts_of(results)["not_believed"]}
     assert found["every cluster"] == ("ends at Nyquist ", GOOD)
     assert found["cluster_03"][1] == NOT_BELIEVED

@@ -24,7 +24,7 @@ from drgnalign.heterogeneity.verdicts import widest_interval
 from drgnalign.merge import junk_doubt
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, open_first, sentence
-from drgnalign.report.figures import cluster_colour, shown_labels
+from drgnalign.report.figures import cluster_colour, labels_by_round
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import not_believed
@@ -310,10 +310,7 @@ def _numbers(values: pd.Series) -> list[float | None]:
 
 def _flow(folders: Mapping[int, Path], last: Particles) -> dict[str, Any]:
     """Who was where in each round, and who went where; 0 = unassigned, −1 = left out. `last`: of the last round."""
-    earlier = {number: folder for number, folder in folders.items() if number != max(folders)}
-    labels = {number: shown_labels(read_star(folder / "particles.star")) for number, folder in earlier.items()}
-    if folders:
-        labels[max(folders)] = shown_labels(last)
+    labels = labels_by_round(folders, last)
     nodes = [
         {"round": number, "label": int(label), "particles": int(count)}
         for number, mine in labels.items()

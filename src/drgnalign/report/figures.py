@@ -97,11 +97,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     fsc = _read_fsc(files / "fsc.csv")
     figures[f"fsc_round_{number:02d}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
     if number:
-        labels = {
-            metrics["round"]: shown_labels(read_star(folders[metrics["pass"]] / "particles.star"))
-            for metrics in passes[:-1]
-            if metrics["round"]
-        } | {number: shown_labels(particles)}
+        labels = labels_by_round({one["round"]: folders[one["pass"]] for one in passes if one["round"]}, particles)
         points = _read_umap(files / "latent" / "embedding.csv", len(particles))
         title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
         figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
@@ -112,6 +108,22 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
 def shown_labels(particles: Particles) -> IntArray:
     """Clusters, and −1 of who is left out."""
     return np.where(particles.left_out(), LEFT_OUT_LABEL, particles.cluster_labels())
+
+
+def labels_by_round(folders: Mapping[int, Path], last: Particles) -> dict[int, IntArray]:
+    """What `shown_labels` says of each round, by its number.
+
+    Parameters
+    ----------
+    folders : mapping of int to path
+        Of the rounds, by their numbers.
+    last : Particles
+        Of the last of them, which is not read again.
+    """
+    return {
+        number: shown_labels(last if number == max(folders) else read_star(folder / "particles.star"))
+        for number, folder in folders.items()
+    }
 
 
 def cluster_colour(label: int) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.embed import PC1_PERCENTILES, PC1_POINTS
-from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, shown_labels
+from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, labels_by_round
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
 
 FloatArray = NDArray[np.float32]
@@ -59,10 +59,8 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
     if not rounds:
         return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "rounds": []}
     last = read_star(rounds[max(rounds)] / "particles.star")
-    labels = shown_labels(last)
-    others = {number: folder for number, folder in rounds.items() if number != max(rounds)}
-    by_round = {number: shown_labels(read_star(folder / "particles.star")) for number, folder in others.items()}
-    by_round[max(rounds)] = labels
+    by_round = labels_by_round(rounds, last)
+    labels = by_round[max(rounds)]
     rows = stratified(labels, min(SAMPLE, SHOWN // len(rounds)))
     names = last.table["rlnImageName"].iloc[rows]
     return {

@@ -29,10 +29,13 @@ def cost_by_step(trace: Path | None) -> list[dict[str, Any]]:
         ``step``, ``tasks``, ``failed``, ``hours`` (all tasks one after the other), ``core_hours``, ``peak_gb``; steps
         in the order in which they were first run. Of a task that ``-resume`` found done, what it took then counts.
     """
-    # empty until the first task has ended
-    if trace is None or not trace.is_file() or not trace.read_text().strip():
+    if trace is None or not trace.is_file():
         return []
-    table = pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
+    try:
+        table = pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
+    # until the first task has ended
+    except pd.errors.EmptyDataError:
+        return []
     # SUBWORKFLOW:STEP (tag)
     table["step"] = table["name"].str.partition(" ")[0].str.rpartition(":")[2]
     table["seconds"] = [seconds(text) for text in table["realtime"]]
