@@ -1,9 +1,8 @@
 // The parameters: what nextflow_schema.json says of them, printed and enforced before anything runs.
 
-include { readJson } from './scripts.nf'
-
+// (Nextflow refuses a file with includes of its own where more than one file includes it, as most do this one.)
 def readSchema() {
-    return readJson(file("${projectDir}/nextflow_schema.json"))
+    return new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
 }
 
 // name -> default of every parameter that has one
