@@ -53,7 +53,8 @@ def copy_checkout(folder: Path, bin_folder: Path, settings: str) -> None:
 
 def read_trace(results: Path) -> pd.DataFrame:
     """One row a task; times in seconds."""
-    trace = pd.read_csv(results / "pipeline_info" / "trace.txt", sep="\t")
+    (path,) = (results / "pipeline_info").glob("trace_*.txt")
+    trace = pd.read_csv(path, sep="\t")
     trace[["submit", "start", "complete", "realtime"]] /= 1000
     return trace.assign(step=[re.sub(r".*:| \(.*", "", name) for name in trace["name"]])
 

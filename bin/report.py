@@ -33,8 +33,7 @@ def main(folder: Path, inputs: Path, info: Path | None, output: Path) -> None:
     write_figures(folder, output)
     known = run_known(info) | {"inputs": json.loads(inputs.read_text())}
     folders = pass_folders(folder)
-    trace = None if info is None else info / "trace.txt"
-    write_report(folders, run_facts(folders, known, trace), output, output)
+    write_report(folders, run_facts(folders, known, info), output, output)
 
 
 if __name__ == "__main__":

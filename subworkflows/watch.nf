@@ -13,7 +13,7 @@ def withEarlier(finished) {
 }
 
 // pipeline_info/run.json, for the report: the command, the parameters and their defaults, how many passes and rounds. REPORT
-// looks it up there, as it does the trace: what changes with every -resume must not make it write all reports again.
+// looks it up there, as it does the traces: what changes with every -resume must not make it write all reports again.
 def noteTheRun(passes) {
     def info = file(params.outdir, glob: false).resolve('pipeline_info')
     info.mkdirs()

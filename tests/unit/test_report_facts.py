@@ -257,7 +257,7 @@ def test_changed_parameters_come_first(results: Path) -> None:
 
 
 def test_cost_is_summed_by_step(tmp_path: Path) -> None:
-    trace = tmp_path / "trace.txt"
+    trace = tmp_path / "trace_2026-01-02_03-04-05.txt"
     rows = [
         "name\tstatus\trealtime\t%cpu\tpeak_rss",
         "MAP:REFINE (2/9 all.1)\tCOMPLETED\t1h\t50.0%\t1 GB",
@@ -265,13 +265,15 @@ def test_cost_is_summed_by_step(tmp_path: Path) -> None:
         "LABEL:TRAIN (r1)\tCACHED\t-\t-\t-",
     ]
     trace.write_text("\n".join(rows) + "\n")
-    assert cost_by_step(trace) == [
+    # refused, and only just begun
+    (tmp_path / "trace_2026-01-03_03-04-05.txt").write_text(rows[0] + "\n")
+    (tmp_path / "trace_2026-01-04_03-04-05.txt").write_text("\n")
+    (tmp_path / "trace_2026-01-01_03-04-05.txt").write_text("\n".join(rows[:2]) + "\n")
+    assert cost_by_step(tmp_path) == [
         {"step": "REFINE", "tasks": 1, "failed": 1, "hours": 1.5, "core_hours": 1.0, "peak_gb": 2.0},
         {"step": "TRAIN", "tasks": 1, "failed": 0, "hours": 0.0, "core_hours": 0.0, "peak_gb": 0.0},
     ]
     assert cost_by_step(tmp_path / "none") == []
-    (tmp_path / "empty.txt").write_text("\n")
-    assert cost_by_step(tmp_path / "empty.txt") == []
     assert seconds("1d 2h 3m 4.5s") == 93784.5
     assert (seconds("120ms"), seconds("-")) == (pytest.approx(0.12), 0)
     assert size("257.2 MB") == pytest.approx(257.2 * 2**20)

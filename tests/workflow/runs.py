@@ -56,12 +56,17 @@ class Run:
         return found
 
     def _trace(self) -> pd.DataFrame:
-        trace = pd.read_csv(self.results / "pipeline_info" / "trace.txt", sep="\t")
+        trace = last_trace(self.results)
         return trace.set_index(trace["name"].str.replace(r"/\d+", "", regex=True))
 
     def named(self, status: str) -> set[str]:
         """Names of the tasks with a status."""
         return set(self.tasks.index[self.tasks == status])
+
+
+def last_trace(results: Path) -> pd.DataFrame:
+    """Nextflow's rows of tasks, of the last start of a run."""
+    return pd.read_csv(max((results / "pipeline_info").glob("trace_*.txt")), sep="\t")
 
 
 def nextflow(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from runs import REPOSITORY, nextflow
+from runs import REPOSITORY, last_trace, nextflow
 
 # Each GPU has a folder while it is used, which a second task could not make.
 STEPS = """
@@ -70,7 +70,7 @@ def run(folder: Path, script: str, *words: object) -> tuple[int, str]:
 
 
 def trace(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "results" / "pipeline_info" / "trace.txt", sep="\t").set_index("name")
+    return last_trace(folder / "results").set_index("name")
 
 
 @pytest.mark.parametrize("gpus", [1, 2])

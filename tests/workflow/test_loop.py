@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from runs import Run
+from runs import Run, last_trace
 from sklearn.metrics import adjusted_rand_score
 
 from conftest import FEW_IN_HALF_2, Consensus, Interrupted, Masks
@@ -44,9 +44,9 @@ FINAL = [
 ]
 FIGURES = ["umap_round_01", "umap_round_02", "fsc_round_00", "fsc_round_01", "fsc_round_02"]
 RECORDS = [
-    "trace.txt",
-    "report.html",
-    "timeline.html",
+    "trace_DATE_TIME.txt",
+    "report_DATE_TIME.html",
+    "timeline_DATE_TIME.html",
     "parameters.json",
     "software_versions.yml",
     "inputs.json",
@@ -77,7 +77,8 @@ def test_all_is_published(loop_run: Run) -> None:
     expected |= {"findings.txt", "report.html", "report.json"} | {
         f"{name}.png" for name in [*FIGURES, "resolution_by_round", "label_flow"]
     }
-    published = {str(path.relative_to(loop_run.results)) for path in loop_run.results.rglob("*") if path.is_file()}
+    files = [str(path.relative_to(loop_run.results)) for path in loop_run.results.rglob("*") if path.is_file()]
+    published = {re.sub(r"_[\d-]{10}_[\d-]{8}(?=\.)", "_DATE_TIME", name) for name in files}
     assert expected <= published
     assert {Path(name).suffix for name in published - expected} <= {".log"}
     for figure in loop_run.results.glob("*.png"):
@@ -275,7 +276,8 @@ def test_chunk_size_makes_no_difference_that_matters(consensus_runs: Consensus) 
 
 def most_at_once(run: Run) -> int:
     """How many tasks of a run were under way at one time."""
-    trace = pd.read_csv(run.results / "pipeline_info" / "trace.txt", sep="\t", parse_dates=["submit"])
+    trace = last_trace(run.results)
+    trace["submit"] = pd.to_datetime(trace["submit"])
     # durations are rounded
     ends = trace["submit"] + trace["duration"].map(pd.Timedelta) - pd.Timedelta("1s")
     return max(((trace["submit"] <= moment) & (moment < ends)).sum() for moment in trace["submit"])

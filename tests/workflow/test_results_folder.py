@@ -35,11 +35,11 @@ def lock(folder: Path, pid: int, host: str, start: str = "?") -> Path:
 
 def test_a_folder_in_use_elsewhere_is_refused(folder: Path) -> None:
     path = lock(folder, 123, "far.away")
-    trace = folder / "results" / "pipeline_info" / "trace.txt"
+    cost = folder / "results" / "pipeline_info" / "trace_2026-01-02_03-04-05.txt"
+    cost.write_text("name\tstatus\n")
     message = stopped(run_workflow(folder, folder / "particles.star"))
     assert "is in use by the run old_name, process 123 on far.away" in message and f"remove {path}" in message
-    assert path.exists()
-    trace.unlink(missing_ok=True)
+    assert path.exists() and cost.read_text() == "name\tstatus\n"
 
 
 def test_the_lock_of_a_process_that_has_died_is_taken(folder: Path) -> None:

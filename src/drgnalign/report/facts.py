@@ -42,7 +42,7 @@ INTERVAL = 1.96
 IntArray = NDArray[np.int64]
 
 
-def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path | None = None) -> dict[str, Any]:
+def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | None = None) -> dict[str, Any]:
     """Everything that the report says in numbers.
 
     Parameters
@@ -54,8 +54,8 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
         ``passes`` and ``rounds`` that are planned; ``set_aside``, where a run that went on with other settings moved
         these results. Any may be missing.
-    trace : Path, optional
-        Nextflow's ``trace.txt``.
+    info : Path, optional
+        ``pipeline_info``, for what the run cost (`cost_by_step`).
 
     Returns
     -------
@@ -100,7 +100,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], trace: Path |
         "poses": [_change(metrics, entry) for metrics in passes for entry in metrics["clusters"]],
         "evidence": _evidence(last),
         "training": [found for metrics in passes for found in _training(folders[metrics["pass"]], metrics["round"])],
-        "cost": cost_by_step(trace),
+        "cost": cost_by_step(info),
         "parameters": _parameters(run),
         "command": run.get("command"),
         "versions": run.get("versions") or {},

@@ -14,14 +14,15 @@ BYTES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 DONE = ("COMPLETED", "CACHED")
 
 
-def cost_by_step(trace: Path | None) -> list[dict[str, Any]]:
+def cost_by_step(info: Path | None) -> list[dict[str, Any]]:
     """Tasks, hours and the largest memory of each step of a run.
 
     Parameters
     ----------
-    trace : Path or None
-        With the columns ``name``, ``status``, ``realtime``, ``%cpu`` and ``peak_rss``; while the run goes on it has
-        the tasks that have ended. Without it there is nothing to say.
+    info : Path or None
+        ``pipeline_info``. Every start of the run leaves a ``trace_DATE_TIME.txt`` there, with the columns ``name``,
+        ``status``, ``realtime``, ``%cpu`` and ``peak_rss`` and the tasks that have ended, those that ``-resume`` found
+        done among them: the last start that came to a task counts. Where there is none there is nothing to say.
 
     Returns
     -------
@@ -29,12 +30,9 @@ def cost_by_step(trace: Path | None) -> list[dict[str, Any]]:
         ``step``, ``tasks``, ``failed``, ``hours`` (all tasks one after the other), ``core_hours``, ``peak_gb``; steps
         in the order in which they were first run. Of a task that ``-resume`` found done, what it took then counts.
     """
-    if trace is None or not trace.is_file():
-        return []
-    try:
-        table = pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
-    # until the first task has ended
-    except pd.errors.EmptyDataError:
+    traces = [] if info is None else sorted(info.glob("trace_*.txt"), reverse=True)
+    table = next((table for table in map(_read, traces) if len(table)), None)
+    if table is None:
         return []
     # SUBWORKFLOW:STEP (tag)
     table["step"] = table["name"].str.partition(" ")[0].str.rpartition(":")[2]
@@ -55,6 +53,14 @@ def cost_by_step(trace: Path | None) -> list[dict[str, Any]]:
             }
         )
     return steps
+
+
+def _read(trace: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
+    # of a start that has not come to its first task
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
 
 
 def seconds(text: str) -> float:
