@@ -151,6 +151,7 @@ def require_for(target: str, particles: Particles) -> None:
     """
     _require_whole(particles)
     particles.refuse_not_finite()
+    particles.refuse_absurd()
     if target.startswith("par"):
         return
     if target == "cistem":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,7 +167,9 @@ def _named(particles: Particles, names: Sequence[str]) -> NDArray[np.bool_]:
     return own.isin(names).to_numpy()
 
 
-def merge_particles(parts: Sequence[Particles], order: Particles | None = None) -> Particles:
+def merge_particles(
+    parts: Sequence[Particles], order: Particles | None = None, *, common_columns: bool = False
+) -> Particles:
     """Put particle sets together.
 
     Parameters
@@ -175,6 +177,8 @@ def merge_particles(parts: Sequence[Particles], order: Particles | None = None) 
     parts : sequence of Particles
     order : Particles, optional
         Has the images of all parts: theirs is the order of the result. Otherwise the parts follow each other.
+    common_columns : bool
+        Leave out columns and fields that not all parts have, instead of refusing them.
 
     Returns
     -------
@@ -191,10 +195,13 @@ def merge_particles(parts: Sequence[Particles], order: Particles | None = None) 
     Warns
     -----
     InputWarning
-        Groups have got new numbers or names, or columns neutral values.
+        Groups have got new numbers or names, columns have neutral values or are left out.
     """
-    parts = _with_neutral_columns(parts)
+    if common_columns:
+        parts = _with_common_columns(parts)
     _refuse_other_kinds(parts)
+    _refuse_gaps(parts)
+    parts = _with_neutral_columns(parts)
     optics, groups = _joint_optics(parts)
     tables = [part.table.assign(rlnOpticsGroup=group) for part, group in zip(parts, groups, strict=True)]
     for label in parts[0].table:
@@ -223,19 +230,48 @@ def _with_neutral_columns(parts: Sequence[Particles]) -> list[Particles]:
     return complete
 
 
+def _with_common_columns(parts: Sequence[Particles]) -> list[Particles]:
+    """Parts without the columns and fields that not all have and that nothing can stand for; which is told."""
+    columns = _not_in_all([map(str, part.table) for part in parts])
+    facts = _not_in_all([map(str, part.optics.dropna(axis="columns")) for part in parts]) - {"rlnOpticsGroupName"}
+    fields = _not_in_all([part.cs_rows.dtype.names or () for part in parts if part.cs_rows is not None])
+    if lost := sorted(columns | facts | fields):
+        warnings.warn(f"{', '.join(lost)}: left out, as not all files have it", InputWarning, stacklevel=3)
+    return [
+        replace(
+            part,
+            table=part.table.drop(columns=list(columns), errors="ignore"),
+            optics=part.optics.drop(columns=list(facts), errors="ignore"),
+            cs_rows=None if part.cs_rows is None else _without(part.cs_rows, fields),
+        )
+        for part in parts
+    ]
+
+
+def _without(rows: NDArray[np.void], fields: set[str]) -> NDArray[np.void]:
+    return rows[[name for name in rows.dtype.names or () if name not in fields]]
+
+
+def _not_in_all(columns: Iterable[Iterable[str]]) -> set[str]:
+    sets: list[set[str]] = [set(names) for names in columns]
+    return {name for name in set().union(*sets) - set(NEUTRAL) if not all(name in names for names in sets)}
+
+
 def _refuse_other_kinds(parts: Sequence[Particles]) -> None:
     first = parts[0]
     for part in parts[1:]:
-        differing = sorted(set(map(str, first.table)) ^ set(map(str, part.table)))
+        differing = sorted((set(map(str, first.table)) ^ set(map(str, part.table))) - set(NEUTRAL))
         if differing:
             problem = f"has other columns than {first.path}: {', '.join(differing)}"
-            raise InputError(part.path, problem, "give files of one kind, or remove the columns")
+            remedy = "give files of one kind, or leave out with --common-columns what not all have"
+            raise InputError(part.path, problem, remedy)
         if (part.cs_rows is None) != (first.cs_rows is None):
             raise InputError(part.path, f"is of another kind than {first.path}", "give files of one kind")
         fields = [set(rows.dtype.names or ()) for rows in (first.cs_rows, part.cs_rows) if rows is not None]
         if fields and fields[0] != fields[1]:
             problem = f"has other fields than {first.path}: {', '.join(sorted(fields[0] ^ fields[1]))}"
-            raise InputError(part.path, problem, "give files of one kind, as one job writes them")
+            remedy = "give files of one kind, or leave out with --common-columns what not all have"
+            raise InputError(part.path, problem, remedy)
 
 
 def _tell_neutral(label: str, lacking: Sequence[Path]) -> None:
@@ -243,23 +279,32 @@ def _tell_neutral(label: str, lacking: Sequence[Path]) -> None:
     warnings.warn(message, InputWarning, stacklevel=3)
 
 
+def _refuse_gaps(parts: Sequence[Particles]) -> None:
+    """Refuse optics tables that lack what another one says and what nothing can stand for."""
+    table, paths = _all_optics(parts)
+    gaps = table.drop(columns=["rlnOpticsGroupName", *NEUTRAL], errors="ignore").isna()
+    for label in gaps.columns[gaps.any()]:
+        problem = f"its optics table does not say {label}, which that of another file does"
+        remedy = "add it, or leave it out everywhere with --common-columns"
+        raise InputError(paths[gaps[label].to_numpy().argmax()], problem, remedy)
+
+
+def _all_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, NDArray[np.object_]]:
+    """The optics tables below each other, and the file of each row."""
+    paths = np.repeat(np.array([part.path for part in parts], object), [len(part.optics) for part in parts])
+    return pd.concat([part.optics for part in parts], ignore_index=True), paths
+
+
 def _complete_optics(parts: Sequence[Particles]) -> pd.DataFrame:
     """The optics tables below each other, without gaps."""
-    table = pd.concat([part.optics for part in parts], ignore_index=True)
-    paths = np.repeat([part.path for part in parts], [len(part.optics) for part in parts])
-    for label in map(str, table):
-        gaps = table[label].isna().to_numpy()
-        if not gaps.any():
-            continue
+    table, paths = _all_optics(parts)
+    for label in table.columns[table.isna().any()]:
         if label == "rlnOpticsGroupName":
             table[label] = table[label].fillna("opticsGroup" + table["rlnOpticsGroup"].astype(str))
-        elif label in NEUTRAL:
-            _tell_neutral(label, paths[gaps].tolist())
-            filled = table[label].fillna(NEUTRAL[label])
-            table[label] = filled.astype(np.int64) if isinstance(NEUTRAL[label], int) else filled
-        else:
-            problem = f"its optics table does not say {label}, which that of another file does"
-            raise InputError(paths[gaps.argmax()], problem, "add the column to it, or remove it from the others")
+            continue
+        _tell_neutral(label, paths[table[label].isna()].tolist())
+        filled = table[label].fillna(NEUTRAL[label])
+        table[label] = filled.astype(np.int64) if isinstance(NEUTRAL[label], int) else filled
     return table
 
 

@@ -285,6 +285,15 @@ def test_an_image_beyond_the_stack_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "beyond the end" in result.output
 
 
+@pytest.mark.parametrize(("label", "value"), [("rlnOriginXAngst", 1e9), ("rlnAngleTilt", -1e7), ("rlnDefocusU", 1e30)])
+def test_what_means_nothing_is_not_carried_on(tmp_path: Path, label: str, value: float) -> None:
+    written = particles([{**EXAMPLE, label: value}], tmp_path)
+    write_star(written, tmp_path / "p.star")
+    result = run("convert", tmp_path / "p.star", "-o", tmp_path / "p.par", "--to", "par9")
+    assert result.exit_code == 2 and f"row 1: {label} is {value:g}" in result.stderr
+    assert not (tmp_path / "p.par").exists()
+
+
 def test_frealign_knows_one_microscope(tmp_path: Path) -> None:
     given = particles([EXAMPLE, EXAMPLE], tmp_path)
     given.table["rlnOpticsGroup"] = [1, 2]

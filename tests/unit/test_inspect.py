@@ -303,7 +303,7 @@ def test_a_pixel_size_of_one_may_be_meant(tmp_path: Path) -> None:
 def test_box_of_the_header(tmp_path: Path) -> None:
     write_stack(tmp_path / "stack.mrcs", box=2 * BOX)
     ((level, what),) = said(inspect_star(tmp_path, with_stack=False))
-    assert level == "warning"
+    assert level == "error"
     assert "the box is 16 px here, 32 px in the header" in what
 
 

@@ -207,6 +207,28 @@ def test_columns_of_the_ctf_that_only_one_file_has(tmp_path: Path) -> None:
     assert "has other columns than" in run("merge", *files, "-o", tmp_path / "m.star").stderr
 
 
+@pytest.mark.parametrize("column", ["rlnCtfMaxResolution", "rlnMtfFileName", "gap"])
+def test_columns_that_not_all_have_are_left_out_where_asked(tmp_path: Path, column: str) -> None:
+    files = two_files(tmp_path, **({"rlnMtfFileName": "mtf.star"} if column == "rlnMtfFileName" else {}))
+    second = read_star(files[1])
+    if column == "rlnCtfMaxResolution":
+        second.table[column] = 3.0
+    if column == "gap":
+        column = "rlnSphericalAberration"
+        second.optics[column] = [np.nan, 2.7]
+    # what has a neutral value stays
+    second.table["rlnPhaseShift"] = 30.0
+    write_star(second, files[1])
+    result = run("merge", *files, "-o", tmp_path / "m.star")
+    assert result.exit_code == 2 and "--common-columns" in result.stderr and "WARNING" not in result.stderr
+    result = succeed("merge", *files, "--common-columns", "-o", tmp_path / "m.star")
+    assert f"{column}: left out, as not all files have it" in result.stderr
+    merged = read_star(tmp_path / "m.star")
+    assert column not in [*merged.table, *merged.optics]
+    assert merged.table["rlnPhaseShift"].tolist() == [0.0] * 6 + [30.0] * 6
+    assert merged.table["rlnDefocusU"].tolist() == [row + 15000.1 for row in range(N)]
+
+
 def test_groups_of_one_name_and_other_facts_get_names_of_their_own(tmp_path: Path) -> None:
     result = succeed("merge", *two_files(tmp_path, rlnSphericalAberration=1.4), "-o", tmp_path / "m.star")
     optics = read_star(tmp_path / "m.star").optics
@@ -231,6 +253,9 @@ def test_cryosparcs_files_with_other_fields(tmp_path: Path) -> None:
     (tmp_path / "b.npy").rename(tmp_path / "b.cs")
     result = run("merge", tmp_path / "a.cs", tmp_path / "b.cs", "-o", tmp_path / "m.cs")
     assert result.exit_code == 2 and "has other fields than" in result.stderr and "mine/score" in result.stderr
+    result = succeed("merge", tmp_path / "a.cs", tmp_path / "b.cs", "--common-columns", "-o", tmp_path / "m.cs")
+    assert "mine/score: left out" in result.stderr
+    assert (tmp_path / "again.cs").read_bytes() == (tmp_path / "m.cs").read_bytes()
 
 
 def test_clusters_go_back_into_one_file(star: Path, tmp_path: Path) -> None:

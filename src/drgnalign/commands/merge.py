@@ -17,8 +17,9 @@ from drgnalign.subsets import merge_particles
 @click.argument("inputs", type=FILE, nargs=-1, required=True)
 @output_option
 @click.option("--like", type=FILE, help="File whose order the result has; it holds the images of all INPUTS.")
+@click.option("--common-columns", is_flag=True, help="Leave out the columns that not all INPUTS have.")
 @click.option("--images", type=FOLDER, help="Folder that all image names are relative to. Default: each file's own.")
-def merge(inputs: tuple[Path, ...], output: Path, like: Path | None, images: Path | None) -> None:
+def merge(inputs: tuple[Path, ...], output: Path, like: Path | None, common_columns: bool, images: Path | None) -> None:
     """Put the particles of INPUTS, files of one kind, into one file.
 
     Star files of RELION 3.0 come out in the layout of 3.1: optics table, origins in Å; those of cisTEM as cisTEM's.
@@ -28,6 +29,7 @@ def merge(inputs: tuple[Path, ...], output: Path, like: Path | None, images: Pat
     order = None if like is None else read_particle_file(like)
     refuse_other_form(inputs[0], output)
     named = named_for([*parts, *([] if order is None else [order])], output, images, like)
-    merged = merge_particles(named[: len(parts)], None if order is None else named[-1])
+    order = None if order is None else named[-1]
+    merged = merge_particles(named[: len(parts)], order, common_columns=common_columns)
     write_particle_file(merged, output, target_of(output, "cistem" if is_cistem(inputs[0]) else None, merged))
     click.echo(f"{output}: {len(merged):,} particles", err=True)

@@ -28,7 +28,7 @@ def score(truth: Path, estimate: Path, as_json: bool) -> None:
 
 
 def _score_text(result: dict[str, Any]) -> str:
-    lines = [f"{result['particles']:,} of {result['true_particles']:,} particles"]
+    lines = [f"{result['particles']:,} particles; the truth has {result['true_particles']:,}"]
     lines += [
         f"{name:<18} median {errors['median']:.3f}  p90 {errors['p90']:.3f}  mean {errors['mean']:.3f}"
         for name, errors in (

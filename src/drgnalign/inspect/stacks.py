@@ -209,12 +209,12 @@ def _compare_sizes(report: Report, headers: list[StackHeader], optics: pd.DataFr
         where = f"the header of {headers[first].path}, {sizes[first]:.6g} Å"
         report.add("warning", f"the pixel size in {where}, {CANNOT_BE}")
     right = "find out which is right before anything is measured in Å"
-    for name, unit, given, found, differs, remedy in (
-        ("pixel size", "Å", pixel_size, sizes, ~(same | unset | impossible), right),
-        ("box", "px", box, boxes, boxes != box, "give the stacks that belong to the file"),
+    for level, name, unit, given, found, differs, remedy in (
+        ("warning", "pixel size", "Å", pixel_size, sizes, ~(same | unset | impossible), right),
+        ("error", "box", "px", box, boxes, boxes != box, "give the stacks that belong to the file"),
     ):
         differs &= np.isfinite(given)
         if differs.any():
             i = differs.argmax()
             what = f"{given[i]:.6g} {unit} here, {found[i]:.6g} {unit} in the header of {headers[i].path}"
-            report.add("warning", f"the {name} is {what} ({differs.sum()} of {len(headers)} stacks): {remedy}")
+            report.add(level, f"the {name} is {what} ({differs.sum()} of {len(headers)} stacks): {remedy}")
