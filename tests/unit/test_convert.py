@@ -290,7 +290,7 @@ def test_what_means_nothing_is_not_carried_on(tmp_path: Path, label: str, value:
     written = particles([{**EXAMPLE, label: value}], tmp_path)
     write_star(written, tmp_path / "p.star")
     result = run("convert", tmp_path / "p.star", "-o", tmp_path / "p.par", "--to", "par9")
-    assert result.exit_code == 2 and f"row 1: {label} is {value:g}" in result.stderr
+    assert result.exit_code == 2 and label in result.stderr and f" is {value:g}" in result.stderr
     assert not (tmp_path / "p.par").exists()
 
 
