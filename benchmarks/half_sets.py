@@ -3,7 +3,7 @@
 
 Images of noise alone, and of noise with a particle, are aligned to one map of all of them, over and over. Then half
 sets are dealt, and each is refined against its own map at some limits. After each pass: what the half maps claim,
-beside the truth where there is one. `drgnalign.half_sets` rests on the outcome.
+beside the truth where there is one. `drgnalign.half_maps` rests on the outcome.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from records import REPOSITORY, Records
 from states import HALVES, Experiment
 
 from drgnalign.fourier import soft_sphere
+from drgnalign.half_maps import FORGETS
 from drgnalign.half_sets import deal, ties
 from drgnalign.particles import Particles
 from drgnalign.simulate import Nuisances, phantom_states, simulate_set
-from drgnalign.validation.claims import FORGETS
 from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "half_sets.json"

@@ -28,9 +28,8 @@ from arms import REPOSITORY
 from formats import processor, random_particles
 
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.merge import USED_LABELS
+from drgnalign.run.state import USED_LABELS, cluster_name
 from drgnalign.simulate import phantom_states, simulate_set
-from drgnalign.split import cluster_name
 
 BIN = REPOSITORY / "bin"
 IMAGES, BOX, PIXEL_SIZE, TRAIN_BOX = 1000, 32, 8.0, 16

@@ -26,7 +26,7 @@ from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.formats.mrc import StackWriter, write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.fourier import soft_sphere
-from drgnalign.split import usual_chunk_size
+from drgnalign.run.split import usual_chunk_size
 
 PARTICLES, BOX, PIXEL_SIZE = 131_899, 320, 1.31
 # Å: of the ribosome, and of whatever fills 85 % of the box, which is what is taken without --mask_diameter.

@@ -24,7 +24,6 @@ from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.cluster import cluster_record
-from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.lost import with_found_poses, with_searched
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
@@ -38,7 +37,8 @@ from drgnalign.heterogeneity.states import (
 )
 from drgnalign.interface import USUAL_FILL
 from drgnalign.maps import read_mask
-from drgnalign.merge import read_used_labels
+from drgnalign.run.latent import EMBEDDING, read_points
+from drgnalign.run.state import read_used_labels
 
 
 @click.command(cls=Command)
@@ -94,7 +94,7 @@ def main(
     moved = with_searched(with_found_poses(table, states.particles, states.brought_back), states.searched)
     write_star(labelled(moved, states.kept.assignment, settings.soft), output)
     facts = json.loads(clusters.read_text())
-    points = read_points(latent / "embedding.csv", facts["space"])
+    points = read_points(latent / EMBEDDING, facts["space"])
     facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["proposed"], facts["settings"], 0)
     facts["assignment"] = {
         **reached.record,

@@ -22,7 +22,7 @@ from drgnalign.commands import (
 from drgnalign.errors import InputNote
 from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.star import write_star
-from drgnalign.half_sets import standing
+from drgnalign.half_maps import standing
 from drgnalign.inputs import images_root, import_particles, undecided
 from drgnalign.interface import USUAL_FILL
 from drgnalign.optics import optics_terms, warn_of_training

@@ -12,9 +12,9 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
 from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
-from drgnalign.heterogeneity.embed import read_points
-from drgnalign.heterogeneity.states import START
-from drgnalign.merge import read_used_labels
+from drgnalign.particles import START
+from drgnalign.run.latent import EMBEDDING, read_points
+from drgnalign.run.state import read_used_labels
 
 
 @click.command(cls=Command)
@@ -44,7 +44,7 @@ def main(
 ) -> None:
     """Label PARTICLES with the clusters of their latent variables."""
     table = read_star(particles)
-    points = read_points(latent / "embedding.csv", space)
+    points = read_points(latent / EMBEDDING, space)
     last, used, kept = table.cluster_labels(), read_used_labels(last_references), ~table.left_out()
     k = k or len(np.unique(last[last > 0]))
     matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k, kept)

@@ -14,7 +14,8 @@ from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.formats.mrc import read_header
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.decode import decode_volumes, write_decoder_references
-from drgnalign.split import cluster_name
+from drgnalign.run.latent import ALONG_PC1, Z
+from drgnalign.run.state import FILM, FILTERED, beside, cluster_name
 
 
 @click.command(cls=Command)
@@ -31,12 +32,12 @@ def main(
     """Decode maps of PARTICLES' latent space."""
     table = read_star(particles)
     pixel_size = table.pixel_size * table.box / read_header(stack).shape[1]
-    traversal = np.loadtxt(latent / "pc1_z.txt", ndmin=2)
+    traversal = np.loadtxt(latent / ALONG_PC1, ndmin=2)
     nearest = {cluster_name(int(k)): row for k, row in json.loads(clusters.read_text())["nearest"].items()}
-    centres = read_latent(latent / "z.pkl")[0][list(nearest.values())]
-    names = [f"pc1_{i:02d}" for i in range(1, len(traversal) + 1)] + list(nearest)
+    centres = read_latent(latent / Z)[0][list(nearest.values())]
+    names = [f"{FILM}{i:02d}" for i in range(1, len(traversal) + 1)] + list(nearest)
     decoded = decode_volumes(latent, np.vstack([traversal, centres]), output, pixel_size, threads)
-    maps = {name: path.rename(output / f"{name}.mrc") for name, path in zip(names, decoded, strict=True)}
+    maps = {name: path.rename(beside(output / name, FILTERED)) for name, path in zip(names, decoded, strict=True)}
     if consensus is not None:
         write_decoder_references({name: maps[name] for name in nearest}, consensus, output)
 

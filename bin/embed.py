@@ -12,6 +12,7 @@ from drgnalign.commands import FOLDER, OUTPUT, Command, seed_option
 from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.heterogeneity.embed import embed
 from drgnalign.heterogeneity.train import trained_on
+from drgnalign.run.latent import Z
 
 
 @click.command(cls=Command)
@@ -22,7 +23,7 @@ from drgnalign.heterogeneity.train import trained_on
 def main(training: Path, last_latent: Path | None, seed: int, output: Path) -> None:
     """Embed the latent variables of TRAINING."""
     shutil.copytree(training, output)
-    z, _ = read_latent(training / "z.pkl")
+    z, _ = read_latent(training / Z)
     embed(z, last_latent, seed, output, trained_on(training, len(z)))
 
 

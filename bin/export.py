@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
-from drgnalign.export import export_final
 from drgnalign.formats.star import read_star
+from drgnalign.run.export import export_final
 
 
 @click.command(cls=Command)

@@ -16,6 +16,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.cluster_maps import cluster_maps
 from drgnalign.interface import USUAL_FILL
 from drgnalign.maps import read_mask
+from drgnalign.run.state import CONSENSUS, OWN_MASK, beside
 
 
 @click.command(cls=Command)
@@ -36,7 +37,7 @@ def main(
     """Write the mask of the particles in LABELLED, as they are divided into clusters."""
     table = read_star(labelled)
     diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    mask = read_mask(last_references / "consensus_mask.mrc", table.box, table.pixel_size)
+    mask = read_mask(beside(last_references / CONSENSUS, OWN_MASK), table.box, table.pixel_size)
     coarse = with_stack(table, stack)
     source = ImageSource(coarse, stack.parent)
     noise = estimate_noise(coarse, source, diameter)

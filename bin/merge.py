@@ -7,23 +7,17 @@ import json
 from pathlib import Path
 
 import click
-import pandas as pd
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
 from drgnalign.files import atomic_path, write_json
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.half_sets import JOINT, marked
+from drgnalign.half_maps import INDEPENDENT, JOINT, NOT_INDEPENDENT, marked
 from drgnalign.interface import USUAL_FILL
-from drgnalign.merge import (
-    PassReport,
-    left_out_sentence,
-    merge_particles,
-    merge_references,
-    pass_metrics,
-    steady,
-)
-from drgnalign.particles import INDEPENDENT, NOT_INDEPENDENT
-from drgnalign.report.words import pass_sentence
+from drgnalign.report.words import left_out_sentence, pass_sentence
+from drgnalign.run.merge import merge_particles, merge_references
+from drgnalign.run.metrics import pass_metrics, steady
+from drgnalign.run.plan import PassReport, read_plan
+from drgnalign.run.state import FSC
 
 
 @click.command(cls=Command)
@@ -72,7 +66,7 @@ def main(
     before = read_star(labelled)
     after = merge_particles(before, sorted(refined.glob("*.star")))
     report = PassReport(pass_number, round_, halves, references_kind)
-    plan_table = pd.read_csv(plan, dtype={"limit": str})
+    plan_table = read_plan(plan)
     record = json.loads(clustering.read_text()) if clustering else None
     screened = json.loads(screening.read_text()) if screening else None
     figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened)
@@ -80,9 +74,7 @@ def main(
     worth = {cluster["cluster"]: cluster["halves"] for cluster in figures["clusters"] if "halves" in cluster}
     merge_references(last_references, maps, plan_table, report, references, named, mask, worth)
     diameter = mask_diameter or USUAL_FILL * after.box * after.pixel_size
-    figures["stop"] = stop == "auto" and steady(
-        figures, last_references / "fsc.csv", after.box, after.pixel_size, diameter
-    )
+    figures["stop"] = stop == "auto" and steady(figures, last_references / FSC, after.box, after.pixel_size, diameter)
     write_star(after if halves == INDEPENDENT else marked(after, JOINT), particles)
     write_json(metrics, figures)
     with atomic_path(said) as temporary:

@@ -16,7 +16,7 @@ from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
 from drgnalign.interface import USUAL_FILL
 from drgnalign.maps import read_mask
-from drgnalign.merge import merge_particles
+from drgnalign.run.merge import merge_particles
 
 
 @click.command(cls=Command)

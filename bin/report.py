@@ -13,8 +13,9 @@ from drgnalign.files import atomic_path
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.figures import write_figures
 from drgnalign.report.page import write_report
-from drgnalign.report.summary import pass_folders, read_passes, summary_table
+from drgnalign.report.summary import read_passes, summary_table
 from drgnalign.report.words import findings
+from drgnalign.run.state import pass_folders
 
 
 @click.command(cls=Command)

@@ -12,7 +12,7 @@ from drgnalign.engine.plan import oversampling
 from drgnalign.engines import ENGINES
 from drgnalign.formats.star import read_star
 from drgnalign.interface import USUAL_FILL
-from drgnalign.split import USUAL_CHUNK, PassSettings, split_clusters, usual_chunk_size
+from drgnalign.run.split import USUAL_CHUNK, PassSettings, split_clusters, usual_chunk_size
 
 
 @click.command(cls=Command)

@@ -35,10 +35,10 @@ from records import REPOSITORY, Records
 
 from drgnalign.heterogeneity.assign import Assigner, Assignment
 from drgnalign.heterogeneity.cluster import cluster
-from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.lost import with_found_poses
 from drgnalign.heterogeneity.states import evidence, find_states
 from drgnalign.particles import Particles
+from drgnalign.run.latent import read_points
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "real.json"
 ARMS = ("poses", "ours", "without", "cryodrgn", "loop", "relion", "cost")

@@ -36,7 +36,7 @@ from drgnalign.heterogeneity.embed import embed
 from drgnalign.heterogeneity.screen import screen
 from drgnalign.heterogeneity.train import train, trained_on
 from drgnalign.particles import LEFT_OUT, Particles
-from drgnalign.split import CONSENSUS
+from drgnalign.run.state import CONSENSUS
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
 

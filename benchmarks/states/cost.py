@@ -14,7 +14,7 @@ from timing import REPEATS, run_step
 
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.contrast import Population, fitted_population
-from drgnalign.split import CONSENSUS
+from drgnalign.run.state import CONSENSUS
 
 # Of EMPIAR-10076.
 PARTICLES = 131_899

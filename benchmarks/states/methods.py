@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from drgnalign.fourier import resize_volume
 from drgnalign.heterogeneity.cluster import cluster, other_numbers
-from drgnalign.heterogeneity.embed import read_points
+from drgnalign.run.latent import read_points
 
 REFERENCE_ROUNDS = 2
 # Share of the labels that are random where starts come from the truth.

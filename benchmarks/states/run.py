@@ -24,8 +24,8 @@ from methods import RELION_MISSING, numbers_proposed, reference_loop, relion_cla
 from numpy.typing import NDArray
 
 from drgnalign.heterogeneity.cluster import cluster
-from drgnalign.heterogeneity.embed import read_points
 from drgnalign.heterogeneity.states import evidence, find_states
+from drgnalign.run.latent import read_points
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

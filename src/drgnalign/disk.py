@@ -9,7 +9,7 @@ from drgnalign.downsample import box_for_limit, is_worth_it
 from drgnalign.engine.plan import oversampling
 from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.particles import Particles
-from drgnalign.split import USUAL_CHUNK, usual_chunk_size
+from drgnalign.run.split import USUAL_CHUNK, usual_chunk_size
 
 # A row of a star file of the state, and how many files of a pass have one for each particle.
 ROW_BYTES, TABLES_OF_A_PASS, TABLES_OF_ITS_RESULTS = 400, 6, 2

@@ -22,14 +22,14 @@ from drgnalign.formats.cistem import is_cistem
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
-from drgnalign.half_sets import DEALT, SHARED, deal, in_both, marked, standing, ties
+from drgnalign.half_maps import DEALT, INDEPENDENT, SHARED, marked, standing
+from drgnalign.half_sets import deal, in_both, ties
 from drgnalign.interface import USUAL_FILL
 from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
     HALVES,
-    INDEPENDENT,
     LEFT_OUT,
     NO_STACK,
     OPTICS_OPTIONS,

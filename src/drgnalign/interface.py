@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.particles import Particles
+from drgnalign.run.state import HALF_MAPS
 
 FloatVolume = NDArray[np.float32]
 # A particle is taken to fill this much of its box unless a diameter is given.
@@ -75,7 +76,7 @@ class References:
     @property
     def prefix(self) -> Path:
         """What the names of the half maps and of what an engine wrote beside them begin with."""
-        return self.half1.with_name(self.half1.name.removesuffix("_half1.mrc"))
+        return self.half1.with_name(self.half1.name.removesuffix(HALF_MAPS[0]))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
+from drgnalign.run.state import CURVE, FIGURES, FILTERED, HALF_MAPS, LOCAL_RESOLUTION, OWN_MASK, SHARP, beside
 from drgnalign.validation.fsc import FscResult, half_map_fsc
 from drgnalign.validation.local_resolution import local_resolution
 
@@ -129,9 +130,7 @@ def write_maps(
     pixel_size : float
         Å.
     prefix : Path
-        Files are PREFIX_half1.mrc, PREFIX_half2.mrc, PREFIX.mrc (filtered, for people to look at),
-        PREFIX_fsc.csv, PREFIX_resolution.json, where no mask was given, PREFIX_mask.mrc, and where the resolution
-        allows it PREFIX_sharp.mrc.
+        What the names of the files begin with (`drgnalign.run.state`).
     mask : (N, N, N) float32, optional
         Soft mask of the FSC; without it one is made from the maps.
     mask_name : str
@@ -150,23 +149,20 @@ def write_maps(
     """
     if mask is None:
         mask = particle_mask(0.5 * (half1 + half2), pixel_size, diameter, mass_kda)
-        mask_name = f"{prefix.name}_mask.mrc"
+        mask_name = f"{prefix.name}{OWN_MASK}"
         write_volume(prefix.with_name(mask_name), mask, pixel_size)
     fsc = half_map_fsc(half1, half2, pixel_size, mask)
-    write_volume(prefix.with_name(f"{prefix.name}_half1.mrc"), half1, pixel_size)
-    write_volume(prefix.with_name(f"{prefix.name}_half2.mrc"), half2, pixel_size)
+    for ending, half in zip(HALF_MAPS, (half1, half2), strict=True):
+        write_volume(beside(prefix, ending), half, pixel_size)
     filtered = wiener_filtered(half1, half2, fsc.corrected)
-    write_volume(prefix.with_name(f"{prefix.name}.mrc"), filtered, pixel_size)
+    write_volume(beside(prefix, FILTERED), filtered, pixel_size)
     b_factor = guinier_b_factor(filtered * mask, pixel_size, fsc.resolution)
     if b_factor is not None:
-        write_volume(
-            prefix.with_name(f"{prefix.name}_sharp.mrc"), sharpened(filtered, pixel_size, b_factor), pixel_size
-        )
+        write_volume(beside(prefix, SHARP), sharpened(filtered, pixel_size, b_factor), pixel_size)
     if local:
-        volume = local_resolution(half1, half2, pixel_size, mask)
-        write_volume(prefix.with_name(f"{prefix.name}_local_resolution.mrc"), volume, pixel_size)
+        write_volume(beside(prefix, LOCAL_RESOLUTION), local_resolution(half1, half2, pixel_size, mask), pixel_size)
     table = fsc.table().assign(resolution_0143_angstrom=fsc.resolution, mask=mask_name)
-    with atomic_path(prefix.with_name(f"{prefix.name}_fsc.csv")) as temporary:
+    with atomic_path(beside(prefix, CURVE)) as temporary:
         table.to_csv(temporary, index=False)
     record = {
         "resolution_angstrom": fsc.resolution,
@@ -177,7 +173,7 @@ def write_maps(
         "b_factor_angstrom2": b_factor,
         **(figures or {}),
     }
-    with atomic_path(prefix.with_name(f"{prefix.name}_resolution.json")) as temporary:
+    with atomic_path(beside(prefix, FIGURES)) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
     return fsc
 

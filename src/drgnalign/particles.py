@@ -23,6 +23,8 @@ ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 # Share with which a particle counts in the map of its cluster.
 OCCUPANCY = "drgnOccupancy"
+# Columns with further labels for assignment to start from.
+START = "drgnStart"
 # 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
 LEFT_OUT = "drgnLeftOut"
 # 1 where the program that the file comes from had left a particle out: so it is left out of everything, and no image
@@ -33,11 +35,9 @@ SEARCHED = "drgnSearched"
 # Of an optics group whose images are normalised as they are read: the radius (px) outside of which their background is
 # (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
 BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
-# In the optics table: what is known against the half sets (`drgnalign.half_sets`). And of each particle whose half set
+# In the optics table: what is known against the half sets (`drgnalign.half_maps`). And of each particle whose half set
 # was dealt at import: the coarsest limit (Å) to which its pose was refined against its own half set's map; 0 for none.
 HALVES, REFINED_FROM = "drgnHalves", "drgnRefinedFrom"
-# What half maps are worth.
-INDEPENDENT, DEALT_AT_IMPORT, NOT_INDEPENDENT = "independent", "dealt at import", "not independent"
 DEFOCUS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 MAGNIFICATION = ["rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11"]
 BEAM_TILT = ["rlnBeamTiltX", "rlnBeamTiltY"]

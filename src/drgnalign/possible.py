@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from drgnalign.errors import InputError
+from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.particles import Particles
-from drgnalign.split import FEWEST_IN_HALF
 
 # Some particles match no map, and are left out, or are of a cluster of their own: in each half set of each cluster so
 # many are needed at the start that its half maps can be made.
@@ -36,8 +36,7 @@ def refuse_too_few(particles: Particles, clusters: int, proposed: int) -> None:
         A half set has fewer than 20 particles, or than 10 for each cluster, or there are fewer particles than clusters
         proposed.
     """
-    halves = particles.half_sets()
-    smaller = min(int((halves == half).sum()) for half in (1, 2))
+    smaller = smaller_half(particles.half_sets())
     needed = max(FEWEST_AT_START, FEWEST_IN_HALF * clusters)
     has = f"it has {len(particles):,} particles, {smaller:,} of them in the smaller half set"
     if smaller < FEWEST_AT_START:

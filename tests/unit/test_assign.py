@@ -24,7 +24,6 @@ from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, Assign
 from drgnalign.heterogeneity.contrast import Contrast, Population
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.states import (
-    START,
     Clusters,
     States,
     assignment_limit,
@@ -35,7 +34,7 @@ from drgnalign.heterogeneity.states import (
     renamed,
 )
 from drgnalign.heterogeneity.verdicts import CONTINUUM, NO_NUMBER, SPREAD
-from drgnalign.particles import Particles
+from drgnalign.particles import START, Particles
 from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0

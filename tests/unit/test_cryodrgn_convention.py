@@ -16,7 +16,7 @@ from drgnalign.engine.reconstruct import insert_particles
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.cryodrgn import write_ctf, write_poses
 from drgnalign.formats.mrc import read_volume
-from drgnalign.heterogeneity.train import find_cryodrgn
+from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 
 
 def test_backproject_voxel_gives_the_same_map(simulate: Callable, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from drgnalign.errors import DrgnalignError
 from drgnalign.formats.cryodrgn import read_cryodrgn, write_cryodrgn
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
-from drgnalign.heterogeneity.train import find_cryodrgn
+from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.particles import DEFOCUS, ORIGINS, Particles
 
 REAL_STAR = Path(__file__).parents[3] / "shared" / "data" / "particles" / "relion31.star"

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.heterogeneity.embed import Embedding, embed, read_points
+from drgnalign.heterogeneity.embed import Embedding, embed
+from drgnalign.run.latent import read_points
 
 UMAP2 = ["umap2_1", "umap2_2"]
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from drgnalign.errors import InputError
-from drgnalign.export import export_final
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
+from drgnalign.run.export import export_final
 
 LABELS = [1, 1, 2, 0, 2, 1, 3]
 

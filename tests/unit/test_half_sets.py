@@ -14,13 +14,14 @@ from drgnalign.formats.cryosparc import read_cs
 from drgnalign.formats.mrc import StackWriter, write_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
-from drgnalign.half_sets import DEALT, JOINT, deal, in_both, marked, refined_at, standing, ties
+from drgnalign.half_maps import DEALT, FORGETS, JOINT, marked, refined_at, standing
+from drgnalign.half_sets import deal, in_both, ties
 from drgnalign.heterogeneity.assign import _folds
 from drgnalign.inputs import import_particles, undecided
 from drgnalign.inspect import inspect_file
-from drgnalign.merge import PassReport, pass_metrics
 from drgnalign.particles import ANGLES, Particles
-from drgnalign.validation.claims import FORGETS
+from drgnalign.run.metrics import pass_metrics
+from drgnalign.run.plan import PassReport
 
 N = 40
 

@@ -12,19 +12,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.merge import (
-    REFINED_COLUMNS,
-    PassReport,
-    left_out_sentence,
-    merge_particles,
-    merge_references,
-    pass_metrics,
-    read_used_labels,
-    steady,
-)
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.report.summary import summary_table
-from drgnalign.split import PLAN
+from drgnalign.report.words import left_out_sentence
+from drgnalign.run.merge import REFINED_COLUMNS, merge_particles, merge_references
+from drgnalign.run.metrics import pass_metrics, steady
+from drgnalign.run.plan import PLAN, PassReport
+from drgnalign.run.state import read_used_labels
 
 POSE = [*ANGLES, *ORIGINS]
 REPORT = PassReport(number=3, round=2, halves="independent", references="previous")

@@ -13,7 +13,9 @@ from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.engine.refine import check_limit
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
-from drgnalign.split import PLAN, PassSettings, cluster_name, split_clusters, usual_chunk_size
+from drgnalign.run.plan import PLAN
+from drgnalign.run.split import PassSettings, split_clusters, usual_chunk_size
+from drgnalign.run.state import cluster_name
 
 # Clusters 1 (100 particles), 2 (60) and 7 (12, of which 6 in each half); 8 particles without a label.
 COUNTS = {1: 100, 2: 60, 7: 12, 0: 8}

@@ -18,8 +18,9 @@ from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.formats.mrc import StackWriter, read_volume
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.heterogeneity import train as train_module
+from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.heterogeneity.decode import decode_volumes
-from drgnalign.heterogeneity.train import Checkpoints, find_cryodrgn, train, trained_on
+from drgnalign.heterogeneity.train import Checkpoints, train, trained_on
 from drgnalign.particles import Particles
 
 BOX, PIXEL_SIZE, COUNT, SIGMA = 24, 4.0, 600, 1.5

@@ -165,7 +165,7 @@ class Scenarios:
 
         serial = run("serial", 150)
         other_chunks = run("other_chunks", 300, "-resume")
-        append(code / "src" / "drgnalign" / "merge.py", "# changed\n")
+        append(code / "src" / "drgnalign" / "run" / "merge.py", "# changed\n")
         changed_code = run("changed_code", 150, "-resume")
         append(code / "src" / "drgnalign" / "engine" / "kernels.c", "/* changed */\n")
         return Consensus(serial, other_chunks, changed_code, run("changed_kernels", 150, "-resume"))

@@ -19,18 +19,17 @@ from drgnalign.commands import (
     normalise_option,
 )
 from drgnalign.commands.engine_options import with_engine
-from drgnalign.engine.shrinkage import difference_fsc, relative_amplitudes, shrunk_references
+from drgnalign.engine.shrinkage import difference_figures, difference_fsc, relative_amplitudes, shrunk_references
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.mrc import write_volume
-from drgnalign.half_sets import in_both, standing, ties
+from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, standing
+from drgnalign.half_sets import in_both, ties
 from drgnalign.inputs import open_particles
 from drgnalign.interface import USUAL_FILL, Chunk, Engine, FloatVolume, Reconstruction
 from drgnalign.maps import read_map, read_mask, write_maps
-from drgnalign.particles import INDEPENDENT, NOT_INDEPENDENT, Particles
-
-# Å: the difference from the consensus is told at these resolutions.
-DIFFERENCE_AT = (40, 25)
+from drgnalign.particles import Particles
+from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
 
 
 @click.command(cls=Command)
@@ -131,7 +130,7 @@ def _warn_of_halves(particles: Particles, root: Path, resolution: float | None) 
 
 
 def _half_maps(prefix: Path, box: int, pixel_size: float) -> tuple[FloatVolume, FloatVolume]:
-    first, second = (read_map(prefix.with_name(f"{prefix.name}_half{half}.mrc"), box, pixel_size) for half in (1, 2))
+    first, second = (read_map(beside(prefix, ending), box, pixel_size) for ending in HALF_MAPS)
     return first, second
 
 
@@ -149,15 +148,12 @@ def _compare(
         raise InputError(None, "this engine does not tell what its maps rest on", "leave out --consensus")
     halves = (made.half1, made.half2)
     if reference_prior == "consensus":
-        for half, volume in enumerate(shrunk_references(halves, made.weights, consensus, mask), start=1):
-            write_volume(prefix.with_name(f"{prefix.name}_reference_half{half}.mrc"), volume, made.pixel_size)
+        shrunk = shrunk_references(halves, made.weights, consensus, mask)
+        for ending, volume in zip(REFERENCES, shrunk, strict=True):
+            write_volume(beside(prefix, ending), volume, made.pixel_size)
     amplitudes = relative_amplitudes(halves, consensus, mask, made.pixel_size)
-    correlation = difference_fsc(halves, consensus, focus)
-    shells = {angstrom: round(len(mask) * made.pixel_size / angstrom) for angstrom in DIFFERENCE_AT}
-    return {
-        f"difference_fsc_{angstrom}": float(correlation[shell]) if shell < len(correlation) else None
-        for angstrom, shell in shells.items()
-    } | {
+    differences = difference_figures(difference_fsc(halves, consensus, focus), len(mask) * made.pixel_size)
+    return differences | {
         "amplitude": None if amplitudes is None else 0.5 * (amplitudes[0] + amplitudes[1]),
         "amplitude_error": None if amplitudes is None else 0.5 * abs(amplitudes[0] - amplitudes[1]),
     }

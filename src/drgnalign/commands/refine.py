@@ -24,7 +24,7 @@ from drgnalign.engine.native import NativeEngine
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
-from drgnalign.half_sets import JOINT, marked, refined_at
+from drgnalign.half_maps import JOINT, marked, refined_at
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, References
 

@@ -20,6 +20,8 @@ SMOOTHED, LEAST, MOST = 3, 0.001, 0.999
 # Å: amplitudes are compared between these. Below, what the particle has in common with any other blob rules; beyond,
 # many a cluster has nothing to compare.
 COMPARED = (60.0, 25.0)
+# Å: the difference from the consensus is told at these resolutions.
+DIFFERENCE_AT = (40, 25)
 
 
 def difference_fsc(
@@ -47,6 +49,27 @@ def difference_fsc(
     correlation = fourier_shell_correlation(first, second)
     correlation[0] = correlation[1]  # one Fourier pixel, whose value is the maps' mean, tells nothing
     return uniform_filter1d(correlation, SMOOTHED, mode="nearest")
+
+
+def difference_figures(correlation: NDArray[np.float64], width: float) -> dict[str, float | None]:
+    """A `difference_fsc` at 40 and 25 Å, for the record.
+
+    Parameters
+    ----------
+    correlation : (N//2 + 1,) float64
+    width : float
+        Of the box, Å.
+
+    Returns
+    -------
+    dict
+        ``difference_fsc_40`` and ``_25``; None beyond Nyquist.
+    """
+    shells = {angstrom: round(width / angstrom) for angstrom in DIFFERENCE_AT}
+    return {
+        f"difference_fsc_{angstrom}": float(correlation[shell]) if shell < len(correlation) else None
+        for angstrom, shell in shells.items()
+    }
 
 
 def relative_amplitudes(

@@ -18,6 +18,7 @@ from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
 from drgnalign.maps import read_map, read_mask
 from drgnalign.particles import ANGLES, ORIGINS, IntArray, Particles
+from drgnalign.run.state import STATISTICS, beside
 
 EXTRA_COLUMNS = ["drgnFrealignLogp", "drgnFrealignSigma", "drgnFrealignScore", "drgnFrealignChange"]
 
@@ -48,7 +49,7 @@ def half_sets(particles: Particles, joint: bool) -> dict[int, IntArray]:
 
 def statistics_beside(prefix: Path) -> Path:
     """Where the resolution statistics of a reconstruction are, beside its maps."""
-    return prefix.with_name(f"{prefix.name}_statistics.txt")
+    return beside(prefix, f"{STATISTICS}.txt")
 
 
 def optics_value(particles: Particles, label: str) -> float:
@@ -63,7 +64,7 @@ def optics_value(particles: Particles, label: str) -> float:
 
 def joint_map_beside(prefix: Path) -> Path:
     """Where the map that a program made of both half sets, the next joint reference, is beside the half maps."""
-    return prefix.with_name(f"{prefix.name}_statistics_map.mrc")
+    return beside(prefix, f"{STATISTICS}_map.mrc")
 
 
 def write_reference(chunk: Chunk, references: References, half: int, path: Path) -> None:

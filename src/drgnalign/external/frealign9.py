@@ -37,6 +37,7 @@ from drgnalign.formats.mrc import read_header, write_volume
 from drgnalign.formats.par import extra_label, write_par
 from drgnalign.interface import Chunk, Reconstruction, References
 from drgnalign.particles import Particles
+from drgnalign.run.state import STATISTICS, beside
 
 PROGRAM, MERGER = VERSIONS
 REFINED = "Normal termination, no output data-files"
@@ -199,7 +200,7 @@ class Frealign9(FrealignDriver):
 
 def _statistics_beside(prefix: Path, half: int) -> Path:
     """Where the resolution statistics of a half map are, beside it; 0: of one map for all."""
-    return prefix.with_name(f"{prefix.name}_statistics_{f'half{half}' if half else 'joint'}.txt")
+    return beside(prefix, f"{STATISTICS}_{f'half{half}' if half else 'joint'}.txt")
 
 
 def _table_for(chunk: Chunk, prefix: Path, half: int) -> list[str]:

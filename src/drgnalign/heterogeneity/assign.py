@@ -30,6 +30,7 @@ from drgnalign.engine.search import wide_search
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.half_sets import ties, together
 from drgnalign.heterogeneity.contrast import (
     ALIKE,
@@ -56,8 +57,6 @@ Pairs = dict[tuple[int, int], float]
 
 # Assignment is at rest when fewer particles than this share change their label; it is stopped after so many passes.
 REST, MOST_PASSES = 0.005, 30
-# A cluster with fewer particles in a half set has no map to speak of.
-FEWEST_IN_HALF = 10
 # Parts that a half set is cut into where its own maps judge it.
 FOLDS = 4
 AGAINST = ("other_half", "own_half_folds")
@@ -641,7 +640,7 @@ class Assigner:
         return [
             label
             for label in np.unique(labels[labels > 0]).tolist()
-            if min(int((labels[halves == half] == label).sum()) for half in HALVES) >= FEWEST_IN_HALF
+            if smaller_half(halves[labels == label]) >= FEWEST_IN_HALF
         ]
 
     def _references(self, candidates: Sequence[tuple[int, ...]], sums: Sums) -> References:

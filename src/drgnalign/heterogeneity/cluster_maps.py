@@ -13,8 +13,8 @@ from drgnalign.engine.mask import coarse_box
 from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.particles import Particles
-from drgnalign.split import FEWEST_IN_HALF
 from drgnalign.symmetry import point_group
 
 FloatVolume = NDArray[np.float32]
@@ -66,5 +66,5 @@ def _clusters(particles: Particles) -> Iterator[NDArray[np.int64]]:
     halves, labels = particles.half_sets(), np.where(particles.left_out(), 0, particles.cluster_labels())
     for label in np.unique(labels[labels > 0]):
         rows = np.flatnonzero(labels == label)
-        if min(int((halves[rows] == half).sum()) for half in (1, 2)) >= FEWEST_IN_HALF:
+        if smaller_half(halves[rows]) >= FEWEST_IN_HALF:
             yield rows

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import resize_volume
-from drgnalign.heterogeneity.train import run_cryodrgn
+from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
+from drgnalign.run.latent import CONFIG, WEIGHTS
+from drgnalign.run.state import CONSENSUS, DECODER, HALF_MAPS, MASK, beside
 
 
 def decode_volumes(latent_dir: Path, z: ArrayLike, outdir: Path, pixel_size: float, threads: int = 1) -> list[Path]:
@@ -52,7 +54,7 @@ def decode_volumes(latent_dir: Path, z: ArrayLike, outdir: Path, pixel_size: flo
     with tempfile.TemporaryDirectory(dir=outdir, prefix=".decoding-") as folder:
         work = Path(folder)
         np.savetxt(work / "z.txt", points)
-        command = ["eval_vol", latent_dir / "weights.pkl", "-c", latent_dir / "config.yaml"]
+        command = ["eval_vol", latent_dir / WEIGHTS, "-c", latent_dir / CONFIG]
         command += ["--zfile", work / "z.txt", "-o", work, "--Apix", pixel_size]
         run_cryodrgn(command, outdir / "eval_vol.log", threads)
         paths = []
@@ -79,14 +81,13 @@ def write_decoder_references(maps: dict[str, Path], consensus: Path, outdir: Pat
     outdir : path
         Gets ``decoder_NAME_half1.mrc`` and ``decoder_NAME_half2.mrc``.
     """
-    half1, pixel_size = read_volume(consensus / "consensus_half1.mrc")
-    half2, _ = read_volume(consensus / "consensus_half2.mrc")
-    mask, _ = read_volume(consensus / "mask.mrc")
+    (half1, pixel_size), (half2, _) = (read_volume(beside(consensus / CONSENSUS, ending)) for ending in HALF_MAPS)
+    mask, _ = read_volume(consensus / MASK)
     target = 0.5 * (half1 + half2)
     inside, outside = mask > 0.5, mask < 0.01
     for name, path in maps.items():
         volume = resize_volume(read_volume(path)[0], len(target))
         volume = volume - np.median(volume[outside])
         scale = float(np.sum(volume[inside] * target[inside]) / np.sum(volume[inside] ** 2))
-        for half in (1, 2):
-            write_volume(outdir / f"decoder_{name}_half{half}.mrc", scale * volume, pixel_size)
+        for ending in HALF_MAPS:
+            write_volume(beside(outdir / f"{DECODER}{name}", ending), scale * volume, pixel_size)

@@ -15,10 +15,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import atomic_path
+from drgnalign.run.latent import ALONG_PC1, EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START
 
 FloatArray = NDArray[np.float64]
 
-START_FILE = "embedding.npz"
 # As cryoDRGN's own analysis.
 N_NEIGHBORS = 15
 MIN_DIST = 0.1
@@ -85,7 +85,7 @@ def embed(
     latent = np.asarray(z, dtype=np.float64)
     fitted = np.ones(len(latent), np.bool_) if fitted is None else fitted
     _check_latent(latent, fitted)
-    start = None if previous is None else _read_start(previous / START_FILE, latent.shape)
+    start = None if previous is None else _read_start(previous / EMBEDDING_START, latent.shape)
     pca = PCA(svd_solver="full").fit(latent[fitted])
     components = pca.components_ * _component_signs(pca.components_, start)[:, None]
     pcs = (latent - pca.mean_) @ components.T
@@ -100,34 +100,9 @@ def embed(
     embedding = Embedding(_table(latent, pcs, umap2, umap3), pca.explained_variance_ratio_, pc1_z)
     outdir.mkdir(parents=True, exist_ok=True)
     _write(embedding, outdir, seed, int(fitted.sum()), started_from_previous=start is not None)
-    with atomic_path(outdir / START_FILE) as temporary:
+    with atomic_path(outdir / EMBEDDING_START) as temporary:
         np.savez(temporary, components=components, umap2=umap2, umap3=umap3)
     return embedding
-
-
-def read_points(path: str | Path, space: str) -> FloatArray:
-    """Coordinates from ``embedding.csv`` to cluster particles on.
-
-    Parameters
-    ----------
-    path : path
-    space : {'z', 'umap2', 'umap3'}
-
-    Returns
-    -------
-    (N, d) float64
-
-    Raises
-    ------
-    InputError
-        The table has no such coordinates.
-    """
-    table = pd.read_csv(path, float_precision="round_trip")
-    pattern = r"^z\d+$" if space == "z" else rf"^{space}_\d+$"
-    points = table.filter(regex=pattern).to_numpy(dtype=np.float64)
-    if points.shape[1] == 0:
-        raise InputError(path, f"there are no coordinates '{space}' in it", "choose one of z, umap2, umap3")
-    return points
 
 
 def _check_latent(latent: FloatArray, fitted: NDArray[np.bool_]) -> None:
@@ -241,9 +216,9 @@ def _write(embedding: Embedding, outdir: Path, seed: int, fitted: int, started_f
         "seed": seed,
         "start": "previous" if started_from_previous else "pca",
     }
-    with atomic_path(outdir / "embedding.csv") as temporary:
+    with atomic_path(outdir / EMBEDDING) as temporary:
         embedding.table.to_csv(temporary, index=False)
-    with atomic_path(outdir / "embedding.json") as temporary:
+    with atomic_path(outdir / EMBEDDING_RECORD) as temporary:
         temporary.write_text(json.dumps(report, indent=1))
-    with atomic_path(outdir / "pc1_z.txt") as temporary:
+    with atomic_path(outdir / ALONG_PC1) as temporary:
         np.savetxt(temporary, embedding.pc1_z)

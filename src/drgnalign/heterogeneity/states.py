@@ -11,29 +11,26 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
 from drgnalign.engine.mask import resampled_mask
 from drgnalign.engine.noise import estimate_noise
+from drgnalign.engine.shrinkage import difference_figures
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
-from drgnalign.particles import LEFT_OUT, OCCUPANCY, Particles
-from drgnalign.split import CONSENSUS
+from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
+from drgnalign.run.state import CONSENSUS, FSC, by_cluster
 
 IntArray = NDArray[np.int64]
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
-DIFFERENCE_AT = (40.0, 25.0)
-# Columns of a star file with further labels to start from.
-START = "drgnStart"
 
 
 class CoarseImages(NamedTuple):
@@ -167,8 +164,7 @@ def assignment_limit(references: Path, wanted: float, particles: Particles, stac
     stack : Path
         Images for assignment, see `drgnalign.downsample.coarsen`.
     """
-    fsc = pd.read_csv(references / "fsc.csv")
-    consensus = float(fsc.loc[fsc["cluster"] == CONSENSUS, "resolution_0143_angstrom"].iloc[0])
+    consensus = float(by_cluster(references / FSC)["resolution_0143_angstrom"][CONSENSUS])
     nyquist = 2 * with_stack(particles, stack).pixel_size
     # NaN: without resolution, which sets no limit. Maps are shrunk to what the half sets share of them anyway.
     if wanted >= nyquist and not consensus > wanted:
@@ -429,7 +425,7 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
         mine, spread = chosen.labels == label, found.spread(label)
         clusters[str(label)] = {
             "particles": int(mine.sum()),
-            **_differences(chosen.difference_fsc[number], angstrom),
+            **difference_figures(chosen.difference_fsc[number], angstrom),
             "mean_posterior": float(chosen.posteriors[mine, number].mean()),
             "mean_amplitude": float(chosen.amplitudes[mine].mean()),
             "separation_nats": found.separation(label),
@@ -443,12 +439,4 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
         "contrast": chosen.contrast._asdict(),
         "left_out": int(chosen.left_out.sum()),
         "clusters": clusters,
-    }
-
-
-def _differences(correlation: NDArray[np.float64], angstrom: float) -> dict[str, float | None]:
-    shells = {resolution: round(angstrom / resolution) for resolution in DIFFERENCE_AT}
-    return {
-        f"difference_fsc_{resolution:g}": float(correlation[shell]) if shell < len(correlation) else None
-        for resolution, shell in shells.items()
     }

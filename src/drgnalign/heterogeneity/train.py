@@ -1,14 +1,11 @@
-"""Driver of cryoDRGN, which is run as a program and never imported: training on the current poses."""
+"""Training of cryoDRGN on the current poses."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,15 +25,14 @@ from drgnalign.formats.cryodrgn import (
     write_poses,
 )
 from drgnalign.formats.mrc import read_header
+from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
 from drgnalign.memory import available_memory
+from drgnalign.run.latent import CONFIG, TRAINED_ON, TRAINING, WEIGHTS, Z
 
 if TYPE_CHECKING:
     from drgnalign.particles import Particles
 
-TRAINING_FILE = "training.json"
-# Which particles were trained on, as cryoDRGN's --ind; there is none where all were.
-TRAINED_ON = "ind.pkl"
-MADE = ("weights.pkl", "z.pkl", "config.yaml")
+MADE = (WEIGHTS, Z, CONFIG)
 # cryoDRGN holds the images twice while it loads them (measured: 5.8 and 10.9 GB for 2.6 and 5.2 GB), and itself.
 STACK_COPIES, PROGRAM_BYTES = 2, 4 * 2**30
 # Images are read batch by batch, in the same order: the result is the same bit by bit.
@@ -172,7 +168,7 @@ def train(
             options += ["-n", reached]
             weights = _stretch(stack, options, weights, kept / f"epoch_{reached:05d}", log, threads)
         assert weights is not None
-        _check_latent(weights / "z.pkl", int((~left_out).sum()), log)
+        _check_latent(weights / Z, int((~left_out).sum()), log)
         for made in MADE:
             shutil.copyfile(weights / made, work / made)
         if left_out.any():
@@ -182,7 +178,7 @@ def train(
             path.replace(outdir / path.name)
         shutil.rmtree(kept)
     report = _report(log.read_text(), first_epoch, settings) | {"lazy": lazy}
-    with atomic_path(outdir / TRAINING_FILE) as temporary:
+    with atomic_path(outdir / TRAINING) as temporary:
         temporary.write_text(json.dumps(report, indent=1))
     return report
 
@@ -196,7 +192,7 @@ def _digest(settings: Mapping[str, Any], stack: Path, work: Path, previous: Path
     """Of all that a training depends on: one of the same name is the same."""
     facts, real = hashlib.sha256(), stack.resolve()
     facts.update(json.dumps([settings, str(real), real.stat().st_size, real.stat().st_mtime_ns]).encode())
-    weights = [] if previous is None else [previous / "weights.pkl"]
+    weights = [] if previous is None else [previous / WEIGHTS]
     for path in (work / "poses.pkl", work / "ctf.pkl", work / TRAINED_ON, *weights):
         facts.update(path.read_bytes() if path.exists() else b"")
     return facts.hexdigest()[:16]
@@ -220,80 +216,13 @@ def _stretch(
     with tempfile.TemporaryDirectory(dir=whole.parent, prefix=".part-") as folder:
         part = Path(folder) / whole.name
         command = ["train_vae", stack.resolve(), "-o", part, *options]
-        command += [] if weights is None else ["--load", (weights / "weights.pkl").resolve()]
+        command += [] if weights is None else ["--load", (weights / WEIGHTS).resolve()]
         run_cryodrgn(command, log, threads)
         shutil.copyfile(log, part / log.name)
         part.rename(whole)
     for earlier in set(whole.parent.glob("epoch_*")) - {whole}:
         shutil.rmtree(earlier)
     return whole
-
-
-def run_cryodrgn(arguments: Sequence[object], log: Path, threads: int) -> None:
-    """Run ``cryodrgn`` and keep what it prints.
-
-    Parameters
-    ----------
-    arguments : sequence
-        Command and options; each is turned into a string.
-    log : path
-        File that standard output and standard error are added to.
-    threads : int
-        CPU threads it may use.
-
-    Raises
-    ------
-    DrgnalignError
-        The program is missing or fails; the last lines of its log are quoted.
-    """
-    command = [str(find_cryodrgn()), *(str(argument) for argument in arguments)]
-    pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    with (
-        log.open("a") as file,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, **pinned, "PYTHONUNBUFFERED": "1"},
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            if "Use cuda False" in line:
-                print(
-                    f"WARNING: no GPU found: cryodrgn {arguments[0]} runs on the CPU, which is much slower",
-                    file=sys.stderr,
-                )
-    if process.returncode != 0:
-        tail = "\n".join(f"    {line}" for line in log.read_text().splitlines()[-12:])
-        raise DrgnalignError(
-            log,
-            f"cryodrgn {arguments[0]} failed with status {process.returncode}:\n{tail}",
-            "see the full log",
-        )
-
-
-def find_cryodrgn() -> Path:
-    """The ``cryodrgn`` program: beside the running Python, else on the PATH.
-
-    Raises
-    ------
-    DrgnalignError
-        There is none.
-    """
-    beside = shutil.which("cryodrgn", path=str(Path(sys.executable).parent))
-    found = beside or shutil.which("cryodrgn")
-    if found is None:
-        raise DrgnalignError(
-            None,
-            "the program cryodrgn is not installed",
-            "install it with: pip install 'drgnalign[cryodrgn]' (or cryodrgn 4.3.1 anywhere on the PATH)",
-        )
-    return Path(found)
 
 
 def _check_stack(stack: Path, count: int, box: int) -> None:
@@ -310,7 +239,7 @@ def _check_stack(stack: Path, count: int, box: int) -> None:
 
 def _last_epoch(previous: Path, settings: dict[str, Any]) -> int:
     """Last epoch of the previous training, whose network must be the one that `settings` asks for."""
-    path = previous / TRAINING_FILE
+    path = previous / TRAINING
     if not path.is_file():
         raise InputError(path, "the previous training's record is missing", "give the folder of a finished training")
     record = json.loads(path.read_text())
@@ -340,16 +269,16 @@ def _encode_others(
 ) -> None:
     """Complete the ``z.pkl`` of a training in `work` with what its encoder makes of the particles left out (N,)."""
     write_indices(work / "left_out.pkl", np.flatnonzero(left_out))
-    command = ["eval_images", stack.resolve(), work / "weights.pkl", "-c", work / "config.yaml", *options]
+    command = ["eval_images", stack.resolve(), work / WEIGHTS, "-c", work / CONFIG, *options]
     command += ["--ind", work / "left_out.pkl", "--out-z", work / "left_out_z.pkl", "-o", work / "losses.pkl"]
     run_cryodrgn(command, log, threads)
     _check_latent(work / "left_out_z.pkl", int(left_out.sum()), log)
     both = []
-    for trained, encoded in zip(read_latent(work / "z.pkl"), read_latent(work / "left_out_z.pkl"), strict=True):
+    for trained, encoded in zip(read_latent(work / Z), read_latent(work / "left_out_z.pkl"), strict=True):
         latent = np.empty((len(left_out), trained.shape[1]), np.float32)
         latent[~left_out], latent[left_out] = trained, encoded
         both.append(latent)
-    write_latent(work / "z.pkl", *both)
+    write_latent(work / Z, *both)
 
 
 def trained_on(folder: Path, count: int) -> NDArray[np.bool_]:

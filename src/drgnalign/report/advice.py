@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import CONTINUUM, in_words, is_open
-from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
-from drgnalign.validation.claims import DOUBTFUL, FORGETS, NO_STATE, Doubt
+from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, published_name
+from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
 
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
 # Share of the particles that change their cluster from round to round when nothing is left to be found.
@@ -96,7 +97,7 @@ def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     consensus = [one for one in facts["rounds"] if not one["number"]]
     return [
         {
-            "file": f"consensus/pass_{one['pass']:02d}/clusters/consensus.mrc",
+            "file": f"{published_name(one['pass'], 0)}/{MAPS}/{CONSENSUS}{FILTERED}",
             "resolution_angstrom": one["clusters"][0]["resolution_angstrom"],
             "why": "all particles, as no cluster is to be believed",
         }
@@ -127,7 +128,7 @@ def _is_extreme(
 
 def _file(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> str:
     folder = "final" if facts["finished"] or facts["set_aside"] else cluster["folder"]
-    return f"{folder}/{cluster['name']}.mrc"
+    return f"{folder}/{cluster['name']}{FILTERED}"
 
 
 def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:

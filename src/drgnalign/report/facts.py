@@ -21,14 +21,14 @@ from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.verdicts import widest_interval
-from drgnalign.merge import junk_doubt
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, open_first, sentence
 from drgnalign.report.figures import cluster_colour, labels_by_round
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
-from drgnalign.report.words import not_believed
-from drgnalign.split import CONSENSUS
+from drgnalign.report.words import junk_doubt, not_believed
+from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING
+from drgnalign.run.state import CONSENSUS, FSC, LATENT, MAPS, PARTICLES, cluster_label, published_name
 from drgnalign.validation.claims import Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
@@ -69,7 +69,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     """
     passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
     last = passes[-1]
-    particles = read_star(folders[last["pass"]] / "particles.star")
+    particles = read_star(folders[last["pass"]] / PARTICLES)
     clusters = [
         _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry["cluster"])}
         for entry in last["clusters"]
@@ -150,12 +150,11 @@ def _last_of_each_round(passes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particles) -> dict[str, Any]:
     """A cluster of the last pass: its figures, its mark, and what its particles look like."""
     name = entry["cluster"]
-    label = 0 if name == CONSENSUS else int(name.removeprefix("cluster_"))
+    label = cluster_label(name)
     kept = ~particles.left_out()
     members = kept if not label else kept & (particles.cluster_labels() == label)
     found = doubts(entry, entry.get("halves", metrics["halves"]), particles.pixel_size)
     weight, defocus = mark_of(found), _defocus(particles)
-    folder = f"round_{metrics['round']:02d}" if metrics["round"] else f"consensus/pass_{metrics['pass']:02d}"
     return {
         "label": label,
         "name": name,
@@ -177,7 +176,7 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
         "views": _views(particles, members),
         "defocus": _histogram(defocus[members], defocus[kept], DEFOCI),
         "posteriors": _posteriors(particles, members),
-        "folder": f"{folder}/clusters",
+        "folder": f"{published_name(metrics['pass'], metrics['round'])}/{MAPS}",
     }  # fmt: skip
 
 
@@ -275,7 +274,7 @@ def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _curves(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    file = folder / "fsc.csv"
+    file = folder / FSC
     try:
         shells = pd.read_csv(file)
     except (OSError, ValueError) as error:
@@ -353,11 +352,11 @@ def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training(folder: Path, number: int) -> list[dict[str, Any]]:
-    path = folder / "latent" / "training.json"
+    path = folder / LATENT / TRAINING
     if not path.is_file():
         return []
     record = json.loads(path.read_text())
-    embedding = folder / "latent" / "embedding.json"
+    embedding = folder / LATENT / EMBEDDING_RECORD
     explained = json.loads(embedding.read_text())["explained_variance"] if embedding.is_file() else None
     keys = ("first_epoch", "epoch", "losses", "device", "settings", "cryodrgn_version")
     return [{"round": number, **{key: record.get(key) for key in keys}, "explained_variance": explained}]

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.embed import read_points
 from drgnalign.particles import Particles
-from drgnalign.report.summary import halves_note, pass_folders, read_passes, summary_table
-from drgnalign.split import CONSENSUS
+from drgnalign.report.summary import halves_note, read_passes, summary_table
+from drgnalign.run.latent import EMBEDDING, read_points
+from drgnalign.run.state import CONSENSUS, FSC, LATENT, PARTICLES, pass_folders, round_name
 from drgnalign.validation.fsc import THRESHOLD
 
 FloatArray = NDArray[np.float64]
@@ -89,18 +89,18 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     passes, folders = read_passes(folder), pass_folders(folder)
     last, note = passes[-1], halves_note(passes)
     number, files = last["round"], folders[last["pass"]]
-    particles = read_star(files / "particles.star")
+    particles = read_star(files / PARTICLES)
     title = _title("Resolution by round", note)
     figures = {"resolution_by_round": resolution_figure(passes, particles.pixel_size, title)}
     name = f"Round {number}" if number else "Consensus"
     title = _title(f"{name}: FSC of half maps, corrected for the mask", note)
-    fsc = _read_fsc(files / "fsc.csv")
-    figures[f"fsc_round_{number:02d}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
+    fsc = _read_fsc(files / FSC)
+    figures[f"fsc_{round_name(number)}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
     if number:
         labels = labels_by_round({one["round"]: folders[one["pass"]] for one in passes if one["round"]}, particles)
-        points = _read_umap(files / "latent" / "embedding.csv", len(particles))
+        points = _read_umap(files / LATENT / EMBEDDING, len(particles))
         title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
-        figures[f"umap_round_{number:02d}"] = umap_figure(points, labels[number], title)
+        figures[f"umap_{round_name(number)}"] = umap_figure(points, labels[number], title)
         figures["label_flow"] = label_flow_figure(labels, _title("Clusters from round to round", note))
     return [_save(figure, outdir / f"{name}.png") for name, figure in figures.items()]
 
@@ -121,7 +121,7 @@ def labels_by_round(folders: Mapping[int, Path], last: Particles) -> dict[int, I
         Of the last of them, which is not read again.
     """
     return {
-        number: shown_labels(last if number == max(folders) else read_star(folder / "particles.star"))
+        number: shown_labels(last if number == max(folders) else read_star(folder / PARTICLES))
         for number, folder in folders.items()
     }
 
@@ -172,7 +172,7 @@ def fsc_figure(fsc: pd.DataFrame, sizes: Mapping[str, int], pixel_size: float, t
     Parameters
     ----------
     fsc : DataFrame
-        ``fsc.csv`` of `drgnalign.merge.merge_references`.
+        ``fsc.csv`` of `drgnalign.run.merge.merge_references`.
     sizes : mapping of str to int
         Particles by ``cluster`` of `fsc`.
     pixel_size : float
@@ -422,7 +422,7 @@ def _read_umap(path: Path, particles: int) -> FloatArray:
     _require(path)
     points = read_points(path, "umap2")
     if len(points) != particles:
-        raise InputError(path, f"it is of {len(points)} particles, particles.star of {particles}", "run again")
+        raise InputError(path, f"it is of {len(points)} particles, {PARTICLES} of {particles}", "run again")
     return points
 
 

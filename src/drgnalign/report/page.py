@@ -17,6 +17,7 @@ from drgnalign.report.advice import MASK, TERMS
 from drgnalign.report.points import embedded_points
 from drgnalign.report.slices import defocus_image, posterior_image, slice_images, views_image
 from drgnalign.report.volumes import embedded_volumes
+from drgnalign.run.state import FILTERED, MAPS, beside
 
 TEMPLATES = "templates"
 
@@ -69,7 +70,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
 
 def _images(folder: Path, cluster: Mapping[str, Any]) -> dict[str, Any]:
     """Pictures of a cluster as data URIs: central slices, views, defoci, posteriors."""
-    volume = folder / "clusters" / f"{cluster['name']}.mrc"
+    volume = beside(folder / MAPS / cluster["name"], FILTERED)
     posteriors = cluster["posteriors"]
     return {
         "slices": [_data_uri(image) for image in slice_images(volume)] if volume.is_file() else [],

@@ -16,6 +16,8 @@ from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.embed import PC1_PERCENTILES, PC1_POINTS
 from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, labels_by_round
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
+from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD
+from drgnalign.run.state import LATENT, PARTICLES
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -58,7 +60,7 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
     rounds = {entry["number"]: folders[entry["pass"]] for entry in facts["rounds"] if entry["number"]}
     if not rounds:
         return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "rounds": []}
-    last = read_star(rounds[max(rounds)] / "particles.star")
+    last = read_star(rounds[max(rounds)] / PARTICLES)
     by_round = labels_by_round(rounds, last)
     labels = by_round[max(rounds)]
     rows = stratified(labels, min(SAMPLE, SHOWN // len(rounds)))
@@ -148,14 +150,14 @@ def _nearest_centres(points: NDArray[np.floating]) -> IntArray:
 
 
 def _round(number: int, folder: Path, rows: IntArray, labels: IntArray, particles: int) -> dict[str, Any]:
-    path = folder / "latent" / "embedding.csv"
+    path = folder / LATENT / EMBEDDING
     if not path.is_file():
         raise InputError(path, "no such file", "give the folder of all passes")
     table = pd.read_csv(path, usecols=_is_shown, dtype=np.float32)
-    for of, count in ((path, len(table)), (folder / "particles.star", len(labels))):
+    for of, count in ((path, len(table)), (folder / PARTICLES, len(labels))):
         if count != particles:
             raise InputError(of, f"it is of {count} particles, the last round of {particles}", "run again")
-    report = json.loads((folder / "latent" / "embedding.json").read_text())
+    report = json.loads((folder / LATENT / EMBEDDING_RECORD).read_text())
     shown = table.iloc[rows]
     umaps = {kind: shown.filter(regex=f"^{kind}_").to_numpy() for kind in STEPS}
     return {

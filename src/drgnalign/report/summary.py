@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
-from drgnalign.particles import DEALT_AT_IMPORT, NOT_INDEPENDENT
+from drgnalign.half_maps import DEALT_AT_IMPORT, NOT_INDEPENDENT
+from drgnalign.run.state import METRICS, pass_folders, published_passes
 
 # Of a cluster's entry in metrics.json; empty where the cluster was skipped, has no resolution, or its poses were not
 # refined.
@@ -51,12 +52,6 @@ DECIMALS = {
 CHANGE_COLUMNS = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
 
 
-def pass_folders(folder: Path) -> dict[int, Path]:
-    """Folders of the passes in `folder` (``pass_0``, ``pass_1`` …) by the passes' numbers, in their order."""
-    found = {int(path.name.removeprefix("pass_")): path for path in folder.glob("pass_[0-9]*") if path.is_dir()}
-    return dict(sorted(found.items()))
-
-
 def published_folders(results: Path) -> dict[int, Path]:
     """Folders of the passes in a run's ``--outdir`` by the passes' numbers, in their order.
 
@@ -65,8 +60,8 @@ def published_folders(results: Path) -> dict[int, Path]:
     InputError
         There are none.
     """
-    files = [*results.glob("consensus/pass_*/metrics.json"), *results.glob("round_*/metrics.json")]
-    found = {read_number(file): file.parent for file in files}
+    folders = [folder for folder in published_passes(results) if (folder / METRICS).exists()]
+    found = {read_number(folder / METRICS): folder for folder in folders}
     if not found:
         raise InputError(results, "holds no results of a run", "give the folder that --outdir named")
     return dict(sorted(found.items()))
@@ -83,7 +78,7 @@ def read_passes(folder: Path) -> list[dict[str, Any]]:
     Parameters
     ----------
     folder : Path
-        Holds ``pass_0``, ``pass_1`` …, each with the ``metrics.json`` of `drgnalign.merge.pass_metrics`.
+        Holds ``pass_0``, ``pass_1`` …, each with the ``metrics.json`` of `drgnalign.run.metrics.pass_metrics`.
 
     Returns
     -------
@@ -144,7 +139,7 @@ def halves_note(passes: list[dict[str, Any]]) -> str:
 
 def read_metrics(path: Path, number: int) -> dict[str, Any]:
     """``metrics.json`` of the folder of a pass, which has to be of this number."""
-    file = path / "metrics.json"
+    file = path / METRICS
     metrics = _metrics_of(file)
     own_number = metrics["pass"]
     if own_number != number:

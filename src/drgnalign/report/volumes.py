@@ -14,7 +14,7 @@ from drgnalign.formats.mrc import read_volume
 from drgnalign.fourier import central_box, padded_transform, resize_volume
 from drgnalign.report.figures import cluster_colour
 from drgnalign.report.packed import in_steps, packed
-from drgnalign.split import CONSENSUS
+from drgnalign.run.state import CONSENSUS, DECODED, FILM, FILTERED, LOCAL_RESOLUTION, MAPS, MASK, beside
 
 FloatVolume = NDArray[np.float32]
 # Sides, in voxels, that maps are brought down to, and how many maps have the largest: those of the last round and the
@@ -30,7 +30,6 @@ LOWEST, LOWEST_OUTSIDE, HIGHEST = 0.2, 0.5, 4.0
 STEPS, NO_DIFFERENCE = 255, 128
 # Bins of Otsu's method, of the local resolution's histogram, and the percentiles between which that is drawn.
 OTSU_BINS, HISTOGRAM_BINS, HISTOGRAM_PERCENTILES = 256, 24, (1.0, 99.0)
-FILM = "pc1_[0-9]*.mrc"
 
 
 class Reduced(NamedTuple):
@@ -73,7 +72,9 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
         number: [cluster["cluster"] for cluster in entry["clusters"] if not cluster["skipped"]]
         for number, entry in rounds.items()
     }
-    films = {number: sorted((folders[entry["pass"]] / "decoded").glob(FILM)) for number, entry in rounds.items()}
+    films = {
+        number: sorted((folders[entry["pass"]] / DECODED).glob(f"{FILM}[0-9]*.mrc")) for number, entry in rounds.items()
+    }
     fine = {0, max(rounds)} & set(rounds)
     fine_box = box_for(sum(len(names[number]) for number in fine), LAST_BOXES, LAST_MAPS)
     others = sum(len(names[number]) for number in set(rounds) - fine) + sum(map(len, films.values()))
@@ -81,14 +82,14 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
     consensus = None
     entries = []
     for number, entry in sorted(rounds.items()):
-        clusters = folders[entry["pass"]] / "clusters"
+        clusters = folders[entry["pass"]] / MAPS
         box = fine_box if number in fine else other_box
-        mask = reduced(clusters / "mask.mrc", box)
+        mask = reduced(clusters / MASK, box)
         maps = []
         for name in names[number]:
-            small = reduced(clusters / f"{name}.mrc", box)
+            small = reduced(beside(clusters / name, FILTERED), box)
             consensus = small if name == CONSENSUS else consensus
-            maps.append(_map(name, small, mask, consensus, clusters / f"{name}_local_resolution.mrc"))
+            maps.append(_map(name, small, mask, consensus, beside(clusters / name, LOCAL_RESOLUTION)))
         entries.append({"number": number, "maps": maps, "film": _film(films[number], mask, other_box)})
     return {"rounds": entries}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from drgnalign.heterogeneity.verdicts import in_words
-from drgnalign.merge import junk_doubt
-from drgnalign.split import CONSENSUS
+from drgnalign.run.state import CONSENSUS, round_name
 
+# Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
+MOST_CONTRAST = 0.35
 # More clusters than this are not listed one by one in a line.
 LISTED = 6
 
@@ -18,7 +19,7 @@ def pass_sentence(metrics: dict[str, Any]) -> str:
     Parameters
     ----------
     metrics : dict
-        Of `drgnalign.merge.pass_metrics`.
+        Of `drgnalign.run.metrics.pass_metrics`.
 
     Returns
     -------
@@ -60,6 +61,63 @@ def _resolution(cluster: dict[str, Any]) -> str:
 def _listed(words: list[str]) -> str:
     """``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def left_out_sentence(metrics: dict[str, Any]) -> str:
+    """Who is left out after a pass, in a line for the screen; empty where nobody has looked for junk yet.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of `drgnalign.run.metrics.pass_metrics`.
+    """
+    name = f"Round {metrics['round']}" if metrics["round"] else f"Consensus, pass {metrics['pass']}"
+    of_all, out = f"of {metrics['particles']:,} particles", metrics["left_out"]
+    looked = _looked(metrics)
+    doubt = junk_doubt(metrics)
+    if out or metrics["left_out_back"]:
+        changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
+        sentence = f"{name}: {out:,} {of_all} are left out ({changes}): in no map, training or statistic"
+        mine = metrics["left_out_by_input"]
+        sentence += f"; {mine:,} of them the file's own program had left out" if mine else ""
+        sentence += "; --junk keep keeps them" if out > mine or not mine else ""
+        if looked.get("searched"):
+            sentence += f"; of {looked['searched']:,} poses looked for, {looked['brought_back']:,} were found"
+        return f"{sentence}; {doubt}" if doubt else sentence
+    if metrics["junk_expected"] is None:
+        return ""
+    expected = f"{metrics['junk_expected']:.0f}"
+    # none that is told is not none that is there
+    found = f"the images take about {expected} {of_all} for junk"
+    if doubt:
+        found = doubt if expected == "0" else f"{found}, and {doubt}"
+    return f"{name}: no particle is left out; {found}"
+
+
+def junk_doubt(metrics: dict[str, Any]) -> str:
+    """Where images differ by more than the ice makes of them, junk may be among them that no peak of its own tells.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of `drgnalign.run.metrics.pass_metrics`.
+
+    Returns
+    -------
+    str
+        Empty where there is no such doubt.
+    """
+    looked = _looked(metrics)
+    spread = looked.get("contrast_spread") or (looked.get("contrast") or {}).get("spread") or 0.0
+    if spread <= MOST_CONTRAST:
+        return ""
+    said = f"the images' amplitudes vary by {spread:.2f}, more than ice makes them"
+    return f"{said}: junk, lost poses or states that cannot be told yet may be among the particles kept"
+
+
+def _looked(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What was recorded when junk was last looked for."""
+    return metrics.get("screening") or (metrics["clustering"] or {}).get("assignment") or {}
 
 
 def findings(passes: list[dict[str, Any]]) -> str:
@@ -133,14 +191,14 @@ def _files_to_open(last: dict[str, Any]) -> list[str]:
         "final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what",
     }
     if last["round"]:
-        number = f"round_{last['round']:02d}"
+        number = round_name(last["round"])
         files |= {
             f"umap_{number}.png": "particles in latent space, in the colours of their clusters",
             "label_flow.png": "which particles changed their cluster from round to round",
             f"fsc_{number}.png": "FSC of each cluster",
         }
     else:
-        files["fsc_round_00.png"] = f"FSC of the {CONSENSUS}"
+        files[f"fsc_{round_name(0)}.png"] = f"FSC of the {CONSENSUS}"
     files["resolution_by_round.png"] = "resolution over the passes"
     files["summary.csv"] = "every pass and cluster in figures, with warnings"
     width = max(map(len, files))

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import SPREAD, between
-from drgnalign.particles import DEALT_AT_IMPORT, INDEPENDENT
 
 # Of the difference between a cluster and the consensus, between half sets at 40 Å: .9 and more for pure clusters of
 # 50S states, .7 where half of the labels were wrong, at most .1 for random ones.
 LEAST_DIFFERENCE = 0.5
 # A claim finer than the alignment's limit by more than this factor has nothing in the poses to rest on.
 BEYOND_LIMIT = 1.5
-# Half sets that were dealt at import are independent where a claim is finer by this factor than the coarsest limit to
-# which poses were refined since (`drgnalign.half_sets`).
-FORGETS = 2.0
 # Within this factor of Nyquist it is the pixels that end the FSC.
 NEAR_NYQUIST = 1.1
 # Share of a map's density that its mask may cut off. (Noise leaves none outside, a domain of 60 % of the mass a third.)
@@ -55,9 +52,9 @@ def doubts(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doub
     Parameters
     ----------
     cluster : dict
-        Entry of `drgnalign.merge.pass_metrics`.
+        Entry of `drgnalign.run.metrics.pass_metrics`.
     halves : str
-        ``independent``, ``dealt at import`` or ``not independent`` (`drgnalign.half_sets.standing`).
+        ``independent``, ``dealt at import`` or ``not independent`` (`drgnalign.half_maps.standing`).
     pixel_size : float
         Å.
 

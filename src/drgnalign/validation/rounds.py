@@ -10,6 +10,7 @@ import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
+from drgnalign.run.state import METRICS, PARTICLES, published_passes
 from drgnalign.validation.score import score_particles
 
 
@@ -34,17 +35,15 @@ def score_rounds(results: Path, truth: Path) -> pd.DataFrame:
     InputError
         There are no passes in `results`.
     """
-    folders = [*sorted(results.glob("consensus/pass_*")), *sorted(results.glob("round_*"))]
+    folders = published_passes(results)
     if not folders:
         raise InputError(results, "it holds no passes of a run", "give the --outdir of a finished run")
     true = read_star(truth)
-    return pd.DataFrame(
-        [_row(folder, score_particles(true, read_star(folder / "particles.star"))) for folder in folders]
-    )
+    return pd.DataFrame([_row(folder, score_particles(true, read_star(folder / PARTICLES))) for folder in folders])
 
 
 def _row(folder: Path, score: dict[str, Any]) -> dict[str, Any]:
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / METRICS).read_text())
     maps = [cluster for cluster in metrics["clusters"] if not cluster["skipped"]]
     limits = sorted({cluster["alignment_limit_angstrom"] or 0.0 for cluster in maps})
     rarest = min(score["states"].values(), key=lambda state: state["particles"])

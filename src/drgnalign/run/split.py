@@ -14,20 +14,18 @@ from numpy.typing import NDArray
 from drgnalign.engine.prior import evenly_spread
 from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.engine.refine import coarsest_limit
-from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
+from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.interface import COARSEST_LIMIT
 from drgnalign.particles import Particles
+from drgnalign.run.plan import NO_LIMIT, RECONSTRUCT, chunk_name, pilot_name, write_plan
+from drgnalign.run.state import CONSENSUS, DECODER, FSC, HALF_MAPS, beside, by_cluster, cluster_name
 from drgnalign.validation.claims import BEYOND_LIMIT
 
-CONSENSUS = "consensus"
 # Particles in a chunk, if their images are not to be compared with the part of a reconstruction that they give.
 USUAL_CHUNK = 1000
 # The images of a chunk are so many times as large as its part.
 IMAGES_PER_PART = 4
-# A half map of fewer particles than this says nothing, and its FSC less.
-FEWEST_IN_HALF = 10
-PLAN = ["cluster", "limit", "reference", "carried", "chunk", "pilot"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,6 @@ class PassSettings:
     limit: str
     references: str
     chunk_size: int
-
-
-def cluster_name(label: int) -> str:
-    """File name stem of a cluster's maps."""
-    return f"cluster_{label:02d}"
 
 
 def usual_chunk_size(box: int, padding: float) -> int:
@@ -92,19 +85,17 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
         Folder of the last pass's maps and ``fsc.csv``; may lack both before the first reconstruction.
     settings : PassSettings
     outdir : Path
-        Gets ``NAME_chunk_NNNN.star`` and ``NAME_pilot.star`` files and ``plan.csv``.
+        Gets the star files of chunks and pilots, and ``plan.csv``.
 
     Returns
     -------
     DataFrame
-        One row a chunk: cluster, chunk and pilot (file names), limit (Å or ``none``), reference (file name stem, or
-        ``reconstruct``), carried (the pass refines poses, but not this cluster's). No rows where no cluster is large
-        enough.
+        The plan (`drgnalign.run.plan`). No rows where no cluster is large enough.
     """
     outdir.mkdir(parents=True, exist_ok=True)
     last, rows = _last_pass(references), []
     for name, members in _clusters(particles, settings.consensus).items():
-        smallest = min(int((particles.half_sets()[members] == half).sum()) for half in (1, 2))
+        smallest = smaller_half(particles.half_sets()[members])
         if smallest < FEWEST_IN_HALF:
             print(
                 f"{name}: skipped in this pass: {len(members)} particles, {smallest} in the smaller half set "
@@ -116,21 +107,18 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
         plan = {
             "cluster": name,
             "limit": limit,
-            "reference": "reconstruct" if limit == "none" else _reference(name, references, settings),
-            "carried": limit == "none" and settings.limit != "none",
+            "reference": RECONSTRUCT if limit == NO_LIMIT else _reference(name, references, settings),
+            "carried": limit == NO_LIMIT and settings.limit != NO_LIMIT,
         }
         if plan["carried"]:
             print(f"{name}: its maps of the last pass have no resolution; it keeps its poses", file=sys.stderr)
-        pilot = f"{name}_pilot.star"
+        pilot = pilot_name(name)
         write_star(particles.select(_pilot(particles, members)), outdir / pilot)
         for number, start in enumerate(range(0, len(members), settings.chunk_size), start=1):
-            chunk = f"{name}_chunk_{number:04d}.star"
+            chunk = chunk_name(name, number)
             write_star(particles.select(members[start : start + settings.chunk_size]), outdir / chunk)
             rows.append({**plan, "chunk": chunk, "pilot": pilot})
-    plan_table = pd.DataFrame(rows, columns=PLAN)
-    with atomic_path(outdir / "plan.csv") as temporary:
-        plan_table.to_csv(temporary, index=False)
-    return plan_table
+    return write_plan(rows, outdir)
 
 
 def _clusters(particles: Particles, consensus: bool) -> dict[str, NDArray[np.int64]]:
@@ -150,22 +138,23 @@ def _pilot(particles: Particles, members: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _reference(name: str, references: Path, settings: PassSettings) -> str:
-    """Stem of the reference's files; a cluster without a map of its own is given the consensus."""
+    """Name of the reference's maps; a cluster without a map of its own is given the consensus."""
     if settings.consensus or settings.references == "consensus":
         return CONSENSUS
     if settings.references == "previous":
-        return name if (references / f"{name}_half1.mrc").exists() else CONSENSUS
-    return "reconstruct" if settings.references == "reconstruct" else f"decoder_{name}"
+        return name if beside(references / name, HALF_MAPS[0]).exists() else CONSENSUS
+    return RECONSTRUCT if settings.references == RECONSTRUCT else f"{DECODER}{name}"
 
 
 def _last_pass(references: Path) -> dict[str, tuple[float, float]]:
     """By cluster: resolution (NaN: none) and limit (NaN: poses were not refined) of the last pass, Å; empty before the
     first reconstruction."""
-    path = references / "fsc.csv"
+    path = references / FSC
     if not path.exists():
         return {}
-    table = pd.read_csv(path).drop_duplicates("cluster").set_index("cluster")
-    figures = table[["resolution_0143_angstrom", "alignment_limit_angstrom"]].apply(pd.to_numeric, errors="coerce")
+    figures = by_cluster(path)[["resolution_0143_angstrom", "alignment_limit_angstrom"]].apply(
+        pd.to_numeric, errors="coerce"
+    )
     return {str(row[0]): (float(row[1]), float(row[2])) for row in figures.itertuples()}
 
 
@@ -179,7 +168,7 @@ def _limit(name: str, particles: Particles, last: dict[str, tuple[float, float]]
     """
     own = name != CONSENSUS and name in last
     if own and math.isnan(last[name][0]):
-        return "none"
+        return NO_LIMIT
     if settings.limit != "auto":
         return settings.limit
     resolution, before = last[name if own else CONSENSUS]

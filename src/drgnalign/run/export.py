@@ -11,15 +11,15 @@ import pandas as pd
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
-from drgnalign.half_sets import worst
-from drgnalign.particles import INDEPENDENT, LEFT_OUT, NOT_INDEPENDENT, Particles
-from drgnalign.split import CONSENSUS, cluster_name
+from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, worst
+from drgnalign.particles import LEFT_OUT, Particles
+from drgnalign.run.state import CONSENSUS, CURVE, FILTERED, FSC, HALF_MAPS, MASK, cluster_name
 
-LEFT_OUT_FILE = "left_out_particles.star"
+ALL, LEFT_OUT_FILE, MEMBERS, INDEX = "all_particles.star", "left_out_particles.star", "_particles.star", "index.csv"
 MAPS = {
-    "_half1.mrc": "unfiltered map of half set 1",
-    "_half2.mrc": "unfiltered map of half set 2",
-    ".mrc": "both half sets, filtered by their FSC, not sharpened",
+    HALF_MAPS[0]: "unfiltered map of half set 1",
+    HALF_MAPS[1]: "unfiltered map of half set 2",
+    FILTERED: "both half sets, filtered by their FSC, not sharpened",
 }
 
 
@@ -58,7 +58,7 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     InputError
         ``fsc.csv`` or a map of a cluster that stands in it is missing.
     """
-    fsc_file = references / "fsc.csv"
+    fsc_file = references / FSC
     if not fsc_file.is_file():
         raise InputError(fsc_file, "no such file", "give the references folder of a finished round")
     # As text: what is handed on must not change by a digit.
@@ -66,15 +66,15 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     outdir.mkdir(parents=True, exist_ok=True)
     left_out = particles.left_out()
     labels = np.where(left_out, 0, particles.cluster_labels())
-    write_star(particles, outdir / "all_particles.star")
+    write_star(particles, outdir / ALL)
     others = f"{int((~left_out & (labels == 0)).sum()):,} in no cluster, {left_out.sum():,} left out"
-    index = {"all_particles.star": f"all {len(particles):,} particles in the input's order, {others}"}
+    index = {ALL: f"all {len(particles):,} particles in the input's order, {others}"}
     if left_out.any():
         write_star(particles.select(left_out), outdir / LEFT_OUT_FILE)
         index[LEFT_OUT_FILE] = f"{left_out.sum():,} particles that are left out ({LEFT_OUT} is 1): in no map"
-    if (references / "mask.mrc").is_file():
-        _copy(references / "mask.mrc", outdir)
-        index["mask.mrc"] = "soft mask of the FSCs"
+    if (references / MASK).is_file():
+        _copy(references / MASK, outdir)
+        index[MASK] = "soft mask of the FSCs"
     clusters = np.unique(labels[labels > 0]).tolist()
     for label in clusters:
         index |= _export_cluster(particles.select(labels == label), cluster_name(label), fsc, references, outdir)
@@ -86,27 +86,27 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     worth = NOT_INDEPENDENT if (fsc["halves"] == NOT_INDEPENDENT).any() else worst(own["halves"].tolist())
     note = "" if worth == INDEPENDENT else f"; halves {worth}"
     table = pd.DataFrame([(file, what + note) for file, what in index.items()], columns=["file", "description"])
-    with atomic_path(outdir / "index.csv") as temporary:
+    with atomic_path(outdir / INDEX) as temporary:
         table.to_csv(temporary, index=False)
     return table
 
 
 def _export_cluster(members: Particles, name: str, fsc: pd.DataFrame, references: Path, outdir: Path) -> dict[str, str]:
     """Description by name of the files written."""
-    write_star(members, outdir / f"{name}_particles.star")
+    write_star(members, outdir / f"{name}{MEMBERS}")
     own = fsc[fsc["cluster"] == name]
     if own.empty:
-        return {f"{name}_particles.star": f"{len(members):,} particles; skipped in the last round: no maps, poses kept"}
-    with atomic_path(outdir / f"{name}_fsc.csv") as temporary:
+        return {f"{name}{MEMBERS}": f"{len(members):,} particles; skipped in the last round: no maps, poses kept"}
+    with atomic_path(outdir / f"{name}{CURVE}") as temporary:
         own.to_csv(temporary, index=False)
     for ending in MAPS:
         _copy(references / f"{name}{ending}", outdir)
     value = own["resolution_0143_angstrom"].iloc[0]
     resolution = f"{float(value):.2f} Å at 0.143 under {own['mask'].iloc[0]}" if value else "no resolution"
     return {
-        f"{name}_particles.star": f"{len(members):,} particles with their last poses",
+        f"{name}{MEMBERS}": f"{len(members):,} particles with their last poses",
         **{f"{name}{ending}": description for ending, description in MAPS.items()},
-        f"{name}_fsc.csv": f"FSC of the half maps, {resolution}",
+        f"{name}{CURVE}": f"FSC of the half maps, {resolution}",
     }
 
 

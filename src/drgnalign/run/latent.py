@@ -1,0 +1,55 @@
+"""The latent folder: what a round's training and embedding leave for clustering, for the next round and for people.
+
+=====================  ==============================================================================================
+``weights.pkl``        cryoDRGN's network, with ``config.yaml``; the next training goes on from it, DECODE evaluates it
+``z.pkl``              latent means, one row a particle, whoever was trained on
+``ind.pkl``            rows that were trained on; none where all were
+``training.json``      how it was trained, and losses
+``embedding.csv``      of each particle z, principal components, UMAP in two and three dimensions
+``embedding.json``     share of the variance that each principal component explains, UMAP's settings
+``embedding.npz``      what the next round's embedding starts from
+``pc1_z.txt``          points along the first principal component, which are decoded
+=====================  ==============================================================================================
+
+TRAIN writes the first four (`drgnalign.heterogeneity.train`), EMBED the others (`drgnalign.heterogeneity.embed`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drgnalign.errors import InputError
+
+WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl"
+TRAINING = "training.json"
+EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json", "embedding.npz"
+ALONG_PC1 = "pc1_z.txt"
+
+
+def read_points(path: str | Path, space: str) -> NDArray[np.float64]:
+    """Coordinates from ``embedding.csv`` to cluster particles on.
+
+    Parameters
+    ----------
+    path : path
+    space : {'z', 'umap2', 'umap3'}
+
+    Returns
+    -------
+    (N, d) float64
+
+    Raises
+    ------
+    InputError
+        The table has no such coordinates.
+    """
+    table = pd.read_csv(path, float_precision="round_trip")
+    pattern = r"^z\d+$" if space == "z" else rf"^{space}_\d+$"
+    points = table.filter(regex=pattern).to_numpy(dtype=np.float64)
+    if points.shape[1] == 0:
+        raise InputError(path, f"there are no coordinates '{space}' in it", "choose one of z, umap2, umap3")
+    return points
