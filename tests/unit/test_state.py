@@ -1,4 +1,4 @@
-"""What the files of a run's state are called, and that the steps that need no kernels do not depend on them."""
+"""What the files of a run's state are called, and where they lie."""
 
 from __future__ import annotations
 
