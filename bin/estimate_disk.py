@@ -1,42 +1,7 @@
 #!/usr/bin/env python3
 """ESTIMATE_DISK: what the run will write."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import click
-
-from drgnalign.commands import FILE, OUTPUT, Command, diameter_option
-from drgnalign.disk import Plan, estimate_disk
-from drgnalign.engines import ENGINES
-from drgnalign.files import write_json
-from drgnalign.formats.star import read_star
-from drgnalign.interface import USUAL_FILL
-
-
-@click.command(cls=Command)
-@click.argument("particles", type=FILE)
-@click.option("--consensus", type=int, required=True, help="Passes over all particles as one cluster.")
-@click.option("--rounds", type=int, required=True)
-@click.option("--clusters", type=int, required=True, help="The most that a round has.")
-@click.option("--reconstructs", is_flag=True, help="Some rounds begin with reconstructions of their clusters.")
-@click.option("--train-box", type=int, required=True)
-@click.option("--chunk-size", type=int)
-@click.option("--assign-limit", type=float, help="Å.")
-@click.option("--engine", type=click.Choice(list(ENGINES)), required=True)
-@click.option("--keep", is_flag=True, help="Nothing is removed.")
-@diameter_option
-@click.option("-o", "--output", type=OUTPUT, required=True, help="Bytes of the work folder and the results, as JSON.")
-def main(
-    particles: Path, output: Path, engine: str, mask_diameter: float | None, **plan: int | float | bool | None
-) -> None:
-    """Estimate what a run with PARTICLES will write."""
-    table = read_star(particles)
-    diameter = mask_diameter or USUAL_FILL * table.box * table.pixel_size
-    needs = estimate_disk(table, Plan(native=engine == "native", **plan), diameter)  # type: ignore[arg-type]
-    write_json(output, needs)
-
+from drgnalign.steps.estimate_disk import main
 
 if __name__ == "__main__":
     main()

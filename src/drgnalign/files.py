@@ -68,6 +68,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text, all of it or none."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def significant(value: Any, digits: int = 6) -> Any:
     """JSON-ready `value` with all its floating-point numbers to so many digits: more mean nothing to anybody."""
     if isinstance(value, float):
@@ -79,5 +85,4 @@ def significant(value: Any, digits: int = 6) -> Any:
 
 def write_json(path: str | Path, record: Any) -> None:
     """Write a record for people and programs, its figures to six digits."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(significant(record), indent=2) + "\n")
+    write_text(path, json.dumps(significant(record), indent=2) + "\n")

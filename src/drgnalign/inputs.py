@@ -24,7 +24,6 @@ from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
 from drgnalign.half_maps import DEALT, INDEPENDENT, SHARED, marked, standing
 from drgnalign.half_sets import deal, in_both, ties
-from drgnalign.interface import USUAL_FILL
 from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
@@ -206,7 +205,7 @@ def _tell_norms(particles: Particles, normalise: str) -> None:
 
 def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
     """The optics table with what images are normalised by, if they have to be."""
-    found = survey_backgrounds(particles, root, mask_diameter or USUAL_FILL * particles.box * particles.pixel_size)
+    found = survey_backgrounds(particles, root, particles.diameter(mask_diameter))
     optics = particles.optics.drop(columns=BACKGROUND_SIGMA, errors="ignore").assign(**{BACKGROUND_RADIUS: 0.0})
     looked_at = len(found.gains) + found.constant
     if not found.irregular and 2 * found.constant <= looked_at:

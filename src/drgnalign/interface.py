@@ -18,8 +18,6 @@ from drgnalign.particles import Particles
 from drgnalign.run.state import HALF_MAPS
 
 FloatVolume = NDArray[np.float32]
-# A particle is taken to fill this much of its box unless a diameter is given.
-USUAL_FILL = 0.85
 # Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
 COARSEST_LIMIT = 200.0
 
@@ -51,7 +49,7 @@ class Chunk:
     @property
     def diameter(self) -> float:
         """Diameter of the particle in Å."""
-        return self.mask_diameter or USUAL_FILL * self.particles.box * self.particles.pixel_size
+        return self.particles.diameter(self.mask_diameter)
 
 
 @dataclass(frozen=True)

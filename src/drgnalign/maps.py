@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from drgnalign.engine.mask import density_outside, particle_mask, soft_sphere
 from drgnalign.engine.reference import reliable_part
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_text
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
 from drgnalign.run.state import CURVE, FIGURES, FILTERED, HALF_MAPS, LOCAL_RESOLUTION, OWN_MASK, SHARP, beside
@@ -173,8 +173,7 @@ def write_maps(
         "b_factor_angstrom2": b_factor,
         **(figures or {}),
     }
-    with atomic_path(beside(prefix, FIGURES)) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_text(beside(prefix, FIGURES), json.dumps(record, indent=2) + "\n")
     return fsc
 
 

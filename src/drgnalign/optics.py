@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from drgnalign.ctf import FLIPPED, MULTIPLIED, Lens, electron_wavelength, lenses, listed_numbers
 from drgnalign.errors import InputWarning
-from drgnalign.interface import USUAL_FILL
 from drgnalign.particles import (
     BEAM_TILT,
     CRYOSPARC_TERMS,
@@ -22,6 +21,7 @@ from drgnalign.particles import (
     ODD_ZERNIKE,
     PHASE_FLIPPED,
     PREMULTIPLIED,
+    USUAL_FILL,
     Particles,
 )
 

@@ -17,6 +17,8 @@ from drgnalign.geometry import euler_to_matrix, matrix_to_euler
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+# A particle is taken to fill this much of its box unless a diameter is given.
+USUAL_FILL = 0.85
 ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst"]
 # RELION 3.0's, in px: only where the pixel size is not known.
@@ -265,6 +267,10 @@ class Particles:
         if label not in self.optics:
             raise InputError(self.path, f"the optics table has no {label}", "add the column to the star file")
         return float(self.optics[label].iloc[0])
+
+    def diameter(self, given: float | None) -> float:
+        """Diameter of the particle in Å: as it was given, or as much of the box as is usual."""
+        return given or USUAL_FILL * self.box * self.pixel_size
 
     def rotations(self) -> FloatArray:
         """Orientations (N, 3, 3): ``R`` with ``x_volume = R x_image``, ``R = Rz(rot) Ry(tilt) Rz(psi)``."""

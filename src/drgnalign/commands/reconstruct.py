@@ -26,9 +26,9 @@ from drgnalign.formats.mrc import write_volume
 from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, standing
 from drgnalign.half_sets import in_both, ties
 from drgnalign.inputs import open_particles
-from drgnalign.interface import USUAL_FILL, Chunk, Engine, FloatVolume, Reconstruction
+from drgnalign.interface import Chunk, Engine, FloatVolume, Reconstruction
 from drgnalign.maps import read_map, read_mask, write_maps
-from drgnalign.particles import Particles
+from drgnalign.particles import USUAL_FILL, Particles
 from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
 
 

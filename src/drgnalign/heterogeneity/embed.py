@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_text
 from drgnalign.run.latent import ALONG_PC1, EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START
 
 FloatArray = NDArray[np.float64]
@@ -218,7 +218,6 @@ def _write(embedding: Embedding, outdir: Path, seed: int, fitted: int, started_f
     }
     with atomic_path(outdir / EMBEDDING) as temporary:
         embedding.table.to_csv(temporary, index=False)
-    with atomic_path(outdir / EMBEDDING_RECORD) as temporary:
-        temporary.write_text(json.dumps(report, indent=1))
+    write_text(outdir / EMBEDDING_RECORD, json.dumps(report, indent=1))
     with atomic_path(outdir / ALONG_PC1) as temporary:
         np.savetxt(temporary, embedding.pc1_z)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import write_text
 from drgnalign.formats.cryodrgn import (
     read_indices,
     read_latent,
@@ -178,8 +178,7 @@ def train(
             path.replace(outdir / path.name)
         shutil.rmtree(kept)
     report = _report(log.read_text(), first_epoch, settings) | {"lazy": lazy}
-    with atomic_path(outdir / TRAINING) as temporary:
-        temporary.write_text(json.dumps(report, indent=1))
+    write_text(outdir / TRAINING, json.dumps(report, indent=1))
     return report
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from drgnalign.files import atomic_path
+from drgnalign.files import write_text
 from drgnalign.report.advice import MASK, TERMS
 from drgnalign.report.points import embedded_points
 from drgnalign.report.slices import defocus_image, posterior_image, slice_images, views_image
@@ -35,10 +35,8 @@ def write_report(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures
         Folder with the PNGs of `drgnalign.report.figures`, which stand where there is no JavaScript.
     outdir : Path
     """
-    with atomic_path(outdir / "report.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    with atomic_path(outdir / "report.html") as temporary:
-        temporary.write_text(rendered(folders, facts, pictures), encoding="utf-8")
+    write_text(outdir / "report.json", json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(outdir / "report.html", rendered(folders, facts, pictures))
 
 
 def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Path) -> str:

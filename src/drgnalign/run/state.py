@@ -54,7 +54,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from drgnalign.files import atomic_path
+from drgnalign.files import write_text
 
 # Of a state and of a pass's folder.
 PARTICLES, FSC, METRICS = "particles.star", "fsc.csv", "metrics.json"
@@ -111,8 +111,7 @@ def read_used_labels(references: Path) -> set[int]:
 
 def write_used_labels(labels: Iterable[int], references: Path) -> None:
     """Write the labels that clusters of any pass so far have had."""
-    with atomic_path(references / USED_LABELS) as temporary:
-        temporary.write_text(json.dumps(sorted(labels)) + "\n")
+    write_text(references / USED_LABELS, json.dumps(sorted(labels)) + "\n")
 
 
 def round_name(number: int) -> str:

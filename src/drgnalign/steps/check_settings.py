@@ -1,0 +1,73 @@
+"""CHECK_SETTINGS: what the run will ask of the particles, held against what they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, noted_warnings
+from drgnalign.commands.engine_options import with_engine
+from drgnalign.engine.refine import coarsest_limit
+from drgnalign.errors import InputError
+from drgnalign.files import write_json, write_text
+from drgnalign.formats.star import read_star
+from drgnalign.interface import Chunk, Engine
+from drgnalign.maps import check_mask
+from drgnalign.possible import refuse_impossible_sizes, refuse_too_few
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
+@click.option("--assign-limit", type=float, help="Å, of the comparison of images; finer than Nyquist is Nyquist.")
+@click.option("--clusters", type=int, default=1, show_default=True, help="Most clusters that there are to be.")
+@click.option("--proposed", type=int, default=1, show_default=True, help="Most that the latent space is asked for.")
+@click.option("--perturb-shift", type=float, default=0.0, show_default=True, help="Å.")
+@click.option("--mask", type=FILE, help="The user's own mask.")
+@click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
+@click.option("--inputs", type=FILE, help="What was found of the particles, JSON.")
+@click.option("--report", type=OUTPUT, help="The same with what is warned of here, if anything is.")
+@click.option("--said", type=OUTPUT, help="What is to be said on the screen of the run.")
+@diameter_option
+@with_engine
+def main(
+    particles: Path,
+    limits: str,
+    assign_limit: float | None,
+    clusters: int,
+    proposed: int,
+    perturb_shift: float,
+    mask: Path | None,
+    focus_mask: Path | None,
+    inputs: Path | None,
+    report: Path | None,
+    said: Path | None,
+    mask_diameter: float | None,
+    engine: Engine,
+) -> None:
+    """Refuse limits, a number of clusters and masks that PARTICLES do not allow, and an engine that cannot work."""
+    table = read_star(particles)
+    facts = None if inputs is None else json.loads(inputs.read_text())
+    if facts is not None:
+        # messages then name the user's file
+        table = replace(table, path=Path(facts["input"]))
+    refuse_too_few(table, clusters, proposed)
+    width = table.box * table.pixel_size
+    refuse_impossible_sizes(table, mask_diameter, engine.settings.mass_kda, perturb_shift)
+    if assign_limit is not None and assign_limit > coarsest_limit(table):
+        problem = f"--assign_limit {assign_limit:g} Å leaves nothing to compare in a box of {width:g} Å"
+        raise InputError(table.path, problem, f"give {coarsest_limit(table):g} Å or less; 14 is usual")
+    diameter = table.diameter(mask_diameter)
+    listed = [float(limit) for limit in limits.split(",") if limit not in ("none", "auto")]
+    with noted_warnings() as noted:
+        for path in filter(None, (mask, focus_mask)):
+            check_mask(path, table.box, table.pixel_size, diameter)
+        engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
+    if noted and facts is not None and report is not None:
+        facts["warnings"] += list(noted)
+        write_json(report, facts)
+    if said is not None:
+        write_text(said, "".join(f"WARNING: {warning}\n" for warning in noted))

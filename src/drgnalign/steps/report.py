@@ -1,0 +1,35 @@
+"""REPORT: the page, the table, the figures and the words after a pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
+from drgnalign.files import atomic_path, write_text
+from drgnalign.report.facts import run_facts, run_known
+from drgnalign.report.figures import write_figures
+from drgnalign.report.page import write_report
+from drgnalign.report.summary import read_passes, summary_table
+from drgnalign.report.words import findings
+from drgnalign.run.state import pass_folders
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=FOLDER)
+@click.option("--inputs", type=FILE, required=True, help="inputs.json.")
+@click.option("--info", type=OUTPUT, help="Folder in which the run keeps run.json and Nextflow its trace.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for what it writes.")
+def main(folder: Path, inputs: Path, info: Path | None, output: Path) -> None:
+    """Summarise the passes in FOLDER (pass_0, pass_1 …)."""
+    passes = read_passes(folder)
+    output.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output / "summary.csv") as temporary:
+        summary_table(passes).to_csv(temporary, index=False)
+    write_text(output / "findings.txt", findings(passes))
+    write_figures(folder, output)
+    known = run_known(info) | {"inputs": json.loads(inputs.read_text())}
+    folders = pass_folders(folder)
+    write_report(folders, run_facts(folders, known, info), output, output)
