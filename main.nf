@@ -16,6 +16,7 @@ include { CHECK_TRAINING } from './modules/check_training.nf'
 include { SCREEN } from './modules/screen.nf'
 include { checkPrograms ; gpusSeen } from './subworkflows/programs.nf'
 include { checkRoom ; returnResultsFolder ; setEarlierAside ; takeResultsFolder } from './subworkflows/results.nf'
+include { byPass ; joined ; stateOf } from './subworkflows/cargo.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
 include { emptied } from './subworkflows/emptied.nf'
@@ -64,6 +65,12 @@ def given(name, value) {
         error("${path}: Nextflow cannot pass on a path with \$, lists in {} or tabs\n  What to do: correct --${name}: rename it, or give a symbolic link to it.")
     }
     return path
+}
+
+// The state before the next pass, whose meta is null where there is none
+def nextState(passes, last) {
+    def next = last.stop == 'true' ? null : passes[last.meta.pass]
+    return [next?.pass, [meta: next] + last.subMap('particles', 'references', 'latent')]
 }
 
 workflow {
@@ -122,39 +129,38 @@ workflow {
     assign_stack = COARSEN.out.stack.mix(DOWNSAMPLE.out.stack).toList()
         .map { stacks -> stacks.find { stack -> stack.name == 'assign.mrcs' } ?: stacks[0] }
 
-    // The state of a pass: [meta, particles.star, references, latent]. A pass's MERGE feeds the next one.
-    start = stars.combine(DOWNSAMPLE.out.start).map { star, references, latent -> [passes[0], star, references, latent] }
+    // The state before a pass: [pass, [meta, particles, references, latent]], see cargo.nf. A pass's MERGE feeds the next one.
+    start = stars.combine(DOWNSAMPLE.out.start).map { star, references, latent ->
+        [1, [meta: passes[0], particles: star, references: references, latent: latent]]
+    }
     states = start
-        .mix(channel.topic('state').map { meta, star, references, latent, stop ->
-            [stop == 'true' ? null : passes[meta.pass], star, references, latent]
-        })
-        .until { meta, _star, _references, _latent -> meta == null }
-    kinds = states.branch { meta, _star, _references, _latent ->
-        screened: meta.screen
-        consensus: meta.round == 0
+        .mix(channel.topic('state').map { merged -> nextState(passes, stateOf(merged)) })
+        .until { _pass, state -> state.meta == null }
+    kinds = states.branch { _pass, state ->
+        screened: state.meta.screen
+        consensus: state.meta.round == 0
         rounds: true
     }
 
-    // What is clustered, refined and added up in each kind of pass: [meta, labelled.star, references, latent, record, decoded]
+    // What is clustered, refined and added up in each kind of pass: [pass, [meta, labelled, references, latent, clusters, decoded]]
     SCREEN(
-        kinds.screened.map { meta, star, references, _latent -> [meta.subMap('pass', 'round'), star, references] },
+        kinds.screened.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.particles, state.references] },
         training_stack,
         images,
         versionOf('screen'),
     )
-    screened = kinds.screened.map { meta, _star, references, latent -> [meta.pass, meta, references, latent] }
-        .join(SCREEN.out.screened.map { meta, star, record -> [meta.pass, star, record] })
-        .map { _pass, meta, references, latent, star, record -> [meta, star, references, latent, record, []] }
+    screened = joined([kinds.screened, byPass(SCREEN.out.screened, ['labelled', 'clusters'])])
+        .map { pass, cargo -> [pass, cargo + [decoded: []]] }
     LABEL(kinds.rounds, checked_stack, assign_stack, focus)
-    consensus = kinds.consensus.map { meta, star, references, latent -> [meta, star, references, latent, [], []] }
-    lasts = states.map { meta, star, _references, _latent -> [meta.pass, star] }
+    consensus = kinds.consensus.map { pass, state -> [pass, state + [labelled: state.particles, clusters: [], decoded: []]] }
+    lasts = states.map { pass, state -> [pass, [last: state.particles]] }
     MAP(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus)
 
     // The sums of a pass are the bulk of what it writes; nobody needs them once its maps are merged.
     MAP.out.parts
-        .combine(MAP.out.state.map { row -> [row[0].pass] }, by: 0)
+        .combine(MAP.out.state.map { pass, _state -> [pass] }, by: 0)
         .filter { _pass, _part -> !params.keep }
-        .subscribe { row -> emptied(row[1]) }
+        .subscribe { _pass, part -> emptied(part) }
 
     // Tables, pictures and final/ after every pass, and a line on the screen
     noteTheRun(passes)
@@ -165,9 +171,7 @@ workflow {
         allParameters(),
     )
     EXPORT(
-        MAP.out.state.map { meta, star, references, _latent, _stop ->
-            [meta.subMap('pass', 'round'), star, references]
-        },
+        MAP.out.state.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.particles, state.references] },
         versionOf('export'),
     )
     anew = MAP.out.folder.map { meta, _folder, said -> [meta.pass, isAnew(said)] }

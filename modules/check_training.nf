@@ -26,4 +26,9 @@ process CHECK_TRAINING {
         --batch-size ${whole(params.batch_size)} --epochs ${epochs} ${params.require_gpu ? '--require-gpu' : ''} \\
         --threads ${task.cpus} --report training.json --said said.txt
     """
+
+    stub:
+    """
+    touch training.json said.txt
+    """
 }

@@ -21,4 +21,10 @@ process DECODE {
         ${option('consensus', meta.references == 'decoder' ? references : null)} \\
         --threads ${task.cpus} --output decoded
     """
+
+    stub:
+    """
+    mkdir decoded
+    touch decoded/decoder_cluster_0{1,2}_half{1,2}.mrc
+    """
 }

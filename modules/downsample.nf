@@ -22,4 +22,10 @@ process DOWNSAMPLE {
     downsample.py ${particles} --images images --box ${whole(params.train_box)} \\
         ${option('mask-diameter', params.mask_diameter)} --stack down_sampled.mrcs --noise references/noise.csv
     """
+
+    stub:
+    """
+    touch down_sampled.mrcs
+    mkdir references latent
+    """
 }

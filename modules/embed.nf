@@ -19,4 +19,9 @@ process EMBED {
     embed.py ${training} ${option('last-latent', meta.round > 1 ? last_latent : null)} \\
         --seed ${whole(params.seed)} --output latent
     """
+
+    stub:
+    """
+    mkdir latent
+    """
 }

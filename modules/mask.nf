@@ -20,4 +20,9 @@ process MASK {
         ${option('mask-diameter', params.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} --output mask.mrc
     """
+
+    stub:
+    """
+    touch mask.mrc
+    """
 }

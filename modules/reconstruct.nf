@@ -28,4 +28,10 @@ process RECONSTRUCT {
         ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
         ${params.local_resolution ? '--local-resolution' : ''} --output maps/${meta.cluster}
     """
+
+    stub:
+    """
+    mkdir maps
+    touch maps/${meta.cluster}_half{1,2}.mrc
+    """
 }

@@ -34,4 +34,9 @@ process REFINE {
         ${option('device', params.device)} \\
         ${option('part', part)} --output ${chunk.baseName}.star
     """
+
+    stub:
+    """
+    touch ${chunk.baseName}.star ${meta.assign == 'likelihood' ? '' : "${chunk.baseName}.part"}
+    """
 }

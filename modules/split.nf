@@ -19,4 +19,18 @@ process SPLIT {
         --limit ${meta.limit} --references ${meta.references} ${option('chunk-size', whole(params.chunk_size))} \\
         --engine ${params.engine} ${option('mask-diameter', params.mask_diameter)} --output plan
     """
+
+    stub:
+    // two chunks of each cluster
+    def rows = (meta.round ? ['cluster_01', 'cluster_02'] : ['consensus']).collectMany { cluster ->
+        def maps = [previous: cluster, decoder: "decoder_${cluster}"][meta.references] ?: meta.references
+        def reference = meta.limit == 'none' ? 'reconstruct' : maps
+        (1..2).collect { number -> "${cluster},${meta.limit},${reference},${cluster}_chunk_000${number}.star,${cluster}_pilot.star" }
+    }
+    """
+    mkdir plan
+    cd plan
+    printf '%s\\n' cluster,limit,reference,chunk,pilot ${rows.join(' ')} > plan.csv
+    tail -n +2 plan.csv | cut -d, -f4,5 | tr , '\\n' | xargs touch
+    """
 }

@@ -27,4 +27,9 @@ process TRAIN {
         ${option('checkpoints', checkpointFolder())} --checkpoint-epochs ${whole(params.checkpoint_epochs)} \\
         --seed ${whole(params.seed) + meta.round} --threads ${task.cpus} --output training
     """
+
+    stub:
+    """
+    mkdir training
+    """
 }

@@ -5,11 +5,12 @@ include { EMBED } from '../modules/embed.nf'
 include { CLUSTER } from '../modules/cluster.nf'
 include { ASSIGN } from '../modules/assign.nf'
 include { DECODE } from '../modules/decode.nf'
+include { byPass ; joined } from './cargo.nf'
 include { versionOf } from './scripts.nf'
 
 workflow LABEL {
     take:
-    states // [meta, particles.star, references, latent]
+    states // [pass, [meta, particles, references, latent]], see cargo.nf
     training_stack // down-sampled images
     assign_stack // images for assignment
     focus // mask of the part that assignment judges by, or []
@@ -17,56 +18,49 @@ workflow LABEL {
     main:
     // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
     TRAIN(
-        states.map { meta, particles, _references, latent -> [meta.subMap('pass', 'round', 'epochs'), particles, latent] },
+        states.map { _pass, cargo -> [cargo.meta.subMap('pass', 'round', 'epochs'), cargo.particles, cargo.latent] },
         training_stack,
         versionOf('train'),
     )
     EMBED(
-        TRAIN.out.training.map { meta, training -> [meta.pass, training] }
-            .join(states.map { meta, _particles, _references, latent -> [meta.pass, meta, latent] })
-            .map { _pass, training, meta, last_latent -> [meta.subMap('pass', 'round'), training, last_latent] },
+        joined([states, byPass(TRAIN.out.training, ['training'])])
+            .map { _pass, cargo -> [cargo.meta.subMap('pass', 'round'), cargo.training, cargo.latent] },
         versionOf('embed'),
     )
-    // [pass, meta, particles.star, references, latent]
-    embedded = states.map { meta, particles, references, _latent -> [meta.pass, meta, particles, references] }
-        .join(EMBED.out.latent.map { meta, latent -> [meta.pass, latent] })
+    embedded = joined([states, byPass(EMBED.out.latent, ['latent'])])
     CLUSTER(
-        embedded.map { _pass, meta, particles, references, latent ->
-            [meta.subMap('pass', 'round', 'clustering', 'assign'), particles, references, latent]
+        embedded.map { _pass, cargo ->
+            [cargo.meta.subMap('pass', 'round', 'clustering', 'assign'), cargo.particles, cargo.references, cargo.latent]
         },
         versionOf('cluster'),
     )
-    proposed = CLUSTER.out.labelled.branch { meta, _star, _clusters ->
-        open: meta.assign == 'likelihood'
-        decided: true
-    }
+    proposed = joined([embedded, byPass(CLUSTER.out.labelled, ['labelled', 'clusters'])])
+        .branch { _pass, cargo ->
+            open: cargo.meta.assign == 'likelihood'
+            decided: true
+        }
     ASSIGN(
-        proposed.open.map { meta, star, clusters -> [meta.pass, meta, star, clusters] }
-            .join(embedded.map { pass, _meta, particles, references, latent -> [pass, particles, references, latent] })
-            .map { _pass, meta, star, clusters, particles, references, latent ->
-                [meta.subMap('pass', 'round'), star, particles, references, latent, clusters]
-            },
+        proposed.open.map { _pass, cargo ->
+            def meta = cargo.meta.subMap('pass', 'round')
+            [meta, cargo.labelled, cargo.particles, cargo.references, cargo.latent, cargo.clusters]
+        },
         assign_stack,
         focus,
         versionOf('assign'),
     )
-    // [pass, meta, labelled.star, references, latent, clusters.json]
-    clustered = embedded
-        .join(proposed.decided.mix(ASSIGN.out.labelled).map { meta, star, clusters -> [meta.pass, star, clusters] })
-        .map { pass, meta, _particles, references, latent, star, clusters ->
-            [pass, meta, star, references, latent, clusters]
-        }
+    chosen = joined([proposed.open, byPass(ASSIGN.out.labelled, ['labelled', 'clusters'])])
+    clustered = proposed.decided.mix(chosen)
     DECODE(
-        clustered.map { _pass, meta, star, references, latent, clusters ->
-            [meta.subMap('pass', 'round', 'references'), star, references, latent, clusters]
+        clustered.map { _pass, cargo ->
+            def meta = cargo.meta.subMap('pass', 'round', 'references')
+            [meta, cargo.labelled, cargo.references, cargo.latent, cargo.clusters]
         },
         training_stack,
         versionOf('decode'),
     )
 
-    labelled = clustered.join(DECODE.out.decoded.map { meta, decoded -> [meta.pass, decoded] })
-        .map { row -> row.tail() }
+    labelled = joined([clustered, byPass(DECODE.out.decoded, ['decoded'])])
 
     emit:
-    labelled // [meta, labelled.star, references, latent, clusters.json, decoded]
+    labelled // [pass, [meta, labelled, references, latent, clusters, decoded]]
 }

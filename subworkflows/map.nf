@@ -7,10 +7,10 @@ include { REFINE } from '../modules/refine.nf'
 include { RECONSTRUCT ; RECONSTRUCT as REFERENCE } from '../modules/reconstruct.nf'
 include { REASSIGN } from '../modules/reassign.nf'
 include { MERGE } from '../modules/merge.nf'
+include { byPass ; joined ; stateOf ; withPass } from './cargo.nf'
 include { versionOf } from './scripts.nf'
 
-// Chunks of a plan: [cluster meta, [chunk.star, pilot.star]]; meta says how many chunks make the cluster, how many of
-// the pass are refined, how many clusters it has, and whether labels are chosen again.
+// [pass, [meta, chunk, pilot]] of the chunks of a plan
 def chunksOf(meta, plan, files) {
     def rows = plan.splitCsv(header: true)
     def refined = refinedRows(plan).size()
@@ -19,7 +19,8 @@ def chunksOf(meta, plan, files) {
     return rows.collect { row ->
         def cluster = [cluster: row.cluster, limit: row.limit, reference: row.reference]
         def sizes = [chunks: in_cluster[row.cluster], pass_refined: refined, pass_clusters: in_cluster.size()]
-        [meta + cluster + sizes + [reassigned: reassigns(meta)], [by_name[row.chunk], by_name[row.pilot]]]
+        def of_chunk = meta + cluster + sizes + [reassigned: reassigns(meta)]
+        [meta.pass, [meta: of_chunk, chunk: by_name[row.chunk], pilot: by_name[row.pilot]]]
     }
 }
 
@@ -27,172 +28,170 @@ def refinedRows(plan) {
     return plan.splitCsv(header: true).findAll { row -> row.limit != 'none' }
 }
 
-// [meta, item] of all chunks of a cluster -> [meta, [items]]
-def byCluster(channel) {
-    return channel.map { meta, part -> [groupKey(meta, meta.chunks), part] }.groupTuple()
-        .map { key, parts -> [key.target, parts] }
+// [pass, [meta, parts]] of each cluster, of [meta, part] of its chunks
+def byCluster(summed) {
+    return summed.map { meta, part -> [groupKey(meta, meta.chunks), part] }.groupTuple()
+        .map { key, parts -> [key.target.pass, [meta: key.target, parts: parts]] }
 }
 
 workflow MAP {
     take:
-    passes // [meta, labelled.star, references, latent, clusters.json, screening.json or [], decoded or []]
-    lasts // [pass, particles.star as the last pass left it]
+    passes // [pass, [meta, labelled, references, latent, clusters, decoded]], see cargo.nf
+    lasts // [pass, [last]]: particles.star as the last pass left it
     images // see images.nf
     stack // images for assignment
     mask // the user's own, or []
     focus // mask of the part that assignment judges by, or []
 
     main:
-    // [pass, mask of all its maps]; [] where the consensus makes its own
     MASK(
-        passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> meta.round > 0 && !mask }
-            .map { meta, labelled, references, _latent, _clusters, _decoded ->
-                [meta.subMap('pass', 'round'), labelled, references]
-            },
+        passes.filter { _pass, cargo -> cargo.meta.round > 0 && !mask }
+            .map { _pass, cargo -> [cargo.meta.subMap('pass', 'round'), cargo.labelled, cargo.references] },
         stack,
         versionOf('mask'),
     )
-    masks = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> meta.round == 0 || mask }
-        .map { meta, _labelled, _references, _latent, _clusters, _decoded -> [meta.pass, mask] }
-        .mix(MASK.out.mask.map { meta, made -> [meta.pass, made] })
-    folders = passes.map { meta, _labelled, references, _latent, _clusters, decoded ->
-        [meta.pass, references, decoded]
-    }
+    // [pass, [mask]], of all its maps; [] where the consensus makes its own
+    masks = passes.filter { _pass, cargo -> cargo.meta.round == 0 || mask }
+        .map { pass, _cargo -> [pass, [mask: mask]] }
+        .mix(byPass(MASK.out.mask, ['mask']))
+    masked = joined([passes, masks])
     SPLIT(
-        passes.map { meta, labelled, references, _latent, _clusters, _decoded -> [meta, labelled, references] },
+        passes.map { _pass, cargo -> [cargo.meta, cargo.labelled, cargo.references] },
         versionOf('split'),
     )
-    // [pass, meta, [chunk.star, pilot.star], references, decoded]
-    chunks = SPLIT.out.plan
-        .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
-        .map { meta, chunk -> [meta.pass, meta, chunk] }
-        .combine(folders, by: 0)
+    plans = byPass(SPLIT.out.plan, ['plan', 'files'])
+    // [pass, [meta, chunk, pilot, and what there is of the pass]]
+    chunks = withPass(SPLIT.out.plan.flatMap { meta, plan, files -> chunksOf(meta, plan, files) }, masked)
 
     // Reconstructions at the present poses: the result where nothing is refined, else the first references. Where labels
     // are chosen again, what is not refined is added up once they have been.
     INSERT(
         chunks
-            .filter { _pass, meta, _chunk, _references, _decoded ->
-                meta.reference == 'reconstruct' && !(meta.limit == 'none' && meta.reassigned)
+            .filter { _pass, cargo ->
+                cargo.meta.reference == 'reconstruct' && !(cargo.meta.limit == 'none' && cargo.meta.reassigned)
             }
-            .map { pass, meta, chunk, references, _decoded -> [pass, meta, chunk[0], references] }
-            .combine(masks, by: 0)
-            .map { _pass, meta, chunk, references, own -> [meta, chunk, references, [own, lookedAt(meta, focus)]] }
-            .combine(images),
+            .combine(images)
+            .map { _pass, cargo, known -> toInsert(cargo, focus, known) },
         versionOfPart('insert'),
     )
-    inserted = byCluster(INSERT.out.part).map { meta, parts -> [meta.pass, meta, parts] }
-        .combine(folders, by: 0)
-        .combine(masks, by: 0)
-        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own, lookedAt(meta, focus)] }
-        .branch { meta, _parts, _references, _own, _focus ->
-            result: meta.limit == 'none'
+    inserted = withPass(byCluster(INSERT.out.part), masked)
+        .branch { _pass, cargo ->
+            result: cargo.meta.limit == 'none'
             reference: true
         }
-    REFERENCE(inserted.reference, versionOf('reconstruct'))
+    REFERENCE(
+        inserted.reference.map { _pass, cargo -> toReconstruct(cargo, focus) },
+        versionOf('reconstruct'),
+    )
 
-    // [meta, [chunk.star, pilot.star], half maps and what the engine keeps beside them, references]
-    refinable = chunks.filter { _pass, meta, _chunk, _references, _decoded -> meta.limit != 'none' }
-        .branch { _pass, meta, _chunk, _references, _decoded ->
-            anew: meta.reference == 'reconstruct'
+    refinable = chunks.filter { _pass, cargo -> cargo.meta.limit != 'none' }
+        .branch { _pass, cargo ->
+            anew: cargo.meta.reference == 'reconstruct'
             given: true
         }
-    anew = refinable.anew.map { _pass, meta, chunk, references, _decoded -> [meta, chunk, references] }
+    // with half maps and what the engine keeps beside them
+    anew = refinable.anew.map { _pass, cargo -> [cargo.meta, cargo] }
         .combine(REFERENCE.out.maps, by: 0)
-        .map { meta, chunk, references, maps -> [meta, chunk, referenceFiles(maps, meta.cluster), references] }
-    given = refinable.given.map { _pass, meta, chunk, references, decoded ->
-        def folder = meta.reference.startsWith('decoder_') ? decoded : references
-        [meta, chunk, referenceFiles(folder.listFiles(), meta.reference), references]
+        .map { meta, cargo, maps -> cargo + [maps: referenceFiles(maps, meta.cluster)] }
+    given = refinable.given.map { _pass, cargo ->
+        def folder = cargo.meta.reference.startsWith('decoder_') ? cargo.decoded : cargo.references
+        cargo + [maps: referenceFiles(folder.listFiles(), cargo.meta.reference)]
     }
     REFINE(
         anew.mix(given)
-            .map { meta, chunk, maps, references -> [meta.pass, meta, chunk[0], chunk[1], maps, references] }
-            .combine(masks, by: 0)
-            .map { _pass, meta, chunk, pilot, maps, references, own ->
-                [meta, chunk, pilot, maps, references, own, lookedAt(meta, focus)]
-            }
-            .combine(images),
+            .combine(images)
+            .map { cargo, known -> toRefine(cargo, focus, known) },
         versionOfPart('refine'),
     )
 
-    // [pass, [refined chunks]]
+    // [pass, [refined]]: its refined chunks
     stars = REFINE.out.refined
         .map { meta, star -> [groupKey(meta.pass, meta.pass_refined), star] }
         .groupTuple()
-        .map { key, files -> [key.target, files] }
+        .map { key, files -> [key.target, [refined: files]] }
         .mix(
-            SPLIT.out.plan.filter { _meta, plan, _files -> !refinedRows(plan) }
-                .map { meta, _plan, _files -> [meta.pass, []] }
+            plans.filter { _pass, cargo -> !refinedRows(cargo.plan) }
+                .map { pass, _cargo -> [pass, [refined: []]] }
         )
 
     // Where the images choose, they do so again at the refined poses, and clusters are made of what they choose.
-    choosing = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> reassigns(meta) }
-        .map { meta, labelled, references, _latent, clusters, _decoded ->
-            [meta.pass, meta, labelled, references, clusters]
-        }
-    REASSIGN(choosing.join(stars).map { row -> row.tail() }, stack, focus, versionOf('reassign'))
+    choosing = passes.filter { _pass, cargo -> reassigns(cargo.meta) }
+    REASSIGN(
+        joined([choosing, stars]).map { _pass, cargo ->
+            [cargo.meta, cargo.labelled, cargo.references, cargo.clusters, cargo.refined]
+        },
+        stack,
+        focus,
+        versionOf('reassign'),
+    )
     RESPLIT(
-        REASSIGN.out.moved.map { meta, moved -> [meta.pass, meta, moved] }
-            .join(folders)
-            .map { _pass, meta, moved, references, _decoded -> [meta, moved, references] },
+        joined([choosing, byPass(REASSIGN.out.moved, ['moved'])])
+            .map { _pass, cargo -> [cargo.meta, cargo.moved, cargo.references] },
         versionOf('split'),
     )
     REINSERT(
-        RESPLIT.out.plan
-            .flatMap { meta, plan, files -> chunksOf(meta, plan, files) }
-            .map { meta, chunk -> [meta.pass, meta, chunk[0]] }
-            .combine(folders, by: 0)
-            .combine(masks, by: 0)
-            .map { _pass, meta, chunk, references, _decoded, own -> [meta, chunk, references, [own, lookedAt(meta, focus)]] }
-            .combine(images),
+        withPass(RESPLIT.out.plan.flatMap { meta, plan, files -> chunksOf(meta, plan, files) }, masked)
+            .combine(images)
+            .map { _pass, cargo, known -> toInsert(cargo, focus, known) },
         versionOfPart('insert'),
     )
     summed = REFINE.out.part.mix(REINSERT.out.part)
-    refined = byCluster(summed).map { meta, parts -> [meta.pass, meta, parts] }
-        .combine(folders, by: 0)
-        .combine(masks, by: 0)
-        .map { _pass, meta, parts, references, _decoded, own -> [meta, parts, references, own, lookedAt(meta, focus)] }
-    RECONSTRUCT(inserted.result.mix(refined), versionOf('reconstruct'))
+    RECONSTRUCT(
+        inserted.result.mix(withPass(byCluster(summed), masked)).map { _pass, cargo -> toReconstruct(cargo, focus) },
+        versionOf('reconstruct'),
+    )
 
-    // [pass, labelled.star, clusters.json or [], plan]
-    as_split = passes.filter { meta, _labelled, _references, _latent, _clusters, _decoded -> !reassigns(meta) }
-        .map { meta, labelled, _references, _latent, clusters, _decoded -> [meta.pass, labelled, clusters] }
-        .join(SPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
-    chosen = REASSIGN.out.labelled.map { meta, labelled, clusters -> [meta.pass, labelled, clusters] }
-        .join(RESPLIT.out.plan.map { meta, plan, _files -> [meta.pass, plan] })
-    planned = as_split.mix(chosen)
+    // [pass, [labelled, clusters, plan]], by which maps were made
+    as_split = joined([passes.filter { _pass, cargo -> !reassigns(cargo.meta) }, plans])
+    chosen = joined([
+        byPass(REASSIGN.out.labelled, ['labelled', 'clusters']),
+        byPass(RESPLIT.out.plan, ['plan', 'files']),
+    ])
+    planned = as_split.mix(chosen).map { pass, cargo -> [pass, cargo.subMap('labelled', 'clusters', 'plan')] }
     // [pass, [maps]]; none where no cluster is large enough for one
     maps = RECONSTRUCT.out.maps
         .map { meta, files -> [groupKey(meta.pass, meta.pass_clusters), files] }
         .groupTuple()
-        .map { key, files -> [key.target, files.flatten()] }
+        .map { key, files -> [key.target, [maps: files.flatten()]] }
         .mix(
-            planned.filter { _pass, _labelled, _clusters, plan -> !plan.splitCsv(header: true) }
-                .map { pass, _labelled, _clusters, _plan -> [pass, []] }
+            planned.filter { _pass, cargo -> !cargo.plan.splitCsv(header: true) }
+                .map { pass, _cargo -> [pass, [maps: []]] }
         )
     MERGE(
-        passes.map { meta, _labelled, references, latent, _clusters, decoded ->
-            [meta.pass, meta, references, latent, decoded]
-        }
-            .join(planned)
-            .join(lasts)
-            .join(masks)
-            .join(maps)
-            .join(stars)
-            .map { _pass, meta, references, latent, decoded, labelled, clusters, plan, last, own, files, refined_chunks ->
-                [meta, labelled, last, references, latent, decoded, clusters, plan, own, files, refined_chunks]
-            },
+        joined([masked, planned, lasts, maps, stars]).map { _pass, cargo -> toMerge(cargo) },
         versionOf('merge'),
     )
 
-    state = MERGE.out.state
+    state = MERGE.out.state.map { row -> [row[0].pass, stateOf(row)] }
     folder = MERGE.out.folder
     parts = INSERT.out.part.mix(summed).map { meta, part -> [meta.pass, part] }
 
     emit:
-    state // [meta, particles.star, references, latent, stop]
+    state // [pass, [meta, particles, references, latent, stop]]
     folder // [meta, what people look at, what the screen says]
     parts // [pass, part of a reconstruction]
+}
+
+// What INSERT takes
+def toInsert(cargo, focus, images) {
+    return [cargo.meta, cargo.chunk, cargo.references, [cargo.mask, lookedAt(cargo.meta, focus)], images]
+}
+
+// What REFINE takes
+def toRefine(cargo, focus, images) {
+    def masks = [cargo.mask, lookedAt(cargo.meta, focus)]
+    return [cargo.meta, cargo.chunk, cargo.pilot, cargo.maps, cargo.references] + masks + [images]
+}
+
+// What RECONSTRUCT takes
+def toReconstruct(cargo, focus) {
+    return [cargo.meta, cargo.parts, cargo.references, cargo.mask, lookedAt(cargo.meta, focus)]
+}
+
+// What MERGE takes
+def toMerge(cargo) {
+    def last = [cargo.labelled, cargo.last, cargo.references, cargo.latent, cargo.decoded]
+    return [cargo.meta] + last + [cargo.clusters, cargo.plan, cargo.mask, cargo.maps, cargo.refined]
 }
 
 // A part is emptied once its pass has ended (emptied.nf). So whatever makes a reconstruction run again has to make its
