@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 from small_run import BOX, FACTS, PARTICLES, write_run
 
 from drgnalign.cli import main
@@ -22,6 +24,7 @@ from drgnalign.report.facts import run_facts
 from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
 from drgnalign.report.page import rendered
 from drgnalign.report.points import density, embedded_points, stratified
+from drgnalign.report.slices import slice_images
 from drgnalign.report.volumes import LAST_BOXES, LAST_MAPS, box_for, contour_of, embedded_volumes, reduced
 
 
@@ -52,6 +55,14 @@ def test_a_map_is_brought_down_without_folding(tmp_path: Path) -> None:
     small, voxel = reduced(tmp_path / "map.mrc", 32)
     assert voxel == pytest.approx(3.0)
     assert np.abs(small - soft_sphere(32, 8, 16 / 3)).max() < 0.03
+
+
+@pytest.mark.parametrize(("box", "shown"), [(96, 96), (200, 100), (320, 160)])
+def test_slices_are_no_larger_than_they_are_shown(tmp_path: Path, box: int, shown: int) -> None:
+    """Fifty clusters at 320 px would be a page of 22 MB."""
+    write_volume(tmp_path / "map.mrc", np.zeros((box, box, box), np.float32), 1.0)
+    for image in slice_images(tmp_path / "map.mrc"):
+        assert imread(BytesIO(image)).shape[:2] == (shown, shown)
 
 
 def test_volumes_of_a_run(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def slice_images(path: Path) -> list[bytes]:
     volume, _ = read_volume(path)
     middle = len(volume) // 2
     # a large map in steps: it is looked at, not measured
-    step = max(1, len(volume) // WIDTH)
+    step = -(-len(volume) // WIDTH)
     low, high = np.percentile(volume[::step, ::step, ::step], (DARK, BRIGHT))
     slices = (volume[middle], volume[:, middle], volume[:, :, middle])
     return [_grey(one[::step, ::step], low, max(high, low + 1e-9)) for one in slices]
