@@ -7,8 +7,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real clean
+.PHONY: help setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real clean
 
+# What there is to make
+help:
+	@awk '/^#/ {text = text substr($$0, 2)} /^[a-z0-9-]+:/ && text {sub(":.*", ""); printf "%-16s%s\n", $$0, text} !/^#/ {text = ""}' Makefile
+
+# The environment in .venv, the compiled kernels, and Nextflow at .tools/nextflow
 setup: .venv/.done .tools/.done
 
 # The environment holds exactly what requirements.lock lists, hashes checked, and the package with its compiled kernels.
@@ -26,15 +31,18 @@ setup: .venv/.done .tools/.done
 	bash setup/nextflow/install.sh
 	touch $@
 
+# Simulate a labelled particle set, run the workflow on it, compare with the truth: demo/results
 demo: setup
 	$(BIN)/python benchmarks/demo.py
 
+# The form of all code: ruff, mypy, nextflow lint
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	NXF_SYNTAX_PARSER=v2 .tools/nextflow lint main.nf nextflow.config conf modules subworkflows
 
+# All that CI runs
 test: lint test-unit test-workflow
 
 # Of units and of the report in Chromium, on two cores
@@ -86,6 +94,7 @@ IMAGE_LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platfo
 	--generate-hashes --constraint requirements.lock --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" pyproject.toml
 
+# The lock files anew, from pyproject.toml
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --extra cryodrgn --extra containers --extra dev \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
@@ -100,5 +109,6 @@ images: setup
 	$(BIN)/python containers/build.py cryodrgn --out $(IMAGES)
 	$(if $(FREALIGN),$(BIN)/python containers/build.py frealign --binaries $(FREALIGN) --out $(IMAGES))
 
+# Remove what demo and runs in this folder left
 clean:
 	rm -rf demo .nextflow .nextflow.log* work

@@ -8,7 +8,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What numba compiles is for one generation of processors. One level for all lets an image bring its functions along.
 if platform.machine() == "x86_64":

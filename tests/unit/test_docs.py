@@ -11,6 +11,7 @@ from types import ModuleType
 import click
 import pytest
 
+from drgnalign import __version__
 from drgnalign.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,6 +26,16 @@ def test_the_page_names_tests() -> None:
 def test_each_test_named_by_the_conventions_exists(file: str, name: str) -> None:
     source = (REPOSITORY / "tests" / "unit" / file).read_text()
     assert not name or re.search(rf"^def {name}\(", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize("process", sorted(path.stem.upper() for path in (REPOSITORY / "modules").rglob("*.nf")))
+def test_every_process_has_its_place_in_the_architecture(process: str) -> None:
+    assert re.search(rf"\b{process}\b", (REPOSITORY / "docs" / "architecture.md").read_text())
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "nextflow.config", "CITATION.cff", "CHANGELOG.md"])
+def test_there_is_one_version(file: str) -> None:
+    assert re.search(rf"(version\W+|## ){re.escape(__version__)}\b", (REPOSITORY / file).read_text())
 
 
 def load(path: Path) -> ModuleType:
