@@ -30,7 +30,7 @@ def test_digest_is_of_names_and_contents(checkout: Path) -> None:
     assert source_digest(checkout) == source_digest()
     (checkout / "notes.txt").write_text("no source")
     assert source_digest(checkout) == source_digest()
-    (checkout / "merge.py").rename(checkout / "merging.py")
+    (checkout / "geometry.py").rename(checkout / "merging.py")
     renamed = source_digest(checkout)
     (checkout / "merging.py").write_text("# changed\n")
     assert len({renamed, source_digest(checkout), source_digest()}) == 3
