@@ -1,8 +1,8 @@
-include { place ; whole } from '../subworkflows/parameters.nf'
+include { place } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'cpu_assign'
 
     input:
@@ -10,7 +10,7 @@ process ASSIGN {
         path(last_references, stageAs: 'last_references'), path(latent), path(proposal, stageAs: 'proposal.json')
     path stack
     path focus, stageAs: 'focus_mask.mrc'
-    val version
+    val settings
 
     output:
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
@@ -18,13 +18,13 @@ process ASSIGN {
 
     script:
     """
-    # version ${version}
+    # version ${settings.version}
     echo -n "Round ${meta.round}: " > said.txt
     assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
-        --k ${params.k == 'auto' ? 'auto' : whole(params.k)} --limit ${params.assign_limit} --against ${params.assign_against} \\
-        --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
-        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} ${option('focus-mask', focus ?: null)} \\
+        --k ${settings.k} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
+        --assignment ${settings.assignment} --junk ${settings.junk} ${option('mask-diameter', settings.mask_diameter)} \\
+        --symmetry ${assignmentSymmetry(settings)} ${option('focus-mask', focus ?: null)} \\
         --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt
     """
 

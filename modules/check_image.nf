@@ -1,3 +1,5 @@
+include { published } from '../subworkflows/publishing.nf'
+
 // One task an image, before anything else: a library of another version would do other things, or fail late.
 process CHECK_IMAGE {
     tag "${name}"
@@ -5,13 +7,13 @@ process CHECK_IMAGE {
     container { image }
     memory 1.GB
     time 10.m
-    publishDir "${params.outdir}/pipeline_info/images", mode: 'copy', pattern: '*.yml'
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     // stamp: size and time of the image, so that -resume looks at a new one again
     tuple val(name), val(image), val(stamp)
     path checkout, stageAs: 'checkout'
-    val version
+    val settings
 
     output:
     val true, emit: passed
@@ -19,7 +21,7 @@ process CHECK_IMAGE {
 
     script:
     """
-    # version ${version}, image ${stamp}
+    # version ${settings.version}, image ${stamp}
     check_image.py ${image} --name ${name} --checkout checkout
     versions.py > ${name}.yml
     """

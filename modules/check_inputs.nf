@@ -1,15 +1,15 @@
-include { whole } from '../subworkflows/parameters.nf'
+include { published } from '../subworkflows/publishing.nf'
 include { linked ; option } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
     containerOptions { images.mounts }
-    publishDir "${params.outdir}/pipeline_info", mode: 'copy', pattern: 'inputs.json'
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     // images: see subworkflows/images.nf; stack: name of the one stack of a file that does not name its images, else null
     tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'), val(images), val(stack)
-    val version
+    val settings
 
     output:
     tuple path('particles.star'), path('inputs.json'), emit: checked
@@ -19,18 +19,18 @@ process CHECK_INPUTS {
     script:
     def others = [passthrough].flatten().collect { file -> option('passthrough', file) }.join(' ')
     """
-    # version ${version}
+    # version ${settings.version}
     ${linked(images)}
     check_inputs.py ${particles} ${option('images', stack ? "images/${stack}" : 'images')} ${others} \\
-        ${option('pixel-size', params.pixel_size)} \\
-        ${option('voltage', params.voltage)} \\
-        ${option('cs', params.cs)} \\
-        ${option('amplitude-contrast', params.amplitude_contrast)} \\
-        --invert ${params.invert} --normalise ${params.normalise} ${option('mask-diameter', params.mask_diameter)} \\
-        --half-sets ${params.half_sets} --perturb-rotation ${params.perturb_rotation} \\
-        --perturb-shift ${params.perturb_shift} \\
-        --seed ${whole(params.seed)} \\
-        --train-box ${whole(params.train_box)} \\
+        ${option('pixel-size', settings.pixel_size)} \\
+        ${option('voltage', settings.voltage)} \\
+        ${option('cs', settings.cs)} \\
+        ${option('amplitude-contrast', settings.amplitude_contrast)} \\
+        --invert ${settings.invert} --normalise ${settings.normalise} ${option('mask-diameter', settings.mask_diameter)} \\
+        --half-sets ${settings.half_sets} --perturb-rotation ${settings.perturb_rotation} \\
+        --perturb-shift ${settings.perturb_shift} \\
+        --seed ${settings.seed} \\
+        --train-box ${settings.train_box} \\
         --output particles.star --report inputs.json --said said.txt
     versions.py > versions.yml
     """

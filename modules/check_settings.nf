@@ -1,16 +1,17 @@
-include { clustersProposed ; whole } from '../subworkflows/parameters.nf'
+include { clustersProposed } from '../subworkflows/parameters.nf'
+include { published } from '../subworkflows/publishing.nf'
 include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
 process CHECK_SETTINGS {
     label 'cpu_small'
-    publishDir "${params.outdir}/pipeline_info", mode: 'copy', pattern: 'inputs.json'
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     tuple path(particles), path(facts, stageAs: 'found.json')
     path mask, stageAs: 'mask/*'
     path focus, stageAs: 'focus_mask/*'
-    val version
+    val settings
 
     output:
     val true, emit: passed
@@ -19,19 +20,19 @@ process CHECK_SETTINGS {
     path 'said.txt', topic: 'said'
 
     script:
-    def limits = [params.consensus_limits, params.resolution_limits].join(',')
-    def partitions = params.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
-    def asked = whole(params.rounds) > 0 && (params.assign == 'likelihood' || partitions)
-    def clusters = asked && params.k != 'auto' ? whole(params.k) : null
-    def proposed = asked ? (params.assign == 'likelihood' ? clustersProposed(params.k_start, params.k) : whole(params.k)) : null
+    def limits = [settings.consensus_limits, settings.resolution_limits].join(',')
+    def partitions = settings.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
+    def asked = settings.rounds > 0 && (settings.assign == 'likelihood' || partitions)
+    def clusters = asked && settings.k != 'auto' ? settings.k : null
+    def proposed = asked ? (settings.assign == 'likelihood' ? clustersProposed(settings.k_start, settings.k) : settings.k) : null
     """
-    # version ${version}
+    # version ${settings.version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('assign-limit', params.assign == 'likelihood' ? params.assign_limit : null)} \\
-        ${option('mask-diameter', params.mask_diameter)} ${option('perturb-shift', params.perturb_shift)} \\
+        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('assign-limit', settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        ${option('mask-diameter', settings.mask_diameter)} ${option('perturb-shift', settings.perturb_shift)} \\
         ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} \\
-        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
-        ${option('device', params.device)} \\
+        ${engineOptions(settings)} \\
+        ${option('device', settings.device)} \\
         --inputs ${facts} --report inputs.json --said said.txt
     """
 

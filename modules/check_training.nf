@@ -1,9 +1,9 @@
-include { whole } from '../subworkflows/parameters.nf'
+include { published } from '../subworkflows/publishing.nf'
 
 // Before the first training, and while the consensus is made
 process CHECK_TRAINING {
     label 'gpu'
-    publishDir "${params.outdir}/pipeline_info", mode: 'copy', pattern: 'training.json'
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     tuple path(particles), path(stack)
@@ -11,7 +11,7 @@ process CHECK_TRAINING {
     val epochs
     // GPUs that are seen where the run was started: another answer is to be had where they are others
     val gpus
-    val version
+    val settings
 
     output:
     val true, emit: passed
@@ -20,10 +20,10 @@ process CHECK_TRAINING {
 
     script:
     """
-    # version ${version}, GPUs ${gpus}
+    # version ${settings.version}, GPUs ${gpus}
     check_training.py ${particles} --stack ${stack} \\
-        --zdim ${whole(params.zdim)} --layers ${whole(params.layers)} --nodes ${whole(params.nodes)} \\
-        --batch-size ${whole(params.batch_size)} --epochs ${epochs} ${params.require_gpu ? '--require-gpu' : ''} \\
+        --zdim ${settings.zdim} --layers ${settings.layers} --nodes ${settings.nodes} \\
+        --batch-size ${settings.batch_size} --epochs ${epochs} ${settings.require_gpu ? '--require-gpu' : ''} \\
         --threads ${task.cpus} --report training.json --said said.txt
     """
 

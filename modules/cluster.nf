@@ -1,13 +1,13 @@
-include { clustersProposed ; place ; whole } from '../subworkflows/parameters.nf'
+include { clustersProposed ; place } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process CLUSTER {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'cpu_small'
 
     input:
     tuple val(meta), path(particles), path(last_references, stageAs: 'last_references'), path(latent)
-    val version
+    val settings
 
     output:
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
@@ -15,12 +15,12 @@ process CLUSTER {
     script:
     // for likelihood assignment, more clusters than there may be, and other ones to see whether it ends the same
     def proposes = meta.assign == 'likelihood'
-    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed(params.k_start, params.k) : whole(params.k)
+    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed(settings.k_start, settings.k) : settings.k
     """
-    # version ${version}
+    # version ${settings.version}
     cluster.py ${particles} --latent ${latent} --last-references ${last_references} \\
-        --method ${meta.clustering} --space ${params.cluster_on} ${option('k', k)} --seed ${whole(params.seed)} \\
-        ${proposes ? '--starts' : ''} ${option('hdbscan-k', whole(params.hdbscan_k))} \\
+        --method ${meta.clustering} --space ${settings.cluster_on} ${option('k', k)} --seed ${settings.seed} \\
+        ${proposes ? '--starts' : ''} ${option('hdbscan-k', settings.hdbscan_k)} \\
         --output labelled.star --record clusters.json
     """
 

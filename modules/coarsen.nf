@@ -7,16 +7,16 @@ process COARSEN {
 
     input:
     tuple path(particles), path(stack), val(images)
-    val version
+    val settings
 
     output:
     path 'assign.mrcs', emit: stack, optional: true
 
     script:
     """
-    # version ${version}
+    # version ${settings.version}
     ${linked(images)}
-    coarsen.py ${particles} --images images --stack ${stack} --limit ${params.assign_limit} --output assign.mrcs
+    coarsen.py ${particles} --images images --stack ${stack} --limit ${settings.assign_limit} --output assign.mrcs
     """
 
     stub:

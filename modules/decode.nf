@@ -1,22 +1,23 @@
 include { place } from '../subworkflows/parameters.nf'
-include { option ; passFolder } from '../subworkflows/scripts.nf'
+include { published } from '../subworkflows/publishing.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process DECODE {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'gpu'
-    publishDir "${params.outdir}", mode: 'copy', saveAs: { path -> "${passFolder(meta)}/${path}" }
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(labelled), path(references, stageAs: 'references'), path(latent), path(clusters)
     path stack
-    val version
+    val settings
 
     output:
     tuple val(meta), path('decoded'), emit: decoded
 
     script:
     """
-    # version ${version}
+    # version ${settings.version}
     decode.py ${labelled} --latent ${latent} --clusters ${clusters} --stack ${stack} \\
         ${option('consensus', meta.references == 'decoder' ? references : null)} \\
         --threads ${task.cpus} --output decoded

@@ -1,4 +1,3 @@
-include { whole } from '../subworkflows/parameters.nf'
 include { linked ; option } from '../subworkflows/scripts.nf'
 
 process DOWNSAMPLE {
@@ -7,7 +6,7 @@ process DOWNSAMPLE {
 
     input:
     tuple path(particles), val(images)
-    val version
+    val settings
 
     output:
     path 'down_sampled.mrcs', emit: stack
@@ -16,11 +15,11 @@ process DOWNSAMPLE {
 
     script:
     """
-    # version ${version}
+    # version ${settings.version}
     ${linked(images)}
     mkdir references latent
-    downsample.py ${particles} --images images --box ${whole(params.train_box)} \\
-        ${option('mask-diameter', params.mask_diameter)} --stack down_sampled.mrcs --noise references/noise.csv
+    downsample.py ${particles} --images images --box ${settings.train_box} \\
+        ${option('mask-diameter', settings.mask_diameter)} --stack down_sampled.mrcs --noise references/noise.csv
     """
 
     stub:

@@ -1,4 +1,4 @@
-include { clustersProposed ; whole } from '../subworkflows/parameters.nf'
+include { clustersProposed } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_SETTINGS: what is free is looked at in every run.
@@ -9,20 +9,20 @@ process ESTIMATE_DISK {
     path particles
     // passes over the consensus
     val consensus
-    val version
+    val settings
 
     output:
     path 'disk.json', emit: needs
 
     script:
-    def clusters = params.k == 'auto' ? clustersProposed(params.k_start, params.k) : whole(params.k)
+    def clusters = settings.k == 'auto' ? clustersProposed(settings.k_start, settings.k) : settings.k
     """
-    # version ${version}
-    estimate_disk.py ${particles} --consensus ${consensus} --rounds ${whole(params.rounds)} --clusters ${clusters} \\
-        ${params.references.tokenize(',').contains('reconstruct') ? '--reconstructs' : ''} \\
-        --train-box ${whole(params.train_box)} ${option('chunk-size', whole(params.chunk_size))} \\
-        ${option('assign-limit', params.assign == 'likelihood' ? params.assign_limit : null)} \\
-        --engine ${params.engine} ${params.keep ? '--keep' : ''} ${option('mask-diameter', params.mask_diameter)} \\
+    # version ${settings.version}
+    estimate_disk.py ${particles} --consensus ${consensus} --rounds ${settings.rounds} --clusters ${clusters} \\
+        ${settings.references.tokenize(',').contains('reconstruct') ? '--reconstructs' : ''} \\
+        --train-box ${settings.train_box} ${option('chunk-size', settings.chunk_size)} \\
+        ${option('assign-limit', settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        --engine ${settings.engine} ${settings.keep ? '--keep' : ''} ${option('mask-diameter', settings.mask_diameter)} \\
         --output disk.json
     """
 

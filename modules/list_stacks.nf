@@ -7,7 +7,7 @@ process LIST_STACKS {
     input:
     // stack: name of the one stack of a file that does not name its images, else null
     tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'), val(stack)
-    val version
+    val settings
 
     output:
     path 'stacks.txt', emit: names
@@ -15,12 +15,12 @@ process LIST_STACKS {
     script:
     def others = [passthrough].flatten().collect { file -> option('passthrough', file) }.join(' ')
     """
-    # version ${version}
+    # version ${settings.version}
     list_stacks.py ${particles} ${option('stack', stack)} ${others} \\
-        ${option('pixel-size', params.pixel_size)} \\
-        ${option('voltage', params.voltage)} \\
-        ${option('cs', params.cs)} \\
-        ${option('amplitude-contrast', params.amplitude_contrast)} \\
+        ${option('pixel-size', settings.pixel_size)} \\
+        ${option('voltage', settings.voltage)} \\
+        ${option('cs', settings.cs)} \\
+        ${option('amplitude-contrast', settings.amplitude_contrast)} \\
         --output stacks.txt
     """
 

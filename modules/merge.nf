@@ -1,19 +1,18 @@
 include { place } from '../subworkflows/parameters.nf'
-include { option ; passFolder } from '../subworkflows/scripts.nf'
+include { published } from '../subworkflows/publishing.nf'
+include { option } from '../subworkflows/scripts.nf'
 
 process MERGE {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
-        path in ['particles.star', 'metrics.json', 'fsc.csv', 'clusters', 'clusters.json'] ? "${passFolder(meta)}/${path}" : null
-    }
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(labelled), path(last_particles, stageAs: 'last.star'),
         path(last_references, stageAs: 'last_references'), path(latent), path(decoded, stageAs: 'decoded'), path(record),
         path(plan),
         path(mask, stageAs: 'mask.mrc'), path(maps, stageAs: 'maps/*'), path(refined, stageAs: 'refined/*')
-    val version
+    val settings
 
     output:
     // latent goes on as it came: it belongs to the state
@@ -27,14 +26,14 @@ process MERGE {
 
     script:
     """
-    # version ${version}
+    # version ${settings.version}
     mkdir -p refined maps clusters pass_${meta.pass}
     shopt -s nullglob
     STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
         --last-particles ${last_particles} ${option('mask', mask ?: null)} \\
         ${option(meta.screen ? 'screening' : 'clustering', record ?: null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
-        --references-kind ${meta.references} --stop ${params.stop} ${option('mask-diameter', params.mask_diameter)} \\
+        --references-kind ${meta.references} --stop ${settings.stop} ${option('mask-diameter', settings.mask_diameter)} \\
         --particles particles.star --references references --metrics metrics.json --said said.txt)
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
@@ -51,6 +50,8 @@ process MERGE {
     stub:
     """
     mkdir -p references clusters pass_${meta.pass} maps
+    # the last pass's may be linked there
+    rm -f particles.star
     touch particles.star metrics.json fsc.csv
     find -L references maps ${last_references} -name '*_half?.mrc' -exec cp -n {} references \\;
     echo 'stub' > said.txt

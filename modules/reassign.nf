@@ -2,7 +2,7 @@ include { place } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process REASSIGN {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'cpu_small'
 
     input:
@@ -10,7 +10,7 @@ process REASSIGN {
         path(clusters, stageAs: 'given.json'), path(refined, stageAs: 'refined/*')
     path stack
     path focus, stageAs: 'focus_mask.mrc'
-    val version
+    val settings
 
     output:
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
@@ -18,12 +18,12 @@ process REASSIGN {
 
     script:
     """
-    # version ${version}
+    # version ${settings.version}
     mkdir -p refined
     reassign.py ${labelled} --refined refined --last-references ${last_references} --stack ${stack} \\
-        --clusters ${clusters} --limit ${params.assign_limit} --against ${params.assign_against} \\
-        --assignment ${params.assignment} --junk ${params.junk} ${option('mask-diameter', params.mask_diameter)} \\
-        --symmetry ${assignmentSymmetry(params.engine, params.symmetry)} ${option('focus-mask', focus ?: null)} \\
+        --clusters ${clusters} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
+        --assignment ${settings.assignment} --junk ${settings.junk} ${option('mask-diameter', settings.mask_diameter)} \\
+        --symmetry ${assignmentSymmetry(settings)} ${option('focus-mask', focus ?: null)} \\
         --output labelled.star --moved moved.star --record clusters.json
     """
 

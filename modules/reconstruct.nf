@@ -1,32 +1,31 @@
 include { place ; shortName } from '../subworkflows/parameters.nf'
-include { engineOptions ; option ; logPath } from '../subworkflows/scripts.nf'
+include { published } from '../subworkflows/publishing.nf'
+include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 process RECONSTRUCT {
-    tag "${place(meta)} ${shortName(meta.cluster)}"
+    tag "${place(meta, task.ext)} ${shortName(meta.cluster)}"
     label 'cpu_small'
-    publishDir "${params.outdir}", mode: 'copy', saveAs: { path ->
-        path.startsWith('logs/') ? logPath(meta, task.process, path) : null
-    }
+    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(parts, stageAs: 'parts/*'), path(references, stageAs: 'references'),
         path(mask, stageAs: 'mask.mrc'), path(focus, stageAs: 'focus_mask.mrc')
-    val version
+    val settings
 
     output:
     tuple val(meta), path("maps/${meta.cluster}*"), emit: maps
     path 'logs/*', optional: true
 
     script:
-    def prior = meta.cluster != 'consensus' && params.engine == 'native'
-        ? "--consensus references/consensus --reference-prior ${params.reference_prior} ${option('focus-mask', focus ?: null)}"
+    def prior = meta.cluster != 'consensus' && settings.engine == 'native'
+        ? "--consensus references/consensus --reference-prior ${settings.reference_prior} ${option('focus-mask', focus ?: null)}"
         : ''
     """
-    # version ${version}
+    # version ${settings.version}
     mkdir maps
-    reconstruct.py parts/* ${option('mask', mask ?: null)} ${prior} ${option('mask-diameter', params.mask_diameter)} \\
-        ${engineOptions(params.engine, params.mass_kda, params.joint_reference, params.frealign_dir, params.frealign_args, params.symmetry)} \\
-        ${params.local_resolution ? '--local-resolution' : ''} --output maps/${meta.cluster}
+    reconstruct.py parts/* ${option('mask', mask ?: null)} ${prior} ${option('mask-diameter', settings.mask_diameter)} \\
+        ${engineOptions(settings)} \\
+        ${settings.local_resolution ? '--local-resolution' : ''} --output maps/${meta.cluster}
     """
 
     stub:

@@ -2,7 +2,7 @@ include { place } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process REPORT {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'cpu_small'
     // what comes out is published by the run itself, in the order of the passes
     fair true
@@ -10,18 +10,17 @@ process REPORT {
     input:
     // folders of this pass and all before it, and what the input was found to be
     tuple val(meta), path(passes, stageAs: 'passes/*'), path(inputs, stageAs: 'inputs.json')
-    val version
-    // it shows all parameters
-    val parameters
+    // also a digest of all parameters, which it shows, and where the run is on record
+    val settings
 
     output:
     tuple val(meta), path('report/*'), emit: files
 
     script:
     """
-    # version ${version}, parameters ${parameters}
+    # version ${settings.version}, parameters ${settings.parameters}
     report.py passes --inputs inputs.json \\
-        ${option('info', file(params.outdir, glob: false).toAbsolutePath().resolve('pipeline_info'))} --output report
+        ${option('info', settings.info)} --output report
     """
 
     stub:

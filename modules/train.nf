@@ -1,31 +1,31 @@
-include { place ; whole } from '../subworkflows/parameters.nf'
+include { place } from '../subworkflows/parameters.nf'
 include { checkpointFolder ; option ; trainingMemory } from '../subworkflows/scripts.nf'
 
 process TRAIN {
-    tag "${place(meta)}"
+    tag "${place(meta, task.ext)}"
     label 'gpu'
-    // As conf/base.config says; where a site's maximum does not suffice, images are read batch by batch.
+    // As conf/retry.config says; where a site's maximum does not suffice, images are read batch by batch.
     memory {
-        (task.previousTrace?.memory ?: trainingMemory(task.ext.memory, stack)) * (task.ext.cause == 'ran out of memory' ? 2 : 1)
+        (task.previousTrace?.memory ?: trainingMemory(task.ext.memory, stack)) * (task.ext.cause == 'memory' ? 2 : 1)
     }
 
     input:
     tuple val(meta), path(particles), path(last_latent, stageAs: 'last_latent')
     path stack
-    val version
+    val settings
 
     output:
     tuple val(meta), path('training'), emit: training
 
     script:
-    def warm = meta.round > 1 && params.warm_start
+    def warm = meta.round > 1 && settings.warm_start
     """
-    # version ${version}
+    # version ${settings.version}
     train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
-        --zdim ${whole(params.zdim)} --layers ${whole(params.layers)} --nodes ${whole(params.nodes)} --epochs ${meta.epochs} \\
-        --batch-size ${whole(params.batch_size)} --learning-rate ${params.learning_rate} ${option('beta', params.beta)} \\
-        ${option('checkpoints', checkpointFolder())} --checkpoint-epochs ${whole(params.checkpoint_epochs)} \\
-        --seed ${whole(params.seed) + meta.round} --threads ${task.cpus} --output training
+        --zdim ${settings.zdim} --layers ${settings.layers} --nodes ${settings.nodes} --epochs ${meta.epochs} \\
+        --batch-size ${settings.batch_size} --learning-rate ${settings.learning_rate} ${option('beta', settings.beta)} \\
+        ${option('checkpoints', checkpointFolder())} --checkpoint-epochs ${settings.checkpoint_epochs} \\
+        --seed ${settings.seed + meta.round} --threads ${task.cpus} --output training
     """
 
     stub:

@@ -1,15 +1,15 @@
 // The images that tasks run in, and what of them can be seen without starting one.
 
 // [name, path, stamp] of every image that this run needs; none where tasks run without
-def imagesNeeded() {
+def imagesNeeded(container_dir, engine) {
     if (!(workflow.containerEngine in ['apptainer', 'singularity'])) {
         return []
     }
-    if (!params.container_dir) {
+    if (!container_dir) {
         error("--container_dir: not given\n  What to do: give the folder of the images that `make images` built.")
     }
-    def names = ['drgnalign', 'cryodrgn'] + (params.engine == 'native' ? [] : ['frealign'])
-    return names.collect { name -> imageOf(name, file("${params.container_dir}/${name}.sif", glob: false)) }
+    def names = ['drgnalign', 'cryodrgn'] + (engine == 'native' ? [] : ['frealign'])
+    return names.collect { name -> imageOf(name, file("${container_dir}/${name}.sif", glob: false)) }
 }
 
 def imageOf(name, path) {

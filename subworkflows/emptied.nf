@@ -5,7 +5,7 @@
 def emptied(path) {
     def time = java.nio.file.Files.getLastModifiedTime(path)
     if (path.isDirectory()) {
-        path.listFiles().each { inner -> emptied(inner) }
+        path.toFile().list().each { name -> emptied(path.resolve(name)) }
     }
     else {
         def hollow = path.resolveSibling(".${path.name}.emptied")

@@ -6,7 +6,6 @@ include { CLUSTER } from '../modules/cluster.nf'
 include { ASSIGN } from '../modules/assign.nf'
 include { DECODE } from '../modules/decode.nf'
 include { byPass ; joined } from './cargo.nf'
-include { versionOf } from './scripts.nf'
 
 workflow LABEL {
     take:
@@ -14,25 +13,26 @@ workflow LABEL {
     training_stack // down-sampled images
     assign_stack // images for assignment
     focus // mask of the part that assignment judges by, or []
+    settings // of each step by its name, see settings.nf
 
     main:
     // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
     TRAIN(
         states.map { _pass, cargo -> [cargo.meta.subMap('pass', 'round', 'epochs'), cargo.particles, cargo.latent] },
         training_stack,
-        versionOf('train'),
+        settings.map { step -> step.train },
     )
     EMBED(
         joined([states, byPass(TRAIN.out.training, ['training'])])
             .map { _pass, cargo -> [cargo.meta.subMap('pass', 'round'), cargo.training, cargo.latent] },
-        versionOf('embed'),
+        settings.map { step -> step.embed },
     )
     embedded = joined([states, byPass(EMBED.out.latent, ['latent'])])
     CLUSTER(
         embedded.map { _pass, cargo ->
             [cargo.meta.subMap('pass', 'round', 'clustering', 'assign'), cargo.particles, cargo.references, cargo.latent]
         },
-        versionOf('cluster'),
+        settings.map { step -> step.cluster },
     )
     proposed = joined([embedded, byPass(CLUSTER.out.labelled, ['labelled', 'clusters'])])
         .branch { _pass, cargo ->
@@ -46,7 +46,7 @@ workflow LABEL {
         },
         assign_stack,
         focus,
-        versionOf('assign'),
+        settings.map { step -> step.assign },
     )
     chosen = joined([proposed.open, byPass(ASSIGN.out.labelled, ['labelled', 'clusters'])])
     clustered = proposed.decided.mix(chosen)
@@ -56,7 +56,7 @@ workflow LABEL {
             [meta, cargo.labelled, cargo.references, cargo.latent, cargo.clusters]
         },
         training_stack,
-        versionOf('decode'),
+        settings.map { step -> step.decode },
     )
 
     labelled = joined([clustered, byPass(DECODE.out.decoded, ['decoded'])])

@@ -8,7 +8,6 @@ include { RECONSTRUCT ; RECONSTRUCT as REFERENCE } from '../modules/reconstruct.
 include { REASSIGN } from '../modules/reassign.nf'
 include { MERGE } from '../modules/merge.nf'
 include { byPass ; joined ; stateOf ; withPass } from './cargo.nf'
-include { versionOf } from './scripts.nf'
 
 // [pass, [meta, chunk, pilot]] of the chunks of a plan
 def chunksOf(meta, plan, files) {
@@ -42,13 +41,14 @@ workflow MAP {
     stack // images for assignment
     mask // the user's own, or []
     focus // mask of the part that assignment judges by, or []
+    settings // of each step by its name, see settings.nf
 
     main:
     MASK(
         passes.filter { _pass, cargo -> cargo.meta.round > 0 && !mask }
             .map { _pass, cargo -> [cargo.meta.subMap('pass', 'round'), cargo.labelled, cargo.references] },
         stack,
-        versionOf('mask'),
+        settings.map { step -> step.mask },
     )
     // [pass, [mask]], of all its maps; [] where the consensus makes its own
     masks = passes.filter { _pass, cargo -> cargo.meta.round == 0 || mask }
@@ -57,7 +57,7 @@ workflow MAP {
     masked = joined([passes, masks])
     SPLIT(
         passes.map { _pass, cargo -> [cargo.meta, cargo.labelled, cargo.references] },
-        versionOf('split'),
+        settings.map { step -> step.split },
     )
     plans = byPass(SPLIT.out.plan, ['plan', 'files'])
     // [pass, [meta, chunk, pilot, and what there is of the pass]]
@@ -72,7 +72,7 @@ workflow MAP {
             }
             .combine(images)
             .map { _pass, cargo, known -> toInsert(cargo, focus, known) },
-        versionOfPart('insert'),
+        settings.map { step -> step.insert },
     )
     inserted = withPass(byCluster(INSERT.out.part), masked)
         .branch { _pass, cargo ->
@@ -81,7 +81,7 @@ workflow MAP {
         }
     REFERENCE(
         inserted.reference.map { _pass, cargo -> toReconstruct(cargo, focus) },
-        versionOf('reconstruct'),
+        settings.map { step -> step.reconstruct },
     )
 
     refinable = chunks.filter { _pass, cargo -> cargo.meta.limit != 'none' }
@@ -95,13 +95,13 @@ workflow MAP {
         .map { meta, cargo, maps -> cargo + [maps: referenceFiles(maps, meta.cluster)] }
     given = refinable.given.map { _pass, cargo ->
         def folder = cargo.meta.reference.startsWith('decoder_') ? cargo.decoded : cargo.references
-        cargo + [maps: referenceFiles(folder.listFiles(), cargo.meta.reference)]
+        cargo + [maps: referenceFiles(folder.toFile().list().collect { name -> folder.resolve(name) }, cargo.meta.reference)]
     }
     REFINE(
         anew.mix(given)
             .combine(images)
             .map { cargo, known -> toRefine(cargo, focus, known) },
-        versionOfPart('refine'),
+        settings.map { step -> step.refine },
     )
 
     // [pass, [refined]]: its refined chunks
@@ -122,23 +122,23 @@ workflow MAP {
         },
         stack,
         focus,
-        versionOf('reassign'),
+        settings.map { step -> step.reassign },
     )
     RESPLIT(
         joined([choosing, byPass(REASSIGN.out.moved, ['moved'])])
             .map { _pass, cargo -> [cargo.meta, cargo.moved, cargo.references] },
-        versionOf('split'),
+        settings.map { step -> step.split },
     )
     REINSERT(
         withPass(RESPLIT.out.plan.flatMap { meta, plan, files -> chunksOf(meta, plan, files) }, masked)
             .combine(images)
             .map { _pass, cargo, known -> toInsert(cargo, focus, known) },
-        versionOfPart('insert'),
+        settings.map { step -> step.insert },
     )
     summed = REFINE.out.part.mix(REINSERT.out.part)
     RECONSTRUCT(
         inserted.result.mix(withPass(byCluster(summed), masked)).map { _pass, cargo -> toReconstruct(cargo, focus) },
-        versionOf('reconstruct'),
+        settings.map { step -> step.reconstruct },
     )
 
     // [pass, [labelled, clusters, plan]], by which maps were made
@@ -159,7 +159,7 @@ workflow MAP {
         )
     MERGE(
         joined([masked, planned, lasts, maps, stars]).map { _pass, cargo -> toMerge(cargo) },
-        versionOf('merge'),
+        settings.map { step -> step.merge },
     )
 
     state = MERGE.out.state.map { row -> [row[0].pass, stateOf(row)] }
@@ -192,12 +192,6 @@ def toReconstruct(cargo, focus) {
 def toMerge(cargo) {
     def last = [cargo.labelled, cargo.last, cargo.references, cargo.latent, cargo.decoded]
     return [cargo.meta] + last + [cargo.clusters, cargo.plan, cargo.mask, cargo.maps, cargo.refined]
-}
-
-// A part is emptied once its pass has ended (emptied.nf). So whatever makes a reconstruction run again has to make its
-// parts again: they depend on its code, settings and masks too.
-def versionOfPart(step) {
-    return "${versionOf(step)} ${versionOf('reconstruct')}"
 }
 
 // Is a pass's assignment repeated at its refined poses?

@@ -113,9 +113,17 @@ def numberOf(value) {
     return reads ? new BigDecimal(text) : null
 }
 
-// A whole number as the scripts read it: 1e3, 8.0 and text in a file of parameters say one too
+// A whole number: 1e3, 8.0 and text in a file of parameters say one too
 def whole(value) {
     return value == null ? null : numberOf(value).toBigIntegerExact()
+}
+
+// The parameters with whole numbers as such, as the scripts read them
+def typed(given) {
+    def rules = describedParameters(readSchema())
+    return given.collectEntries { name, value ->
+        [name, rules[name].type == 'integer' || (name == 'k' && value != 'auto') ? whole(value) : value]
+    }
 }
 
 // '; did you mean --rounds?' where a name is but a slip away, one letter in three at most
@@ -138,7 +146,7 @@ def editDistance(first, second) {
 
 // How many clusters the latent space proposes for the images to choose among
 def clustersProposed(k_start, k) {
-    return whole(k_start) ?: 2 * (k == 'auto' ? 6 : whole(k))
+    return k_start ?: 2 * (k == 'auto' ? 6 : k)
 }
 
 // [6, 6, 5] of '6,6,5': the value of a list parameter in a round counted from 1; the last one goes on.
@@ -148,11 +156,10 @@ def valueInRound(list, round) {
 }
 
 // Where in the run a task is, for its name, which a terminal of 80 columns cuts after 30: '5/9 r1/4' in the first of four
-// rounds, '2/9' in the consensus. Not in meta, whose values -resume compares: more rounds must not run all again.
-def place(meta) {
-    def passes = schedule()
-    def pass = "${meta.pass}/${passes.size()}"
-    return meta.round ? "${pass} r${meta.round}/${passes[-1].round}" : pass
+// rounds, '2/9' in the consensus. How many there are is not in meta, whose values -resume compares: more rounds must not run
+// all again.
+def place(meta, ext) {
+    return "${meta.pass}/${ext.passes}" + (meta.round ? " r${meta.round}/${ext.rounds}" : '')
 }
 
 // 'c2.12' of cluster_02_chunk_0012, 'all' of the consensus
@@ -164,28 +171,28 @@ def shortName(name) {
 
 // What each pass of the loop does: pass 1 reconstructs the consensus from the given poses, then come its
 // refinements, then junk is looked for and the consensus made without it, then come the rounds.
-def schedule() {
-    def limits = params.consensus_limits == 'none' ? [] : params.consensus_limits.toString().tokenize(',')
+def schedule(given) {
+    def limits = given.consensus_limits == 'none' ? [] : given.consensus_limits.toString().tokenize(',')
     def consensus = (['none'] + limits).collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
-    def screened = params.junk == 'exclude' ? [[round: 0, limit: 'none', references: 'consensus', screen: true]] : []
-    def rounds = (1..<(whole(params.rounds) + 1)).collect { round ->
-        def fixed = params.fixed_clusters && round > 1
+    def screened = given.junk == 'exclude' ? [[round: 0, limit: 'none', references: 'consensus', screen: true]] : []
+    def rounds = (1..<(given.rounds + 1)).collect { round ->
+        def fixed = given.fixed_clusters && round > 1
         [
             round: round,
-            limit: valueInRound(params.resolution_limits, round),
-            references: valueInRound(params.references, round),
-            clustering: fixed ? 'fixed' : valueInRound(params.clustering, round),
-            assign: fixed ? 'none' : params.assign,
-            epochs: round == 1 || !params.warm_start ? whole(params.epochs_first) : whole(params.epochs_round),
+            limit: valueInRound(given.resolution_limits, round),
+            references: valueInRound(given.references, round),
+            clustering: fixed ? 'fixed' : valueInRound(given.clustering, round),
+            assign: fixed ? 'none' : given.assign,
+            epochs: round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,
         ]
     }
     def passes = consensus + screened + rounds
     // Once a pass has aligned both half sets to one map, no later one is independent.
     def joined = passes.findIndexOf { pass ->
-        pass.limit != 'none' && (params.joint_reference || pass.references == 'decoder')
+        pass.limit != 'none' && (given.joint_reference || pass.references == 'decoder')
     }
     // Frealign with one reference deals its own halves, from the first reconstruction on.
-    def first = params.joint_reference && params.engine != 'native' ? 0 : joined
+    def first = given.joint_reference && given.engine != 'native' ? 0 : joined
     return passes.indexed().collect { index, pass ->
         [pass: index + 1, halves: first >= 0 && index >= first ? 'not independent' : 'independent'] + pass
     }

@@ -1,6 +1,6 @@
 // The folder of the results: of one run, which is the only one that uses it.
 
-include { passesMadeBy ; readJson ; writeJson } from './scripts.nf'
+include { readJson ; writeJson } from './scripts.nf'
 
 // Refuse a folder that cannot be written, that a run is using, or that holds what another one found; else take it.
 def takeResultsFolder(folder, rounds) {
@@ -48,18 +48,18 @@ def wasFirst(file, name) {
 // What earlier settings, code or images gave moves to earlier/NAME of that run, before a pass of this one is published:
 // passes of two settings never lie side by side. What these did not change comes back from Nextflow's cache at once.
 // Returned is the last pass of these settings that the folder holds the results of, 0 where there are none.
-def setEarlierAside(folder, stamp, passes) {
+def setEarlierAside(folder, known, passes) {
     def record = folder.resolve('pipeline_info/made_by.json')
     def last = record.exists() ? readJson(record) : null
-    def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName, parameters: params, steps: passesMadeBy(), images: stamp, passes: passes]))
+    def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName] + known + [passes: passes]))
     def both = last ? Math.min(last.passes.size(), passes.size()) : 0
     def same = !last || [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
     def of_passes = ~/consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
-    def old = same ? [] : folder.toFile().listFiles().findAll { path -> path.name ==~ of_passes }
+    def old = same ? [] : namesIn(folder).findAll { name -> name ==~ of_passes }
     if (old) {
         def aside = folder.resolve("earlier/${last.run}")
         aside.toFile().mkdirs()
-        old.each { path -> java.nio.file.Files.move(path.toPath(), aside.resolve(path.name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
+        old.each { name -> java.nio.file.Files.move(folder.resolve(name), aside.resolve(name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
         println("${whatChanged(last, made)}: the results of the last run (${last.run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
     }
     writeJson(record, made)
@@ -103,7 +103,7 @@ def refuseOthers(folder, record, rounds) {
     if (workflow.resume && other && !same) {
         error("${folder}: belongs to the run ${other.name}, which is not the last that was started in ${workflow.launchDir}\n  What to do: go on with it, in ${other.folder}, by -resume ${other.session}; or give another --outdir.")
     }
-    def passes = folder.listFiles().findAll { path -> path.name ==~ /round_\d+/ }
+    def passes = namesIn(folder).findAll { name -> name ==~ /round_\d+/ }
     if (!passes && !['consensus', 'final'].any { name -> folder.resolve(name).exists() }) {
         return
     }
@@ -111,9 +111,9 @@ def refuseOthers(folder, record, rounds) {
         def how = other ? ", or go on with that run, in ${other.folder}, with -resume ${other.session}" : ''
         error("${folder}: holds the results of another run${other ? " (${other.name})" : ''}\n  What to do: give another --outdir, or remove this one${how}.")
     }
-    def beyond = passes.findAll { path -> (path.name - 'round_' as Integer) > rounds }
+    def beyond = passes.findAll { name -> (name - 'round_' as Integer) > rounds }
     if (beyond) {
-        error("${folder}: holds ${beyond.collect { path -> path.name }.sort().join(', ')}, more than the ${rounds} rounds of this run\n  What to do: give another --outdir, more --rounds, or remove them.")
+        error("${folder}: holds ${beyond.join(', ')}, more than the ${rounds} rounds of this run\n  What to do: give another --outdir, more --rounds, or remove them.")
     }
 }
 
@@ -135,6 +135,10 @@ def checkRoom(needs, results) {
 // '17 GB' of bytes, '0.3 GB' of few
 def inGB(bytes) {
     return bytes < 1e10 ? String.format(Locale.ROOT, '%.1f GB', bytes / 1e9) : "${Math.round(bytes / 1e9)} GB"
+}
+
+def namesIn(folder) {
+    return (folder.toFile().list() ?: []).sort()
 }
 
 def hostName() {

@@ -23,11 +23,6 @@ def checkpointFolder() {
     return "${workflow.workDir}/checkpoints"
 }
 
-// A digest of all parameters, for what shows them
-def allParameters() {
-    return groovy.json.JsonOutput.toJson(params).md5()
-}
-
 def readJson(path) {
     return new groovy.json.JsonSlurper().parse(path.toFile())
 }
@@ -42,66 +37,28 @@ def trainingMemory(least, stack) {
 }
 
 // The options that choose and set up an engine
-def engineOptions(engine, mass_kda, joint_reference, frealign_dir, frealign_args, symmetry) {
+def engineOptions(settings) {
     def words = [
-        option('engine', engine),
-        option('mass-kda', mass_kda),
-        joint_reference ? '--joint-reference' : '',
-        option('frealign-dir', frealign_dir ? file(frealign_dir, glob: false).toAbsolutePath() : null),
-        option('frealign-args', frealign_args),
-        option('symmetry', symmetry),
-        engine == 'native' ? '' : '--logs logs',
+        option('engine', settings.engine),
+        option('mass-kda', settings.mass_kda),
+        settings.joint_reference ? '--joint-reference' : '',
+        option('frealign-dir', settings.frealign_dir ? file(settings.frealign_dir, glob: false).toAbsolutePath() : null),
+        option('frealign-args', settings.frealign_args),
+        option('symmetry', settings.symmetry),
+        settings.engine == 'native' ? '' : '--logs logs',
     ]
     return words.findAll { word -> word }.join(' ')
 }
 
 // Frealign has its own settings of T and I: particles at its poses are assigned by maps without the symmetry
-def assignmentSymmetry(engine, symmetry) {
-    return engine == 'native' || !(symmetry ==~ /(?i)[TI].*/) ? symmetry : 'C1'
+def assignmentSymmetry(settings) {
+    return settings.engine == 'native' || !(settings.symmetry ==~ /(?i)[TI].*/) ? settings.symmetry : 'C1'
 }
 
-// Name of a pass's folder in the results
-def passFolder(meta) {
-    return meta.round ? String.format('round_%02d', meta.round) : String.format('consensus/pass_%02d', meta.pass)
-}
-
-// Where a task's log is published: round_01/logs/refine/NAME.log
-def logPath(meta, process, path) {
-    return "${passFolder(meta)}/logs/${process.tokenize(':')[-1].toLowerCase()}/${file(path).name}"
-}
-
-// A digest of what a step depends on besides its data: its script in bin/, every module of the library that this
-// imports, directly or not, with their compiled parts, and the parameters that its process names. Every step takes it as an input, so that -resume
-// runs the step again after one of them changed. (Nextflow's strict parser leaves what a script refers to, other than
-// inputs, out of a task's hash: its issues 6695 and 7156, mended in 26.04.)
+// A digest of a step's script in bin/ and of every module of the library that this imports, directly or not, with their
+// compiled parts. Every step takes it as an input, so that -resume runs the step again after one of them changed.
 def versionOf(step) {
-    return versionOfAll([step])
-}
-
-def versionOfAll(steps) {
-    def files = steps.inject([] as Set) { known, step -> importedFiles("${projectDir}/bin/${step}.py", known) }.sort()
-    def modules = steps.collect { step -> file("${projectDir}/modules/${step}.nf").text }.join('\n')
-    def named = (modules =~ /params\.(\w+)/).collect { match -> match[1] }.toSet()
-    def values = (named - 'outdir').sort().collect { name -> "${name}=${params[name]}" }
-    def programs = 'frealign_dir' in named && params.frealign_dir ? programDigests(params.frealign_dir) : []
-    return (files.collect { path -> file(path).text } + values + programs).join('\n').md5()
-}
-
-// A digest of the steps whose results passes are, and of the particle file with what belongs to it
-def passesMadeBy() {
-    def steps = ['check_inputs', 'downsample', 'coarsen', 'screen', 'train', 'embed', 'cluster', 'assign', 'decode', 'mask']
-    steps += ['split', 'insert', 'refine', 'reassign', 'reconstruct', 'merge']
-    def files = [params.input, params.mask, params.focus_mask].findAll { name -> name }.collect { name ->
-        def path = file(name.toString(), glob: false)
-        "${path} ${path.size()} ${path.lastModified()}"
-    }
-    return ([versionOfAll(steps)] + files + [params.images, params.passthrough]).join('\n').md5()
-}
-
-// Of the user's programs, so that other ones under the same names do not pass for what ran before
-def programDigests(folder) {
-    return (file(folder, glob: false).listFiles() ?: []).findAll { path -> path.isFile() }.sort { path -> path.name }
-        .collect { path -> "${path.name}=${path.bytes.md5()}" }
+    return importedFiles("${projectDir}/bin/${step}.py", [] as Set).sort().collect { path -> file(path).text }.join('\n').md5()
 }
 
 def importedFiles(path, known) {

@@ -1,6 +1,6 @@
 // What can be seen of a run while it goes on: files as passes end, a line for each on the screen, and words at the end.
 
-include { defaults ; place } from './parameters.nf'
+include { defaults } from './parameters.nf'
 include { writeJson } from './scripts.nf'
 
 // [meta, folders of the pass and all before it] of what passes leave, which they do one after the other
@@ -14,29 +14,27 @@ def withEarlier(finished) {
 
 // pipeline_info/run.json, for the report: the command, the parameters and their defaults, how many passes and rounds. REPORT
 // looks it up there, as it does the traces: what changes with every -resume must not make it write all reports again.
-def noteTheRun(passes) {
-    def info = file(params.outdir, glob: false).resolve('pipeline_info')
-    info.mkdirs()
+def noteTheRun(results, parameters, passes) {
+    def info = results.resolve('pipeline_info')
     def known = [
         command: workflow.commandLine.replaceAll(/\s-resume(\s+[0-9a-f-]{36})?(?=\s|$)/, ''),
-        parameters: params,
+        parameters: parameters,
         defaults: defaults(),
         passes: passes.size(),
         rounds: passes[-1].round,
     ]
     writeJson(info.resolve('run.json'), known)
-    writeJson(info.resolve('parameters.json'), params)
+    writeJson(info.resolve('parameters.json'), parameters)
 }
 
 // pipeline_info/software_versions.yml
-def noteVersions(texts) {
-    file(params.outdir, glob: false).resolve('pipeline_info/software_versions.yml').text = texts.toUnique().join('')
+def noteVersions(results, texts) {
+    results.resolve('pipeline_info/software_versions.yml').text = texts.toUnique().join('')
 }
 
 // Puts files and folders into --outdir. Each takes the place of the last pass's at once, so that whoever looks, or ends
 // the run meanwhile, finds the one or the other whole.
-def publish(paths) {
-    def outdir = file(params.outdir, glob: false)
+def publish(outdir, paths) {
     [paths].flatten().each { path ->
         def made = outdir.resolve(".${path.name}.new")
         def last = outdir.resolve(".${path.name}.last")
@@ -56,10 +54,10 @@ def remove(path) {
     return path.isDirectory() ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
 }
 
-// What is known of the run: when the last pass ended, the minutes of each kind of pass so far, what was found, and the last
+// What is known of the run: its passes, whether it may end before the last, when the last pass ended, the minutes of each kind of pass so far, what was found, and the last
 // pass of the same settings that --outdir held before.
-def startedClock(passes) {
-    return [passes: passes, last: System.currentTimeMillis(), taken: [:], findings: '', held: 0]
+def startedClock(passes, stop) {
+    return [passes: passes, may_stop: stop == 'auto', last: System.currentTimeMillis(), taken: [:], findings: '', held: 0]
 }
 
 // Was a pass made in this run? Else it comes from Nextflow's cache (-resume), and took no time.
@@ -103,7 +101,7 @@ def timeLeft(clock, meta) {
     if (minutes.any { value -> value == null }) {
         return 'how long the rest takes is known once a round has run'
     }
-    def bound = params.stop == 'auto' || left.any { pass -> !clock.taken[kindOf(pass)] } ? 'at most' : 'about'
+    def bound = clock.may_stop || left.any { pass -> !clock.taken[kindOf(pass)] } ? 'at most' : 'about'
     return "${bound} ${inWords(minutes.sum())} left"
 }
 
@@ -120,11 +118,11 @@ def inWords(minutes) {
 }
 
 // What was found and where it is; of a run that failed, what went wrong, which Nextflow has said amid much else.
-def lastWords(clock) {
+def lastWords(clock, outdir) {
     if (workflow.success) {
         return "\n${clock.findings}"
     }
-    def there = clock.findings ? "What the passes that have ended gave is in ${params.outdir}: report.html, findings.txt, summary.csv, final/" : null
+    def there = clock.findings ? "What the passes that have ended gave is in ${outdir}: report.html, findings.txt, summary.csv, final/" : null
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')
     def stopped = !wrong || wrong.startsWith('SIG')
     def on = stopped ? 'Stopped. The same command with -resume goes on where the run was.'

@@ -7,7 +7,7 @@ import re
 import signal
 
 import pandas as pd
-from runs import REPOSITORY, Run, contents
+from runs import Run, contents
 
 from conftest import Consensus, Interrupted, Masks, OwnFolder
 
@@ -152,13 +152,3 @@ def test_what_another_run_found_is_set_aside_and_never_lies_beside_the_new(own_f
     assert not (resumed.results / "earlier").exists()
     (aside,) = (changed.results / "earlier").iterdir()
     assert re.search(rf"Stacks have changed: the results .* are now in .*/earlier/{aside.name}", changed.log)
-
-
-def test_modules_name_every_parameter_that_they_depend_on() -> None:
-    """What they include must read none: a task's digest has those that its module names."""
-    for module in sorted((REPOSITORY / "modules").glob("*.nf")):
-        for names, file in re.findall(r"include \{ ([^}]+) \} from '(\.\./subworkflows/.*)'", module.read_text()):
-            text = (module.parent / file).read_text()
-            for name in names.split(" ; "):
-                (body,) = re.findall(rf"^def {name}\(.*?^\}}", text, re.MULTILINE | re.DOTALL)
-                assert "params." not in body, f"{module.name}: {name}"

@@ -1,0 +1,45 @@
+// The files and folders that parameters name.
+
+// [particle file, its passthrough files, folder that image names are relative to, name of the one stack where --images
+// is a file]
+def inputFiles(given) {
+    def particles = ownFile('input', given.input)
+    def images = given.images ? pathOf('images', given.images) : particles.parent
+    if (!images.exists()) {
+        error("${images}: no such file or folder\n  What to do: correct --images.")
+    }
+    def folder = images.isDirectory() ? images : images.parent
+    return [particles, passthroughFiles(given.passthrough), folder, images.isDirectory() ? null : images.name]
+}
+
+// The file that a parameter names, as tasks are given it; [] where it names none
+def ownFile(name, value) {
+    return value ? existing(name, value) : []
+}
+
+// The files of a list, in a file of parameters one, else with commas between; commas may be in their names too.
+def passthroughFiles(value) {
+    def words = value instanceof List ? value : (value ?: '').toString().tokenize(',')
+    def files = words.inject([[], null]) { found, word ->
+        def name = found[1] == null ? word.toString().trim() : "${found[1]},${word}"
+        pathOf('passthrough', name).isFile() ? [found[0] + [name], null] : [found[0], name]
+    }
+    return (files[0] + (files[1] == null ? [] : [files[1]])).collect { name -> existing('passthrough', name) }
+}
+
+def existing(name, value) {
+    def path = pathOf(name, value)
+    if (!path.isFile()) {
+        error("${path}: ${path.isDirectory() ? 'is a folder, a file is needed' : 'no such file'}\n  What to do: correct --${name}.")
+    }
+    return path
+}
+
+// The path that a parameter gives. Nextflow links a task's files by scripts in which the shell still sees these.
+def pathOf(name, value) {
+    def path = file(value.toString(), glob: false).toAbsolutePath()
+    if (path.toString() =~ /[$\p{Cntrl}]|\{[^{}]*(,|\.\.)[^{}]*\}/) {
+        error("${path}: Nextflow cannot pass on a path with \$, lists in {} or tabs\n  What to do: correct --${name}: rename it, or give a symbolic link to it.")
+    }
+    return path
+}

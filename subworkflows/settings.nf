@@ -1,0 +1,69 @@
+// What each step depends on besides its data: parameters, and a digest of its code.
+
+include { versionOf } from './scripts.nf'
+
+// step -> the parameters that it reads, and no others: -resume compares what a step is given.
+def readParameters() {
+    def engine = ['engine', 'mass_kda', 'joint_reference', 'frealign_dir', 'frealign_args', 'symmetry']
+    def network = ['zdim', 'layers', 'nodes', 'batch_size']
+    def file = ['pixel_size', 'voltage', 'cs', 'amplitude_contrast']
+    def choice = ['assign_limit', 'assign_against', 'assignment', 'junk', 'mask_diameter', 'engine', 'symmetry']
+    def clusters = ['k', 'k_start', 'assign', 'assign_limit', 'rounds', 'mask_diameter']
+    return [
+        check_image: [],
+        list_stacks: file,
+        check_inputs: file + ['invert', 'normalise', 'mask_diameter', 'half_sets', 'perturb_rotation', 'perturb_shift', 'seed', 'train_box'],
+        check_settings: engine + clusters + ['consensus_limits', 'resolution_limits', 'clustering', 'perturb_shift', 'device'],
+        estimate_disk: clusters + ['references', 'train_box', 'chunk_size', 'engine', 'keep'],
+        downsample: ['train_box', 'mask_diameter'],
+        check_training: network + ['require_gpu'],
+        coarsen: ['assign_limit'],
+        screen: ['mask_diameter', 'engine', 'symmetry'],
+        train: network + ['warm_start', 'learning_rate', 'beta', 'checkpoint_epochs', 'seed'],
+        embed: ['seed'],
+        cluster: ['k', 'k_start', 'cluster_on', 'seed', 'hdbscan_k'],
+        assign: choice + ['k'],
+        decode: [],
+        mask: ['mask_diameter', 'engine', 'symmetry'],
+        split: ['chunk_size', 'engine', 'mask_diameter'],
+        insert: engine + ['device', 'mask_diameter'],
+        refine: engine + ['device', 'mask_diameter'],
+        reassign: choice,
+        reconstruct: engine + ['mask_diameter', 'reference_prior', 'local_resolution'],
+        merge: ['stop', 'mask_diameter'],
+        export: [],
+        report: [],
+    ]
+}
+
+// step -> its settings: the parameters that it reads, with a digest of its code as `version`
+def settingsOf(given) {
+    def own = readParameters().collectEntries { step, names ->
+        def programs = 'frealign_dir' in names && given.frealign_dir ? [programs: programDigests(given.frealign_dir)] : [:]
+        [step, given.subMap(names) + programs + [version: versionOf(step)]]
+    }
+    // A part is emptied once its pass has ended (emptied.nf). So whatever makes a reconstruction run again has to make its
+    // parts again.
+    return own + ['insert', 'refine'].collectEntries { step -> [step, own[step] + [reconstruct: own.reconstruct]] }
+}
+
+// A digest of the steps whose results passes are, and of the particle file with what belongs to it
+def passesMadeBy(settings, given) {
+    def shown = ['check_image', 'list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
+    def files = [given.input, given.mask, given.focus_mask].findAll { name -> name }.collect { name ->
+        def path = file(name.toString(), glob: false)
+        "${path} ${path.size()} ${path.lastModified()}"
+    }
+    return digest([settings.findAll { step, _own -> !(step in shown) }, files, given.images, given.passthrough])
+}
+
+// A digest of values that JSON has
+def digest(values) {
+    return groovy.json.JsonOutput.toJson(values).md5()
+}
+
+// Of the user's programs, so that other ones under the same names do not pass for what ran before
+def programDigests(folder) {
+    def all = (file(folder, glob: false).toFile().list() ?: []).sort().collect { name -> file(folder, glob: false).resolve(name) }
+    return digest(all.findAll { path -> path.isFile() }.collect { path -> [path.name, path.bytes.md5()] })
+}

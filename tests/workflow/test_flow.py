@@ -1,0 +1,114 @@
+"""The whole loop without its work: what follows on what, by the processes' stubs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+from runs import REPOSITORY, Run, run_workflow
+
+LOOP = {"references": "reconstruct,decoder"}
+MODULES = {path.stem: path.read_text() for path in sorted((REPOSITORY / "modules").glob("*.nf"))}
+FUNCTIONS = "\n".join(path.read_text() for path in (REPOSITORY / "subworkflows").glob("*.nf"))
+
+
+class Stubs(NamedTuple):
+    """Two rounds, and the same resumed with another rate of learning."""
+
+    first: Run
+    resumed: Run
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
+    folder = tmp_path_factory.mktemp("stubs")
+    (folder / "particles.star").touch()
+
+    def run(*options: object, **parameters: object) -> Run:
+        run = run_workflow(folder, folder / "particles.star", {**LOOP, **parameters}, options=("-stub", *options))
+        assert run.status == 0, run.log
+        return run
+
+    first = run()
+    # the trace of a later start is looked at from then on
+    kept = replace(first, results=shutil.copytree(first.results, folder / "kept"))
+    return Stubs(kept, run("-resume", learning_rate=0.01))
+
+
+def steps_of(names: set[str]) -> set[str]:
+    return {name.split(" (")[0].split(":")[-1] for name in names}
+
+
+def test_every_process_has_its_place_in_the_loop(stubs: Stubs) -> None:
+    declared = {re.search(r"^process (\w+)", text, re.MULTILINE)[1] for text in MODULES.values()}  # type: ignore[index]
+    # images are looked at where there are any
+    assert steps_of(set(stubs.first.tasks.index)) == declared - {"CHECK_IMAGE"} | {"RESPLIT", "REINSERT", "REFERENCE"}
+    assert "WARN: " not in stubs.first.log
+
+
+def test_names_say_how_many_passes_there_will_be(stubs: Stubs) -> None:
+    """Which conf/base.config counts, and the passes are counted by their own schedule."""
+    passes = [line.split(":")[0] for line in stubs.first.log.splitlines() if line.startswith("Pass ")]
+    assert passes[0] == "Pass 1 of 5, consensus" and passes[-1] == "Pass 5 of 5, round 2 of 2"
+    assert {"MAP:MERGE (2/5)", "MAP:REFINE (5/5 r2/2 c2.1)"} <= set(
+        re.findall(r"Submitted process > (.*)", stubs.first.log)
+    )
+
+
+def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
+    results = stubs.first.results
+    files = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
+    every = {"particles.star", "metrics.json", "fsc.csv"}
+    decoded = {f"decoded/decoder_cluster_0{state}_half{half}.mrc" for state in (1, 2) for half in (1, 2)}
+    expected = {f"consensus/pass_0{number}/{name}" for number in (1, 2, 3) for name in every}
+    expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in every | decoded | {"clusters.json"}}
+    expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
+    assert {name for name in files if re.match(r"consensus|round_", name)} <= expected <= files
+    assert {"findings.txt", "report.html"} <= files and (results / "final").is_dir()
+
+
+def test_a_setting_runs_again_what_reads_it_and_what_follows(stubs: Stubs) -> None:
+    again, cached = stubs.resumed.named("COMPLETED"), stubs.resumed.named("CACHED")
+    assert {"LABEL:TRAIN (4 r1)", "MAP:MERGE (4 r1)", "MAP:REFINE (5 r2 c1.1)"} <= again
+    assert {"COARSEN (1)", "CHECK_TRAINING (1)", "SCREEN (3)", "MAP:MERGE (3)", "EXPORT (3)"} <= cached
+    # what is shown are all parameters
+    assert {name for name in again if " r" not in name} == {f"REPORT ({number})" for number in (1, 2, 3)}
+    assert not any(" r" in name for name in cached)
+
+
+def parameters_read() -> dict[str, set[str]]:
+    """Names in each row of the table in settings.nf."""
+    text = (REPOSITORY / "subworkflows" / "settings.nf").read_text()
+    groups = {name: set(re.findall(r"'(\w+)'", names)) for name, names in re.findall(r"def (\w+) = \[(.*)\]\n", text)}
+    table = re.search(r"return \[\n(.*?)\n    \]", text, re.DOTALL)
+    assert table is not None
+    rows = re.findall(r"^        (\w+): (.*),$", table[1], re.MULTILINE)
+    return {
+        step: set(re.findall(r"'(\w+)'", names)).union(
+            *(groups[word] for word in groups if re.search(rf"\b{word}\b(?!')", names))
+        )
+        for step, names in rows
+    }
+
+
+@pytest.mark.parametrize("step", MODULES)
+def test_a_step_is_given_the_parameters_that_it_reads_and_no_others(step: str) -> None:
+    text = MODULES[step]
+    called = [name for name in re.findall(r"(\w+)\(settings\)", text)]
+    bodies = [re.search(rf"^def {name}\(.*?^\}}", FUNCTIONS, re.MULTILINE | re.DOTALL)[0] for name in called]  # type: ignore[index]
+    read = {name for part in (text, *bodies) for name in re.findall(r"(?<!_)settings\.(\w+)", part)}
+    assert read - {"version", "parameters", "info"} == parameters_read()[step]
+
+
+def test_parameters_are_read_where_the_run_begins_alone() -> None:
+    """But labels, which Nextflow reads before it has any inputs."""
+    lines = [line.strip() for text in (*MODULES.values(), FUNCTIONS) for line in text.splitlines()]
+    read = [line for line in lines if re.search(r"\bparams\.", line.split("//")[0])]
+    assert all(line.startswith("label params.device == 'cuda'") for line in read) and len(read) == 2
+
+
+def test_what_stands_for_a_process_in_a_stub_run_is_in_its_module() -> None:
+    assert [step for step, text in MODULES.items() if "\n    stub:\n" not in text] == []
