@@ -107,7 +107,7 @@ class Bench:
             "processor_s": round(seconds, 1),
             "ms_a_particle_and_pass": round(1e3 * seconds / (len(case.particles) * sum(passes)), 3),
             **self.judged(case, labels, with_found_poses(case.particles, found.particles, found.brought_back)),
-            "evidence": facts["clusters"],
+            "evidence": {label: one.written() for label, one in facts["clusters"].items()},
         }
 
     def judged(self, case: Case, labels: IntArray, particles: Particles | None = None) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from drgnalign.heterogeneity.embed import embed
 from drgnalign.heterogeneity.screen import screen
 from drgnalign.heterogeneity.train import train, trained_on
 from drgnalign.particles import LEFT_OUT, Particles
+from drgnalign.run.records import ClusterMetrics
 from drgnalign.run.state import CONSENSUS
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
@@ -244,11 +245,14 @@ class Case:
         curve = fourier_shell_correlation((volumes[0] + volumes[1]) * self._truth_mask, truth)
         claimed = half_map_fsc(volumes[0], volumes[1], pixel_size, self.mask).resolution
         difference = difference_fsc((volumes[0], volumes[1]), self.common, self.mask)[round(width / 40.0)]
-        facts = {
-            "resolution_angstrom": claimed,
-            "alignment_limit_angstrom": self.limits[-1],
-            "difference_fsc_40": float(difference),
-        }
+        facts = ClusterMetrics(
+            cluster="",
+            particles=len(rows),
+            skipped=False,
+            resolution_angstrom=claimed,
+            alignment_limit_angstrom=self.limits[-1],
+            difference_judged=float(difference),
+        )
         return float(curve[1:].mean()), {
             "claimed": None if claimed is None else round(claimed, 3),
             "true": round(resolution_at(curve, width, 0.5), 3),

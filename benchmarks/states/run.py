@@ -89,6 +89,7 @@ def ours(case: Case, points: NDArray[np.float64]) -> dict[str, Any]:
     seconds = time.process_time() - begin
     facts = evidence(found, case.particles.box * case.particles.pixel_size)
     facts["passes"] = len(facts["passes"])
+    facts["clusters"] = {label: one.written() for label, one in facts["clusters"].items()}
     return {
         "ours_auto": case.judged(found.told_apart.assignment.labels),
         "ours_k": {**case.judged(found.kept.assignment.labels), "processor_s": round(seconds, 1), **facts},

@@ -16,6 +16,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path, write_text
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
+from drgnalign.run.records import MapFigures
 from drgnalign.run.state import CURVE, FIGURES, FILTERED, HALF_MAPS, LOCAL_RESOLUTION, OWN_MASK, SHARP, beside
 from drgnalign.validation.fsc import FscResult, half_map_fsc
 from drgnalign.validation.local_resolution import local_resolution
@@ -139,7 +140,7 @@ def write_maps(
         Å, of the particle.
     mass_kda : float, optional
     figures : mapping, optional
-        Further figures for PREFIX_resolution.json.
+        How it compares with the consensus: the last ones of `MapFigures`.
     local : bool
         Also write PREFIX_local_resolution.mrc, in Å; it takes a few seconds at 128 px, minutes at 320.
 
@@ -164,16 +165,18 @@ def write_maps(
     table = fsc.table().assign(resolution_0143_angstrom=fsc.resolution, mask=mask_name)
     with atomic_path(beside(prefix, CURVE)) as temporary:
         table.to_csv(temporary, index=False)
-    record = {
-        "resolution_angstrom": fsc.resolution,
-        "reaches_nyquist": fsc.reaches_nyquist,
-        "mean_fsc": float(fsc.corrected[1:].mean()),
-        "mask": mask_name,
-        "density_outside_mask": density_outside(0.5 * (half1 + half2), mask, pixel_size, diameter),
-        "b_factor_angstrom2": b_factor,
+    record = MapFigures(
+        resolution_angstrom=fsc.resolution,
+        reaches_nyquist=fsc.reaches_nyquist,
+        mean_fsc=float(fsc.corrected[1:].mean()),
+        mask=mask_name,
+        density_outside_mask=density_outside(0.5 * (half1 + half2), mask, pixel_size, diameter),
+        b_factor_angstrom2=b_factor,
+        compared=bool(figures),
         **(figures or {}),
-    }
-    write_text(beside(prefix, FIGURES), json.dumps(record, indent=2) + "\n")
+    )
+    # with all digits: the records of the pass are made of it
+    write_text(beside(prefix, FIGURES), json.dumps(record.written(), indent=2) + "\n")
     return fsc
 
 

@@ -130,11 +130,11 @@ def test_one_state_is_said_to_be_one(one: Any) -> None:
     assert states.verdict == "one state"
     facts = evidence(states, BOX * PIXEL)
     ((_, cluster),) = facts["clusters"].items()
-    assert cluster["particles"] == count
-    assert cluster["separation_nats"] is None
-    assert cluster["spread"] is None
+    assert cluster.particles == count
+    assert cluster.separation_nats is None
+    assert cluster.spread is None
     # it is the consensus
-    assert cluster["difference_fsc_40"] == 0
+    assert cluster.difference_fsc_40 == 0
     assert facts["states"] == 1
 
 
@@ -150,7 +150,7 @@ def test_two_states_are_found_among_four_clusters(two: Any) -> None:
     assert adjusted_rand_score(truth, states.kept.assignment.labels) > 0.95
     assert min(states.agreement) > 0.95
     assert min(states.kept.separations.values()) > 0
-    assert all(cluster["difference_fsc_40"] > 0.5 for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
+    assert all(cluster.difference_fsc_40 > 0.5 for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
 def test_no_more_clusters_than_wanted_are_kept_and_it_is_said(two: Any) -> None:
@@ -198,7 +198,7 @@ def test_a_continuum_is_no_number_of_states(swinging: Any, numbers: list[int]) -
     position = swinging.truth.cluster_labels() - 1
     states = find_states(assigner(swinging), [1 + position * number // POSITIONS for number in numbers], None)
     assert states.verdict == f"{CONTINUUM}: all clusters run into each other"
-    assert all(cluster["spread_interval"][0] > SPREAD for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
+    assert all(cluster.spread_interval[0] > SPREAD for cluster in evidence(states, BOX * PIXEL)["clusters"].values())
 
 
 @pytest.mark.parametrize("against", AGAINST)

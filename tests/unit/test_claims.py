@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
-from drgnalign.validation.claims import claim_warnings
+from drgnalign.run.records import ClusterMetrics
+from drgnalign.validation import claims
 
-GOOD: dict[str, Any] = {"resolution_angstrom": 9.0, "alignment_limit_angstrom": 10.0, "difference_fsc_40": 0.9}
+GOOD: dict[str, Any] = {
+    "cluster": "cluster_01",
+    "particles": 100,
+    "skipped": False,
+    "resolution_angstrom": 9.0,
+    "alignment_limit_angstrom": 10.0,
+    "difference_fsc_40": 0.9,
+}
+
+
+def claim_warnings(facts: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
+    return claims.claim_warnings(ClusterMetrics.of(facts), halves, pixel_size)
 
 
 def test_an_honest_claim_has_no_warning() -> None:
@@ -37,7 +49,9 @@ def test_what_flatters_is_named(change: dict[str, float], halves: str, pixel_siz
 
 
 def test_a_cluster_without_a_map_says_so() -> None:
-    assert claim_warnings({"skipped": True}, "not independent", 1.5) == ["has no map: too few particles in a half set"]
+    assert claim_warnings(GOOD | {"skipped": True}, "not independent", 1.5) == [
+        "has no map: too few particles in a half set"
+    ]
 
 
 def test_a_cluster_without_resolution_claims_nothing() -> None:

@@ -184,11 +184,11 @@ def test_records_do_not_count_who_is_left_out() -> None:
     kept = np.arange(len(points)) >= 100
     matching, found = label_particles(points, last, "kmeans", 3, 0, set(), kept=kept)
     record = cluster_record(points, matching, "kmeans", "z", 3, found.settings, 0)
-    assert np.sum(record["overlap"]["counts"]) == kept.sum()
-    assert (record["overlap"]["rows"], record["overlap"]["columns"]) == ([1, 2, 3], [1, 2, 3])
-    assert record["ari_with_last_round"] == 1
+    assert np.sum(record.overlap["counts"]) == kept.sum()
+    assert (record.overlap["rows"], record.overlap["columns"]) == ([1, 2, 3], [1, 2, 3])
+    assert record.ari_with_last_round == 1
     # rows of the whole table, of particles that are there
-    for label, row in record["nearest"].items():
+    for label, row in record.nearest.items():
         assert kept[row] and truth[row] == int(label)
     fixed, _ = label_particles(points, np.where(kept, truth, 0), "fixed", 3, 0, set(), kept=kept)
     assert fixed.overlap.to_numpy().sum() == kept.sum() and fixed.ari == 1

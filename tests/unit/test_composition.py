@@ -14,6 +14,7 @@ from scipy.stats import mannwhitneyu, norm
 
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.particles import Particles, image_names
+from drgnalign.run.records import ClusterMetrics
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.composition import (
     BINS,
@@ -26,7 +27,8 @@ from drgnalign.validation.composition import (
 )
 
 MICROGRAPHS, EACH = 100, 200
-GOOD: dict[str, Any] = {"resolution_angstrom": 9.0, "alignment_limit_angstrom": 10.0}
+GOOD: dict[str, Any] = {"cluster": "cluster_01", "particles": 100, "skipped": False}
+GOOD |= {"resolution_angstrom": 9.0, "alignment_limit_angstrom": 10.0}
 
 
 def particle_set(micrographs: np.ndarray, seed: int = 0, **columns: Any) -> Particles:
@@ -60,7 +62,7 @@ def composition(everyone: Particles) -> Composition:
 
 
 def warnings_of(found: dict[str, Any]) -> list[str]:
-    return claim_warnings(GOOD | {"composition": found}, "independent", 1.5)
+    return claim_warnings(ClusterMetrics.of(GOOD | {"composition": found}), "independent", 1.5)
 
 
 def chosen(rows: np.ndarray, count: int = MICROGRAPHS * EACH) -> np.ndarray:

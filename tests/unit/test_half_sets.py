@@ -181,8 +181,8 @@ def test_a_pass_says_what_its_half_sets_are_worth(noisy_set, tmp_path: Path) -> 
     report, nobody = PassReport(1, 0, "independent", "consensus"), np.zeros(len(particles), bool)
     for after, worth in ((particles, "dealt at import"), (refined_at(particles, 32.0), "independent")):
         metrics = pass_metrics(particles, after, plan, tmp_path, report, None, nobody)
-        assert metrics["halves"] == metrics["clusters"][0]["halves"] == worth
-        told = any("dealt at import" in warning for warning in metrics["clusters"][0]["warnings"])
+        assert metrics.halves == metrics.clusters[0].halves == worth
+        told = any("dealt at import" in warning for warning in metrics.clusters[0].warnings)
         assert told == (worth == "dealt at import")
 
 

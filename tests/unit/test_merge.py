@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from drgnalign.report.words import left_out_sentence
 from drgnalign.run.merge import REFINED_COLUMNS, merge_particles, merge_references
 from drgnalign.run.metrics import pass_metrics, steady
 from drgnalign.run.plan import PLAN, PassReport
+from drgnalign.run.records import ClusteringRecord, PassMetrics, ScreeningRecord
 from drgnalign.run.state import read_used_labels
 
 POSE = [*ANGLES, *ORIGINS]
@@ -206,21 +208,22 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     maps.mkdir()
     write_maps_of(maps, "cluster_01", 21.0)
     merged = merge_particles(labelled, chunks[:2])
-    clustering = {"ari_with_last_round": 0.9}
+    clustering = ClusteringRecord(ari_with_last_round=0.9)
     metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, clustering, NOBODY)
-    assert (metrics["pass"], metrics["round"], metrics["particles"], metrics["unassigned"]) == (3, 2, 60, 20)
-    one, two = metrics["clusters"]
-    assert (one["particles"], one["skipped"], one["resolution_angstrom"]) == (25, False, 21.0)
-    assert one["alignment_limit_angstrom"] == 20.0
-    assert one["accepted_share"] == 3.0  # what the chunks have in that column
+    assert (metrics.number, metrics.round, metrics.particles, metrics.unassigned) == (3, 2, 60, 20)
+    one, two = metrics.clusters
+    assert (one.particles, one.skipped, one.resolution_angstrom) == (25, False, 21.0)
+    assert one.alignment_limit_angstrom == 20.0
+    assert one.accepted_share == 3.0  # what the chunks have in that column
     moved = np.hypot(4, 5) + 0.03
-    assert one["median_shift_change_angstrom"] == pytest.approx(moved, abs=0.1)
+    assert one.median_shift_change_angstrom == pytest.approx(moved, abs=0.1)
     too_few = ["has no map: too few particles in a half set"]
-    assert two.pop("composition").keys() == {"micrographs", "views", "defocus"}
-    assert two.pop("difference_judged") is None
-    assert two == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few}
-    assert metrics["median_shift_change_angstrom"] == 0
-    assert json.loads(json.dumps(metrics)) == metrics
+    written = two.written()
+    assert written.pop("composition").keys() == {"micrographs", "views", "defocus"}
+    assert written.pop("difference_judged") is None
+    assert written == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few}
+    assert metrics.median_shift_change_angstrom == 0
+    assert PassMetrics.of(json.loads(json.dumps(metrics.written()))) == metrics
 
 
 def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
@@ -240,25 +243,26 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     written, left = read_star(tmp_path / "merged.star").table, labelled.left_out()
     pd.testing.assert_frame_equal(written.loc[left, list(labelled.table)], labelled.table[left], check_exact=True)
     metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, None, before)
-    assert [metrics[key] for key in ("left_out", "left_out_new", "left_out_back")] == [6, 4, 3]
-    assert metrics["junk_expected"] == pytest.approx(4.5)
+    assert [getattr(metrics, key) for key in ("left_out", "left_out_new", "left_out_back")] == [6, 4, 3]
+    assert metrics.junk_expected == pytest.approx(4.5)
     labels = labelled.cluster_labels()
-    assert metrics["unassigned"] == ((labels == 0) & ~left).sum()
-    assert [one["particles"] for one in metrics["clusters"]] == [(~left & (labels == k)).sum() for k in (1, 2)]
+    assert metrics.unassigned == ((labels == 0) & ~left).sum()
+    assert [one.particles for one in metrics.clusters] == [(~left & (labels == k)).sum() for k in (1, 2)]
     sentence = left_out_sentence(metrics)
     assert sentence.startswith("Round 2: 6 of 60 particles are left out (4 new, 3 back):")
-    screened = left_out_sentence(metrics | {"round": 0, "screening": {"searched": 9, "brought_back": 2}})
+    screening = ScreeningRecord(searched=9, brought_back=2)
+    screened = left_out_sentence(replace(metrics, round=0, screening=screening))
     assert screened.startswith("Consensus, pass 3: 6 of 60 particles are left out (4 new, 3 back):")
     assert screened.endswith("of 9 poses looked for, 2 were found")
     consensus = PassReport(number=1, round=0, halves="independent", references="consensus")
-    (one,) = pass_metrics(labelled, labelled, plan_of("cluster_01"), maps, consensus, None, left)["clusters"]
-    assert one["particles"] == 54
+    (one,) = pass_metrics(labelled, labelled, plan_of("cluster_01"), maps, consensus, None, left).clusters
+    assert one.particles == 54
 
 
 def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Path) -> None:
     write_maps_of(tmp_path, "cluster_01", 21.0)
     facts = [labelled, labelled, plan_of("cluster_01", limit="none"), tmp_path, REPORT, None, NOBODY]
-    assert pass_metrics(*facts)["junk_expected"] is None
+    assert pass_metrics(*facts).junk_expected is None
     assert left_out_sentence(pass_metrics(*facts)) == ""
     labelled.table["drgnJunkPosterior"] = 0.05
     sentence = left_out_sentence(pass_metrics(*facts))
@@ -267,12 +271,20 @@ def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Pa
 
 @pytest.mark.parametrize(("spread", "told"), [(0.3, False), (0.5, True)])
 def test_where_amplitudes_vary_more_than_ice_makes_them_junk_may_be_among_them(spread: float, told: bool) -> None:
-    counts = {"round": 1, "particles": 60, "left_out": 0, "left_out_back": 0, "junk_expected": 0.0}
+    counts = {
+        "pass": 2,
+        "round": 1,
+        "clusters": [],
+        "particles": 60,
+        "left_out": 0,
+        "left_out_back": 0,
+        "junk_expected": 0.0,
+    }
     for looked in (
         {"screening": {"contrast_spread": spread}},
         {"screening": None, "clustering": {"assignment": {"contrast": {"spread": spread}}}},
     ):
-        sentence = left_out_sentence(counts | looked)
+        sentence = left_out_sentence(PassMetrics.of(counts | looked))
         assert ("about 0" in sentence) != told  # nobody is said to be none and yet to be among them
         assert ("vary by 0.50, more than ice makes them" in sentence) == told
 
@@ -284,16 +296,15 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
     maps.mkdir()
     write_maps_of(maps, "cluster_01", 21.0)
     plan = plan_of("cluster_01", limit="none")
-    clustering = {
-        "assignment": {"verdict": "2 states", "limit_angstrom": 16.0, "clusters": {"1": {"difference_fsc_40": 0.2}}}
-    }
-    one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY)["clusters"]
-    assert any("does not differ from the consensus" in warning for warning in one["warnings"])
-    assert one["assign_limit_angstrom"] == 16.0
+    assignment = {"verdict": "2 states", "limit_angstrom": 16.0, "clusters": {"1": {"difference_fsc_40": 0.2}}}
+    clustering = ClusteringRecord.of({"assignment": assignment})
+    one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY).clusters
+    assert any("does not differ from the consensus" in warning for warning in one.warnings)
+    assert one.assign_limit_angstrom == 16.0
     # all particles are the consensus
     labelled.table["rlnClassNumber"] = 1
-    (one,) = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY)["clusters"]
-    assert not any("does not differ" in warning for warning in one["warnings"])
+    (one,) = pass_metrics(labelled, labelled, plan, maps, REPORT, clustering, NOBODY).clusters
+    assert not any("does not differ" in warning for warning in one.warnings)
 
 
 def test_a_cluster_without_resolution_is_on_record(labelled: Particles, chunks: list[Path], tmp_path: Path) -> None:
@@ -304,11 +315,11 @@ def test_a_cluster_without_resolution_is_on_record(labelled: Particles, chunks: 
     plan = pd.concat([plan_of("cluster_01"), plan_of("cluster_02", limit="none", carried=True)])
     merged = merge_particles(labelled, chunks[:2])
     metrics = pass_metrics(labelled, merged, plan, maps, REPORT, None, NOBODY)
-    one, two = metrics["clusters"]
-    assert not one["carried"] and one["warnings"] == []
-    assert two["carried"] and two["resolution_angstrom"] is None and two["alignment_limit_angstrom"] is None
-    assert [warning.split(":")[0] for warning in two["warnings"]] == ["was not refined", "has no resolution"]
-    assert "NaN" not in json.dumps(metrics)
+    one, two = metrics.clusters
+    assert not one.carried and one.warnings == []
+    assert two.carried and two.resolution_angstrom is None and two.alignment_limit_angstrom is None
+    assert [warning.split(":")[0] for warning in two.warnings] == ["was not refined", "has no resolution"]
+    assert "NaN" not in json.dumps(metrics.written())
     row = summary_table([metrics]).set_index("cluster").loc["cluster_02"]
     assert np.isnan(row["resolution_angstrom"]) and row["alignment_limit_angstrom"] == "none"
     assert "has no resolution" in row["warnings"]
@@ -319,7 +330,7 @@ def test_a_pass_without_any_map(labelled: Particles, after_consensus: Path, tmp_
     maps.mkdir()
     merged = merge_particles(labelled, [])
     metrics = pass_metrics(labelled, merged, plan_of(), maps, REPORT, None, NOBODY)
-    assert [cluster["skipped"] for cluster in metrics["clusters"]] == [True, True]
+    assert [cluster.skipped for cluster in metrics.clusters] == [True, True]
     fsc = merge_references(after_consensus, maps, plan_of(), REPORT, tmp_path / "refs")
     assert set(fsc["cluster"]) == {"consensus"}
 
@@ -330,18 +341,20 @@ STILL = 1.14
 
 
 def cluster(name: str, resolution: float | None = 20.0, skipped: bool = False) -> dict:
-    return {"cluster": name, "skipped": skipped, "resolution_angstrom": resolution}
+    return {"cluster": name, "particles": 9, "skipped": skipped, "resolution_angstrom": resolution}
 
 
-def rested(**changes: object) -> dict:
+def rested(**changes: object) -> PassMetrics:
     clusters = [cluster("cluster_01"), cluster("cluster_02")]
     metrics = {
+        "pass": 3,
+        "particles": 60,
         "round": 2,
         "clustering": {"ari_with_last_round": 0.96},
         "median_rotation_change_degrees": STILL,
         "clusters": clusters,
     }
-    return {**metrics, **changes}
+    return PassMetrics.of({**metrics, **changes})
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from drgnalign.report.figures import (
 )
 from drgnalign.report.summary import halves_note, read_passes, summary_table
 from drgnalign.report.words import findings, pass_sentence
+from drgnalign.run.records import PassMetrics
 
 BOX, PIXEL_SIZE = 64, 3.2
 
@@ -95,6 +96,10 @@ def pass_metrics(number: int, round_: int, clusters: list[dict[str, Any]], **mor
     }
 
 
+def read(passes: list[dict[str, Any]]) -> list[PassMetrics]:
+    return [PassMetrics.of(one) for one in passes]
+
+
 @pytest.fixture
 def run_passes() -> list[dict[str, Any]]:
     """Two consensus passes and two rounds; in the second, cluster 2 is skipped and a cluster 3 comes up."""
@@ -156,7 +161,7 @@ def words(figure: Figure) -> str:
 
 
 def test_summary_has_a_row_a_pass_and_cluster(run_passes: list[dict[str, Any]]) -> None:
-    table = summary_table(run_passes)
+    table = summary_table(read(run_passes))
     assert table["round"].tolist() == [0, 0, 1, 1, 2, 2, 2]
     assert table["cluster"].tolist()[2:] == ["cluster_01", "cluster_02", "cluster_01", "cluster_02", "cluster_03"]
     assert table["alignment_limit_angstrom"].tolist()[:3] == ["none", 16.0, 14.0]
@@ -171,7 +176,7 @@ def test_summary_has_a_row_a_pass_and_cluster(run_passes: list[dict[str, Any]]) 
 
 
 def test_summary_csv_survives_being_read(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
-    table = summary_table(run_passes)
+    table = summary_table(read(run_passes))
     table.to_csv(tmp_path / "summary.csv", index=False)
     again = pd.read_csv(tmp_path / "summary.csv")
     assert again.columns.tolist() == table.columns.tolist()
@@ -180,12 +185,12 @@ def test_summary_csv_survives_being_read(run_passes: list[dict[str, Any]], tmp_p
 
 def test_passes_are_read_in_order(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
     write_passes(tmp_path, run_passes[::-1])
-    assert read_passes(tmp_path) == run_passes
+    assert read_passes(tmp_path) == read(run_passes)
 
 
 def test_the_tenth_pass_comes_after_the_second(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
     write_passes(tmp_path, [{**run_passes[0], "pass": number} for number in (10, 2)])
-    assert [metrics["pass"] for metrics in read_passes(tmp_path)] == [2, 10]
+    assert [metrics.number for metrics in read_passes(tmp_path)] == [2, 10]
 
 
 def test_broken_passes_are_refused(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -204,10 +209,10 @@ def test_broken_passes_are_refused(run_passes: list[dict[str, Any]], tmp_path: P
 
 
 def test_joint_references_are_remembered(run_passes: list[dict[str, Any]]) -> None:
-    assert halves_note(run_passes) == ""
+    assert halves_note(read(run_passes)) == ""
     run_passes[1]["halves"] = "not independent"
-    assert halves_note(run_passes[:1]) == ""
-    assert halves_note(run_passes) == "halves not independent"
+    assert halves_note(read(run_passes[:1])) == ""
+    assert halves_note(read(run_passes)) == "halves not independent"
 
 
 def test_all_figures_are_written(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -294,7 +299,7 @@ def test_who_is_left_out_is_a_class_of_its_own(
 
 def test_the_summary_says_how_many_are_left_out(run_passes: list[dict[str, Any]]) -> None:
     run_passes[2] |= {"left_out": 12, "left_out_new": 5, "left_out_back": 3}
-    table = summary_table(run_passes)
+    table = summary_table(read(run_passes))
     assert table.loc[table["round"] == 1, "left_out"].tolist() == [12, 12]
     assert (table["left_out"].max(), table["left_out_new"].max(), table["left_out_back"].max()) == (12, 5, 3)
 
@@ -317,7 +322,7 @@ def test_a_curve_above_the_threshold_bounds_the_resolution() -> None:
 
 
 def test_resolution_has_a_gap_where_a_cluster_was_skipped(run_passes: list[dict[str, Any]]) -> None:
-    figure = resolution_figure(run_passes, PIXEL_SIZE, "t")
+    figure = resolution_figure(read(run_passes), PIXEL_SIZE, "t")
     lines = {line.get_color(): line for line in figure.axes[0].lines if line.get_marker() == "o"}
     second = np.asarray(lines[cluster_colour(2)].get_ydata(), float)
     assert second[2] == pytest.approx(1 / 13)
@@ -332,10 +337,10 @@ def test_figures_of_clusters_without_resolution(run_passes: list[dict[str, Any]]
     assert "cluster 1 (9): no resolution" in words(fsc_figure(fsc, {"cluster_01": 9}, PIXEL_SIZE, "t"))
     for entry in (entry for metrics in run_passes for entry in metrics["clusters"] if not entry["skipped"]):
         entry |= {"resolution_angstrom": None, "alignment_limit_angstrom": None}
-    table = summary_table(run_passes)
+    table = summary_table(read(run_passes))
     assert table["resolution_angstrom"].isna().all()
     assert set(table.loc[~table["skipped"], "alignment_limit_angstrom"]) == {"none"}
-    resolution_figure(run_passes, PIXEL_SIZE, "t")
+    resolution_figure(read(run_passes), PIXEL_SIZE, "t")
 
 
 def test_flow_conserves_particles() -> None:
@@ -353,27 +358,30 @@ def test_flow_conserves_particles() -> None:
 
 def test_figures_of_the_summary_have_digits_that_mean_something(run_passes: list[dict[str, Any]]) -> None:
     run_passes[2]["clusters"][0] |= {"resolution_angstrom": 11.1234567, "mean_posterior": 2 / 3, "amplitude": 1 / 3}
-    row = summary_table(run_passes).iloc[2]
+    row = summary_table(read(run_passes)).iloc[2]
     assert row[["resolution_angstrom", "mean_posterior", "amplitude"]].tolist() == [11.12, 0.6667, 0.333]
 
 
 def test_a_pass_in_a_line(run_passes: list[dict[str, Any]]) -> None:
-    assert pass_sentence(run_passes[0]) == "200 particles at 20 Å"
-    assert pass_sentence(run_passes[2] | {"verdict": "2 states"}) == "2 states; 120 and 60 particles at 11 and 13 Å"
+    assert pass_sentence(PassMetrics.of(run_passes[0])) == "200 particles at 20 Å"
+    assert (
+        pass_sentence(PassMetrics.of(run_passes[2] | {"verdict": "2 states"}))
+        == "2 states; 120 and 60 particles at 11 and 13 Å"
+    )
     run_passes[3]["clusters"][2]["resolution_angstrom"] = None
     expected = "125, 5 and 50 particles at 10 Å, no map and no resolution; ARI with the last round 0.90"
-    assert pass_sentence(run_passes[3]) == expected
+    assert pass_sentence(PassMetrics.of(run_passes[3])) == expected
     many = [cluster_entry(f"cluster_{n:02d}", 1000 * n, 10.0 - n, 12.0) for n in range(1, 9)]
-    sentence = pass_sentence(pass_metrics(4, 1, many))
+    sentence = pass_sentence(PassMetrics.of(pass_metrics(4, 1, many)))
     assert sentence == "8 clusters of 1,000–8,000 particles at 2–9 Å"
-    assert pass_sentence(pass_metrics(4, 1, [])) == "no cluster"
+    assert pass_sentence(PassMetrics.of(pass_metrics(4, 1, []))) == "no cluster"
 
 
 def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: list[dict[str, Any]]) -> None:
     for cluster in run_passes[2]["clusters"]:
         cluster["warnings"] = ["ends at Nyquist"]
     run_passes[2]["clusters"][0]["warnings"].append("has few views")
-    text = findings([*run_passes[:2], run_passes[2] | {"verdict": "2 states", "left_out": 12}])
+    text = findings(read([*run_passes[:2], run_passes[2] | {"verdict": "2 states", "left_out": 12}]))
     for line in (
         "What was found (round 1)",
         "  The images support: 2 states",
@@ -391,8 +399,9 @@ def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: 
         "clusters": {"1": {"spread_interval": [0.0, 0.5]}},
         "contrast": {"spread": 0.37},
     }
-    unsure = findings([run_passes[2] | {"verdict": verdict, "clustering": {"assignment": assignment}}]).splitlines()
+    unclear = run_passes[2] | {"verdict": verdict, "clustering": {"assignment": assignment}}
+    unsure = findings(read([unclear])).splitlines()
     assert unsure[1].startswith("  3 clusters are told apart. Whether they are states or cuts through a motion cannot")
     assert any(line.startswith("  particles: the images' amplitudes vary by 0.37") for line in unsure)
     assert "umap_round_01.png" in text and "final/" in text
-    assert "umap" not in findings(run_passes[:1]) and "believe" not in findings(run_passes[:1])
+    assert "umap" not in findings(read(run_passes[:1])) and "believe" not in findings(read(run_passes[:1]))

@@ -76,7 +76,7 @@ def test_empty_images_are_left_out_and_lost_poses_brought_back(dirty: Any) -> No
     assert (errors[found.brought_back & lost] < 10).mean() > 0.8
     # images of 32 px have few details, by which alone a found pose is told from luck
     assert found.brought_back[lost].mean() > 0.3
-    assert found.record["left_out"] == out.sum()
+    assert found.record.left_out == out.sum()
     # who was not looked for keeps the pose given
     kept = ~found.brought_back
     np.testing.assert_array_equal(found.particles.rotations()[kept], dirty.given.rotations()[kept])

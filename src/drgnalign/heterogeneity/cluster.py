@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from drgnalign.errors import InputError
 from drgnalign.heterogeneity.match import Matching, match_labels
+from drgnalign.run.records import ClusteringRecord
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -306,7 +307,7 @@ def label_particles(
 
 def cluster_record(
     points: ArrayLike, matching: Matching, method: str, space: str, k: int, settings: dict[str, float], seed: int
-) -> dict[str, Any]:
+) -> ClusteringRecord:
     """What is kept of a clustering: how it was made, how well it separates, how it follows from the last round's.
 
     Parameters
@@ -322,22 +323,22 @@ def cluster_record(
 
     Returns
     -------
-    dict
-        JSON-ready; ``nearest`` is, for each label, the row of the particle nearest to the cluster's centre.
+    ClusteringRecord
+        ``nearest`` is, for each label, the row of the particle nearest to the cluster's centre.
     """
     overlap = matching.overlap
-    return {
-        "method": method,
-        "space": space,
-        "proposed": k,
-        "settings": settings,
-        "silhouette": silhouette(points, matching.labels, seed),
-        "ari_with_last_round": matching.ari,
-        "counterparts": {str(label): old for label, old in matching.counterparts.items()},
-        "overlap": {
+    return ClusteringRecord(
+        method=method,
+        space=space,
+        proposed=k,
+        settings=settings,
+        silhouette=silhouette(points, matching.labels, seed),
+        ari_with_last_round=matching.ari,
+        counterparts={str(label): old for label, old in matching.counterparts.items()},
+        overlap={
             "rows": [int(label) for label in overlap.index],
             "columns": [int(label) for label in overlap.columns],
             "counts": overlap.to_numpy().tolist(),
         },
-        "nearest": {str(label): int(row) for label, row in nearest_to_centroids(points, matching.labels).items()},
-    }
+        nearest={str(label): int(row) for label, row in nearest_to_centroids(points, matching.labels).items()},
+    )

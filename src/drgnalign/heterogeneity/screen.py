@@ -8,7 +8,7 @@ out, their poses are looked for once among all orientations.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSetti
 from drgnalign.heterogeneity.lost import looked_for, with_found_poses, with_searched
 from drgnalign.heterogeneity.states import assigner_for, with_amplitudes
 from drgnalign.particles import Particles
+from drgnalign.run.records import ScreeningRecord
 
 
 class Screening(NamedTuple):
@@ -38,16 +39,15 @@ class Screening(NamedTuple):
     outcome: Assignment
 
     @property
-    def record(self) -> dict[str, Any]:
-        """JSON-ready."""
+    def record(self) -> ScreeningRecord:
         contrast = self.outcome.contrast
-        return {
-            "contrast_mean": contrast.mean,
-            "contrast_spread": contrast.spread,
-            "searched": int(self.searched.sum()),
-            "brought_back": int(self.brought_back.sum()),
-            "left_out": int(self.outcome.left_out.sum()),
-        }
+        return ScreeningRecord(
+            contrast_mean=contrast.mean,
+            contrast_spread=contrast.spread,
+            searched=int(self.searched.sum()),
+            brought_back=int(self.brought_back.sum()),
+            left_out=int(self.outcome.left_out.sum()),
+        )
 
 
 def screened(assigner: Assigner) -> Screening:
@@ -75,7 +75,7 @@ def screened(assigner: Assigner) -> Screening:
 
 def screen(
     particles: Particles, stack: Path, references: Path, settings: AssignmentSettings
-) -> tuple[Particles, dict[str, Any]]:
+) -> tuple[Particles, ScreeningRecord]:
     """Particles with what was found about each, and the record of it.
 
     Parameters
@@ -93,7 +93,7 @@ def screen(
     particles : Particles
         With ``drgnAmplitude``, ``drgnJunkPosterior``, ``drgnLeftOut``, ``drgnSearched``, and better poses of those
         brought back.
-    record : dict
+    record : ScreeningRecord
     """
     with assigner_for(particles, stack, references, settings) as assigner:
         found = screened(assigner)

@@ -24,6 +24,7 @@ from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
+from drgnalign.run.records import ClusterEvidence
 from drgnalign.run.state import CONSENSUS, FSC, by_cluster
 
 IntArray = NDArray[np.int64]
@@ -397,8 +398,8 @@ def evidence(states: States, angstrom: float, focused: bool = False) -> dict[str
     Returns
     -------
     dict
-        JSON-ready: ``verdict``, ``states`` (clusters that the images tell apart), ``agreement`` with other starts, and
-        what `cluster_evidence` says of the clusters kept.
+        Of `AssignmentRecord`: ``verdict``, ``states`` (clusters that the images tell apart), ``agreement`` with other
+        starts, and what `cluster_evidence` says of the clusters kept.
     """
     return {
         "verdict": f"{states.verdict}, inside the focus mask" if focused else states.verdict,
@@ -414,24 +415,25 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready: ``at_rest``, ``log_likelihood``, the ``passes``, mean and spread of the ``contrast``, the number
-        ``left_out``, and in ``clusters``, by label: ``particles``; ``difference_fsc_40`` and ``_25``, of the difference
-        from the consensus between half sets (None beyond Nyquist); ``mean_posterior`` and ``mean_amplitude`` of its
-        particles; ``separation_nats`` a particle from the cluster that is most like it, and ``spread`` with its
-        interval towards the one that it runs into most (None where there is no other).
+        Of `AssignmentRecord` and `ReassignmentRecord`: ``at_rest``, ``log_likelihood``, the ``passes``, mean and spread
+        of the ``contrast``, the number ``left_out``, and in ``clusters``, by label: ``particles``;
+        ``difference_fsc_40`` and ``_25``, of the difference from the consensus between half sets (None beyond Nyquist);
+        ``mean_posterior`` and ``mean_amplitude`` of its particles; ``separation_nats`` a particle from the cluster that
+        is most like it, and ``spread`` with its interval towards the one that it runs into most (None where there is no
+        other).
     """
     chosen, clusters = found.assignment, {}
     for number, label in enumerate(chosen.clusters):
         mine, spread = chosen.labels == label, found.spread(label)
-        clusters[str(label)] = {
-            "particles": int(mine.sum()),
+        clusters[str(label)] = ClusterEvidence(
+            particles=int(mine.sum()),
             **difference_figures(chosen.difference_fsc[number], angstrom),
-            "mean_posterior": float(chosen.posteriors[mine, number].mean()),
-            "mean_amplitude": float(chosen.amplitudes[mine].mean()),
-            "separation_nats": found.separation(label),
-            "spread": spread and spread.likeliest,
-            "spread_interval": spread and [spread.least, spread.most],
-        }
+            mean_posterior=float(chosen.posteriors[mine, number].mean()),
+            mean_amplitude=float(chosen.amplitudes[mine].mean()),
+            separation_nats=found.separation(label),
+            spread=spread and spread.likeliest,
+            spread_interval=spread and [spread.least, spread.most],
+        )
     return {
         "at_rest": chosen.at_rest,
         "log_likelihood": chosen.log_likelihood,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import junk_doubt, not_believed
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING
+from drgnalign.run.records import ClusterMetrics, PassMetrics
 from drgnalign.run.state import CONSENSUS, FSC, LATENT, MAPS, PARTICLES, cluster_label, published_name
 from drgnalign.validation.claims import Doubt, doubts
 
@@ -69,10 +71,10 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     """
     passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
     last = passes[-1]
-    particles = read_star(folders[last["pass"]] / PARTICLES)
+    particles = read_star(folders[last.number] / PARTICLES)
     clusters = [
-        _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry["cluster"])}
-        for entry in last["clusters"]
+        _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry.cluster)}
+        for entry in last.clusters
     ]
     rounds = [_round(metrics) for metrics in _last_of_each_round(passes)]
     planned, set_aside = run.get("passes"), bool(run.get("set_aside"))
@@ -80,26 +82,26 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "format": FORMAT,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "version": __version__,
-        "pass": last["pass"],
+        "pass": last.number,
         "passes": planned,
-        "round": last["round"],
+        "round": last.round,
         "rounds_planned": run.get("rounds"),
         "set_aside": set_aside,
-        "finished": None if set_aside else bool(last["stop"] or (planned is not None and last["pass"] >= planned)),
-        "particles": last["particles"],
+        "finished": None if set_aside else bool(last.stop or (planned is not None and last.number >= planned)),
+        "particles": last.particles,
         "box": particles.box,
         "pixel_size_angstrom": particles.pixel_size,
-        "halves": last["halves"],
-        "verdict": last["verdict"],
+        "halves": last.halves,
+        "verdict": last.verdict,
         "left_out": _left_out(last),
         "clusters": clusters,
         "rounds": rounds,
         "table": _table(rounds),
-        "fsc": [curve for metrics in passes for curve in _curves(folders[metrics["pass"]], metrics)],
-        "flow": _flow({entry["round"]: folders[entry["pass"]] for entry in passes if entry["round"]}, particles),
-        "poses": [_change(metrics, entry) for metrics in passes for entry in metrics["clusters"]],
+        "fsc": [curve for metrics in passes for curve in _curves(folders[metrics.number], metrics)],
+        "flow": _flow({one.round: folders[one.number] for one in passes if one.round}, particles),
+        "poses": [_change(metrics, entry) for metrics in passes for entry in metrics.clusters],
         "evidence": _evidence(last),
-        "training": [found for metrics in passes for found in _training(folders[metrics["pass"]], metrics["round"])],
+        "training": [found for metrics in passes for found in _training(folders[metrics.number], metrics.round)],
         "cost": cost_by_step(info),
         "parameters": _parameters(run),
         "command": run.get("command"),
@@ -143,29 +145,29 @@ def _versions(path: Path) -> dict[str, str]:
     return {name.strip(): version.strip() for name, _, version in (line.partition(":") for line in lines) if version}
 
 
-def _last_of_each_round(passes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({metrics["round"]: metrics for metrics in passes}.values())
+def _last_of_each_round(passes: list[PassMetrics]) -> list[PassMetrics]:
+    return list({metrics.round: metrics for metrics in passes}.values())
 
 
-def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particles) -> dict[str, Any]:
+def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles) -> dict[str, Any]:
     """A cluster of the last pass: its figures, its mark, and what its particles look like."""
-    name = entry["cluster"]
+    name = entry.cluster
     label = cluster_label(name)
     kept = ~particles.left_out()
     members = kept if not label else kept & (particles.cluster_labels() == label)
-    found = doubts(entry, entry.get("halves", metrics["halves"]), particles.pixel_size)
+    found = doubts(entry, entry.halves or metrics.halves or "", particles.pixel_size)
     weight, defocus = mark_of(found), _defocus(particles)
     return {
         "label": label,
         "name": name,
         "colour": cluster_colour(label) if label else "#000000",
-        "particles": entry["particles"],
-        "share": entry["particles"] / max(int(kept.sum()), 1),
+        "particles": entry.particles,
+        "share": entry.particles / max(int(kept.sum()), 1),
         "interval": _interval(particles, members),
         "mark": weight,
         "reasons": [doubt._asdict() for doubt in found],
         **{
-            key: entry.get(key)
+            key: getattr(entry, key)
             for key in (
                 "resolution_angstrom", "reaches_nyquist", "alignment_limit_angstrom", "mean_fsc", "difference_fsc_40",
                 "difference_fsc_25", "amplitude", "mean_posterior", "separation_nats", "spread", "spread_interval",
@@ -176,17 +178,17 @@ def _cluster(entry: dict[str, Any], metrics: dict[str, Any], particles: Particle
         "views": _views(particles, members),
         "defocus": _histogram(defocus[members], defocus[kept], DEFOCI),
         "posteriors": _posteriors(particles, members),
-        "folder": f"{published_name(metrics['pass'], metrics['round'])}/{MAPS}",
+        "folder": f"{published_name(metrics.number, metrics.round)}/{MAPS}",
     }  # fmt: skip
 
 
-def _poses_limit(passes: list[dict[str, Any]], name: str) -> float | None:
+def _poses_limit(passes: list[PassMetrics], name: str) -> float | None:
     """Up to what poses were refined last, of the cluster or, where that was never, of the consensus; else None."""
     limits = [
-        (entry["cluster"] == name, metrics["pass"], entry["alignment_limit_angstrom"])
+        (entry.cluster == name, metrics.number, entry.alignment_limit_angstrom)
         for metrics in passes
-        for entry in metrics["clusters"]
-        if entry["cluster"] in (name, CONSENSUS) and entry.get("alignment_limit_angstrom") is not None
+        for entry in metrics.clusters
+        if entry.cluster in (name, CONSENSUS) and entry.alignment_limit_angstrom is not None
     ]
     return max(limits)[2] if limits else None
 
@@ -231,31 +233,29 @@ def _posteriors(particles: Particles, members: NDArray[np.bool_]) -> list[int] |
     return list(map(int, counts))
 
 
-def _left_out(metrics: dict[str, Any]) -> dict[str, Any]:
-    assignment = (metrics["clustering"] or {}).get("assignment") or {}
-    screening = metrics.get("screening") or {}
+def _left_out(metrics: PassMetrics) -> dict[str, Any]:
+    looked = metrics.looked
     return {
-        "now": metrics["left_out"],
-        "new": metrics["left_out_new"],
-        "back": metrics["left_out_back"],
-        "junk_expected": metrics.get("junk_expected"),
-        "unassigned": metrics["unassigned"],
-        "searched": assignment.get("searched", screening.get("searched")),
-        "brought_back": assignment.get("brought_back", screening.get("brought_back")),
+        "now": metrics.left_out,
+        "new": metrics.left_out_new,
+        "back": metrics.left_out_back,
+        "junk_expected": metrics.junk_expected,
+        "unassigned": metrics.unassigned,
+        "searched": looked and looked.searched,
+        "brought_back": looked and looked.brought_back,
         "doubt": junk_doubt(metrics) or None,
     }
 
 
-def _round(metrics: dict[str, Any]) -> dict[str, Any]:
-    clustering = metrics["clustering"] or {}
+def _round(metrics: PassMetrics) -> dict[str, Any]:
     keys = ("cluster", "particles", "resolution_angstrom", "skipped", "mean_fsc", "difference_fsc_40")
     return {
-        "number": metrics["round"],
-        "pass": metrics["pass"],
-        "verdict": metrics["verdict"],
-        "left_out": metrics["left_out"],
-        "ari_with_last_round": clustering.get("ari_with_last_round"),
-        "clusters": [{key: entry.get(key) for key in keys} for entry in metrics["clusters"]],
+        "number": metrics.round,
+        "pass": metrics.number,
+        "verdict": metrics.verdict,
+        "left_out": metrics.left_out,
+        "ari_with_last_round": metrics.ari_with_last_round,
+        "clusters": [{key: getattr(entry, key) for key in keys} for entry in metrics.clusters],
     }
 
 
@@ -273,7 +273,7 @@ def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def _curves(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def _curves(folder: Path, metrics: PassMetrics) -> list[dict[str, Any]]:
     file = folder / FSC
     try:
         shells = pd.read_csv(file)
@@ -281,7 +281,7 @@ def _curves(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
         raise InputError(
             file, f"cannot be read ({error})", "copy the whole results, or run again with -resume"
         ) from error
-    made = {entry["cluster"] for entry in metrics["clusters"] if not entry["skipped"]}
+    made = {entry.cluster for entry in metrics.clusters if not entry.skipped}
     curves = []
     for name, mine in shells[shells["cluster"].isin(made)].groupby("cluster", sort=False):
         mine = mine.sort_values("shell")
@@ -290,8 +290,8 @@ def _curves(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
         correlations = ("unmasked", "masked", "randomised", "corrected")
         curves.append(
             {
-                "pass": metrics["pass"],
-                "round": metrics["round"],
+                "pass": metrics.number,
+                "round": metrics.round,
                 "cluster": str(name),
                 "frequency": (1 / mine["resolution_angstrom"]).round(6).tolist(),
                 **{kind: _numbers(mine[f"fsc_{kind}"]) for kind in correlations},
@@ -328,26 +328,26 @@ def _flow(folders: Mapping[int, Path], last: Particles) -> dict[str, Any]:
     return {"rounds": rounds, "nodes": nodes, "links": links}
 
 
-def _change(metrics: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+def _change(metrics: PassMetrics, entry: ClusterMetrics) -> dict[str, Any]:
     keys = (
         "accepted_share",
         "median_rotation_change_degrees",
         "median_shift_change_angstrom",
         "alignment_limit_angstrom",
     )
-    own = {key: entry.get(key) for key in keys}
-    return {"pass": metrics["pass"], "round": metrics["round"], "cluster": entry["cluster"], **own}
+    own = {key: getattr(entry, key) for key in keys}
+    return {"pass": metrics.number, "round": metrics.round, "cluster": entry.cluster, **own}
 
 
-def _evidence(metrics: dict[str, Any]) -> dict[str, Any]:
+def _evidence(metrics: PassMetrics) -> dict[str, Any]:
     """Of the last round's assignment."""
-    clustering = metrics["clustering"] or {}
-    assignment = clustering.get("assignment") or {}
+    clustering = metrics.clustering
+    assignment = {} if metrics.assignment is None else metrics.assignment.written()
     keys = ("states", "clusters", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because")
     return {key: assignment.get(key) for key in (*keys, "contrast", "log_likelihood")} | {
         "spread_interval": widest_interval(assignment.get("clusters") or {}),
-        "proposed": clustering.get("proposed"),
-        "method": clustering.get("method"),
+        "proposed": clustering and clustering.proposed,
+        "method": clustering and clustering.method,
     }
 
 
@@ -385,14 +385,15 @@ def _warnings(run: Mapping[str, Any], clusters: list[dict[str, Any]]) -> list[di
 
 
 def _not_believed(
-    run: Mapping[str, Any], last: dict[str, Any], clusters: list[dict[str, Any]]
+    run: Mapping[str, Any], last: PassMetrics, clusters: list[dict[str, Any]]
 ) -> list[dict[str, str | None]]:
     """What `drgnalign.report.words.not_believed` says, its mark, and what of the input is in doubt."""
     marks = {reason["text"]: mark_of([Doubt(**reason)]) for cluster in clusters for reason in cluster["reasons"]}
     named = [
-        {"cluster": cluster["name"], "warnings": [one["text"] for one in cluster["reasons"]]} for cluster in clusters
+        replace(entry, warnings=[one["text"] for one in cluster["reasons"]])
+        for entry, cluster in zip(last.clusters, clusters, strict=True)
     ]
-    found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in not_believed(last | {"clusters": named})]
+    found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in not_believed(replace(last, clusters=named))]
     inputs = run.get("inputs") or {}
     # what was done with the input is no doubt about a result
     of_input = [text for text in inputs.get("warnings", []) if text not in inputs.get("notes", [])]

@@ -23,6 +23,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 from drgnalign.report.summary import halves_note, read_passes, summary_table
 from drgnalign.run.latent import EMBEDDING, read_points
+from drgnalign.run.records import PassMetrics
 from drgnalign.run.state import CONSENSUS, FSC, LATENT, PARTICLES, pass_folders, round_name
 from drgnalign.validation.fsc import THRESHOLD
 
@@ -88,7 +89,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     """
     passes, folders = read_passes(folder), pass_folders(folder)
     last, note = passes[-1], halves_note(passes)
-    number, files = last["round"], folders[last["pass"]]
+    number, files = last.round, folders[last.number]
     particles = read_star(files / PARTICLES)
     title = _title("Resolution by round", note)
     figures = {"resolution_by_round": resolution_figure(passes, particles.pixel_size, title)}
@@ -97,7 +98,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     fsc = _read_fsc(files / FSC)
     figures[f"fsc_{round_name(number)}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
     if number:
-        labels = labels_by_round({one["round"]: folders[one["pass"]] for one in passes if one["round"]}, particles)
+        labels = labels_by_round({one.round: folders[one.number] for one in passes if one.round}, particles)
         points = _read_umap(files / LATENT / EMBEDDING, len(particles))
         title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
         figures[f"umap_{round_name(number)}"] = umap_figure(points, labels[number], title)
@@ -210,7 +211,7 @@ def fsc_figure(fsc: pd.DataFrame, sizes: Mapping[str, int], pixel_size: float, t
     return figure
 
 
-def resolution_figure(passes: list[dict[str, Any]], pixel_size: float, title: str) -> Figure:
+def resolution_figure(passes: list[PassMetrics], pixel_size: float, title: str) -> Figure:
     """Resolution of each cluster, and the limit that its alignment used, in every pass.
 
     Parameters
@@ -227,7 +228,7 @@ def resolution_figure(passes: list[dict[str, Any]], pixel_size: float, title: st
     """
     figure, axes = _canvas(max(7.0, 4 + 0.9 * len(passes)), 5.5, title)
     table = summary_table(passes).set_index("pass")
-    places = pd.Index([metrics["pass"] for metrics in passes])
+    places = pd.Index([metrics.number for metrics in passes])
     names = sorted(table["cluster"].unique(), key=_number)
     clusters = [name for name in names if name != CONSENSUS]
     for name in names:
@@ -402,15 +403,15 @@ def _halo() -> list[withStroke]:
     return [withStroke(linewidth=2.5, foreground="white")]
 
 
-def _pass_words(passes: list[dict[str, Any]]) -> list[str]:
-    consensus = sum(metrics["round"] == 0 for metrics in passes)
+def _pass_words(passes: list[PassMetrics]) -> list[str]:
+    consensus = sum(metrics.round == 0 for metrics in passes)
     first = ["consensus"] if consensus == 1 else [f"consensus\n{number}" for number in range(1, consensus + 1)]
-    return first + [f"round {metrics['round']}" for metrics in passes[consensus:]]
+    return first + [f"round {metrics.round}" for metrics in passes[consensus:]]
 
 
-def _sizes(metrics: dict[str, Any]) -> dict[str, int]:
+def _sizes(metrics: PassMetrics) -> dict[str, int]:
     """Particles by cluster; the consensus, whose FSC is carried along, is of all."""
-    return {CONSENSUS: metrics["particles"]} | {entry["cluster"]: entry["particles"] for entry in metrics["clusters"]}
+    return {CONSENSUS: metrics.particles} | {entry.cluster: entry.particles for entry in metrics.clusters}
 
 
 def _read_fsc(path: Path) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.half_maps import DEALT_AT_IMPORT, NOT_INDEPENDENT
+from drgnalign.run.records import ClusterMetrics, PassMetrics, read_record
 from drgnalign.run.state import METRICS, pass_folders, published_passes
 
-# Of a cluster's entry in metrics.json; empty where the cluster was skipped, has no resolution, or its poses were not
+# Of `ClusterMetrics`; empty where the cluster was skipped, has no resolution, or its poses were not
 # refined.
 CLUSTER_COLUMNS = [
     "reference",
@@ -69,20 +69,20 @@ def published_folders(results: Path) -> dict[int, Path]:
 
 def read_number(file: Path) -> int:
     """Number of the pass that a ``metrics.json`` is of."""
-    return int(_metrics_of(file)["pass"])
+    return read_record(PassMetrics, file).number
 
 
-def read_passes(folder: Path) -> list[dict[str, Any]]:
+def read_passes(folder: Path) -> list[PassMetrics]:
     """Metrics of all passes, in the order in which they were run.
 
     Parameters
     ----------
     folder : Path
-        Holds ``pass_0``, ``pass_1`` …, each with the ``metrics.json`` of `drgnalign.run.metrics.pass_metrics`.
+        Holds ``pass_0``, ``pass_1`` …, each with its ``metrics.json``.
 
     Returns
     -------
-    list of dict
+    list of PassMetrics
 
     Raises
     ------
@@ -95,12 +95,12 @@ def read_passes(folder: Path) -> list[dict[str, Any]]:
     return [read_metrics(path, number) for number, path in folders.items()]
 
 
-def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
+def summary_table(passes: list[PassMetrics]) -> pd.DataFrame:
     """One row a pass and cluster.
 
     Parameters
     ----------
-    passes : list of dict
+    passes : list of PassMetrics
         Of `read_passes`.
 
     Returns
@@ -119,62 +119,51 @@ def summary_table(passes: list[dict[str, Any]]) -> pd.DataFrame:
         (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is empty where
         there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
-    table = pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics["clusters"]])
+    table = pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics.clusters])
     for column, decimals in DECIMALS.items():
         table[column] = table[column].map(partial(_rounded, decimals=decimals)) if column in table else np.nan
     return table
 
 
-def halves_note(passes: list[dict[str, Any]]) -> str:
+def halves_note(passes: list[PassMetrics]) -> str:
     """``halves not independent`` if that is so in one of the passes, ``halves dealt at import`` if the figures of the
     last one are to be taken so, else empty.
 
     Poses aligned to a joint reference are inherited by all later passes, so give the pass in question and all
     before it.
     """
-    if any(metrics["halves"] == NOT_INDEPENDENT for metrics in passes):
+    if any(metrics.halves == NOT_INDEPENDENT for metrics in passes):
         return f"halves {NOT_INDEPENDENT}"
-    return f"halves {DEALT_AT_IMPORT}" if passes[-1]["halves"] == DEALT_AT_IMPORT else ""
+    return f"halves {DEALT_AT_IMPORT}" if passes[-1].halves == DEALT_AT_IMPORT else ""
 
 
-def read_metrics(path: Path, number: int) -> dict[str, Any]:
+def read_metrics(path: Path, number: int) -> PassMetrics:
     """``metrics.json`` of the folder of a pass, which has to be of this number."""
     file = path / METRICS
-    metrics = _metrics_of(file)
-    own_number = metrics["pass"]
+    metrics = read_record(PassMetrics, file)
+    own_number = metrics.number
     if own_number != number:
         raise InputError(file, f"it is of pass {own_number}", f"name its folder pass_{own_number}")
     return metrics
 
 
-def _metrics_of(file: Path) -> dict[str, Any]:
-    try:
-        metrics: dict[str, Any] = json.loads(file.read_text())
-        int(metrics["pass"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"cannot be read as the metrics of a pass ({error})"
-        raise InputError(file, problem, "run again with -resume") from error
-    return metrics
-
-
-def _row(metrics: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
-    row = {
-        "round": metrics["round"],
-        "pass": metrics["pass"],
-        "cluster": cluster["cluster"],
-        "particles": cluster["particles"],
-        "skipped": cluster["skipped"],
+def _row(metrics: PassMetrics, cluster: ClusterMetrics) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "round": metrics.round,
+        "pass": metrics.number,
+        "cluster": cluster.cluster,
+        "particles": cluster.particles,
+        "skipped": cluster.skipped,
     }
-    row |= {column: _known(cluster.get(column)) for column in CLUSTER_COLUMNS}
-    if not cluster["skipped"] and cluster["alignment_limit_angstrom"] is None:
+    row |= {column: _known(getattr(cluster, column)) for column in CLUSTER_COLUMNS}
+    if not cluster.skipped and cluster.alignment_limit_angstrom is None:
         row["alignment_limit_angstrom"] = "none"
-    row["halves"] = cluster.get("halves", metrics["halves"])
-    row |= {column: metrics[column] for column in LEFT_OUT_COLUMNS}
-    ari = (metrics["clustering"] or {}).get("ari_with_last_round")
-    row["ari_with_last_round"] = _known(ari)
-    row |= {column: _known(cluster.get(column)) for column in CHANGE_COLUMNS}
-    row["verdict_before_refinement"] = metrics.get("verdict") or np.nan
-    row["warnings"] = "; ".join(cluster.get("warnings", [])) or np.nan
+    row["halves"] = cluster.halves or metrics.halves
+    row |= {column: getattr(metrics, column) for column in LEFT_OUT_COLUMNS}
+    row["ari_with_last_round"] = _known(metrics.ari_with_last_round)
+    row |= {column: _known(getattr(cluster, column)) for column in CHANGE_COLUMNS}
+    row["verdict_before_refinement"] = metrics.verdict or np.nan
+    row["warnings"] = "; ".join(cluster.warnings) or np.nan
     return row
 
 

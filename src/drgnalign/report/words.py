@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drgnalign.heterogeneity.verdicts import in_words
+from drgnalign.run.records import ClusterMetrics, PassMetrics
 from drgnalign.run.state import CONSENSUS, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
@@ -13,35 +12,33 @@ MOST_CONTRAST = 0.35
 LISTED = 6
 
 
-def pass_sentence(metrics: dict[str, Any]) -> str:
+def pass_sentence(metrics: PassMetrics) -> str:
     """Verdict, sizes, resolutions and agreement with the last round in one line.
 
     Parameters
     ----------
-    metrics : dict
-        Of `drgnalign.run.metrics.pass_metrics`.
+    metrics : PassMetrics
 
     Returns
     -------
     str
         ``2 states; 152 and 148 particles at 16.4 and 17 Å; ARI with the last round 0.98``.
     """
-    clusters = metrics["clusters"]
-    agreement = (metrics["clustering"] or {}).get("ari_with_last_round")
-    parts = [metrics["verdict"], _maps_in_words(clusters)]
+    clusters = metrics.clusters
+    agreement = metrics.ari_with_last_round
+    parts = [metrics.verdict, _maps_in_words(clusters)]
     if agreement is not None:
         parts.append(f"ARI with the last round {agreement:.2f}")
     return "; ".join(part for part in parts if part)
 
 
-def _maps_in_words(clusters: list[dict[str, Any]]) -> str:
+def _maps_in_words(clusters: list[ClusterMetrics]) -> str:
     if not clusters:
         return "no cluster"
-    sizes = [cluster["particles"] for cluster in clusters]
+    sizes = [cluster.particles for cluster in clusters]
     found = [_resolution(cluster) for cluster in clusters]
     if len(clusters) > LISTED:
-        known = [cluster["resolution_angstrom"] for cluster in clusters if not cluster["skipped"]]
-        known = sorted(value for value in known if value is not None)
+        known = sorted(one.resolution_angstrom for one in clusters if one.resolution_angstrom is not None)
         at = f"{known[0]:.3g}–{known[-1]:.3g} Å" if known else "no resolution"
         return f"{len(clusters)} clusters of {min(sizes):,}–{max(sizes):,} particles at {at}"
     numbers = _listed([f"{size:,}" for size in sizes])
@@ -51,10 +48,10 @@ def _maps_in_words(clusters: list[dict[str, Any]]) -> str:
     return f"{numbers} particles at {_listed(found)}"
 
 
-def _resolution(cluster: dict[str, Any]) -> str:
-    if cluster["skipped"]:
+def _resolution(cluster: ClusterMetrics) -> str:
+    if cluster.skipped:
         return "no map"
-    value = cluster["resolution_angstrom"]
+    value = cluster.resolution_angstrom
     return "no resolution" if value is None else f"{value:.3g} Å"
 
 
@@ -63,30 +60,29 @@ def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def left_out_sentence(metrics: dict[str, Any]) -> str:
+def left_out_sentence(metrics: PassMetrics) -> str:
     """Who is left out after a pass, in a line for the screen; empty where nobody has looked for junk yet.
 
     Parameters
     ----------
-    metrics : dict
-        Of `drgnalign.run.metrics.pass_metrics`.
+    metrics : PassMetrics
     """
-    name = f"Round {metrics['round']}" if metrics["round"] else f"Consensus, pass {metrics['pass']}"
-    of_all, out = f"of {metrics['particles']:,} particles", metrics["left_out"]
-    looked = _looked(metrics)
+    name = f"Round {metrics.round}" if metrics.round else f"Consensus, pass {metrics.number}"
+    of_all, out = f"of {metrics.particles:,} particles", metrics.left_out
+    looked = metrics.looked
     doubt = junk_doubt(metrics)
-    if out or metrics["left_out_back"]:
-        changes = f"{metrics['left_out_new']:,} new, {metrics['left_out_back']:,} back"
+    if out or metrics.left_out_back:
+        changes = f"{metrics.left_out_new:,} new, {metrics.left_out_back:,} back"
         sentence = f"{name}: {out:,} {of_all} are left out ({changes}): in no map, training or statistic"
-        mine = metrics["left_out_by_input"]
+        mine = metrics.left_out_by_input
         sentence += f"; {mine:,} of them the file's own program had left out" if mine else ""
         sentence += "; --junk keep keeps them" if out > mine or not mine else ""
-        if looked.get("searched"):
-            sentence += f"; of {looked['searched']:,} poses looked for, {looked['brought_back']:,} were found"
+        if looked is not None and looked.searched:
+            sentence += f"; of {looked.searched:,} poses looked for, {looked.brought_back or 0:,} were found"
         return f"{sentence}; {doubt}" if doubt else sentence
-    if metrics["junk_expected"] is None:
+    if metrics.junk_expected is None:
         return ""
-    expected = f"{metrics['junk_expected']:.0f}"
+    expected = f"{metrics.junk_expected:.0f}"
     # none that is told is not none that is there
     found = f"the images take about {expected} {of_all} for junk"
     if doubt:
@@ -94,38 +90,31 @@ def left_out_sentence(metrics: dict[str, Any]) -> str:
     return f"{name}: no particle is left out; {found}"
 
 
-def junk_doubt(metrics: dict[str, Any]) -> str:
+def junk_doubt(metrics: PassMetrics) -> str:
     """Where images differ by more than the ice makes of them, junk may be among them that no peak of its own tells.
 
     Parameters
     ----------
-    metrics : dict
-        Of `drgnalign.run.metrics.pass_metrics`.
+    metrics : PassMetrics
 
     Returns
     -------
     str
         Empty where there is no such doubt.
     """
-    looked = _looked(metrics)
-    spread = looked.get("contrast_spread") or (looked.get("contrast") or {}).get("spread") or 0.0
+    spread = (metrics.looked and metrics.looked.contrast_spread) or 0.0
     if spread <= MOST_CONTRAST:
         return ""
     said = f"the images' amplitudes vary by {spread:.2f}, more than ice makes them"
     return f"{said}: junk, lost poses or states that cannot be told yet may be among the particles kept"
 
 
-def _looked(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What was recorded when junk was last looked for."""
-    return metrics.get("screening") or (metrics["clustering"] or {}).get("assignment") or {}
-
-
-def findings(passes: list[dict[str, Any]]) -> str:
+def findings(passes: list[PassMetrics]) -> str:
     """What a run has found so far: the verdict, each cluster, what not to believe, and which files to open.
 
     Parameters
     ----------
-    passes : list of dict
+    passes : list of PassMetrics
         Of `drgnalign.report.summary.read_passes`.
 
     Returns
@@ -134,17 +123,17 @@ def findings(passes: list[dict[str, Any]]) -> str:
         Lines, ready for a screen.
     """
     last = passes[-1]
-    stage = f"round {last['round']}" if last["round"] else f"consensus, pass {last['pass']}"
+    stage = f"round {last.round}" if last.round else f"consensus, pass {last.number}"
     lines = [f"What was found ({stage})"]
-    if last["verdict"]:
+    if last.verdict:
         said = verdict_of(last)
-        lines.append(f"  The images support: {said}" if said == last["verdict"] else f"  {said}")
-    lines += [f"  {cluster['cluster']}: {_cluster_in_words(cluster)}" for cluster in last["clusters"]]
-    if last["unassigned"]:
-        lines.append(f"  {last['unassigned']:,} of {last['particles']:,} particles are in no cluster")
-    if last["left_out"]:
-        lines.append(f"  {last['left_out']:,} of {last['particles']:,} particles are left out: in no map")
-    agreement = (last["clustering"] or {}).get("ari_with_last_round")
+        lines.append(f"  The images support: {said}" if said == last.verdict else f"  {said}")
+    lines += [f"  {cluster.cluster}: {_cluster_in_words(cluster)}" for cluster in last.clusters]
+    if last.unassigned:
+        lines.append(f"  {last.unassigned:,} of {last.particles:,} particles are in no cluster")
+    if last.left_out:
+        lines.append(f"  {last.left_out:,} of {last.particles:,} particles are left out: in no map")
+    agreement = last.ari_with_last_round
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
     doubts = not_believed(last)
@@ -153,26 +142,26 @@ def findings(passes: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
 
 
-def _cluster_in_words(cluster: dict[str, Any]) -> str:
-    limit = cluster.get("alignment_limit_angstrom")
+def _cluster_in_words(cluster: ClusterMetrics) -> str:
+    limit = cluster.alignment_limit_angstrom
     aligned = f", aligned up to {limit:g} Å" if limit else ""
-    return f"{cluster['particles']:,} particles, {_resolution(cluster)}{aligned}"
+    return f"{cluster.particles:,} particles, {_resolution(cluster)}{aligned}"
 
 
-def verdict_of(metrics: dict[str, Any]) -> str:
+def verdict_of(metrics: PassMetrics) -> str:
     """On the number of states, with the number of clusters in it; of a pass that has a verdict."""
-    assignment = (metrics["clustering"] or {}).get("assignment") or {}
-    return in_words({**assignment, "verdict": metrics["verdict"]}, len(metrics["clusters"]))
+    assignment = {} if metrics.assignment is None else metrics.assignment.written()
+    return in_words({**assignment, "verdict": metrics.verdict}, len(metrics.clusters))
 
 
-def not_believed(metrics: dict[str, Any]) -> list[dict[str, str]]:
+def not_believed(metrics: PassMetrics) -> list[dict[str, str]]:
     """Each warning of a pass once: whom it is ``of``, and its ``text``; last, that junk may be among the particles."""
     about: dict[str, list[str]] = {}
-    for cluster in metrics["clusters"]:
-        for warning in cluster["warnings"]:
-            about.setdefault(warning, []).append(cluster["cluster"])
+    for cluster in metrics.clusters:
+        for warning in cluster.warnings:
+            about.setdefault(warning, []).append(cluster.cluster)
     of_clusters = [
-        {"of": _of_clusters(names, len(metrics["clusters"])), "text": warning} for warning, names in about.items()
+        {"of": _of_clusters(names, len(metrics.clusters)), "text": warning} for warning, names in about.items()
     ]
     junk = junk_doubt(metrics)
     return [*of_clusters, *([{"of": "particles", "text": junk}] if junk else [])]
@@ -184,14 +173,14 @@ def _of_clusters(names: list[str], everyone: int) -> str:
     return f"{len(names)} of {everyone} clusters" if len(names) > LISTED else _listed(names)
 
 
-def _files_to_open(last: dict[str, Any]) -> list[str]:
+def _files_to_open(last: PassMetrics) -> list[str]:
     """In the order in which one looks at them."""
     files = {
         "report.html": "all of this with maps in 3-D, latent space and FSC: open it in a browser",
         "final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what",
     }
-    if last["round"]:
-        number = round_name(last["round"])
+    if last.round:
+        number = round_name(last.round)
         files |= {
             f"umap_{number}.png": "particles in latent space, in the colours of their clusters",
             "label_flow.png": "which particles changed their cluster from round to round",

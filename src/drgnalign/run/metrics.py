@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,15 @@ from drgnalign.geometry import angular_distance
 from drgnalign.half_maps import INDEPENDENT, standing, worst
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, PassReport
+from drgnalign.run.records import (
+    ClusterEvidence,
+    ClusteringRecord,
+    ClusterMetrics,
+    MapFigures,
+    PassMetrics,
+    ScreeningRecord,
+    read_record,
+)
 from drgnalign.run.state import CONSENSUS, FIGURES, beside, by_cluster, cluster_label, cluster_name
 from drgnalign.validation.claims import claim_warnings
 from drgnalign.validation.composition import Composition
@@ -31,10 +39,10 @@ def pass_metrics(
     plan: pd.DataFrame,
     maps: Path,
     report: PassReport,
-    clustering: dict[str, Any] | None,
+    clustering: ClusteringRecord | None,
     left_out_before: NDArray[np.bool_],
-    screening: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    screening: ScreeningRecord | None = None,
+) -> PassMetrics:
     """Figures of one pass; particles that are left out count in none but their own number.
 
     Parameters
@@ -45,78 +53,95 @@ def pass_metrics(
     maps : Path
         Folder with each cluster's ``NAME_resolution.json``.
     report : PassReport
-    clustering : dict, optional
-        What the clustering step recorded (method, agreement with the last round, overlap table).
+    clustering : ClusteringRecord, optional
     left_out_before : (N,) bool
         Particles that were left out after the last pass.
-    screening : dict, optional
-        What the screening step recorded.
+    screening : ScreeningRecord, optional
 
     Returns
     -------
-    dict
-        JSON-ready.
+    PassMetrics
     """
     kept = ~after.left_out()
     labels = np.where(kept, after.cluster_labels(), 0)
-    assignment = (clustering or {}).get("assignment")
-    latest = (clustering or {}).get("reassignment", assignment)
-    clusters = []
     names = [CONSENSUS] if report.round == 0 else [cluster_name(label) for label in sorted(set(labels) - {0})]
-    composition = Composition(after)
-    rotation_change = angular_distance(before.rotations(), after.rotations())
-    shift_change = np.linalg.norm(after.displacements() - before.displacements(), axis=1) * after.pixel_size
+    composition, moves = Composition(after), _moves(before, after)
+    clusters = []
     for name in names:
         members = kept if name == CONSENSUS else labels == cluster_label(name)
-        mine = plan[plan["cluster"] == name]
-        entry: dict[str, Any] = {"cluster": name, "particles": int(members.sum()), "skipped": mine.empty}
-        if not mine.empty:
-            limit = str(mine["limit"].iloc[0])
-            entry |= {
-                "carried": bool(mine["carried"].iloc[0]),
-                "alignment_limit_angstrom": None if limit == NO_LIMIT else float(limit),
-                "reference": str(mine["reference"].iloc[0]),
-                **json.loads(beside(maps / name, FIGURES).read_text()),
-            }
-            if limit != NO_LIMIT:
-                entry |= {
-                    "accepted_share": float(after.table["drgnAccepted"][members].mean()),
-                    "median_rotation_change_degrees": float(np.median(rotation_change[members])),
-                    "median_shift_change_angstrom": float(np.median(shift_change[members])),
-                }
-        entry["composition"] = composition.of(members)
-        facts = {}
-        if latest and name != CONSENSUS:
-            facts = latest["clusters"].get(str(cluster_label(name)), {})
-            entry |= {key: facts.get(key) for key in ("mean_posterior", "separation_nats", "spread", "spread_interval")}
-            entry["assign_limit_angstrom"] = latest["limit_angstrom"]
+        entry = ClusterMetrics(cluster=name, particles=int(members.sum()), skipped=True)
+        entry.composition = composition.of(members)
+        _tell_of_map(entry, plan[plan["cluster"] == name], maps)
+        if entry.alignment_limit_angstrom is not None:
+            entry.accepted_share = float(after.table["drgnAccepted"][members].mean())
+            entry.median_rotation_change_degrees, entry.median_shift_change_angstrom = moves.medians(members)
+        evidence = _tell_of_images(entry, clustering)
         # the images' own, where the engine gives none; what is everything cannot differ from the consensus
-        difference = (
-            None if members.sum() == kept.sum() else entry.get("difference_fsc_40", facts.get("difference_fsc_40"))
-        )
+        if members.sum() != kept.sum():
+            entry.difference_judged = entry.difference_fsc_40 if entry.compared else evidence.difference_fsc_40
         worth = report.halves
-        if not mine.empty:
+        if not entry.skipped:
             if worth == INDEPENDENT:
-                worth = standing(after, members, entry["resolution_angstrom"])
-            entry["halves"] = worth
-        entry["difference_judged"] = difference
-        entry["warnings"] = claim_warnings(entry, worth, after.pixel_size)
+                worth = standing(after, members, entry.resolution_angstrom)
+            entry.halves = worth
+        entry.warnings = claim_warnings(entry, worth, after.pixel_size)
         clusters.append(entry)
-    return {
-        "pass": report.number,
-        "round": report.round,
-        "particles": len(after),
-        "unassigned": int((kept & (labels == 0)).sum()) if report.round else 0,
+    rotation, shift = moves.medians(kept)
+    assignment = None if clustering is None else clustering.assignment
+    return PassMetrics(
+        number=report.number,
+        round=report.round,
+        particles=len(after),
+        unassigned=int((kept & (labels == 0)).sum()) if report.round else 0,
         **_left_out(left_out_before, after),
-        "halves": worst([report.halves, *(entry["halves"] for entry in clusters if "halves" in entry)]),
-        "references": report.references,
-        "median_rotation_change_degrees": float(np.median(rotation_change[kept])),
-        "median_shift_change_angstrom": float(np.median(shift_change[kept])),
-        "verdict": assignment["verdict"] if assignment else None,
-        "clusters": clusters,
-        "clustering": clustering,
-        "screening": screening,
-    }
+        halves=worst([report.halves, *(entry.halves for entry in clusters if entry.halves is not None)]),
+        references=report.references,
+        median_rotation_change_degrees=rotation,
+        median_shift_change_angstrom=shift,
+        verdict=None if assignment is None else assignment.verdict,
+        clusters=clusters,
+        clustering=clustering,
+        screening=screening,
+    )
+
+
+class _Moves(NamedTuple):
+    """How far a pass moved the particles (N,): degrees and Å."""
+
+    rotation: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+    def medians(self, members: NDArray[np.bool_]) -> tuple[float, float]:
+        return float(np.median(self.rotation[members])), float(np.median(self.shift[members]))
+
+
+def _moves(before: Particles, after: Particles) -> _Moves:
+    shift = np.linalg.norm(after.displacements() - before.displacements(), axis=1) * after.pixel_size
+    return _Moves(angular_distance(before.rotations(), after.rotations()), shift)
+
+
+def _tell_of_map(entry: ClusterMetrics, plan: pd.DataFrame, maps: Path) -> None:
+    """The figures of a cluster's map and how it came about, where its rows of the plan say that it has one."""
+    if plan.empty:
+        return
+    limit = str(plan["limit"].iloc[0])
+    entry.skipped, entry.carried = False, bool(plan["carried"].iloc[0])
+    entry.alignment_limit_angstrom = None if limit == NO_LIMIT else float(limit)
+    entry.reference = str(plan["reference"].iloc[0])
+    for name, value in vars(read_record(MapFigures, beside(maps / entry.cluster, FIGURES))).items():
+        setattr(entry, name, value)
+
+
+def _tell_of_images(entry: ClusterMetrics, clustering: ClusteringRecord | None) -> ClusterEvidence:
+    """What the images say of a cluster, if they were asked."""
+    latest = None if clustering is None or entry.cluster == CONSENSUS else clustering.latest
+    if latest is None:
+        return ClusterEvidence()
+    evidence = latest.clusters.get(str(cluster_label(entry.cluster)), ClusterEvidence())
+    entry.mean_posterior, entry.separation_nats = evidence.mean_posterior, evidence.separation_nats
+    entry.spread, entry.spread_interval = evidence.spread, evidence.spread_interval
+    entry.assign_limit_angstrom = latest.limit_angstrom
+    return evidence
 
 
 def _left_out(before: NDArray[np.bool_], after: Particles) -> dict[str, Any]:
@@ -133,7 +158,7 @@ def _left_out(before: NDArray[np.bool_], after: Particles) -> dict[str, Any]:
     }
 
 
-def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float, diameter: float) -> bool:
+def steady(metrics: PassMetrics, previous: Path, box: int, pixel_size: float, diameter: float) -> bool:
     """The rule of ``--stop auto``: has the loop come to rest?
 
     It has when all three hold: labels agree with the last round's (adjusted Rand index ≥ 0.95); no cluster's
@@ -143,8 +168,7 @@ def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float,
 
     Parameters
     ----------
-    metrics : dict
-        Of `pass_metrics`.
+    metrics : PassMetrics
     previous : Path
         ``fsc.csv`` of the last round.
     box : int
@@ -155,20 +179,19 @@ def steady(metrics: dict[str, Any], previous: Path, box: int, pixel_size: float,
     -------
     bool
     """
-    clustering = metrics["clustering"]
-    if metrics["round"] < 2 or clustering is None or (clustering["ari_with_last_round"] or 0) < STEADY_ARI:
+    if metrics.round < 2 or (metrics.ari_with_last_round or 0) < STEADY_ARI:
         return False
-    edge = math.radians(metrics["median_rotation_change_degrees"]) * diameter / 2
+    edge = math.radians(metrics.median_rotation_change_degrees or 0.0) * diameter / 2
     if edge > STEADY_EDGE_PIXELS * pixel_size:
         return False
     last = by_cluster(previous)["resolution_0143_angstrom"]
     extent = box * pixel_size
-    for cluster in metrics["clusters"]:
-        if cluster["skipped"]:
+    for cluster in metrics.clusters:
+        if cluster.skipped:
             continue
-        if cluster["cluster"] not in last:
+        if cluster.cluster not in last:
             return False
-        now, before = cluster["resolution_angstrom"], last[cluster["cluster"]]
+        now, before = cluster.resolution_angstrom, last[cluster.cluster]
         if (now is None) != math.isnan(before) or (now and abs(extent / now - extent / before) > STEADY_SHELLS):
             return False
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -19,7 +18,6 @@ from drgnalign.commands import (
     symmetry_option,
     threads_option,
 )
-from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.cluster import cluster_record
@@ -36,6 +34,7 @@ from drgnalign.heterogeneity.states import (
 )
 from drgnalign.maps import read_mask
 from drgnalign.run.latent import EMBEDDING, read_points
+from drgnalign.run.records import AssignmentRecord, ClusteringRecord, read_record, write_record
 from drgnalign.run.state import read_used_labels
 
 
@@ -91,20 +90,20 @@ def main(
     states = renamed(states, matching.labels)
     moved = with_searched(with_found_poses(table, states.particles, states.brought_back), states.searched)
     write_star(labelled(moved, states.kept.assignment, settings.soft), output)
-    facts = json.loads(clusters.read_text())
-    points = read_points(latent / EMBEDDING, facts["space"])
-    facts |= cluster_record(points, matching, facts["method"], facts["space"], facts["proposed"], facts["settings"], 0)
-    facts["assignment"] = {
+    given = read_record(ClusteringRecord, clusters)
+    points = read_points(latent / EMBEDDING, given.space)
+    facts = cluster_record(points, matching, given.method, given.space, given.proposed, given.settings, 0)
+    facts.assignment = AssignmentRecord(
         **reached.record,
-        "k": "auto" if wanted is None else wanted,
-        "against": against,
-        "assignment": assignment,
-        "ari_with_proposed": float(adjusted_rand_score(starts[0][~found.left_out], found.labels[~found.left_out])),
-        "searched": int(states.searched.sum()),
-        "brought_back": int(states.brought_back.sum()),
+        k="auto" if wanted is None else wanted,
+        against=against,
+        assignment=assignment,
+        ari_with_proposed=float(adjusted_rand_score(starts[0][~found.left_out], found.labels[~found.left_out])),
+        searched=int(states.searched.sum()),
+        brought_back=int(states.brought_back.sum()),
         **evidence(states, table.box * table.pixel_size, focus is not None),
-    }
-    write_json(record, facts)
-    click.echo(f"{facts['assignment']['verdict']} (of {len(np.unique(starts[0]))} clusters proposed)")
+    )
+    write_record(facts, record)
+    click.echo(f"{facts.assignment.verdict} (of {len(np.unique(starts[0]))} clusters proposed)")
     if reached.note:
         click.echo(reached.note)

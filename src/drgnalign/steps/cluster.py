@@ -8,11 +8,11 @@ import click
 import numpy as np
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
-from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
 from drgnalign.particles import START
 from drgnalign.run.latent import EMBEDDING, read_points
+from drgnalign.run.records import write_record
 from drgnalign.run.state import read_used_labels
 
 
@@ -54,5 +54,4 @@ def main(
     for number in other_numbers(k, int(kept.sum())) if starts else ():
         labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number, kept=kept).labels
     write_star(labelled, output)
-    facts = cluster_record(points, matching, method, space, k, found.settings, seed)
-    write_json(record, facts)
+    write_record(cluster_record(points, matching, method, space, k, found.settings, seed), record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from drgnalign.formats.mrc import read_header
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.decode import decode_volumes, write_decoder_references
 from drgnalign.run.latent import ALONG_PC1, Z
+from drgnalign.run.records import ClusteringRecord, read_record
 from drgnalign.run.state import FILM, FILTERED, beside, cluster_name
 
 
@@ -32,7 +32,7 @@ def main(
     table = read_star(particles)
     pixel_size = table.pixel_size * table.box / read_header(stack).shape[1]
     traversal = np.loadtxt(latent / ALONG_PC1, ndmin=2)
-    nearest = {cluster_name(int(k)): row for k, row in json.loads(clusters.read_text())["nearest"].items()}
+    nearest = {cluster_name(int(k)): row for k, row in read_record(ClusteringRecord, clusters).nearest.items()}
     centres = read_latent(latent / Z)[0][list(nearest.values())]
     names = [f"{FILM}{i:02d}" for i in range(1, len(traversal) + 1)] + list(nearest)
     decoded = decode_volumes(latent, np.vstack([traversal, centres]), output, pixel_size, threads)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
-from drgnalign.files import write_json, write_text
+from drgnalign.files import write_text
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.half_maps import INDEPENDENT, JOINT, NOT_INDEPENDENT, marked
 from drgnalign.report.words import left_out_sentence, pass_sentence
 from drgnalign.run.merge import merge_particles, merge_references
 from drgnalign.run.metrics import pass_metrics, steady
 from drgnalign.run.plan import PassReport, read_plan
+from drgnalign.run.records import ClusteringRecord, ScreeningRecord, read_record, write_record
 from drgnalign.run.state import FSC
 
 
@@ -65,18 +65,18 @@ def main(
     after = merge_particles(before, sorted(refined.glob("*.star")))
     report = PassReport(pass_number, round_, halves, references_kind)
     plan_table = read_plan(plan)
-    record = json.loads(clustering.read_text()) if clustering else None
-    screened = json.loads(screening.read_text()) if screening else None
+    record = read_record(ClusteringRecord, clustering) if clustering else None
+    screened = read_record(ScreeningRecord, screening) if screening else None
     figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened)
-    named = map(int, record["counterparts"]) if record else ()
-    worth = {cluster["cluster"]: cluster["halves"] for cluster in figures["clusters"] if "halves" in cluster}
+    named = map(int, record.counterparts) if record else ()
+    worth = {cluster.cluster: cluster.halves for cluster in figures.clusters if cluster.halves is not None}
     merge_references(last_references, maps, plan_table, report, references, named, mask, worth)
     diameter = after.diameter(mask_diameter)
-    figures["stop"] = stop == "auto" and steady(figures, last_references / FSC, after.box, after.pixel_size, diameter)
+    figures.stop = stop == "auto" and steady(figures, last_references / FSC, after.box, after.pixel_size, diameter)
     write_star(after if halves == INDEPENDENT else marked(after, JOINT), particles)
-    write_json(metrics, figures)
+    write_record(figures, metrics)
     write_text(said, "\n".join(filter(None, [pass_sentence(figures), left_out_sentence(figures)])) + "\n")
-    for cluster in figures["clusters"]:
-        for warning in cluster["warnings"]:
-            click.echo(f"WARNING: {cluster['cluster']} {warning}", err=True)
-    click.echo("true" if figures["stop"] else "false")
+    for cluster in figures.clusters:
+        for warning in cluster.warnings:
+            click.echo(f"WARNING: {cluster.cluster} {warning}", err=True)
+    click.echo("true" if figures.stop else "false")

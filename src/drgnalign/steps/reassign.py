@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 import numpy as np
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, junk_option, symmetry_option
-from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
 from drgnalign.maps import read_mask
 from drgnalign.run.merge import merge_particles
+from drgnalign.run.records import ClusteringRecord, ReassignmentRecord, read_record, write_record
 
 
 @click.command(cls=Command)
@@ -59,12 +58,12 @@ def main(
     settings = AssignmentSettings(limit, diameter, against, assignment == "soft", symmetry, junk == "exclude", focus)
     with assigner_for(table, stack, last_references, settings) as assigner:
         found = assigned(assigner, table.cluster_labels())
-    facts = json.loads(clusters.read_text())
-    facts["reassignment"] = {
+    facts = read_record(ClusteringRecord, clusters)
+    facts.reassignment = ReassignmentRecord(
         **reached.record,
-        "changed": float(np.mean(found.assignment.labels != before.cluster_labels())),
+        changed=float(np.mean(found.assignment.labels != before.cluster_labels())),
         **cluster_evidence(found, table.box * table.pixel_size),
-    }
+    )
     for particles, path in ((before, output), (table, moved)):
         write_star(labelled(particles, found.assignment, settings.soft), path)
-    write_json(record, facts)
+    write_record(facts, record)

@@ -9,10 +9,10 @@ import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option
 from drgnalign.downsample import coarsen
-from drgnalign.files import write_json
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AssignmentSettings
 from drgnalign.heterogeneity.screen import screen
+from drgnalign.run.records import write_record
 
 
 @click.command(cls=Command)
@@ -45,4 +45,4 @@ def main(
         settings = AssignmentSettings(limit, diameter, symmetry=symmetry)
         screened, facts = screen(table, own if own.exists() else stack, references, settings)
     write_star(screened, output)
-    write_json(record, facts)
+    write_record(facts, record)

@@ -3,10 +3,11 @@ as they stand."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import SPREAD, between
+from drgnalign.run.records import ClusterMetrics
 
 # Of the difference between a cluster and the consensus, between half sets at 40 Å: .9 and more for pure clusters of
 # 50S states, .7 where half of the labels were wrong, at most .1 for random ones.
@@ -38,12 +39,12 @@ class Doubt(NamedTuple):
     weight: str
 
 
-def claim_warnings(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
+def claim_warnings(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[str]:
     """The words of `doubts`."""
     return [doubt.text for doubt in doubts(cluster, halves, pixel_size)]
 
 
-def doubts(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doubt]:
+def doubts(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[Doubt]:
     """Why a cluster has no resolution, is perhaps no state, or why its 0.143 resolution may flatter.
 
     A cluster with wrong labels gains claimed resolution (more particles of what is common to all), so that the
@@ -51,8 +52,7 @@ def doubts(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doub
 
     Parameters
     ----------
-    cluster : dict
-        Entry of `drgnalign.run.metrics.pass_metrics`.
+    cluster : ClusterMetrics
     halves : str
         ``independent``, ``dealt at import`` or ``not independent`` (`drgnalign.half_maps.standing`).
     pixel_size : float
@@ -66,19 +66,19 @@ def doubts(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doub
     return [*_of_the_resolution(cluster, halves, pixel_size), *_of_the_particles(cluster)]
 
 
-def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) -> list[Doubt]:
-    if cluster.get("skipped"):
+def _of_the_resolution(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[Doubt]:
+    if cluster.skipped:
         return [Doubt("has no map: too few particles in a half set", NO_STATE)]
-    resolution, limit = cluster["resolution_angstrom"], cluster["alignment_limit_angstrom"]
+    resolution, limit = cluster.resolution_angstrom, cluster.alignment_limit_angstrom
     found = []
-    if cluster.get("carried"):
+    if cluster.carried:
         found.append(Doubt("was not refined: its maps of the last pass had no resolution", DOUBTFUL))
     if resolution is None:
         return [
             *found,
             Doubt("has no resolution: its half maps do not agree, and it is not refined further", NO_STATE),
         ]
-    difference = cluster.get("difference_judged", cluster.get("difference_fsc_40"))
+    difference = cluster.difference_judged
     if difference is not None and difference < LEAST_DIFFERENCE:
         same = "does not differ from the consensus: the resolution is that of what all particles share"
         found.append(Doubt(same, NO_STATE))
@@ -96,31 +96,33 @@ def _of_the_resolution(cluster: dict[str, Any], halves: str, pixel_size: float) 
     if resolution < NEAR_NYQUIST * 2 * pixel_size:
         ends = f"ends at Nyquist ({2 * pixel_size:.2f} Å) or all but: finer pixels are needed to know the resolution"
         found.append(Doubt(ends, NOTE))
-    outside = cluster.get("density_outside_mask")
+    outside = cluster.density_outside_mask
     if outside is not None and outside > MOST_OUTSIDE:
         cut = f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask"
         found.append(Doubt(cut, DOUBTFUL))
     return found
 
 
-def _of_the_particles(cluster: dict[str, Any]) -> list[Doubt]:
+def _of_the_particles(cluster: ClusterMetrics) -> list[Doubt]:
     """What a state of the molecule would not have; only where it is much, and far beyond chance."""
     found = []
-    amplitude, error = cluster.get("amplitude"), cluster.get("amplitude_error")
+    amplitude, error = cluster.amplitude, cluster.amplitude_error or 0.0
     # in both half sets
     if amplitude is not None and (amplitude + error < LEAST_AMPLITUDE or amplitude - error > MOST_AMPLITUDE):
         odd = f"has {amplitude:.2f} times the consensus's amplitude: images without the particle, here or there"
         found.append(Doubt(odd, NO_STATE))
-    spread, interval = cluster.get("spread"), cluster.get("spread_interval")
+    spread, interval = cluster.spread, cluster.spread_interval
     if spread is not None and spread > SPREAD:
         found.append(Doubt("runs into another cluster: it is no state of its own, or not only", DOUBTFUL))
     elif interval and interval[1] > SPREAD:
         known = f"its spread lies between {between(interval)}"
         found.append(Doubt(f"may be a state or a cut through a motion: {known}; cuts have more than {SPREAD:g}", NOTE))
-    composition = cluster.get("composition", {})
-    micrographs, views, defocus = (composition.get(name) for name in ("micrographs", "views", "defocus"))
-    few = micrographs and micrographs["effective"] * FEWER_MICROGRAPHS < micrographs["expected"]
-    if few and micrographs["p"] < LEAST_CHANCE:
+    micrographs, views, defocus = (cluster.composition.get(name) for name in ("micrographs", "views", "defocus"))
+    if (
+        micrographs
+        and micrographs["effective"] * FEWER_MICROGRAPHS < micrographs["expected"]
+        and micrographs["p"] < LEAST_CHANCE
+    ):
         chance = f"it would be {micrographs['expected']:.0f}"
         some = f"comes from few micrographs, as if from {micrographs['effective']:.1f}; by chance {chance}"
         found.append(Doubt(some, DOUBTFUL))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
+from drgnalign.run.records import PassMetrics, read_record
 from drgnalign.run.state import METRICS, PARTICLES, published_passes
 from drgnalign.validation.score import score_particles
 
@@ -43,19 +43,18 @@ def score_rounds(results: Path, truth: Path) -> pd.DataFrame:
 
 
 def _row(folder: Path, score: dict[str, Any]) -> dict[str, Any]:
-    metrics = json.loads((folder / METRICS).read_text())
-    maps = [cluster for cluster in metrics["clusters"] if not cluster["skipped"]]
-    limits = sorted({cluster["alignment_limit_angstrom"] or 0.0 for cluster in maps})
+    metrics = read_record(PassMetrics, folder / METRICS)
+    maps = [cluster for cluster in metrics.clusters if not cluster.skipped]
+    limits = sorted({cluster.alignment_limit_angstrom or 0.0 for cluster in maps})
     rarest = min(score["states"].values(), key=lambda state: state["particles"])
-    clustering = metrics["clustering"] or {}
     return {
-        "pass": f"round {metrics['round']}" if metrics["round"] else f"consensus {metrics['pass']}",
+        "pass": f"round {metrics.round}" if metrics.round else f"consensus {metrics.number}",
         "limit": "/".join(f"{limit:g}" if limit else "none" for limit in limits),
-        "clusters": len(metrics["clusters"]),
-        "sizes": "/".join(str(cluster["particles"]) for cluster in metrics["clusters"]),
-        "resolution": "/".join(_in_words(cluster["resolution_angstrom"]) for cluster in maps),
-        "mean_fsc": sum(cluster["mean_fsc"] for cluster in maps) / len(maps) if maps else None,
-        "ari_last": clustering.get("ari_with_last_round"),
+        "clusters": len(metrics.clusters),
+        "sizes": "/".join(str(cluster.particles) for cluster in metrics.clusters),
+        "resolution": "/".join(_in_words(cluster.resolution_angstrom) for cluster in maps),
+        "mean_fsc": sum(cluster.mean_fsc or 0.0 for cluster in maps) / len(maps) if maps else None,
+        "ari_last": metrics.ari_with_last_round,
         "rotation_median": score["rotation_degrees"]["median"],
         "rotation_p90": score["rotation_degrees"]["p90"],
         "rarest_rotation_median": rarest["rotation_median_degrees"],

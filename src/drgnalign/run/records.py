@@ -1,0 +1,319 @@
+"""The records of a run, which later steps, the report and people read: ``clusters.json``, ``metrics.json`` and others.
+
+Each class is a record or a part of one; docs/outputs.md says what its fields mean. What a record does not say, because
+it is of an earlier version, is None or empty. Figures that are of something that a cluster does not have, such as those
+of its map where it has none, are left out of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from drgnalign.errors import InputError
+from drgnalign.files import write_json
+
+Own = TypeVar("Own", bound="Record")
+# Of fields that are written with a part of the record only: the map, its comparison with the consensus, the poses that
+# were refined, the images that were asked.
+MAP, COMPARED, REFINED, ASSIGNED, NEVER = (
+    {"part": part} for part in ("map", "compared", "refined", "assigned", "never")
+)
+
+
+class Record:
+    """What a file, or a part of it, holds in JSON: its fields under their names, in their order."""
+
+    # What messages call it.
+    WHAT: ClassVar[str] = "a record of the run"
+
+    @classmethod
+    def of(cls: type[Own], facts: Mapping[str, Any]) -> Own:
+        """From what was read; what no field is named for is left aside.
+
+        Raises
+        ------
+        TypeError
+            It lacks what such a record has always had.
+        """
+        own = {}
+        for one in fields(cls):  # type: ignore[arg-type]
+            key = one.metadata.get("key", one.name)
+            if key in facts:
+                value = facts[key]
+                own[one.name] = value if value is None else one.metadata.get("read", _as_is)(value)
+        return cls(**own)
+
+    def written(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            one.metadata.get("key", one.name): _plain(getattr(self, one.name))
+            for one in fields(self)  # type: ignore[arg-type]
+            if self._has(one.metadata.get("part"))
+        }
+
+    def _has(self, part: str | None) -> bool:
+        """Does the record have the fields of a part, or of none?"""
+        return part is None
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.written()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _of(kind: type[Own]) -> Callable[[Any], Own]:
+    return lambda facts: kind.of(facts)
+
+
+def read_record(kind: type[Own], path: Path) -> Own:
+    """Read a record.
+
+    Raises
+    ------
+    InputError
+        The file is missing or broken.
+    """
+    try:
+        return kind.of(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(path, f"cannot be read as {kind.WHAT} ({error})", "run again with -resume") from error
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record."""
+    write_json(path, record.written())
+
+
+@dataclass(kw_only=True)
+class ClusterEvidence(Record):
+    """What speaks for a cluster; see `drgnalign.heterogeneity.states.cluster_evidence`."""
+
+    particles: int | None = None
+    difference_fsc_40: float | None = None
+    difference_fsc_25: float | None = None
+    mean_posterior: float | None = None
+    mean_amplitude: float | None = None
+    separation_nats: float | None = None
+    spread: float | None = None
+    spread_interval: list[float] | None = None
+
+
+def _evidence(clusters: Mapping[str, Any]) -> dict[str, ClusterEvidence]:
+    return {label: ClusterEvidence.of(one) for label, one in clusters.items()}
+
+
+@dataclass(kw_only=True)
+class AssignmentRecord(Record):
+    """What ASSIGN found."""
+
+    limit_angstrom: float | None = None
+    limit_because: str | None = None
+    k: int | str | None = None
+    against: str | None = None
+    assignment: str | None = None
+    ari_with_proposed: float | None = None
+    searched: int | None = None
+    brought_back: int | None = None
+    verdict: str | None = None
+    states: int | None = None
+    agreement: list[float] | None = None
+    at_rest: bool | None = None
+    log_likelihood: float | None = None
+    passes: list[dict[str, Any]] | None = None
+    contrast: dict[str, float] | None = None
+    left_out: int | None = None
+    clusters: dict[str, ClusterEvidence] = field(default_factory=dict, metadata={"read": _evidence})
+
+    @property
+    def contrast_spread(self) -> float | None:
+        """Of the images."""
+        return (self.contrast or {}).get("spread")
+
+
+@dataclass(kw_only=True)
+class ReassignmentRecord(Record):
+    """What REASSIGN found."""
+
+    limit_angstrom: float | None = None
+    limit_because: str | None = None
+    changed: float | None = None
+    at_rest: bool | None = None
+    log_likelihood: float | None = None
+    passes: list[dict[str, Any]] | None = None
+    contrast: dict[str, float] | None = None
+    left_out: int | None = None
+    clusters: dict[str, ClusterEvidence] = field(default_factory=dict, metadata={"read": _evidence})
+
+
+@dataclass(kw_only=True)
+class ClusteringRecord(Record):
+    """``clusters.json``: how clusters were proposed (CLUSTER), and what the images made of them (ASSIGN, REASSIGN)."""
+
+    WHAT: ClassVar[str] = "the record of a clustering"
+
+    method: str = ""
+    space: str = ""
+    proposed: int = 0
+    settings: dict[str, float] = field(default_factory=dict)
+    silhouette: float | None = None
+    ari_with_last_round: float | None = None
+    counterparts: dict[str, int | None] = field(default_factory=dict)
+    overlap: dict[str, list[Any]] = field(default_factory=dict)
+    nearest: dict[str, int] = field(default_factory=dict)
+    assignment: AssignmentRecord | None = field(
+        default=None, metadata={"read": _of(AssignmentRecord), "part": "assignment"}
+    )
+    reassignment: ReassignmentRecord | None = field(
+        default=None, metadata={"read": _of(ReassignmentRecord), "part": "reassignment"}
+    )
+
+    @property
+    def latest(self) -> AssignmentRecord | ReassignmentRecord | None:
+        """What the images made of the clusters in the end."""
+        return self.reassignment or self.assignment
+
+    def _has(self, part: str | None) -> bool:
+        return part is None or getattr(self, part) is not None
+
+
+@dataclass(kw_only=True)
+class ScreeningRecord(Record):
+    """``screening.json``: what SCREEN found."""
+
+    WHAT: ClassVar[str] = "the record of a screening"
+
+    contrast_mean: float | None = None
+    contrast_spread: float | None = None
+    searched: int | None = None
+    brought_back: int | None = None
+    left_out: int | None = None
+
+
+@dataclass(kw_only=True)
+class MapFigures(Record):
+    """``NAME_resolution.json``: figures of a map; the last four where it was compared with the consensus."""
+
+    WHAT: ClassVar[str] = "the figures of a map"
+
+    resolution_angstrom: float | None
+    reaches_nyquist: bool | None = None
+    mean_fsc: float | None = None
+    mask: str | None = None
+    density_outside_mask: float | None = None
+    b_factor_angstrom2: float | None = None
+    difference_fsc_40: float | None = field(default=None, metadata=COMPARED)
+    difference_fsc_25: float | None = field(default=None, metadata=COMPARED)
+    amplitude: float | None = field(default=None, metadata=COMPARED)
+    amplitude_error: float | None = field(default=None, metadata=COMPARED)
+    compared: bool = field(default=False, metadata=NEVER)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> MapFigures:
+        return super().of({**facts, "compared": "difference_fsc_40" in facts})
+
+    def _has(self, part: str | None) -> bool:
+        return part is None or (part == "compared" and self.compared)
+
+
+@dataclass(kw_only=True)
+class ClusterMetrics(Record):
+    """Of ``metrics.json``, a cluster or the consensus: its map, its poses, its images."""
+
+    cluster: str
+    particles: int
+    skipped: bool
+    carried: bool | None = field(default=None, metadata=MAP)
+    alignment_limit_angstrom: float | None = field(default=None, metadata=MAP)
+    reference: str | None = field(default=None, metadata=MAP)
+    resolution_angstrom: float | None = field(default=None, metadata=MAP)
+    reaches_nyquist: bool | None = field(default=None, metadata=MAP)
+    mean_fsc: float | None = field(default=None, metadata=MAP)
+    mask: str | None = field(default=None, metadata=MAP)
+    density_outside_mask: float | None = field(default=None, metadata=MAP)
+    b_factor_angstrom2: float | None = field(default=None, metadata=MAP)
+    difference_fsc_40: float | None = field(default=None, metadata=COMPARED)
+    difference_fsc_25: float | None = field(default=None, metadata=COMPARED)
+    amplitude: float | None = field(default=None, metadata=COMPARED)
+    amplitude_error: float | None = field(default=None, metadata=COMPARED)
+    accepted_share: float | None = field(default=None, metadata=REFINED)
+    median_rotation_change_degrees: float | None = field(default=None, metadata=REFINED)
+    median_shift_change_angstrom: float | None = field(default=None, metadata=REFINED)
+    composition: dict[str, Any] = field(default_factory=dict)
+    mean_posterior: float | None = field(default=None, metadata=ASSIGNED)
+    separation_nats: float | None = field(default=None, metadata=ASSIGNED)
+    spread: float | None = field(default=None, metadata=ASSIGNED)
+    spread_interval: list[float] | None = field(default=None, metadata=ASSIGNED)
+    assign_limit_angstrom: float | None = field(default=None, metadata=ASSIGNED)
+    halves: str | None = field(default=None, metadata=MAP)
+    difference_judged: float | None = None
+    warnings: list[str] = field(default_factory=list)
+    compared: bool = field(default=False, metadata=NEVER)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> ClusterMetrics:
+        judged = facts.get("difference_judged", facts.get("difference_fsc_40"))
+        return super().of({**facts, "difference_judged": judged, "compared": "difference_fsc_40" in facts})
+
+    def _has(self, part: str | None) -> bool:
+        return (
+            part is None
+            or {
+                "map": not self.skipped,
+                "compared": self.compared,
+                "refined": self.alignment_limit_angstrom is not None,
+                "assigned": self.assign_limit_angstrom is not None,
+                "never": False,
+            }[part]
+        )
+
+
+@dataclass(kw_only=True)
+class PassMetrics(Record):
+    """``metrics.json``: a pass in figures."""
+
+    WHAT: ClassVar[str] = "the metrics of a pass"
+
+    number: int = field(metadata={"key": "pass", "read": int})
+    round: int
+    particles: int
+    unassigned: int = 0
+    left_out: int = 0
+    left_out_by_input: int = 0
+    left_out_new: int = 0
+    left_out_back: int = 0
+    junk_expected: float | None = None
+    halves: str | None = None
+    references: str | None = None
+    median_rotation_change_degrees: float | None = None
+    median_shift_change_angstrom: float | None = None
+    verdict: str | None = None
+    clusters: list[ClusterMetrics] = field(metadata={"read": lambda found: [ClusterMetrics.of(one) for one in found]})
+    clustering: ClusteringRecord | None = field(default=None, metadata={"read": _of(ClusteringRecord)})
+    screening: ScreeningRecord | None = field(default=None, metadata={"read": _of(ScreeningRecord)})
+    stop: bool = False
+
+    @property
+    def assignment(self) -> AssignmentRecord | None:
+        """What the images made of the clusters first, if they were asked."""
+        return None if self.clustering is None else self.clustering.assignment
+
+    @property
+    def ari_with_last_round(self) -> float | None:
+        """Agreement with the last round's labels, if there were any."""
+        return None if self.clustering is None else self.clustering.ari_with_last_round
+
+    @property
+    def looked(self) -> ScreeningRecord | AssignmentRecord | None:
+        """What was recorded when junk was last looked for."""
+        return self.screening or self.assignment
