@@ -86,7 +86,7 @@ def test_posteriors_are_those_of_the_likelihood_and_the_sizes(two: Any) -> None:
     # the last one is the consensus
     members, everything = model.references[3 - batch.half, 0].members[:2], mine._plan.kx.size
     products = [mine._kernels.products(one, batch.coefficients, mine._poses[batch.rows], everything) for one in members]
-    scores = np.stack([2 * sums[:, 26] - sums[:, 25] for sums in products], axis=1)
+    scores = np.stack([2 * sums["match"] - sums["power"] for sums in products], axis=1)
     assert model.clusters == [3, 7]
     sizes = np.array([(labels == 3).sum(), (labels == 7).sum()])
     assert_allclose(found[batch.rows], softmax(scores + np.log(sizes), axis=1), atol=1e-4)

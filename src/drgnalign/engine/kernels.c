@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 8, POSE = 5, SUMS = 27, GRID = 5 };
+enum { LANES = 8, POSE = 5, GRID = 5 };
+/* Where the sums of `normal_equations` begin: products of derivatives (upper triangle, row by row), derivative.model,
+ * derivative.data; then model.model and data.model; and how many there are. kernels.py has the same names. */
+enum { CURVATURE = 0, WITH_MODEL = 15, WITH_DATA = 20, POWER = 25, MATCH = 26, SUMS = 27 };
 /* A reference with an edge K beyond this is not in the fast caches: memory is asked for so many coefficients ahead. */
 enum { FAR = 40, AHEAD = 64 };
 /* Coefficients that are worked on together where something has to be kept of each; floats of a voxel. */
@@ -272,8 +275,7 @@ INLINE void prefetch(const Reference *reference, const Plan *plan, const float *
 /* Products of model, data and pose derivatives over the first `count` coefficients.
  *
  * Model m = c V(R q), q = M k; data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are q_y g2,
- * -q_x g2, q_x g1 - q_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. sums: 15 derivative.derivative (upper triangle,
- * row by row), 5 derivative.model, 5 derivative.data, model.model, data.model; real parts.
+ * -q_x g2, q_x g1 - q_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. Real parts.
  */
 static FAST void normal_equations(const Reference *reference, const Image *image, int count, const Pose *pose,
                                   double *sums)
@@ -305,30 +307,30 @@ static FAST void normal_equations(const Reference *reference, const Image *image
         const vec p_re[POSE] = {qy * g[2].re, -qx * g[2].re, qx * g[1].re - qy * g[0].re, -x * m.im, -y * m.im};
         const vec p_im[POSE] = {qy * g[2].im, -qx * g[2].im, qx * g[1].im - qy * g[0].im, x * m.re, y * m.re};
         const Complex d = brought_back(image, j, x, y, turn);
-        int n = 0;
+        int n = CURVATURE;
         for (int a = 0; a < POSE; a++)
             for (int b = a; b < POSE; b++) part[n++] += p_re[a] * p_re[b] + p_im[a] * p_im[b];
         for (int a = 0; a < POSE; a++) {
-            part[15 + a] += p_re[a] * m.re + p_im[a] * m.im;
-            part[20 + a] += p_re[a] * d.re + p_im[a] * d.im;
+            part[WITH_MODEL + a] += p_re[a] * m.re + p_im[a] * m.im;
+            part[WITH_DATA + a] += p_re[a] * d.re + p_im[a] * d.im;
         }
-        part[25] += m.re * m.re + m.im * m.im;
-        part[26] += d.re * m.re + d.im * m.im;
+        part[POWER] += m.re * m.re + m.im * m.im;
+        part[MATCH] += d.re * m.re + d.im * m.im;
         if (j % 1024 == 1024 - LANES || j + LANES >= count) {
             for (int i = 0; i < SUMS; i++) sums[i] += total(part[i]);
             memset(part, 0, sizeof part);
         }
     }
     const double to_shift = -2.0 * M_PI / image->plan->box;
-    static const int powers[25] = {0, 0, 0, 1, 1, 0, 0, 1, 1, 0, 1, 1, 2, 2, 2, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1};
-    for (int i = 0; i < 25; i++)
+    static const int powers[POWER] = {0, 0, 0, 1, 1, 0, 0, 1, 1, 0, 1, 1, 2, 2, 2, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1};
+    for (int i = 0; i < POWER; i++)
         for (int k = 0; k < powers[i]; k++) sums[i] *= to_shift;
 }
 
 /* <d,m>^2/<m,m>, negative where the match is: the log-likelihood gained over 'no signal', in nats. */
 INLINE double score(const double *sums)
 {
-    return sums[25] > 0.0 ? sums[26] * fabs(sums[26]) / sums[25] : 0.0;
+    return sums[POWER] > 0.0 ? sums[MATCH] * fabs(sums[MATCH]) / sums[POWER] : 0.0;
 }
 
 /* How far a pose has moved: the rotation vector, as the sine of its angle, and the shift. */
@@ -354,9 +356,10 @@ static double penalty(const Prior *prior, const double *change)
  * singular. */
 static double damped_step(const double *sums, const Prior *prior, const double *change, double damping, double *step)
 {
-    const double mm = sums[25], amplitude = sums[26] / mm, *with_model = sums + 15, *with_data = sums + 20;
+    const double mm = sums[POWER], amplitude = sums[MATCH] / mm;
+    const double *with_model = sums + WITH_MODEL, *with_data = sums + WITH_DATA;
     double l[POSE][POSE], gradient[POSE], hessian[POSE][POSE];
-    int n = 0;
+    int n = CURVATURE;
     for (int p = 0; p < POSE; p++) {
         const double half = 0.5 * prior->settings->precision[p >= 3];
         gradient[p] = amplitude * (with_data[p] - amplitude * with_model[p]) - half * change[p];
@@ -468,7 +471,7 @@ static double climb(const Reference *reference, const Image *image, int count, i
     change_of(prior, pose, change);
     double reached = score(sums) - penalty(prior, change);
     for (int i = 0; i <= steps; i++) {
-        double promised = sums[25] > 0.0 ? damped_step(sums, prior, change, damping, step) : -1.0;
+        double promised = sums[POWER] > 0.0 ? damped_step(sums, prior, change, damping, step) : -1.0;
         if (!(promised >= 0.0)) break;
         const double turn = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
         const double move = sqrt(step[3] * step[3] + step[4] * step[4]);
@@ -598,7 +601,7 @@ static void refine_pose(const Reference *reference, const Image *image, const Se
     normal_equations(reference, image, plan->counts[plan->stages - 1], pose, sums);
     double best = *before = score(sums);
     for (int way = 0; way < 2; way++) {
-        if (way == 1 && best >= settings->weak * sums[25]) break;
+        if (way == 1 && best >= settings->weak * sums[POWER]) break;
         Pose trial = prior.start;
         if (way == 1) scan(reference, image, settings->scan_rotation, &trial);
         const double reached = coarse_to_fine(reference, image, &prior, &trial, sums);

@@ -28,9 +28,17 @@ if TYPE_CHECKING:
 
 # Coefficients are worked on so many at a time.
 LANES = 8
-# Layout of the sums of `products`: 15 products of the five derivatives (upper triangle, row by row), five products
-# derivative·model, five derivative·data, then model·model and data·model.
-N_SUMS = 27
+# The sums of `products`: of the five derivatives with each other (upper triangle, row by row), with the model and with
+# the data; model·model and data·model.
+SUMS = np.dtype(
+    [
+        ("curvature", np.float64, 15),
+        ("with_model", np.float64, 5),
+        ("with_data", np.float64, 5),
+        ("power", np.float64),
+        ("match", np.float64),
+    ]
+)
 # Settings of the search for a pose. A match this much weaker than expected (in amplitude²) hints at a wrong local
 # optimum. Damping of a first step, and its factors after a step up and a step down.
 WEAK, FIRST_DAMPING, SUCCESS, FAILURE = 0.6, 1e-3, 0.2, 20.0
@@ -142,11 +150,21 @@ class _Plan(ctypes.Structure):
     )
 
 
+class _Settings(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_double)
+        for name in (
+            *("rotation_precision", "shift_precision", "weak", "first_damping", "success", "failure"),
+            *("small_gain", "largest_rotation", "scan_rotation"),
+        )
+    )
+
+
 def _array(dtype: type[np.generic]) -> type:
     return np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
 
 
-_PLAN, _REFERENCE, _FFT = (ctypes.POINTER(structure) for structure in (_Plan, _Reference, Fft))
+_PLAN, _REFERENCE, _SETTINGS, _FFT = (ctypes.POINTER(one) for one in (_Plan, _Reference, _Settings, Fft))
 _INT, _FLOAT = ctypes.c_int, ctypes.c_float
 _INTS, _FLOATS, _DOUBLES = (_array(kind) for kind in (np.int32, np.float32, np.float64))
 _ARGUMENTS = {
@@ -155,7 +173,7 @@ _ARGUMENTS = {
         *([_DOUBLES] * 3),
         *(_INTS, _INTS, _FLOATS, _FLOATS, _DOUBLES, _INTS, _FLOAT, _FLOATS),
     ],
-    "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, *[_DOUBLES] * 3],
+    "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, _SETTINGS, _DOUBLES, _DOUBLES],
     "search": [_PLAN, _REFERENCE, _INT, _FLOATS, _INT, _DOUBLES, _INT, *[_DOUBLES] * 3],
     "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
     "matches": [_PLAN, _FLOATS, _INT, _INT, _FLOAT, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
@@ -286,10 +304,18 @@ class Kernels:
             Log-likelihood gained over 'no signal' at the given and the refined pose, in nats.
         """
         scores = np.empty((len(poses), 2))
-        expected = [prior.rotation**-2, prior.shift**-2, WEAK * prior.amplitude**2]
-        settings = [FIRST_DAMPING, SUCCESS, FAILURE, SMALL_GAIN, LARGEST_ROTATION, SCAN_ROTATION]
-        given = np.array([*expected, *settings])
-        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, given, _finite(poses), scores)
+        settings = _Settings(
+            rotation_precision=prior.rotation**-2,
+            shift_precision=prior.shift**-2,
+            weak=WEAK * prior.amplitude**2,
+            first_damping=FIRST_DAMPING,
+            success=SUCCESS,
+            failure=FAILURE,
+            small_gain=SMALL_GAIN,
+            largest_rotation=LARGEST_ROTATION,
+            scan_rotation=SCAN_ROTATION,
+        )
+        _LIBRARY.refine(self._plan, _pointer(reference), len(poses), coefficients, settings, _finite(poses), scores)
         return scores
 
     def search(
@@ -322,10 +348,11 @@ class Kernels:
 
     def products(
         self, reference: Reference, coefficients: NDArray[np.float32], poses: NDArray[np.float64], count: int
-    ) -> NDArray[np.float64]:
-        """Inner products of model, data and derivatives over the first `count` coefficients: (n, 27), see N_SUMS."""
-        sums = np.empty((len(poses), N_SUMS))
-        _LIBRARY.products(self._plan, _pointer(reference), count, len(poses), coefficients, _finite(poses), sums)
+    ) -> NDArray[np.void]:
+        """Inner products of model, data and derivatives over the first `count` coefficients: (n,) of `SUMS`."""
+        sums = np.empty(len(poses), SUMS)
+        numbers = sums.view(np.float64)
+        _LIBRARY.products(self._plan, _pointer(reference), count, len(poses), coefficients, _finite(poses), numbers)
         return sums
 
     def matches(

@@ -92,9 +92,9 @@ def _precision(
         sums = kernels.products(references[batch.half], batch.coefficients, poses[batch.rows], len(plan.kx))
         for row, values in zip(batch.rows, sums, strict=True):
             hessian = np.zeros((5, 5))
-            hessian[upper] = values[:15]
+            hessian[upper] = values["curvature"]
             hessian += np.triu(hessian, 1).T
-            with_model, power, match = values[15:20], values[25], values[26]
+            with_model, power, match = values["with_model"], values["power"], values["match"]
             hessian = 2 * (hessian - np.outer(with_model, with_model) / power) if power > 0 else hessian
             if match <= 0 or np.linalg.cond(hessian) > 1 / np.finfo(np.float32).eps:
                 continue

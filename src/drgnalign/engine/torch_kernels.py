@@ -18,10 +18,10 @@ from drgnalign.engine.kernels import (
     FIRST_DAMPING,
     GRID,
     LARGEST_ROTATION,
-    N_SUMS,
     SCAN_ROTATION,
     SMALL_GAIN,
     SUCCESS,
+    SUMS,
     WEAK,
     Matches,
     Prior,
@@ -59,7 +59,7 @@ class Poses(NamedTuple):
 
 
 class _Equations(NamedTuple):
-    """Products of model, data and pose derivatives, float64, see `drgnalign.engine.kernels.N_SUMS`.
+    """Products of model, data and pose derivatives, float64, see `drgnalign.engine.kernels.SUMS`.
 
     ``curvature`` (n, 5, 5), ``with_model`` and ``with_data`` (n, 5), ``power`` and ``match`` (n,).
     """
@@ -163,14 +163,13 @@ class TorchKernels:
 
     def products(
         self, reference: Reference, coefficients: Tensor, poses: NDArray[np.float64], count: int
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.void]:
         """See `drgnalign.engine.kernels.Kernels.products`."""
         equations = self.equations(reference, coefficients, self._poses(poses), count)
         upper = equations.curvature[:, _UPPER[0], _UPPER[1]]
         both = torch.stack([equations.power, equations.match], dim=1)
         sums = torch.cat([upper, equations.with_model, equations.with_data, both], dim=1).cpu().numpy()
-        assert sums.shape[1] == N_SUMS
-        return sums
+        return np.ascontiguousarray(sums).view(SUMS)[:, 0]
 
     def matches(
         self, references: ReferenceSet, coefficients: Tensor, poses: NDArray[np.float64], bulk: int = 0
@@ -179,7 +178,7 @@ class TorchKernels:
         found = []
         for count in (self.count, bulk):
             sums = [self.products(reference, coefficients, poses, count) for reference in references.members]
-            found += [np.stack([one[:, column] for one in sums], axis=1) for column in (26, 25)]
+            found += [np.stack([one[name] for one in sums], axis=1) for name in ("match", "power")]
         return Matches(*found)
 
     def insert(
