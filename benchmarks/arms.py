@@ -41,7 +41,7 @@ def run_workflow(
 
 
 def show(table: pd.DataFrame) -> str:
-    """The table of `drgnalign.validation.rounds.score_rounds` as text."""
+    """The table of `drgnalign.truth.rounds.score_rounds` as text."""
     return table.to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="-")
 
 

@@ -16,7 +16,7 @@ from arms import REPOSITORY, missed_bars, run_workflow, show
 
 from drgnalign.files import atomic_path
 from drgnalign.simulate import Nuisances, phantom_states, simulate_set
-from drgnalign.validation.rounds import score_rounds
+from drgnalign.truth.rounds import score_rounds
 
 # So that resolutions are the data's, not the pixel's: what is finer than the scatterers' blur is not there to be seen.
 PARTICLES, BOX, PIXEL_SIZE, SNR, BLUR = 1800, 48, 4.6, 0.1, 3.0

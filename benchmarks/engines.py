@@ -27,7 +27,7 @@ from make_set import DATA
 from make_set import main as make_set
 
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.validation.rounds import score_rounds
+from drgnalign.truth.rounds import score_rounds
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 # CPU time is measured with so many particles.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise, write_noise
 from drgnalign.formats.mrc import ImageSource, read_volume, write_volume
 from drgnalign.formats.star import read_star
+from drgnalign.maps.mask import particle_mask
 from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 # Errors of the poses given: length of the mean rotation vector in degrees and of the mean shift in px of 1.5 Å or

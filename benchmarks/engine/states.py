@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rib50s"))
 from make_set import DATA
 from make_set import main as make_set
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.plan import oversampling
 from drgnalign.engine.prior import estimate_prior
@@ -34,9 +33,10 @@ from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.formats.mrc import ImageSource, read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.inputs import import_particles
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
+from drgnalign.truth.score import score_particles
 from drgnalign.validation.fsc import fourier_shell_correlation
-from drgnalign.validation.score import score_particles
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIAMETER, HALVES = 300.0, (1, 2)

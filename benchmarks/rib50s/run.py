@@ -22,7 +22,7 @@ from make_set import DATA
 from make_set import main as make_set
 
 from drgnalign.formats.star import read_star
-from drgnalign.validation.rounds import score_rounds
+from drgnalign.truth.rounds import score_rounds
 
 # Resolution limits in Å of consensus refinement and of the rounds: within the Nyquist of each size.
 LIMITS = {"tiny": ("30,28,27,27", "27"), "small": ("20,16,14,14", "14"), "medium": ("20,14,10,8,7", "7")}

@@ -21,7 +21,6 @@ from states import DIAMETER, Experiment
 
 from drgnalign.downsample import box_for_limit, downsample_stack, with_stack
 from drgnalign.engine.likelihood import log_likelihoods
-from drgnalign.engine.mask import EDGE, GROW, particle_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.reconstruct import HALVES
 from drgnalign.engine.reference import transform_reference
@@ -35,6 +34,7 @@ from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
 from drgnalign.heterogeneity.embed import embed
 from drgnalign.heterogeneity.screen import screen
 from drgnalign.heterogeneity.train import train, trained_on
+from drgnalign.maps.mask import EDGE, GROW, particle_mask
 from drgnalign.particles import LEFT_OUT, Particles
 from drgnalign.run.records import ClusterMetrics
 from drgnalign.run.state import CONSENSUS

@@ -470,9 +470,10 @@ def refine3d(given: SimpleNamespace, rows: list[Row]) -> None:
 
     from drgnalign.engine.noise import estimate_noise
     from drgnalign.engine.plan import oversampling
-    from drgnalign.engine.reference import reliable_part, transform_reference
+    from drgnalign.engine.reference import transform_reference
     from drgnalign.engine.refine import check_limit, refine_particles
     from drgnalign.formats.mrc import ImageSource, read_volume
+    from drgnalign.validation.fsc import reliable_part
 
     images, box = stack_of(given)
     asked = in_range(rows, given, images)

@@ -16,7 +16,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.engine.likelihood import log_likelihoods
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.reconstruct import HALVES, insert_particles
 from drgnalign.engine.reference import transform_reference, weighted_halves
@@ -26,6 +25,7 @@ from drgnalign.formats.mrc import ImageSource, StackWriter
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
 from drgnalign.inputs import import_particles, open_particles
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 from drgnalign.simulate.nuisances import Nuisances
 from drgnalign.validation.fsc import fourier_shell_correlation

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from drgnalign.downsample import downsample_stack, with_stack
-from drgnalign.engine.mask import particle_mask, union_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.reconstruct import insert_particles
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.fourier import radius_grid, resize_volume
 from drgnalign.heterogeneity.cluster_maps import cluster_maps
+from drgnalign.maps.mask import particle_mask, union_mask
 from drgnalign.particles import LEFT_OUT, Particles
 from drgnalign.simulate import Nuisances, Specimen, density_map, phantom_states, simulate_set
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.reconstruct import insert_particles
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.cryodrgn import write_ctf, write_poses
 from drgnalign.formats.mrc import read_volume
 from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
+from drgnalign.maps.mask import particle_mask
 
 
 def test_backproject_voxel_gives_the_same_map(simulate: Callable, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drgnalign.disk import Plan, estimate_disk
 from drgnalign.particles import Particles
+from drgnalign.run.disk import Plan, estimate_disk
 
 # EMPIAR-10076
 COUNT, BOX, PIXEL_SIZE, DIAMETER = 131_899, 320, 1.31, 300.0

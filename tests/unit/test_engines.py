@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import write_noise
 from drgnalign.engines import ENGINES
 from drgnalign.errors import InputError
@@ -18,6 +17,7 @@ from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, References
+from drgnalign.maps.mask import particle_mask
 
 NATIVE = ENGINES["native"](EngineSettings())
 JOINT = ENGINES["native"](EngineSettings(joint_reference=True))

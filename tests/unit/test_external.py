@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.external.common import (
     check_answer,
@@ -39,6 +38,7 @@ from drgnalign.external.settings import check_arguments, parse_arguments, time_l
 from drgnalign.formats.mrc import ImageSource, read_header, read_volume, write_volume
 from drgnalign.fourier import radius_grid
 from drgnalign.interface import Chunk, EngineSettings, References
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
 
 KEYS = st.text("abcdefgh_", min_size=1, max_size=6)

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.native import NativeEngine
 from drgnalign.engines import ENGINES
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
@@ -27,6 +26,7 @@ from drgnalign.formats.par import write_par
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, References
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
 
 DOUBLES = Path(__file__).parents[1] / "doubles"

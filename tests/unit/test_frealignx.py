@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engines import ENGINES
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.external.common import statistics_beside
@@ -29,6 +28,7 @@ from drgnalign.formats.par import read_par, read_par_table, write_par
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance
 from drgnalign.interface import Chunk, EngineSettings, References
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
 
 DOUBLES = Path(__file__).parents[1] / "doubles"

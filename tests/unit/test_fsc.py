@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.reference import interpolation_envelope
 from drgnalign.fourier import irfft_volume, raised_cosine, rfft_volume, shell_numbers, soft_sphere
+from drgnalign.maps.mask import particle_mask
 from drgnalign.simulate import density_map, phantom_states
 from drgnalign.validation.fsc import (
     FscResult,

@@ -9,7 +9,10 @@ import pytest
 import scipy.ndimage
 from numpy.testing import assert_allclose, assert_array_equal
 
-from drgnalign.engine.mask import (
+from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.formats.mrc import write_volume
+from drgnalign.fourier import irfft_volume, radius_grid, raised_cosine, resize_volume, rfft_volume, shell_numbers
+from drgnalign.maps.mask import (
     coarse_box,
     density_outside,
     particle_mask,
@@ -17,10 +20,7 @@ from drgnalign.engine.mask import (
     soft_sphere,
     union_mask,
 )
-from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.formats.mrc import write_volume
-from drgnalign.fourier import irfft_volume, radius_grid, raised_cosine, resize_volume, rfft_volume, shell_numbers
-from drgnalign.maps import read_mask
+from drgnalign.maps.read import read_mask
 
 PIXEL = 4.0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drgnalign.memory import SLURM_LIMIT, available_memory
+from drgnalign.heterogeneity.memory import SLURM_LIMIT, available_memory
 
 GIB = 2**30
 

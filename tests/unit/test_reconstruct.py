@@ -11,10 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles, part_bytes, part_file, sphere_rows
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
 
 PADDING = 2.0

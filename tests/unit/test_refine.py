@@ -10,14 +10,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
 from drgnalign.engine.kernels import Reference
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
-from drgnalign.engine.reference import reliable_part, transform_reference, weighted_halves
+from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import Refinement, refine_particles
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
+from drgnalign.validation.fsc import reliable_part
 
 DIAMETER = 220.0
 PADDING = 2.0

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from drgnalign.errors import InputError
 from drgnalign.particles import Particles
 from drgnalign.simulate import perturbations
-from drgnalign.validation.score import score_particles, shift_errors
+from drgnalign.truth.score import score_particles, shift_errors
 
 PIXEL = 8.0
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
-from drgnalign.maps import guinier_b_factor, sharpened
+from drgnalign.maps.filters import guinier_b_factor, sharpened
 
 BOX, PIXEL = 64, 1.5
 

@@ -14,7 +14,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from drgnalign.engine import kernels as compiled
 from drgnalign.engine.kernels import Kernels
 from drgnalign.engine.likelihood import log_likelihoods
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
 from drgnalign.engine.reference import transform_reference
@@ -22,6 +21,7 @@ from drgnalign.engine.refine import refine_particles
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import MAGNIFICATION, PHASE_FLIPPED, PREMULTIPLIED
 from drgnalign.symmetry import point_group
 

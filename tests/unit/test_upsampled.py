@@ -10,7 +10,6 @@ import pytest
 from scipy.ndimage import zoom
 
 from drgnalign.engine.likelihood import log_likelihoods
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.reconstruct import HALVES, insert_particles
@@ -19,6 +18,7 @@ from drgnalign.engine.refine import refine_particles
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import irfft_images, rfft_images
 from drgnalign.geometry import angular_distance
+from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
 from drgnalign.simulate import Spectrum, coloured_noise
 from drgnalign.simulate.nuisances import Nuisances, band_limited

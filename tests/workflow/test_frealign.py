@@ -15,7 +15,7 @@ from runs import Run
 from conftest import Fault
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
-from drgnalign.validation.rounds import score_rounds
+from drgnalign.truth.rounds import score_rounds
 
 PROGRAM_LOGS = {"frealignx": "*_half{}_refine3d.log", "frealign9": "*_half{}_refine_frealign_v9.log"}
 

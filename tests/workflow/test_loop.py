@@ -19,7 +19,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.geometry import angular_distance
 from drgnalign.particles import ANGLES, ORIGINS, Particles
-from drgnalign.validation.rounds import score_rounds
+from drgnalign.truth.rounds import score_rounds
 
 NAMES = ["cluster_01", "cluster_02"]
 MAPS = [f"{name}{ending}.mrc" for name in NAMES for ending in ("", "_half1", "_half2")]

@@ -8,7 +8,7 @@ import click
 
 from drgnalign.commands import FILE, Command, seed_option
 from drgnalign.formats.mrc import read_volume
-from drgnalign.maps import read_map, read_mask
+from drgnalign.maps.read import read_map, read_mask
 from drgnalign.validation.fsc import half_map_fsc
 
 

@@ -27,7 +27,8 @@ from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, standing
 from drgnalign.half_sets import in_both, ties
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, FloatVolume, Reconstruction
-from drgnalign.maps import read_map, read_mask, write_maps
+from drgnalign.maps.read import read_map, read_mask
+from drgnalign.maps.write import write_maps
 from drgnalign.particles import USUAL_FILL, Particles
 from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
 

@@ -11,7 +11,7 @@ import click
 from drgnalign.commands import FILE, Command
 from drgnalign.files import significant
 from drgnalign.formats.star import read_star
-from drgnalign.validation.score import score_particles
+from drgnalign.truth.score import score_particles
 
 
 @click.command(cls=Command)

@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.engine.likelihood import log_likelihoods
-from drgnalign.engine.mask import particle_mask
 from drgnalign.engine.noise import estimate_noise, read_noise
 from drgnalign.engine.plan import oversampling, reference_oversampling
 from drgnalign.engine.prior import estimate_prior
@@ -22,7 +21,8 @@ from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, Reconstruction, References
-from drgnalign.maps import read_map, read_mask
+from drgnalign.maps.mask import particle_mask
+from drgnalign.maps.read import read_map, read_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 

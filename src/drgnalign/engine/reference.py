@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from drgnalign.engine.kernels import Reference
 from drgnalign.engine.plan import limit_radius, padded_box
 from drgnalign.fourier import irfft_volume, padded_transform, rfft_volume, shell_numbers
-from drgnalign.validation.fsc import fourier_shell_correlation
+from drgnalign.validation.fsc import fourier_shell_correlation, reliable_part
 
 FloatVolume = NDArray[np.float32]
 
@@ -42,16 +42,6 @@ def weighted_halves(
         mean = 0.5 * (half1 + half2)
         return mean, mean, 2 * correlation / (1 + correlation)
     return half1, half2, correlation
-
-
-def reliable_part(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """An FSC clipped to 0…1 and set to zero from its first non-positive shell on."""
-    clipped = np.clip(correlation, 0.0, 1.0)
-    clipped[0] = 1.0
-    dead = np.flatnonzero(clipped <= 0.0)
-    if len(dead):
-        clipped[dead[0] :] = 0.0
-    return clipped
 
 
 def transform_reference(

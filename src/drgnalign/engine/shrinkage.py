@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.engine.reference import reliable_part
 from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers
-from drgnalign.validation.fsc import fourier_shell_correlation
+from drgnalign.validation.fsc import fourier_shell_correlation, reliable_part
 
 FloatVolume = NDArray[np.float32]
 # The difference's correlation is averaged over so many shells, and never quite trusted.

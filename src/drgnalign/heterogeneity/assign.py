@@ -21,7 +21,6 @@ from scipy.special import softmax
 
 from drgnalign.engine.images import Batch, coefficient_batches, poses_of
 from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for
-from drgnalign.engine.mask import particle_mask, soft_sphere, union_mask
 from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
 from drgnalign.engine.reference import transform_reference, weighted_halves
@@ -42,6 +41,7 @@ from drgnalign.heterogeneity.contrast import (
     fitted_population,
 )
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
+from drgnalign.maps.mask import particle_mask, soft_sphere, union_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import kernels_for
-from drgnalign.engine.mask import coarse_box
 from drgnalign.engine.plan import coefficient_plan, oversampling
 from drgnalign.engine.reconstruct import HalfMapSums
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
+from drgnalign.maps.mask import coarse_box
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 
@@ -43,7 +43,7 @@ def cluster_maps(
     Yields
     ------
     (n, n, n) float32
-        Over the images' field of view, n voxels a side as of `drgnalign.engine.mask.coarse_box`. Its grey values are
+        Over the images' field of view, n voxels a side as of `drgnalign.maps.mask.coarse_box`. Its grey values are
         in a unit of its own.
     """
     box = coarse_box(particles.box, particles.pixel_size)

@@ -12,8 +12,8 @@ import numpy as np
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.cryodrgn import write_ctf, write_indices, write_poses
 from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
+from drgnalign.heterogeneity.memory import available_memory
 from drgnalign.heterogeneity.train import needed_memory
-from drgnalign.memory import available_memory
 from drgnalign.particles import Particles
 
 # The first batch is slower than the others.

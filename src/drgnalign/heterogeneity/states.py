@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
-from drgnalign.engine.mask import resampled_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.shrinkage import difference_figures
 from drgnalign.formats.mrc import ImageSource
@@ -23,6 +22,7 @@ from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, Assign
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
+from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
 from drgnalign.run.records import ClusterEvidence
 from drgnalign.run.state import CONSENSUS, FSC, by_cluster

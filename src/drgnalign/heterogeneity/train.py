@@ -26,7 +26,7 @@ from drgnalign.formats.cryodrgn import (
 )
 from drgnalign.formats.mrc import read_header
 from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
-from drgnalign.memory import available_memory
+from drgnalign.heterogeneity.memory import available_memory
 from drgnalign.run.latent import CONFIG, TRAINED_ON, TRAINING, WEIGHTS, Z
 
 if TYPE_CHECKING:

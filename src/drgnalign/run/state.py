@@ -37,8 +37,8 @@ A map has a name, ``consensus`` or ``cluster_KK``, and files that begin with it:
 ``NAME_resolution.json``            its figures (`drgnalign.run.records.MapFigures`)
 ==================================  ==================================================================
 
-RECONSTRUCT writes them (`drgnalign.maps.write_maps`; the references and statistics come of the engine). DECODE writes
-``decoder_cluster_KK_half1.mrc`` and ``_half2.mrc``, references of this form that are no maps of the pass.
+RECONSTRUCT writes them (`drgnalign.maps.write.write_maps`; the references and statistics come of the engine). DECODE
+writes ``decoder_cluster_KK_half1.mrc`` and ``_half2.mrc``, references of this form that are no maps of the pass.
 
 What a pass leaves for people, and for REPORT in a folder ``pass_N``, published as ``consensus/pass_NN`` or
 ``round_NN``: ``particles.star`` and ``fsc.csv`` as above, ``metrics.json`` and, of rounds, ``clusters.json``

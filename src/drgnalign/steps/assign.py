@@ -32,7 +32,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
-from drgnalign.maps import read_mask
+from drgnalign.maps.read import read_mask
 from drgnalign.run.latent import EMBEDDING, read_points
 from drgnalign.run.records import AssignmentRecord, ClusteringRecord, read_record, write_record
 from drgnalign.run.state import read_used_labels

@@ -15,8 +15,8 @@ from drgnalign.errors import InputError
 from drgnalign.files import write_json, write_text
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, Engine
-from drgnalign.maps import check_mask
-from drgnalign.possible import refuse_impossible_sizes, refuse_too_few
+from drgnalign.maps.read import check_mask
+from drgnalign.run.possible import refuse_impossible_sizes, refuse_too_few
 
 
 @click.command(cls=Command)

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option
-from drgnalign.disk import Plan, estimate_disk
 from drgnalign.engines import ENGINES
 from drgnalign.files import write_json
 from drgnalign.formats.star import read_star
+from drgnalign.run.disk import Plan, estimate_disk
 
 
 @click.command(cls=Command)

@@ -8,12 +8,12 @@ import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, symmetry_option
 from drgnalign.downsample import with_stack
-from drgnalign.engine.mask import union_mask
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource, write_volume
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.cluster_maps import cluster_maps
-from drgnalign.maps import read_mask
+from drgnalign.maps.mask import union_mask
+from drgnalign.maps.read import read_mask
 from drgnalign.run.state import CONSENSUS, OWN_MASK, beside
 
 

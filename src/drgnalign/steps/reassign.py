@@ -11,7 +11,7 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option, j
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
-from drgnalign.maps import read_mask
+from drgnalign.maps.read import read_mask
 from drgnalign.run.merge import merge_particles
 from drgnalign.run.records import ClusteringRecord, ReassignmentRecord, read_record, write_record
 

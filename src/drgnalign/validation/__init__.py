@@ -1,1 +1,1 @@
-"""Measures of how good maps and poses are."""
+"""How good maps are, and which claims about them are to be believed."""

@@ -105,6 +105,16 @@ def _correlate(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating], b
     return np.divide(cross, norm, out=np.zeros_like(cross), where=norm > 0)
 
 
+def reliable_part(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An FSC clipped to 0…1 and set to zero from its first non-positive shell on."""
+    clipped = np.clip(correlation, 0.0, 1.0)
+    clipped[0] = 1.0
+    dead = np.flatnonzero(clipped <= 0.0)
+    if len(dead):
+        clipped[dead[0] :] = 0.0
+    return clipped
+
+
 def half_map_fsc(
     half1: NDArray[np.floating],
     half2: NDArray[np.floating],

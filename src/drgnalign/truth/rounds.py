@@ -11,7 +11,7 @@ from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.run.records import PassMetrics, read_record
 from drgnalign.run.state import METRICS, PARTICLES, published_passes
-from drgnalign.validation.score import score_particles
+from drgnalign.truth.score import score_particles
 
 
 def score_rounds(results: Path, truth: Path) -> pd.DataFrame:

@@ -1,0 +1,97 @@
+"""Maps and masks that a user or an earlier step gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import read_volume
+from drgnalign.maps.mask import soft_sphere
+
+FloatVolume = NDArray[np.float32]
+# Masks that were filtered or stored with few digits leave 0…1 by a little.
+MASK_ROUNDING = 0.01
+# Voxels: a sphere of four across; shells of the Fourier transform are one under a mask that is smaller.
+LEAST_MASK = 33
+# What is stored in a mask of bytes that IMOD shows as 0 and 1.
+IMOD_BYTES = (-128.0, -127.0)
+
+
+def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
+    """Read a map that must have a given sampling.
+
+    Parameters
+    ----------
+    path : Path
+    box : int
+    pixel_size : float
+        Å.
+
+    Returns
+    -------
+    (box, box, box) float32
+
+    Raises
+    ------
+    InputError
+        It has another number of voxels or another voxel size (by more than 0.1 %).
+    """
+    volume, voxel = read_volume(path)
+    if volume.shape != (box, box, box) or abs(voxel / pixel_size - 1) > 1e-3:
+        sides = " x ".join(map(str, dict.fromkeys(volume.shape[::-1])))
+        raise InputError(
+            path,
+            f"it is {sides} voxels wide at {voxel:g} Å, not {box} at {pixel_size:g} Å",
+            "give a cubic map with the images' box and pixel size",
+        )
+    return np.ascontiguousarray(volume, dtype=np.float32)
+
+
+def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
+    """Read a mask that must have a given sampling.
+
+    Parameters
+    ----------
+    path : Path
+    box : int
+    pixel_size : float
+        Å.
+
+    Returns
+    -------
+    (box, box, box) float32
+        Values 0…1.
+
+    Raises
+    ------
+    InputError
+        As `read_map`, or values that are not 0…1 (within 0.01), or next to nothing that is inside, or nothing outside.
+    """
+    mask = read_map(path, box, pixel_size)
+    least, most = float(mask.min()), float(mask.max())
+    if least < -MASK_ROUNDING or most > 1 + MASK_ROUNDING:
+        problem = f"its values are {least:g} … {most:g}, those of a mask 0 … 1"
+        remedy = "scale it so that 1 is inside and 0 outside"
+        if (least, most) == IMOD_BYTES:
+            remedy += ", as newstack -mode 2 does: IMOD shows its bytes with 128 added"
+        raise InputError(path, problem, remedy)
+    if most < 0.5:
+        raise InputError(path, "no voxel of this mask is inside: none is above 0.5", "give another mask")
+    if mask.sum() < LEAST_MASK:
+        problem = f"only {(mask > 0.5).sum()} voxels of this mask are inside: no correlation can be told from so few"
+        raise InputError(path, problem, "give a mask around the particle, or a part of it")
+    if least > 0.5:
+        raise InputError(path, "no voxel of this mask is outside: none is below 0.5", "give another mask")
+    return np.clip(mask, 0, 1)
+
+
+def check_mask(path: Path, box: int, pixel_size: float, diameter: float) -> None:
+    """Refuse a mask as `read_mask` does, and one that holds more outside of the particle's sphere of a diameter (Å)."""
+    mask, sphere = read_mask(path, box, pixel_size), soft_sphere(box, pixel_size, diameter)
+    if np.average(mask, weights=1 - sphere) > np.average(mask, weights=sphere):
+        problem = f"more of it lies outside of the particle's sphere of {diameter:g} Å than inside"
+        advice = "centre it like the maps, invert it (1 is inside, 0 outside), or give a larger --mask_diameter"
+        raise InputError(path, problem, advice)
