@@ -21,8 +21,7 @@ from arms import REPOSITORY
 from formats import processor, random_particles
 from million import apart, measure
 
-from drgnalign.engine.plan import oversampling
-from drgnalign.engine.reconstruct import part_bytes
+from drgnalign.engine.sampling import oversampling, part_bytes
 from drgnalign.formats.mrc import StackWriter, write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.fourier import soft_sphere

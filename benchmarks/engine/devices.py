@@ -25,11 +25,11 @@ from records import REPOSITORY, Records
 from sets import CASES, Case, make
 
 from drgnalign.engine.noise import estimate_noise
-from drgnalign.engine.plan import oversampling
 from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
 from drgnalign.engine.reference import transform_reference
 from drgnalign.engine.refine import refine_particles
+from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.mrc import ImageSource, read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import angular_distance

@@ -24,11 +24,11 @@ from make_set import DATA
 from make_set import main as make_set
 
 from drgnalign.engine.noise import estimate_noise
-from drgnalign.engine.plan import oversampling
 from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
 from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import refine_particles
+from drgnalign.engine.sampling import oversampling
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.formats.mrc import ImageSource, read_volume
 from drgnalign.formats.star import read_star

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from drgnalign.engine.native import NativeEngine
 from drgnalign.external.frealign9 import Frealign9
 from drgnalign.external.frealignx import FrealignX
-from drgnalign.interface import Engine, EngineSettings
+from drgnalign.interface import ENGINE_NAMES, Engine, EngineSettings
 
-ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {
-    "native": NativeEngine,
-    "frealignx": FrealignX,
-    "frealign9": Frealign9,
-}
+ENGINES: dict[str, Callable[[EngineSettings], Engine]] = dict(
+    zip(ENGINE_NAMES, (NativeEngine, FrealignX, Frealign9), strict=True)
+)

@@ -18,6 +18,7 @@ from drgnalign.particles import Particles
 from drgnalign.run.state import HALF_MAPS
 
 FloatVolume = NDArray[np.float32]
+ENGINE_NAMES = ("native", "frealignx", "frealign9")
 # Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
 COARSEST_LIMIT = 200.0
 

@@ -366,9 +366,9 @@ def refine(given: SimpleNamespace) -> None:
     import numpy as np
 
     from drgnalign.engine.noise import estimate_noise
-    from drgnalign.engine.plan import oversampling
     from drgnalign.engine.reference import transform_reference
     from drgnalign.engine.refine import refine_particles
+    from drgnalign.engine.sampling import oversampling
     from drgnalign.formats.mrc import ImageSource, read_volume
 
     volume, _ = read_volume(given.map)
@@ -419,8 +419,8 @@ def dump(given: SimpleNamespace) -> None:
     """Sums of odd and of even lines."""
     import numpy as np
 
-    from drgnalign.engine.plan import oversampling
     from drgnalign.engine.reconstruct import insert_particles
+    from drgnalign.engine.sampling import oversampling
     from drgnalign.formats.mrc import ImageSource
 
     particles = particles_of(given)

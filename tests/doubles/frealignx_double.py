@@ -469,9 +469,9 @@ def refine3d(given: SimpleNamespace, rows: list[Row]) -> None:
     import numpy as np
 
     from drgnalign.engine.noise import estimate_noise
-    from drgnalign.engine.plan import oversampling
     from drgnalign.engine.reference import transform_reference
     from drgnalign.engine.refine import check_limit, refine_particles
+    from drgnalign.engine.sampling import oversampling
     from drgnalign.formats.mrc import ImageSource, read_volume
     from drgnalign.validation.fsc import reliable_part
 
@@ -562,8 +562,8 @@ def reconstruct3d(given: SimpleNamespace, rows: list[Row]) -> None:
         fail("Error: this double makes plain reconstructions of all particles")
     import numpy as np
 
-    from drgnalign.engine.plan import oversampling
     from drgnalign.engine.reconstruct import insert_particles
+    from drgnalign.engine.sampling import oversampling
     from drgnalign.formats.mrc import ImageSource
 
     images, box = stack_of(given)
@@ -615,7 +615,7 @@ def add_dump(sums: Any, half: int, data: bytes) -> None:
 
 def rows_of(sums: Any) -> list[tuple[int, int, slice]]:
     """Place in the program's arrays, and in ours, of the rows within Nyquist."""
-    from drgnalign.engine.reconstruct import sphere_rows
+    from drgnalign.engine.sampling import sphere_rows
 
     rows, held, most = sphere_rows(sums.padded), (sums.padded - 1) // 2, sums.padded // 2 + 1
     found = []

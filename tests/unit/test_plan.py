@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from drgnalign.engine.kernels import LANES
-from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling, padded_box, reference_oversampling
+from drgnalign.engine.plan import coefficient_plan, limit_radius
+from drgnalign.engine.sampling import oversampling, padded_box, reference_oversampling
 
 boxes = pytest.mark.parametrize("box", [32, 33])
 

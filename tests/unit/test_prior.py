@@ -9,9 +9,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.engine.kernels import Prior, Reference
-from drgnalign.engine.prior import estimate_prior, evenly_spread
+from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reference import transform_reference
 from drgnalign.engine.refine import NO_PRIOR, Refinement, refine_particles
+from drgnalign.engine.sampling import evenly_spread
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
 from drgnalign.maps.mask import particle_mask

@@ -11,7 +11,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.transform import Rotation
 
-from drgnalign.engine.reconstruct import HalfMapSums, insert_particles, part_bytes, part_file, sphere_rows
+from drgnalign.engine.reconstruct import HalfMapSums, insert_particles, part_file
+from drgnalign.engine.sampling import part_bytes, sphere_rows
 from drgnalign.errors import DrgnalignError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.maps.mask import particle_mask

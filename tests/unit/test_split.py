@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drgnalign.engine.reconstruct import part_bytes
 from drgnalign.engine.refine import check_limit
+from drgnalign.engine.sampling import part_bytes
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 from drgnalign.run.plan import PLAN

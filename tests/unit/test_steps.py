@@ -39,7 +39,7 @@ def test_a_process_leads_to_its_module_in_two_hops(name: str) -> None:
     assert isinstance(getattr(import_module(imported.module), imported.names[0].name), click.Command)
 
 
-@pytest.mark.parametrize("name", ["cluster", "decode", "embed", "export", "merge", "report", "train"])
+@pytest.mark.parametrize("name", ["cluster", "decode", "embed", "export", "merge", "report", "split", "train"])
 def test_what_does_not_refine_is_not_done_again_for_the_kernels(name: str) -> None:
     program = f"import sys, drgnalign.steps.{name}; print(*(m for m in sys.modules if 'kernels' in m))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

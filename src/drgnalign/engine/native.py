@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.likelihood import log_likelihoods
 from drgnalign.engine.noise import estimate_noise, read_noise
-from drgnalign.engine.plan import oversampling, reference_oversampling
 from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums, insert_particles, part_file
 from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit, refine_particles
+from drgnalign.engine.sampling import oversampling, reference_oversampling
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, EngineSettings, FloatVolume, Reconstruction, References

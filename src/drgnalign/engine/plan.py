@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.kernels import LANES
+from drgnalign.engine.sampling import FEWEST_STAGE_RADIUS
 
 # Refinement proceeds through these resolutions (Å) down to its limit. Starting coarse matters: almost all wrong
 # poses are local minima of the shift, and at 40 Å there are none within reach.
 STAGES = (40.0, 20.0, 12.0)
-# A stage of fewer coefficients does not determine five pose parameters of a noisy image.
-FEWEST_STAGE_RADIUS = 4.0
 
 
 @dataclass(frozen=True)
@@ -125,38 +123,3 @@ def _stage_resolutions(box: int, pixel_size: float, limit: float | None) -> list
 def limit_radius(box: int, pixel_size: float, limit: float) -> float:
     """Radius in Fourier pixels of a resolution limit in Å, at most half the box."""
     return min(box * pixel_size / limit, box / 2)
-
-
-def oversampling(box: int, pixel_size: float, diameter: float) -> float:
-    """Padding factor of the Fourier volumes that images are inserted into.
-
-    Linear interpolation between Fourier pixels is good while the particle fills up to half of the (padded) box.
-
-    Parameters
-    ----------
-    box : int
-    pixel_size, diameter : float
-        Å.
-
-    Returns
-    -------
-    float
-        1, 1.5 or 2.
-    """
-    fill = diameter / (box * pixel_size)
-    return next((factor for factor in (1.0, 1.5) if fill <= 0.5 * factor), 2.0)
-
-
-def reference_oversampling(box: int, pixel_size: float, diameter: float) -> float:
-    """Padding factor of the references that poses are refined against.
-
-    As `oversampling`, but 1.25 where the particle fills two fifths to half of the box: errors of poses that are within
-    some per cent of the Cramér-Rao bound show what interpolation costs.
-    """
-    fill = diameter / (box * pixel_size)
-    return 1.25 if 0.4 < fill <= 0.5 else oversampling(box, pixel_size, diameter)
-
-
-def padded_box(box: int, factor: float) -> int:
-    """Size of the padded volume: the box itself without padding, else an even number of voxels."""
-    return box if factor == 1.0 else 2 * math.ceil(factor * box / 2)

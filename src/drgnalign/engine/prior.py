@@ -13,21 +13,17 @@ from drgnalign.engine.images import coefficient_batches
 from drgnalign.engine.kernels import Prior, Reference, kernels_for, stacked_poses
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.refine import NO_PRIOR, Refinement, refine_particles
+from drgnalign.engine.sampling import evenly_spread
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.particles import Particles
 
-# So many particles are looked at; fewer than the least teach nothing.
-PILOT, FEWEST = 256, 16
+# Fewer particles than this teach nothing.
+FEWEST = 16
 # The prior is at least this much wider than the images' own error. Poses that were refined before hardly move, and
 # would be held where they are by a prior as narrow as that.
 LEAST_WIDTH = 4.0
 # Standard deviation of a normal distribution by its median absolute value.
 PER_MEDIAN = 1.4826
-
-
-def evenly_spread(count: int) -> NDArray[np.int64]:
-    """Which of so many particles are looked at."""
-    return np.unique(np.linspace(0, count - 1, min(PILOT, count)).astype(np.int64))
 
 
 def estimate_prior(

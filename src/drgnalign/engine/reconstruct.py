@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import Kernels, kernels_for
-from drgnalign.engine.plan import coefficient_plan, padded_box
+from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.reference import interpolation_envelope
-from drgnalign.errors import DrgnalignError, InputError
+from drgnalign.engine.sampling import padded_box, sphere_rows
+from drgnalign.errors import InputError
 from drgnalign.files import atomic_path, refuse_emptied
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import central_box
@@ -33,54 +32,8 @@ HALVES = (1, 2)
 LEAST_WEIGHT = 1e-2
 # Stands in where no particle was added at all, so that an empty half gives an empty map.
 SMALLEST_WEIGHT = 1e-30
-# A coefficient at Nyquist is spread over Fourier pixels less than this further out.
-REACH = math.sqrt(3)
 # Parts are read in pieces of so many bytes.
 PIECE = 2**24
-
-
-class Rows(NamedTuple):
-    """The rows x ≥ 0 of a half volume that lie within Nyquist's sphere, as `HalfMapSums` holds them.
-
-    Attributes
-    ----------
-    starts : (2K+1, 2K+1) int32
-        Where the row (z + K, y + K) begins.
-    lengths : (2K+1, 2K+1) int64
-        Number of its voxels; 0 outside the sphere.
-    """
-
-    starts: NDArray[np.int32]
-    lengths: NDArray[np.int64]
-
-    @property
-    def edge(self) -> int:
-        """K."""
-        return len(self.starts) // 2
-
-    @property
-    def voxels(self) -> int:
-        """Of all rows."""
-        return int(self.lengths.sum())
-
-
-@lru_cache(maxsize=2)
-def sphere_rows(padded: int) -> Rows:
-    """Rows of the padded half volume that insertion reaches."""
-    edge = math.ceil(padded / 2) + 1
-    axis = np.arange(-edge, edge + 1)
-    room = (padded / 2 + REACH) ** 2 - axis[:, None] ** 2 - axis**2
-    lengths = np.where(room >= 0, np.minimum(np.floor(np.sqrt(np.maximum(room, 0))), edge) + 1, 0).astype(np.int64)
-    starts = np.cumsum(lengths).reshape(lengths.shape) - lengths
-    if lengths.sum() >= 2**31:
-        problem = f"a map of {padded} Fourier pixels a side is larger than the kernels can count"
-        raise DrgnalignError(None, problem, "use a smaller box or a smaller --mask_diameter")
-    return Rows(starts.astype(np.int32), lengths)
-
-
-def part_bytes(box: int, padding: float) -> int:
-    """What the sums of both half sets take, in memory and as a file."""
-    return 2 * sphere_rows(padded_box(box, padding)).voxels * 16
 
 
 class HalfMapSums:
@@ -96,7 +49,7 @@ class HalfMapSums:
     pixel_size : float
         Å.
     padding : float
-        See `drgnalign.engine.plan.oversampling`.
+        See `drgnalign.engine.sampling.oversampling`.
     symmetry : (n, 3, 3) float64, optional
         Rotations of a point group (`drgnalign.symmetry.point_group`); particles are added at all their n poses.
     """

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import Prior, Reference, Search, kernels_for
-from drgnalign.engine.plan import FEWEST_STAGE_RADIUS, CoefficientPlan, coefficient_plan, limit_radius
+from drgnalign.engine.plan import CoefficientPlan, coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HalfMapSums
+from drgnalign.engine.sampling import FEWEST_STAGE_RADIUS, coarsest_limit
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.geometry import angular_distance
@@ -59,11 +60,6 @@ class Refinement:
         refined.table["drgnRotationChange"] = angular_distance(particles.rotations(), self.rotations)
         refined.table["drgnShiftChange"] = moved
         return refined
-
-
-def coarsest_limit(particles: Particles) -> float:
-    """Å; a coarser limit leaves too few Fourier pixels for a pose."""
-    return particles.box * particles.pixel_size / FEWEST_STAGE_RADIUS
 
 
 def check_limit(limit: float, particles: Particles) -> None:

@@ -21,10 +21,11 @@ from scipy.special import softmax
 
 from drgnalign.engine.images import Batch, coefficient_batches, poses_of
 from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for
-from drgnalign.engine.plan import coefficient_plan, limit_radius, oversampling
+from drgnalign.engine.plan import coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
 from drgnalign.engine.reference import transform_reference, weighted_halves
 from drgnalign.engine.refine import check_limit
+from drgnalign.engine.sampling import oversampling
 from drgnalign.engine.search import wide_search
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
 from drgnalign.errors import InputError

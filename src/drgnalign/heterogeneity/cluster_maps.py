@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import kernels_for
-from drgnalign.engine.plan import coefficient_plan, oversampling
+from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.reconstruct import HalfMapSums
+from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.maps.mask import coarse_box

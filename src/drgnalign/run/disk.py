@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 from drgnalign.downsample import box_for_limit, is_worth_it
-from drgnalign.engine.plan import oversampling
-from drgnalign.engine.reconstruct import part_bytes
+from drgnalign.engine.sampling import oversampling, part_bytes
 from drgnalign.particles import Particles
 from drgnalign.run.split import USUAL_CHUNK, usual_chunk_size
 

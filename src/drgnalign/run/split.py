@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drgnalign.engine.prior import evenly_spread
-from drgnalign.engine.reconstruct import part_bytes
-from drgnalign.engine.refine import coarsest_limit
+from drgnalign.engine.sampling import coarsest_limit, evenly_spread, part_bytes
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.interface import COARSEST_LIMIT
@@ -60,7 +58,7 @@ def usual_chunk_size(box: int, padding: float) -> int:
     ----------
     box : int
     padding : float
-        See `drgnalign.engine.plan.oversampling`.
+        See `drgnalign.engine.sampling.oversampling`.
 
     Returns
     -------

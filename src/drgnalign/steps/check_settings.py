@@ -10,7 +10,7 @@ import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, noted_warnings
 from drgnalign.commands.engine_options import with_engine
-from drgnalign.engine.refine import coarsest_limit
+from drgnalign.engine.sampling import coarsest_limit
 from drgnalign.errors import InputError
 from drgnalign.files import write_json, write_text
 from drgnalign.formats.star import read_star

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option
-from drgnalign.engines import ENGINES
 from drgnalign.files import write_json
 from drgnalign.formats.star import read_star
+from drgnalign.interface import ENGINE_NAMES
 from drgnalign.run.disk import Plan, estimate_disk
 
 
@@ -22,7 +22,7 @@ from drgnalign.run.disk import Plan, estimate_disk
 @click.option("--train-box", type=int, required=True)
 @click.option("--chunk-size", type=int)
 @click.option("--assign-limit", type=float, help="Å.")
-@click.option("--engine", type=click.Choice(list(ENGINES)), required=True)
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), required=True)
 @click.option("--keep", is_flag=True, help="Nothing is removed.")
 @diameter_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Bytes of the work folder and the results, as JSON.")

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, diameter_option
-from drgnalign.engine.plan import oversampling
-from drgnalign.engines import ENGINES
+from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.star import read_star
+from drgnalign.interface import ENGINE_NAMES
 from drgnalign.run.split import USUAL_CHUNK, PassSettings, split_clusters, usual_chunk_size
 
 
@@ -20,7 +20,7 @@ from drgnalign.run.split import USUAL_CHUNK, PassSettings, split_clusters, usual
 @click.option("--limit", required=True, help="Å, auto or none.")
 @click.option("--references", type=click.Choice(["reconstruct", "previous", "decoder", "consensus"]), required=True)
 @click.option("--chunk-size", type=click.IntRange(2), help="Default: by the size of the images.")
-@click.option("--engine", type=click.Choice(list(ENGINES)), default="native", show_default=True)
+@click.option("--engine", type=click.Choice(ENGINE_NAMES), default="native", show_default=True)
 @diameter_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for chunks and plan.csv.")
 def main(
