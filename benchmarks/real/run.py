@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from real_sets import OUT, SETS, case_of, case_without_nuisances
 from records import REPOSITORY, Records
 
+from drgnalign.arrays import IntArray
 from drgnalign.heterogeneity.assign import Assigner, Assignment
 from drgnalign.heterogeneity.cluster import cluster
 from drgnalign.heterogeneity.lost import with_found_poses
@@ -45,7 +46,6 @@ ARMS = ("poses", "ours", "without", "cryodrgn", "loop", "relion", "cost")
 SEEDS = (1, 2, 3)
 # Where other methods are run beside ours: on what all nuisances do, and on each alone in four states once.
 COMPARED = ("cryodrgn", "loop", "relion")
-IntArray = NDArray[np.int64]
 
 
 def arms_of(name: str, seed: int) -> tuple[str, ...]:

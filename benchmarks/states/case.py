@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
 from states import DIAMETER, Experiment
 
+from drgnalign.arrays import IntArray
 from drgnalign.downsample import box_for_limit, downsample_stack, with_stack
 from drgnalign.engine.likelihood import log_likelihoods
 from drgnalign.engine.noise import estimate_noise
@@ -46,7 +47,6 @@ TRAIN_BOX, EPOCHS, MORE_EPOCHS = 32, 24, 6
 TRAINING: dict[str, Any] = {"zdim": 4, "layers": 3, "nodes": 64, "batch_size": 8, "learning_rate": 1e-3, "beta": 0.25}
 # Share of a map's highest value from which on a voxel is part of it.
 PART = 0.1
-IntArray = NDArray[np.int64]
 
 
 class Refined(NamedTuple):

@@ -10,6 +10,7 @@ import relion
 from case import MORE_EPOCHS, Case
 from numpy.typing import NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.fourier import resize_volume
 from drgnalign.heterogeneity.cluster import cluster, other_numbers
 from drgnalign.run.latent import read_points
@@ -18,7 +19,6 @@ REFERENCE_ROUNDS = 2
 # Share of the labels that are random where starts come from the truth.
 WRONG = 0.5
 RELION_MISSING = "RELION IS LEFT OUT: relion_refine is not on the PATH, so that its Class3D is not compared"
-IntArray = NDArray[np.int64]
 
 
 def numbers_proposed(case: Case) -> list[int]:

@@ -23,6 +23,7 @@ from labelled_sets import CONTROLS, SETS, case_of
 from methods import RELION_MISSING, numbers_proposed, reference_loop, relion_classes, starts
 from numpy.typing import NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.heterogeneity.cluster import cluster
 from drgnalign.heterogeneity.states import evidence, find_states
 from drgnalign.run.latent import read_points
@@ -41,7 +42,6 @@ ARMS_OF |= {"medium": ("bounds", "ours", "rounds"), "faint": ("fixed",), "large"
 SEEDS_OF = {"snr_0.1": (1, 2, 3, 4, 5)}
 SEEDS = (1, 2, 3)
 OUR_ROUNDS, FIXED_ROUNDS = 3, 10
-IntArray = NDArray[np.int64]
 
 
 def run_case(case: Case, arms: tuple[str, ...], control: bool) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.normalise import Background, background_pixels, background_radius, joined_backgrounds, normalise
 from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
-
-FloatArray = NDArray[np.float64]
 
 SAMPLE = 2000
 BATCH_PIXELS = 2**24

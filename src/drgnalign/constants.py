@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from drgnalign.arrays import FloatArray
 from drgnalign.ctf import lenses, listed_numbers
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.optics import CRYOSPARC_ORDERS
@@ -27,7 +28,6 @@ from drgnalign.particles import (
     ORIGINS,
     PHASE_FLIPPED,
     PREMULTIPLIED,
-    FloatArray,
     Particles,
 )
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError
 from drgnalign.fourier import irfft_images, rfft_images
 from drgnalign.particles import (
@@ -27,8 +28,6 @@ from drgnalign.particles import (
     PREMULTIPLIED,
     Particles,
 )
-
-FloatArray = NDArray[np.float64]
 
 # Images that were multiplied by their CTF are divided by it again, but by no less than this in the sine: near its zeros
 # there is next to no signal, and what is stored there need not be the noise times the CTF.

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.particles import EXCLUDED, FloatArray, Particles
+from drgnalign.particles import EXCLUDED, Particles
 
 # Percent.
 WHOLE_OCCUPANCY = 100.0

@@ -10,11 +10,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+RealArray = NDArray[np.floating]
 ComplexArray = NDArray[np.complexfloating]
 
 
-def rfft_images(images: FloatArray) -> ComplexArray:
+def rfft_images(images: RealArray) -> ComplexArray:
     """Half-plane transforms of centred images.
 
     Parameters
@@ -29,22 +29,22 @@ def rfft_images(images: FloatArray) -> ComplexArray:
     return scipy.fft.rfft2(np.fft.ifftshift(images, axes=(-2, -1)))
 
 
-def irfft_images(transforms: ComplexArray, box: int) -> FloatArray:
+def irfft_images(transforms: ComplexArray, box: int) -> RealArray:
     """Centred images of half-plane transforms; the inverse of `rfft_images`."""
     return np.fft.fftshift(scipy.fft.irfft2(transforms, s=(box, box)), axes=(-2, -1))
 
 
-def rfft_volume(volume: FloatArray) -> ComplexArray:
+def rfft_volume(volume: RealArray) -> ComplexArray:
     """Half-space transform (N, N, N//2+1) of a centred volume (z, y, x)."""
     return scipy.fft.rfftn(np.fft.ifftshift(volume))
 
 
-def irfft_volume(transform: ComplexArray, box: int) -> FloatArray:
+def irfft_volume(transform: ComplexArray, box: int) -> RealArray:
     """Centred volume of a half-space transform; the inverse of `rfft_volume`."""
     return np.fft.fftshift(scipy.fft.irfftn(transform, s=(box, box, box)))
 
 
-def padded_transform(volume: FloatArray, padded: int, edge: int) -> ComplexArray:
+def padded_transform(volume: RealArray, padded: int, edge: int) -> ComplexArray:
     """Low frequencies of a centred volume that is zero-padded first.
 
     Axis by axis, so that the padded volume is never whole in memory.
@@ -137,7 +137,7 @@ def half_plane_multiplicity(box: int) -> NDArray[np.float64]:
     return weights
 
 
-def crop_images(images: FloatArray, box: int) -> FloatArray:
+def crop_images(images: RealArray, box: int) -> RealArray:
     """Down-sample centred images by cutting off their high frequencies; grey values keep their scale.
 
     Parameters
@@ -160,7 +160,7 @@ def crop_images(images: FloatArray, box: int) -> FloatArray:
     return irfft_images(cropped, box) * (box / old) ** 2
 
 
-def resize_volume(volume: FloatArray, box: int) -> FloatArray:
+def resize_volume(volume: RealArray, box: int) -> RealArray:
     """Change a centred volume's sampling by cropping or zero-padding its transform; grey values keep their scale.
 
     Parameters
@@ -198,7 +198,7 @@ def soft_sphere(box: int, radius: float, edge: float, dimensions: int = 3) -> ND
     return raised_cosine(radius_grid(box, dimensions) - radius, edge)
 
 
-def raised_cosine(distance: FloatArray, edge: float) -> NDArray[np.float32]:
+def raised_cosine(distance: RealArray, edge: float) -> NDArray[np.float32]:
     """1 where `distance` ≤ 0, 0 where it is ≥ `edge`, a raised cosine between."""
     phase = np.clip(distance / edge, 0.0, 1.0)
     return (0.5 + 0.5 * np.cos(np.pi * phase)).astype(np.float32)

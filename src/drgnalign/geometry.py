@@ -8,10 +8,10 @@ which are Frealign's PHI, THETA, PSI. cryoDRGN stores the transpose.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-FloatArray = NDArray[np.float64]
+from drgnalign.arrays import FloatArray
 
 
 def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> FloatArray:

@@ -32,7 +32,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.particles import HALVES, REFINED_FROM, IntArray, Particles
+from drgnalign.arrays import IntArray
+from drgnalign.particles import HALVES, REFINED_FROM, Particles
 
 # A half map of fewer particles than this says nothing, and its FSC less.
 FEWEST_IN_HALF = 10

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import find_stack
-from drgnalign.particles import IntArray, Particles
+from drgnalign.particles import Particles
 from drgnalign.stack_names import identity
 
 # Columns with the name of the image that a row's own was made of: by subtraction, in a new stack, or of a movie.

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from drgnalign.arrays import FloatVolume
 from drgnalign.particles import Particles
 from drgnalign.run.state import HALF_MAPS
 
-FloatVolume = NDArray[np.float32]
 ENGINE_NAMES = ("native", "frealignx", "frealign9")
 # Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
 COARSEST_LIMIT = 200.0

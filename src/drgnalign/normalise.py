@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ImageArray = NDArray[np.float32]
+from drgnalign.arrays import ImageArray
 
 # A pixel is outlying that is further from the background's plane than so many times what a hundredth of the image's
 # own pixels exceed: 20 standard deviations of normal noise. Pixels of a particle, however strong, were at most 7 times

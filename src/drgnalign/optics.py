@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.ctf import FLIPPED, MULTIPLIED, Lens, electron_wavelength, lenses, listed_numbers
 from drgnalign.errors import InputWarning
 from drgnalign.particles import (
@@ -25,7 +25,6 @@ from drgnalign.particles import (
     Particles,
 )
 
-FloatArray = NDArray[np.float64]
 Phase = Callable[[Lens, FloatArray, FloatArray], FloatArray]
 
 # The columns of a magnification, in short.

@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
 from drgnalign.geometry import euler_to_matrix, matrix_to_euler
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # A particle is taken to fill this much of its box unless a diameter is given.
 USUAL_FILL = 0.85

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.commands import (
     FILE,
     OUTPUT,
@@ -26,7 +27,7 @@ from drgnalign.formats.mrc import write_volume
 from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, standing
 from drgnalign.half_sets import in_both, ties
 from drgnalign.inputs import open_particles
-from drgnalign.interface import Chunk, Engine, FloatVolume, Reconstruction
+from drgnalign.interface import Chunk, Engine, Reconstruction
 from drgnalign.maps.read import read_map, read_mask
 from drgnalign.maps.write import write_maps
 from drgnalign.particles import USUAL_FILL, Particles

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.engine.likelihood import log_likelihoods
 from drgnalign.engine.noise import estimate_noise, read_noise
 from drgnalign.engine.prior import estimate_prior
@@ -20,7 +21,7 @@ from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.engine.sampling import oversampling, reference_oversampling
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
-from drgnalign.interface import Chunk, EngineSettings, FloatVolume, Reconstruction, References
+from drgnalign.interface import Chunk, EngineSettings, Reconstruction, References
 from drgnalign.maps.mask import particle_mask
 from drgnalign.maps.read import read_map, read_mask
 from drgnalign.particles import Particles

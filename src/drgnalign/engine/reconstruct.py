@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import Kernels, kernels_for
 from drgnalign.engine.plan import coefficient_plan
@@ -25,7 +26,6 @@ from drgnalign.particles import Particles
 if TYPE_CHECKING:
     from drgnalign.engine.torch_kernels import TorchKernels
 
-FloatVolume = NDArray[np.float32]
 HALVES = (1, 2)
 # A voxel that few views reach keeps at least this share of its shell's mean weight, so that it stays small
 # instead of being blown up.

@@ -7,13 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.engine.kernels import Reference
 from drgnalign.engine.plan import limit_radius
 from drgnalign.engine.sampling import padded_box
 from drgnalign.fourier import irfft_volume, padded_transform, rfft_volume, shell_numbers
 from drgnalign.validation.fsc import fourier_shell_correlation, reliable_part
-
-FloatVolume = NDArray[np.float32]
 
 
 def weighted_halves(

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers
 from drgnalign.validation.fsc import fourier_shell_correlation, reliable_part
 
-FloatVolume = NDArray[np.float32]
 # The difference's correlation is averaged over so many shells, and never quite trusted.
 SMOOTHED, LEAST, MOST = 3, 0.001, 0.999
 # Å: amplitudes are compared between these. Below, what the particle has in common with any other blob rules; beyond,

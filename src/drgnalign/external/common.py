@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from drgnalign.arrays import FloatVolume, IntArray
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import refuse_emptied
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.geometry import angular_distance
-from drgnalign.interface import Chunk, EngineSettings, FloatVolume, References
+from drgnalign.interface import Chunk, EngineSettings, References
 from drgnalign.maps.mask import particle_mask
 from drgnalign.maps.read import read_map, read_mask
-from drgnalign.particles import ANGLES, ORIGINS, IntArray, Particles
+from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.run.state import STATISTICS, beside
 
 EXTRA_COLUMNS = ["drgnFrealignLogp", "drgnFrealignSigma", "drgnFrealignScore", "drgnFrealignChange"]

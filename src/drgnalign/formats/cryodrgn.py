@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.pickles import read_pickles
@@ -29,9 +30,6 @@ from drgnalign.particles import (
     image_names,
     optics_table,
 )
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # The columns of ctf.pkl: px, Å/px, Å, Å, degrees, kV, mm, fraction, degrees.
 CTF_COLUMNS = [

@@ -21,13 +21,12 @@ import pandas as pd
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import ImageArray
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.normalise import normalise
 from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
-
-ImageArray = NDArray[np.float32]
 
 DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 OTHER_MODES = {3: "complex integers", 4: "complex numbers", 16: "colours", 17: "colours", 101: "4 bits a pixel"}

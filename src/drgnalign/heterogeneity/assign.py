@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from drgnalign.arrays import FloatArray, FloatVolume, IntArray
 from drgnalign.engine.images import Batch, coefficient_batches, poses_of
 from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_for
 from drgnalign.engine.plan import coefficient_plan, limit_radius
@@ -46,9 +47,6 @@ from drgnalign.maps.mask import particle_mask, soft_sphere, union_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 
-FloatArray = NDArray[np.float64]
-FloatVolume = NDArray[np.float32]
-IntArray = NDArray[np.int64]
 Halves = tuple[FloatVolume, FloatVolume]
 # Sums of each label, fold by fold; maps to compare with, by half set and by the fold that they lack.
 Sums = Mapping[int, Sequence[HalfMapSums]]

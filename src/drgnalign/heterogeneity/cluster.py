@@ -13,12 +13,10 @@ from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
 from drgnalign.heterogeneity.match import Matching, match_labels
 from drgnalign.run.records import ClusteringRecord
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 METHODS = ("kmeans", "gmm", "dbscan", "hdbscan")
 SILHOUETTE_SAMPLE = 5000

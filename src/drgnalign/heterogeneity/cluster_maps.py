@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import kernels_for
 from drgnalign.engine.plan import coefficient_plan
@@ -17,8 +18,6 @@ from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.maps.mask import coarse_box
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
-
-FloatVolume = NDArray[np.float32]
 
 
 def cluster_maps(

@@ -17,7 +17,7 @@ from scipy.stats import median_abs_deviation
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-FloatArray = NDArray[np.float64]
+from drgnalign.arrays import FloatArray
 
 # Particles that a mixture is fitted to, and the fewest that tell anything.
 SAMPLE, FEWEST = 5000, 100

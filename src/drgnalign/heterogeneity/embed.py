@@ -13,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from drgnalign.arrays import FloatArray
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import atomic_path, write_text
 from drgnalign.run.latent import ALONG_PC1, EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START
-
-FloatArray = NDArray[np.float64]
 
 # As cryoDRGN's own analysis.
 N_NEIGHBORS = 15

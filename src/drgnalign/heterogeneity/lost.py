@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.particles import SEARCHED, Particles
 
 if TYPE_CHECKING:
     from drgnalign.heterogeneity.assign import Assigner
 
-FloatArray = NDArray[np.float64]
 # Of the poses that are taken for found.
 FALSE = 0.05
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
-IntArray = NDArray[np.int64]
+from drgnalign.arrays import IntArray
 
 
 @dataclass

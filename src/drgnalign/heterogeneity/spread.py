@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.heterogeneity.contrast import Contrast
-
-FloatArray = NDArray[np.float64]
 
 # Standard deviations that are tried, in units of the way.
 STEP, WIDEST = 0.02, 0.5

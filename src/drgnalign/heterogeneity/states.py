@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
+from drgnalign.arrays import IntArray
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.shrinkage import difference_figures
@@ -26,8 +27,6 @@ from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
 from drgnalign.run.records import ClusterEvidence
 from drgnalign.run.state import CONSENSUS, FSC, by_cluster
-
-IntArray = NDArray[np.int64]
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.constants import constant_findings
 from drgnalign.errors import InputError
 from drgnalign.exclusion import RULES, excluded_by, occupancy_warning
@@ -24,8 +25,6 @@ from drgnalign.particles import (
     OPTICS_OPTIONS,
     ORIGINS,
     PIXEL_ORIGINS,
-    FloatArray,
-    IntArray,
     Particles,
 )
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, PIXEL_ORIGINS, FloatArray
+from drgnalign.arrays import FloatArray
+from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, PIXEL_ORIGINS
 
 # level, what
 Findings = Iterator[tuple[str, str]]

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
 from drgnalign.validation.fsc import reliable_part
 
-FloatVolume = NDArray[np.float32]
 # Å: amplitudes of proteins follow Guinier's law beyond this; fewer shells than this do not give a slope.
 GUINIER_FROM, FEWEST_SHELLS = 10.0, 5
 

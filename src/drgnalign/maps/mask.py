@@ -9,6 +9,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.errors import DrgnalignError
 from drgnalign.fourier import (
     irfft_volume,
@@ -19,7 +20,6 @@ from drgnalign.fourier import (
     shell_numbers,
 )
 
-FloatVolume = NDArray[np.float32]
 # Å: the map is smoothed to this before it is cut, the cut is grown, and its edge falls off. At least so many
 # voxels each, for coarse boxes.
 LOWPASS, GROW, EDGE = 15.0, 8.0, 12.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.maps.mask import soft_sphere
 
-FloatVolume = NDArray[np.float32]
 # Masks that were filtered or stored with few digits leave 0…1 by a little.
 MASK_ROUNDING = 0.01
 # Voxels: a sphere of four across; shells of the Fourier transform are one under a mask that is smaller.

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from drgnalign.arrays import FloatVolume
 from drgnalign.files import atomic_path, write_text
 from drgnalign.formats.mrc import write_volume
 from drgnalign.maps.filters import guinier_b_factor, sharpened, wiener_filtered
@@ -17,8 +15,6 @@ from drgnalign.run.records import MapFigures
 from drgnalign.run.state import CURVE, FIGURES, FILTERED, HALF_MAPS, LOCAL_RESOLUTION, OWN_MASK, SHARP, beside
 from drgnalign.validation.fsc import FscResult, half_map_fsc
 from drgnalign.validation.local_resolution import local_resolution
-
-FloatVolume = NDArray[np.float32]
 
 
 def write_maps(

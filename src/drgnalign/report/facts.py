@@ -41,7 +41,6 @@ VIEWS = (36, 18)
 POSTERIORS, DEFOCI = 20, 24
 # Of the interval in which a cluster's number of particles lies, standard deviations.
 INTERVAL = 1.96
-IntArray = NDArray[np.int64]
 
 
 def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | None = None) -> dict[str, Any]:

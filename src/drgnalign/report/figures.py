@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star
@@ -26,9 +26,6 @@ from drgnalign.run.latent import EMBEDDING, read_points
 from drgnalign.run.records import PassMetrics
 from drgnalign.run.state import CONSENSUS, FSC, LATENT, PARTICLES, pass_folders, round_name
 from drgnalign.validation.fsc import THRESHOLD
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 DPI = 150
 # From the palettes of Okabe & Ito, Tol and Krzywinski, chosen and ordered so that any two of the first eight differ

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.embed import PC1_PERCENTILES, PC1_POINTS
@@ -19,8 +20,6 @@ from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
 from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD
 from drgnalign.run.state import LATENT, PARTICLES
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
 # Particles that are shown, and in all rounds together: many rounds have fewer, for the page must stay small.
 SAMPLE, SHOWN = 50_000, 300_000
 # Steps that the extent of a UMAP is divided into: one is turned, not looked at closely, in three dimensions.
@@ -173,7 +172,7 @@ def _is_shown(column: str) -> bool:
     return column in ("pc1", "pc2") or column.startswith("umap")
 
 
-def _steps(points: FloatArray, steps: int) -> NDArray[np.uint16]:
+def _steps(points: NDArray[np.float32], steps: int) -> NDArray[np.uint16]:
     """Coordinates, one axis after the other, in steps of the widest axis, in the middle of their range."""
     low, high = points.min(axis=0), points.max(axis=0)
     middle, reach = (low + high) / 2, max(float((high - low).max()) / 2, 1e-6)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.fourier import central_box, padded_transform, resize_volume
@@ -16,7 +17,6 @@ from drgnalign.report.figures import cluster_colour
 from drgnalign.report.packed import in_steps, packed
 from drgnalign.run.state import CONSENSUS, DECODED, FILM, FILTERED, LOCAL_RESOLUTION, MAPS, MASK, beside
 
-FloatVolume = NDArray[np.float32]
 # Sides, in voxels, that maps are brought down to, and how many maps have the largest: those of the last round and the
 # consensus, those of other rounds and of films. Where there are more, all are smaller, for the page must stay small.
 LAST_BOXES, LAST_MAPS = (128, 96, 64, 48), 4

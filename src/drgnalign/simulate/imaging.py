@@ -7,11 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import FloatArray, ImageArray
 from drgnalign.ctf import ctf
 from drgnalign.fourier import half_plane_multiplicity, irfft_images, rfft_images
-
-FloatArray = NDArray[np.float64]
-ImageArray = NDArray[np.float32]
 
 
 class Spectrum(NamedTuple):

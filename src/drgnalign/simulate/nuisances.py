@@ -10,14 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.arrays import BoolArray, FloatArray, IntArray
 from drgnalign.errors import InputError
 from drgnalign.fourier import irfft_images, rfft_images
 from drgnalign.particles import Particles
 from drgnalign.simulate.specimens import Specimen
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 NO = "no"
 JUNK = ("empty", "broken", "other")

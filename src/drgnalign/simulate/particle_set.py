@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.arrays import FloatArray, ImageArray
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import StackWriter, write_volume
 from drgnalign.formats.star import write_star
@@ -21,9 +22,6 @@ from drgnalign.simulate.imaging import Microscope, Spectrum, coloured_noise, ctf
 from drgnalign.simulate.nuisances import Nuisances, effects_on
 from drgnalign.simulate.projection import density_map, projection_transform
 from drgnalign.simulate.specimens import Specimen
-
-FloatArray = NDArray[np.float64]
-ImageArray = NDArray[np.float32]
 
 BATCH = 256
 # The signal's variance over a whole set is taken from this many of its particles: good to about 1 %.

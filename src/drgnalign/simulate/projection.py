@@ -13,11 +13,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import FloatArray, ImageArray
 from drgnalign.fourier import irfft_images, irfft_volume
 from drgnalign.simulate.specimens import Specimen
-
-FloatArray = NDArray[np.float64]
-ImageArray = NDArray[np.float32]
 
 OVERSAMPLING = 2
 

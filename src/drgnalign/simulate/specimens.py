@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError
-
-FloatArray = NDArray[np.float64]
 
 
 class Specimen(NamedTuple):

@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import gammaincc
 from scipy.stats import rankdata
 
+from drgnalign.arrays import BoolArray, FloatArray, IntArray
 from drgnalign.particles import Particles
-
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Bins of views, all of one size: 10° wide, views from opposite sides in one, as they show the same Fourier plane.
 BINS = 200

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
 from drgnalign.validation.fsc import THRESHOLD
 
-FloatVolume = NDArray[np.float32]
 # Standard deviation of the neighbourhood in wavelengths of the shell, and the narrowest, px: a neighbourhood that holds
 # few waves tells nothing.
 WAVELENGTHS, NARROWEST = 1.5, 3.0

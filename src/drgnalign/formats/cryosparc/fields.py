@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import CRYOSPARC_TERMS, DEFOCUS, FloatArray
+from drgnalign.particles import CRYOSPARC_TERMS, DEFOCUS
 
 Rows = NDArray[np.void]
 Fields = dict[str, NDArray]

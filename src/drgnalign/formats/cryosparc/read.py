@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
 from drgnalign.formats.cryosparc.fields import (
     CONTRAST_OF_SIGN,
@@ -40,8 +41,6 @@ from drgnalign.particles import (
     MAGNIFICATION,
     NEUTRAL_CTF,
     ORIGINS,
-    FloatArray,
-    IntArray,
     Particles,
     fill_optics,
     optics_table,

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.ctf import lenses, listed_numbers
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
@@ -37,16 +38,7 @@ from drgnalign.formats.cryosparc.fields import (
 )
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.optics import STRETCH, optics_terms
-from drgnalign.particles import (
-    ANGLES,
-    CRYOSPARC_TERMS,
-    MAGNIFICATION,
-    NO_STACK,
-    ORIGINS,
-    FloatArray,
-    IntArray,
-    Particles,
-)
+from drgnalign.particles import ANGLES, CRYOSPARC_TERMS, MAGNIFICATION, NO_STACK, ORIGINS, Particles
 
 # Fields of text.
 MICROGRAPH = "location/micrograph_path"
