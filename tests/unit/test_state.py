@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
+import drgnalign
+from drgnalign.run import latent, plan, state
 from drgnalign.run.state import (
     cluster_label,
     cluster_name,
@@ -47,3 +51,29 @@ def test_folders_of_passes_come_in_the_order_of_the_passes(tmp_path: Path) -> No
     for name in names[::-1]:
         (tmp_path / name).mkdir(parents=True)
     assert published_passes(tmp_path) == [tmp_path / name for name in names]
+
+
+def words_of(module: Path) -> Iterator[str]:
+    """Texts without spaces: names, not sentences."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            yield node.value
+
+
+def test_names_of_the_state_s_files_stand_in_one_place() -> None:
+    owners = {Path(str(module.__file__)) for module in (latent, plan, state)}
+    names = [state.FSC, state.METRICS, state.NOISE, state.MASK, state.USED_LABELS, latent.EMBEDDING, latent.WEIGHTS]
+    names += [*state.HALF_MAPS, state.SHARP, state.OWN_MASK, state.LOCAL_RESOLUTION, state.CURVE, state.FIGURES]
+    names += [
+        state.STATISTICS,
+        state.DECODER,
+        latent.ALONG_PC1,
+        plan.PLAN_FILE,
+        "_reference_half",
+        "_pilot.",
+        "_chunk_",
+    ]
+    others = set(Path(str(drgnalign.__file__)).parent.rglob("*.py")) - owners
+    found = {(path.name, word) for path in others for word in words_of(path) for name in names if name in word}
+    # what could be a name in Python is one, or a column's
+    assert {(module, word) for module, word in found if not word.isidentifier()} == set()

@@ -39,8 +39,18 @@ def test_a_process_leads_to_its_module_in_two_hops(name: str) -> None:
     assert isinstance(getattr(import_module(imported.module), imported.names[0].name), click.Command)
 
 
+def loaded_with(module: str) -> set[str]:
+    """What a fresh Python has of the library once it has imported a module."""
+    program = f"import sys, {module}; print(*(name for name in sys.modules if name.startswith('drgnalign')))"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
 @pytest.mark.parametrize("name", ["cluster", "decode", "embed", "export", "merge", "report", "split", "train"])
 def test_what_does_not_refine_is_not_done_again_for_the_kernels(name: str) -> None:
-    program = f"import sys, drgnalign.steps.{name}; print(*(m for m in sys.modules if 'kernels' in m))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
+    assert "drgnalign.engine.kernels" not in loaded_with(f"drgnalign.steps.{name}")
+
+
+def test_maps_are_written_without_an_engine() -> None:
+    assert not {name for name in loaded_with("drgnalign.maps.write") if name.startswith("drgnalign.engine")}
