@@ -254,7 +254,7 @@ def test_a_new_cluster_is_refined_as_coarsely_as_engines_can_where_the_consensus
 def test_all_chunks_of_a_cluster_learn_from_the_same_particles(
     labelled: Particles, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drgnalign.engine.prior.PILOT", 5)
+    monkeypatch.setattr("drgnalign.engine.sampling.PILOT", 5)
     plan = split(labelled, references, tmp_path / "out")
     for cluster, rows in plan.groupby("cluster"):
         pilot = read_star(tmp_path / "out" / f"{cluster}_pilot.star")
