@@ -17,6 +17,7 @@ from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.formats.mrc import StackWriter, read_volume
 from drgnalign.geometry import matrix_to_euler
+from drgnalign.heterogeneity import cryodrgn as program_module
 from drgnalign.heterogeneity import train as train_module
 from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.heterogeneity.decode import decode_volumes
@@ -31,7 +32,7 @@ SETTINGS = {
 }  # fmt: skip
 
 needs_cryodrgn = pytest.mark.skipif(
-    shutil.which("cryodrgn") is None and not (Path(train_module.sys.executable).parent / "cryodrgn").exists(),
+    shutil.which("cryodrgn") is None and not (Path(program_module.sys.executable).parent / "cryodrgn").exists(),
     reason="the program cryodrgn is not installed",
 )
 
@@ -236,7 +237,7 @@ def fake_cryodrgn(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) ->
     program = folder / "cryodrgn"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(train_module, "find_cryodrgn", lambda: program)
+    monkeypatch.setattr(program_module, "find_cryodrgn", lambda: program)
 
 
 def test_failure_quotes_the_log(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +259,7 @@ def test_training_on_the_cpu_is_announced(
 
 def test_missing_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(train_module.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(program_module.sys, "executable", str(tmp_path / "python"))
     with pytest.raises(DrgnalignError, match="pip install"):
         find_cryodrgn()
 
