@@ -16,8 +16,6 @@ from drgnalign.particles import Particles
 from drgnalign.run.state import HALF_MAPS
 
 ENGINE_NAMES = ("native", "frealignx", "frealign9")
-# Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
-COARSEST_LIMIT = 200.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from drgnalign.particles import Particles
 
 # A stage of fewer coefficients does not determine five pose parameters of a noisy image.
 FEWEST_STAGE_RADIUS = 4.0
+# Å: what Frealign 9 takes for the coarsest limit of a refinement; nobody needs a coarser one.
+COARSEST_LIMIT = 200.0
 # Particles from which the engine learns what to expect.
 PILOT = 256
 # A coefficient at Nyquist is spread over Fourier pixels less than this further out.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drgnalign.engine.refine import check_limit
+from drgnalign.engine.sampling import COARSEST_LIMIT
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.external.common import (
     check_answer,
@@ -25,7 +26,7 @@ from drgnalign.external.images import STACK, stack_for
 from drgnalign.external.program import find_program, require_success, run, working_folder
 from drgnalign.external.settings import TIME_LIMITS, Ranges, check_arguments, parse_arguments, time_limit
 from drgnalign.formats.par import read_par
-from drgnalign.interface import COARSEST_LIMIT, Chunk, EngineSettings, Reconstruction, References
+from drgnalign.interface import Chunk, EngineSettings, Reconstruction, References
 from drgnalign.optics import not_told
 from drgnalign.particles import Particles
 

@@ -96,6 +96,30 @@ def write_record(record: Record, path: Path) -> None:
 
 
 @dataclass(kw_only=True)
+class InputsRecord(Record):
+    """``inputs.json``: what CHECK_INPUTS found the particle file to be, and what CHECK_SETTINGS warns of besides."""
+
+    WHAT: ClassVar[str] = "what the input was found to be"
+
+    input: str
+    particles: int
+    box: int
+    pixel_size_angstrom: float
+    train_box: int
+    optics_groups: int
+    half_sets: list[int]
+    halves: str
+    left_out_by_input: int
+    contrast: list[str]
+    contrast_from: str
+    normalised: bool
+    backgrounds: dict[str, Any]
+    optics: list[dict[str, Any]]
+    warnings: list[str]
+    notes: list[str]
+
+
+@dataclass(kw_only=True)
 class ClusterEvidence(Record):
     """What speaks for a cluster; see `drgnalign.heterogeneity.states.cluster_evidence`."""
 

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drgnalign.engine.sampling import coarsest_limit, evenly_spread, part_bytes
+from drgnalign.engine.sampling import COARSEST_LIMIT, coarsest_limit, evenly_spread, part_bytes
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
-from drgnalign.interface import COARSEST_LIMIT
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, RECONSTRUCT, chunk_name, pilot_name, write_plan
 from drgnalign.run.state import CONSENSUS, DECODER, FSC, HALF_MAPS, beside, by_cluster, cluster_name

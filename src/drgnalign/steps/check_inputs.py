@@ -19,12 +19,13 @@ from drgnalign.commands import (
     seed_option,
 )
 from drgnalign.errors import InputNote
-from drgnalign.files import write_json, write_text
+from drgnalign.files import write_text
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import standing
 from drgnalign.inputs import images_root, import_particles, undecided
 from drgnalign.optics import optics_terms, warn_of_training
 from drgnalign.particles import BACKGROUND_RADIUS
+from drgnalign.run.records import InputsRecord, write_record
 
 
 @click.command(cls=Command)
@@ -89,25 +90,25 @@ def main(
     terms = optics_terms(table, diameter)
     write_star(undecided(table), output)
     backgrounds = survey_backgrounds(table, images_root(particles, images), diameter)
-    facts = {
-        "input": particles.name,
-        "particles": len(table),
-        "box": table.box,
-        "pixel_size_angstrom": table.pixel_size,
-        "train_box": min(train_box, table.box - table.box % 2),
-        "optics_groups": len(table.optics),
-        "half_sets": [int((table.half_sets() == half).sum()) for half in (1, 2)],
-        "halves": standing(table, ~table.excluded(), None),
-        "left_out_by_input": int(table.excluded().sum()),
-        "contrast": sorted(set(table.optics["drgnContrast"])),
-        "contrast_from": "--invert" if invert != "auto" else "the images or the file",
-        "normalised": bool((table.optics[BACKGROUND_RADIUS] > 0).any()),
-        "backgrounds": backgrounds.record,
-        "optics": [term.record for term in terms],
-        "warnings": list(noted),
-        "notes": [text for text, category in noted.items() if issubclass(category, InputNote)],
-    }
-    write_json(report, facts)
+    facts = InputsRecord(
+        input=particles.name,
+        particles=len(table),
+        box=table.box,
+        pixel_size_angstrom=table.pixel_size,
+        train_box=min(train_box, table.box - table.box % 2),
+        optics_groups=len(table.optics),
+        half_sets=[int((table.half_sets() == half).sum()) for half in (1, 2)],
+        halves=standing(table, ~table.excluded(), None),
+        left_out_by_input=int(table.excluded().sum()),
+        contrast=sorted(set(table.optics["drgnContrast"])),
+        contrast_from="--invert" if invert != "auto" else "the images or the file",
+        normalised=bool((table.optics[BACKGROUND_RADIUS] > 0).any()),
+        backgrounds=backgrounds.record,
+        optics=[term.record for term in terms],
+        warnings=list(noted),
+        notes=[text for text, category in noted.items() if issubclass(category, InputNote)],
+    )
+    write_record(facts, report)
     lines = [f"WARNING: {warning}" for warning in noted]
     if terms:
         lines.append(f"The file says of the lens: {'; '.join(map(str, terms))}")

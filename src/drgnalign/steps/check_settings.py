@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, noted_war
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.sampling import coarsest_limit
 from drgnalign.errors import InputError
-from drgnalign.files import write_json, write_text
+from drgnalign.files import write_text
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, Engine
 from drgnalign.maps.read import check_mask
 from drgnalign.run.possible import refuse_impossible_sizes, refuse_too_few
+from drgnalign.run.records import InputsRecord, read_record, write_record
 
 
 @click.command(cls=Command)
@@ -50,10 +50,10 @@ def main(
 ) -> None:
     """Refuse limits, a number of clusters and masks that PARTICLES do not allow, and an engine that cannot work."""
     table = read_star(particles)
-    facts = None if inputs is None else json.loads(inputs.read_text())
+    facts = None if inputs is None else read_record(InputsRecord, inputs)
     if facts is not None:
         # messages then name the user's file
-        table = replace(table, path=Path(facts["input"]))
+        table = replace(table, path=Path(facts.input))
     refuse_too_few(table, clusters, proposed)
     width = table.box * table.pixel_size
     refuse_impossible_sizes(table, mask_diameter, engine.settings.mass_kda, perturb_shift)
@@ -67,7 +67,7 @@ def main(
             check_mask(path, table.box, table.pixel_size, diameter)
         engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
     if noted and facts is not None and report is not None:
-        facts["warnings"] += list(noted)
-        write_json(report, facts)
+        facts.warnings += list(noted)
+        write_record(facts, report)
     if said is not None:
         write_text(said, "".join(f"WARNING: {warning}\n" for warning in noted))
