@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from drgnalign.errors import InputError
+from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import (
     AssignmentRecord,
     ClusterEvidence,
@@ -16,8 +17,6 @@ from drgnalign.run.records import (
     ClusterMetrics,
     MapFigures,
     PassMetrics,
-    read_record,
-    write_record,
 )
 
 SKIPPED = ["cluster", "particles", "skipped", "composition", "difference_judged", "warnings"]

@@ -54,3 +54,8 @@ def test_what_does_not_refine_is_not_done_again_for_the_kernels(name: str) -> No
 
 def test_maps_are_written_without_an_engine() -> None:
     assert not {name for name in loaded_with("drgnalign.maps.write") if name.startswith("drgnalign.engine")}
+
+
+@pytest.mark.parametrize("name", ["check_inputs", "downsample", "train", "embed"])
+def test_another_figure_of_a_pass_does_not_import_read_or_train_again(name: str) -> None:
+    assert "drgnalign.run.records" not in loaded_with(f"drgnalign.steps.{name}")

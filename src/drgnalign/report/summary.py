@@ -11,7 +11,8 @@ import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.half_maps import DEALT_AT_IMPORT, NOT_INDEPENDENT
-from drgnalign.run.records import ClusterMetrics, PassMetrics, read_record
+from drgnalign.run.record import read_record
+from drgnalign.run.records import ClusterMetrics, PassMetrics
 from drgnalign.run.state import METRICS, pass_folders, published_passes
 
 # Of `ClusterMetrics`; empty where the cluster was skipped, has no resolution, or its poses were not

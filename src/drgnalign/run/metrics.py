@@ -14,6 +14,7 @@ from drgnalign.geometry import angular_distance
 from drgnalign.half_maps import INDEPENDENT, standing, worst
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, PassReport
+from drgnalign.run.record import read_record
 from drgnalign.run.records import (
     ClusterEvidence,
     ClusteringRecord,
@@ -21,7 +22,6 @@ from drgnalign.run.records import (
     MapFigures,
     PassMetrics,
     ScreeningRecord,
-    read_record,
 )
 from drgnalign.run.state import CONSENSUS, FIGURES, beside, by_cluster, cluster_label, cluster_name
 from drgnalign.validation.claims import claim_warnings

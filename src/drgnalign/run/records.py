@@ -7,16 +7,12 @@ of its map where it has none, are left out of the file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from drgnalign.errors import InputError
-from drgnalign.files import write_json
+from drgnalign.run.record import Own, Record
 
-Own = TypeVar("Own", bound="Record")
 # Of fields that are written with a part of the record only: the map, its comparison with the consensus, the poses that
 # were refined, the images that were asked.
 MAP, COMPARED, REFINED, ASSIGNED, NEVER = (
@@ -24,99 +20,8 @@ MAP, COMPARED, REFINED, ASSIGNED, NEVER = (
 )
 
 
-class Record:
-    """What a file, or a part of it, holds in JSON: its fields under their names, in their order."""
-
-    # What messages call it.
-    WHAT: ClassVar[str] = "a record of the run"
-
-    @classmethod
-    def of(cls: type[Own], facts: Mapping[str, Any]) -> Own:
-        """From what was read; what no field is named for is left aside.
-
-        Raises
-        ------
-        TypeError
-            It lacks what such a record has always had.
-        """
-        own = {}
-        for one in fields(cls):  # type: ignore[arg-type]
-            key = one.metadata.get("key", one.name)
-            if key in facts:
-                value = facts[key]
-                own[one.name] = value if value is None else one.metadata.get("read", _as_is)(value)
-        return cls(**own)
-
-    def written(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            one.metadata.get("key", one.name): _plain(getattr(self, one.name))
-            for one in fields(self)  # type: ignore[arg-type]
-            if self._has(one.metadata.get("part"))
-        }
-
-    def _has(self, part: str | None) -> bool:
-        """Does the record have the fields of a part, or of none?"""
-        return part is None
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.written()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
 def _of(kind: type[Own]) -> Callable[[Any], Own]:
     return lambda facts: kind.of(facts)
-
-
-def read_record(kind: type[Own], path: Path) -> Own:
-    """Read a record.
-
-    Raises
-    ------
-    InputError
-        The file is missing or broken.
-    """
-    try:
-        return kind.of(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(path, f"cannot be read as {kind.WHAT} ({error})", "run again with -resume") from error
-
-
-def write_record(record: Record, path: Path) -> None:
-    """Write a record."""
-    write_json(path, record.written())
-
-
-@dataclass(kw_only=True)
-class InputsRecord(Record):
-    """``inputs.json``: what CHECK_INPUTS found the particle file to be, and what CHECK_SETTINGS warns of besides."""
-
-    WHAT: ClassVar[str] = "what the input was found to be"
-
-    input: str
-    particles: int
-    box: int
-    pixel_size_angstrom: float
-    train_box: int
-    optics_groups: int
-    half_sets: list[int]
-    halves: str
-    left_out_by_input: int
-    contrast: list[str]
-    contrast_from: str
-    normalised: bool
-    backgrounds: dict[str, Any]
-    optics: list[dict[str, Any]]
-    warnings: list[str]
-    notes: list[str]
 
 
 @dataclass(kw_only=True)

@@ -34,7 +34,8 @@ from drgnalign.heterogeneity.states import (
 )
 from drgnalign.maps.read import read_mask
 from drgnalign.run.latent import EMBEDDING, read_points
-from drgnalign.run.records import AssignmentRecord, ClusteringRecord, read_record, write_record
+from drgnalign.run.record import read_record, write_record
+from drgnalign.run.records import AssignmentRecord, ClusteringRecord
 from drgnalign.run.state import read_used_labels
 
 

@@ -25,7 +25,8 @@ from drgnalign.half_maps import standing
 from drgnalign.inputs import images_root, import_particles, undecided
 from drgnalign.optics import optics_terms, warn_of_training
 from drgnalign.particles import BACKGROUND_RADIUS
-from drgnalign.run.records import InputsRecord, write_record
+from drgnalign.run.inputs import InputsRecord
+from drgnalign.run.record import write_record
 
 
 @click.command(cls=Command)

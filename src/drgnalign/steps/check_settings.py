@@ -15,8 +15,9 @@ from drgnalign.files import write_text
 from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, Engine
 from drgnalign.maps.read import check_mask
+from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.possible import refuse_impossible_sizes, refuse_too_few
-from drgnalign.run.records import InputsRecord, read_record, write_record
+from drgnalign.run.record import read_record, write_record
 
 
 @click.command(cls=Command)

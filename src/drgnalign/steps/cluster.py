@@ -12,7 +12,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
 from drgnalign.particles import START
 from drgnalign.run.latent import EMBEDDING, read_points
-from drgnalign.run.records import write_record
+from drgnalign.run.record import write_record
 from drgnalign.run.state import read_used_labels
 
 

@@ -13,7 +13,8 @@ from drgnalign.formats.mrc import read_header
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.decode import decode_volumes, write_decoder_references
 from drgnalign.run.latent import ALONG_PC1, Z
-from drgnalign.run.records import ClusteringRecord, read_record
+from drgnalign.run.record import read_record
+from drgnalign.run.records import ClusteringRecord
 from drgnalign.run.state import FILM, FILTERED, beside, cluster_name
 
 

@@ -14,7 +14,8 @@ from drgnalign.report.words import left_out_sentence, pass_sentence
 from drgnalign.run.merge import merge_particles, merge_references
 from drgnalign.run.metrics import pass_metrics, steady
 from drgnalign.run.plan import PassReport, read_plan
-from drgnalign.run.records import ClusteringRecord, ScreeningRecord, read_record, write_record
+from drgnalign.run.record import read_record, write_record
+from drgnalign.run.records import ClusteringRecord, ScreeningRecord
 from drgnalign.run.state import FSC
 
 

@@ -13,7 +13,8 @@ from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
 from drgnalign.maps.read import read_mask
 from drgnalign.run.merge import merge_particles
-from drgnalign.run.records import ClusteringRecord, ReassignmentRecord, read_record, write_record
+from drgnalign.run.record import read_record, write_record
+from drgnalign.run.records import ClusteringRecord, ReassignmentRecord
 
 
 @click.command(cls=Command)

@@ -12,7 +12,7 @@ from drgnalign.downsample import coarsen
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AssignmentSettings
 from drgnalign.heterogeneity.screen import screen
-from drgnalign.run.records import write_record
+from drgnalign.run.record import write_record
 
 
 @click.command(cls=Command)

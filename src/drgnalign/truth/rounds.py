@@ -9,7 +9,8 @@ import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
-from drgnalign.run.records import PassMetrics, read_record
+from drgnalign.run.record import read_record
+from drgnalign.run.records import PassMetrics
 from drgnalign.run.state import METRICS, PARTICLES, published_passes
 from drgnalign.truth.score import score_particles
 
