@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ def assert_retried(run: Run, cause: str) -> str:
     (name,) = run.named("FAILED")
     assert name in REFINES
     assert run.tasks[name].tolist() == ["FAILED", "COMPLETED"]
-    assert f"{name} {cause} (attempt 1, 3 GB, 4h)" in run.log
+    assert f"{name} {cause} (attempt 1, 3 GB, 4h)" in run.said
     return name
 
 
@@ -132,7 +133,7 @@ def test_too_little_memory_is_doubled(run: Callable[..., Run], tmp_path: Path, e
         "MAP:REFINE",
     }
     name = next(iter(limited.named("FAILED") & set(REFINES)))
-    assert f"{name} ran out of memory (attempt 1, 200 MB, 4h)" in limited.log
+    assert f"{name} ran out of memory (attempt 1, 200 MB, 4h)" in limited.said
     assert set(limited.tasks[name].iloc[:-1]) == {"FAILED"} and limited.tasks[name].iloc[-1] == "COMPLETED"
 
 
@@ -228,12 +229,13 @@ def test_a_task_that_is_preempted(run: Callable[..., Run], expected: dict[str, b
 
 @pytest.mark.long
 def test_too_little_time_is_doubled(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
-    slow = f"task.attempt == 1 && task.name == '{REFINES[0]}' ? 'sleep 600' : ''"
+    (first,) = re.findall(r"all\.\d", REFINES[0])
+    slow = f"task.attempt == 1 && task.name.contains('(2/') && task.name.contains('{first}') ? 'sleep 600' : ''"
     site = f"process {{\nwithName: REFINE {{\next.memory = 3.GB\next.time = 1.m\nbeforeScript = {{ {slow} }}\n}}\n}}"
     late = run(options=site_config(tmp_path, site))
     assert_unharmed(late, expected)
     assert late.tasks[REFINES[0]].tolist() == ["FAILED", "COMPLETED"]
-    assert f"{REFINES[0]} ran out of time (attempt 1, 3 GB, 1m)" in late.log
+    assert f"{REFINES[0]} ran out of time (attempt 1, 3 GB, 1m)" in late.said
     assert "#SBATCH -t 00:02:00" in "".join(path.read_text() for path in (tmp_path / "work").rglob(".command.run"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -22,6 +23,9 @@ TIME_LIMIT = 900
 
 # For `variables`: the parser of a user who does not ask for the strict one.
 DEFAULT_PARSER = {"NXF_SYNTAX_PARSER": "v1"}
+
+# In the names of tasks: of how many passes, of how many rounds.
+TOTALS = r"(?<=\d)/\d+(?=[ )])"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Run:
     log: str
 
     @property
+    def said(self) -> str:
+        """What it printed, names of tasks without totals, as `tasks` has them."""
+        return re.sub(TOTALS, "", self.log)
+
+    @property
     def tasks(self) -> pd.Series:
         """Status (COMPLETED, CACHED …) by name of the tasks that had ended, from Nextflow's trace.
 
@@ -57,7 +66,7 @@ class Run:
 
     def _trace(self) -> pd.DataFrame:
         trace = last_trace(self.results)
-        return trace.set_index(trace["name"].str.replace(r"/\d+", "", regex=True))
+        return trace.set_index(trace["name"].str.replace(TOTALS, "", regex=True))
 
     def named(self, status: str) -> set[str]:
         """Names of the tasks with a status."""
