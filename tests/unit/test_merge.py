@@ -16,7 +16,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.report.summary import summary_table
 from drgnalign.report.words import left_out_sentence
-from drgnalign.run.merge import REFINED_COLUMNS, merge_particles, merge_references
+from drgnalign.run.merge import REFINED_COLUMNS, merge_chunks, merge_references
 from drgnalign.run.metrics import pass_metrics, steady
 from drgnalign.run.plan import PLAN, PassReport
 from drgnalign.run.records import ClusteringRecord, PassMetrics, ScreeningRecord
@@ -57,20 +57,20 @@ def chunks(labelled: Particles, tmp_path: Path) -> list[Path]:
 
 
 def test_order_is_restored_whatever_the_order_of_chunks(labelled: Particles, chunks: list[Path]) -> None:
-    merged = merge_particles(labelled, chunks)
+    merged = merge_chunks(labelled, chunks)
     assert merged.table["drgnRow"].tolist() == list(range(60))
     assigned = labelled.cluster_labels() > 0
     expected = labelled.table[POSE].to_numpy() + np.arange(1, 6) + np.arange(60)[:, None] / 1000
     assert_allclose(merged.table.loc[assigned, POSE], expected[assigned], rtol=0, atol=1e-12)
     assert merged.table.loc[assigned, REFINED_COLUMNS].to_numpy().tolist() == [[1, 2, 3, 4, 5]] * 40
-    backwards = merge_particles(labelled, chunks[::-1])
+    backwards = merge_chunks(labelled, chunks[::-1])
     pd.testing.assert_frame_equal(backwards.table, merged.table, check_exact=True)
 
 
 def test_unassigned_particles_keep_their_poses_bit_by_bit(
     labelled: Particles, chunks: list[Path], tmp_path: Path
 ) -> None:
-    merged = merge_particles(labelled, chunks)
+    merged = merge_chunks(labelled, chunks)
     write_star(merged, tmp_path / "merged.star")
     unassigned = labelled.cluster_labels() == 0
     for particles in (merged, read_star(tmp_path / "merged.star")):
@@ -82,31 +82,31 @@ def test_unassigned_particles_keep_their_poses_bit_by_bit(
 
 def test_what_the_last_refinement_said_stays(labelled: Particles, chunks: list[Path]) -> None:
     labelled.table["drgnScore"] = 77.0
-    merged = merge_particles(labelled, chunks[2:])
+    merged = merge_chunks(labelled, chunks[2:])
     assert (merged.table.loc[labelled.cluster_labels() == 2, "drgnScore"] == 2).all()
     assert (merged.table.loc[labelled.cluster_labels() != 2, "drgnScore"] == 77).all()
 
 
 def test_nothing_refined_changes_nothing(labelled: Particles) -> None:
-    merged = merge_particles(labelled, [])
+    merged = merge_chunks(labelled, [])
     pd.testing.assert_frame_equal(merged.table[labelled.table.columns], labelled.table, check_exact=True)
 
 
 def test_a_particle_that_comes_back_twice_is_refused(labelled: Particles, chunks: list[Path], tmp_path: Path) -> None:
     again = refined_chunk(labelled, np.flatnonzero(labelled.cluster_labels() == 2)[:1], tmp_path / "z.star")
     with pytest.raises(DrgnalignError, match="not of this pass"):
-        merge_particles(labelled, [*chunks, again])
+        merge_chunks(labelled, [*chunks, again])
 
 
 def test_a_particle_twice_in_one_chunk_is_refused(labelled: Particles, tmp_path: Path) -> None:
     chunk = refined_chunk(labelled, np.array([3, 4, 3]), tmp_path / "cluster_01_chunk_0001.star")
     with pytest.raises(DrgnalignError):
-        merge_particles(labelled, [chunk])
+        merge_chunks(labelled, [chunk])
 
 
 def test_a_particle_of_another_set_is_refused(labelled: Particles, chunks: list[Path]) -> None:
     with pytest.raises(DrgnalignError, match="not of this pass"):
-        merge_particles(labelled.select(np.arange(50)), chunks)
+        merge_chunks(labelled.select(np.arange(50)), chunks)
 
 
 # --- references
@@ -207,7 +207,7 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     maps = tmp_path / "maps"
     maps.mkdir()
     write_maps_of(maps, "cluster_01", 21.0)
-    merged = merge_particles(labelled, chunks[:2])
+    merged = merge_chunks(labelled, chunks[:2])
     clustering = ClusteringRecord(ari_with_last_round=0.9)
     metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, clustering, NOBODY)
     assert (metrics.number, metrics.round, metrics.particles, metrics.unassigned) == (3, 2, 60, 20)
@@ -238,7 +238,7 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     labelled.table.loc[[3, 4, 5, 6, 7, 50], "drgnLeftOut"] = 1
     labelled.table["drgnJunkPosterior"] = np.where(labelled.left_out(), 0.75, 0.0)
     kept = [path for path in chunks if not labelled.left_out()[read_star(path).table["drgnRow"]].any()]
-    merged = merge_particles(labelled, kept)
+    merged = merge_chunks(labelled, kept)
     write_star(merged, tmp_path / "merged.star")
     written, left = read_star(tmp_path / "merged.star").table, labelled.left_out()
     pd.testing.assert_frame_equal(written.loc[left, list(labelled.table)], labelled.table[left], check_exact=True)
@@ -313,7 +313,7 @@ def test_a_cluster_without_resolution_is_on_record(labelled: Particles, chunks: 
     write_maps_of(maps, "cluster_01", 21.0)
     write_maps_of(maps, "cluster_02", None)
     plan = pd.concat([plan_of("cluster_01"), plan_of("cluster_02", limit="none", carried=True)])
-    merged = merge_particles(labelled, chunks[:2])
+    merged = merge_chunks(labelled, chunks[:2])
     metrics = pass_metrics(labelled, merged, plan, maps, REPORT, None, NOBODY)
     one, two = metrics.clusters
     assert not one.carried and one.warnings == []
@@ -328,7 +328,7 @@ def test_a_cluster_without_resolution_is_on_record(labelled: Particles, chunks: 
 def test_a_pass_without_any_map(labelled: Particles, after_consensus: Path, tmp_path: Path) -> None:
     maps = tmp_path / "none"
     maps.mkdir()
-    merged = merge_particles(labelled, [])
+    merged = merge_chunks(labelled, [])
     metrics = pass_metrics(labelled, merged, plan_of(), maps, REPORT, None, NOBODY)
     assert [cluster.skipped for cluster in metrics.clusters] == [True, True]
     fsc = merge_references(after_consensus, maps, plan_of(), REPORT, tmp_path / "refs")

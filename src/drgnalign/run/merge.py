@@ -35,7 +35,7 @@ REFINED_COLUMNS = ["drgnScoreBefore", "drgnScore", "drgnAccepted", "drgnRotation
 FREALIGN_COLUMNS = "drgnFrealign"
 
 
-def merge_particles(labelled: Particles, refined: Sequence[Path]) -> Particles:
+def merge_chunks(labelled: Particles, refined: Sequence[Path]) -> Particles:
     """Put refined rows back in the order of the input.
 
     Parameters

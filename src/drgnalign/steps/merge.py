@@ -11,7 +11,7 @@ from drgnalign.files import write_text
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.half_maps import INDEPENDENT, JOINT, NOT_INDEPENDENT, marked
 from drgnalign.report.words import left_out_sentence, pass_sentence
-from drgnalign.run.merge import merge_particles, merge_references
+from drgnalign.run.merge import merge_chunks, merge_references
 from drgnalign.run.metrics import pass_metrics, steady
 from drgnalign.run.plan import PassReport, read_plan
 from drgnalign.run.record import read_record, write_record
@@ -63,7 +63,7 @@ def main(
     """Merge the clusters of a pass into one particle file again; print `true` if the loop should stop."""
     left_out_before = read_star(last_particles).left_out()
     before = read_star(labelled)
-    after = merge_particles(before, sorted(refined.glob("*.star")))
+    after = merge_chunks(before, sorted(refined.glob("*.star")))
     report = PassReport(pass_number, round_, halves, references_kind)
     plan_table = read_plan(plan)
     record = read_record(ClusteringRecord, clustering) if clustering else None

@@ -12,7 +12,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.assign import AGAINST, AssignmentSettings
 from drgnalign.heterogeneity.states import assigned, assigner_for, assignment_limit, cluster_evidence, labelled
 from drgnalign.maps.read import read_mask
-from drgnalign.run.merge import merge_particles
+from drgnalign.run.merge import merge_chunks
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import ClusteringRecord, ReassignmentRecord
 
@@ -52,7 +52,7 @@ def main(
 ) -> None:
     """Assign the labelled particles in GIVEN once more; no cluster is divided or united."""
     before = read_star(given)
-    table = merge_particles(before, sorted(refined.glob("*.star")))
+    table = merge_chunks(before, sorted(refined.glob("*.star")))
     diameter = table.diameter(mask_diameter)
     reached = assignment_limit(last_references, limit, table, stack)
     focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
