@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from drgnalign.arrays import IntArray
 from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import Facts, read_particle_file
-from drgnalign.inputs import CONTRAST_OF_INVERT, detect_contrast, images_root
-from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names
+from drgnalign.inputs import CONTRAST_OF_INVERT, check_found, detect_contrast, images_root
+from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names, no_views
+
+# Images that are compared where a stack may hold them in one order or another.
+COMPARED = 16
+NUMBERS = ("auto", "file", "rows")
 
 
 def read_for_conversion(
@@ -30,6 +35,8 @@ def read_for_conversion(
     facts: Facts | None = None,
     box: int | None = None,
     name: str | None = None,
+    indices: IntArray | None = None,
+    numbers: str = "auto",
 ) -> Particles:
     """Read particles in any form; what their file lacks is taken from options, else from the stacks' headers.
 
@@ -49,6 +56,10 @@ def read_for_conversion(
         px.
     name : str, optional
         How the particles are to call the stack `images`; as it is given unless told.
+    indices : (n,) int64, optional
+        cryoDRGN's index of the images, from 0, that pickles are of.
+    numbers : {'auto', 'file', 'rows'}
+        See `in_stack`.
 
     Returns
     -------
@@ -58,7 +69,7 @@ def read_for_conversion(
     Raises
     ------
     InputError
-        See the readers.
+        See the readers; what is said contradicts the stacks that are there, or pickles do not fit stack and index.
 
     Warns
     -----
@@ -76,29 +87,80 @@ def read_for_conversion(
             box = read_header(stack).shape[2]
         particles = read_cryodrgn(poses, ctf, name, box=box, **vars(facts))
         check_constants(particles)
+        particles = _of_images(particles, stack, indices)
+    elif indices is not None:
+        raise InputError(path, "--ind is of pickles only", "choose its rows with `drgnalign select --ind` first")
     else:
         particles = read_particle_file(path, name, passthrough, facts)
-        if stack is not None and suffix_of(path) in (".star", ".cs"):
-            particles = in_stack(particles, stack, name)
+        names_stack = suffix_of(path) in (".star", ".cs")
+        if stack is not None and names_stack:
+            particles = in_stack(particles, stack, name, numbers)
+        elif numbers != "auto":
+            what = "no stack is given with --images" if names_stack else "a par file numbers its images itself"
+            raise InputError(path, f"--numbers is {numbers}, but {what}", "leave --numbers out")
+    root = images_root(particles.path, images)
+    _complete_sizes(particles, root, box)
+    seen = particles
     if stack is not None:
-        held = read_header(stack).shape[0]
-        problem = f"asks for an image beyond the end of {stack}, which holds {held}"
-        particles.refuse_rows(particles.image_locations()[0] > held, problem)
-    _complete_sizes(particles, images_root(particles.path, images), box)
+        # by the name that it gets it may not be found from here
+        names = image_names(particles.image_locations()[0], str(stack.resolve()))
+        seen = replace(particles, table=particles.table.assign(rlnImageName=names))
+    check_found(seen, root, _sampling_remedy(path))
     return particles
 
 
-def in_stack(particles: Particles, stack: Path, name: str | None = None) -> Particles:
+def _sampling_remedy(path: Path | None) -> str:
+    """What to do about images of another box than is said."""
+    if path is None:
+        return (
+            "give the stack that the pickles are of, or --box and --pixel-size of this one: only their product counts"
+        )
+    return "give the stacks that the file describes, or correct it"
+
+
+def _of_images(particles: Particles, stack: Path | None, indices: IntArray | None) -> Particles:
+    """Particles of pickles with the numbers of their images, which pickles know by their order alone.
+
+    With an index cryoDRGN takes the rows and the images that it names; poses may also be those of its images alone.
+    """
+    rows = len(particles)
+    held = None if stack is None else read_header(stack).shape[0]
+    if indices is None:
+        if held is not None and held != rows:
+            problem = f"has {rows:,} rows, and {stack} holds {held:,} images: pickles know images by their order alone"
+            raise InputError(particles.path, problem, "give the stack of these images, or cryoDRGN's index with --ind")
+        return particles
+    last = int(indices.max(initial=-1))
+    whole = last < rows and held in (None, rows)
+    chosen = len(indices) == rows and (held is None or last < held)
+    if not (whole or chosen):
+        problem = f"has {rows:,} rows, the index file {len(indices):,}, up to {last} (from 0)"
+        problem += "" if held is None else f", and {stack} holds {held:,} images"
+        raise InputError(particles.path, problem, "give index, pickles and stack of one set")
+    if whole and chosen and (indices != np.arange(rows)).any():
+        problem = f"its {rows:,} rows may be in the order of the index file, or of the images: both fit"
+        raise InputError(particles.path, problem, "leave --ind out if rows are those of the images, in their order")
+    if not chosen:
+        return particles.select(indices)
+    _, stacks = particles.image_locations()
+    return replace(particles, table=particles.table.assign(rlnImageName=image_names(indices + 1, str(stacks[0]))))
+
+
+def in_stack(particles: Particles, stack: Path, name: str | None = None, numbers: str = "auto") -> Particles:
     """The same particles with their images in another stack.
 
     Parameters
     ----------
     particles : Particles
     stack : Path
-        Either the stack that the image names mean, from another place, or one that holds just these images in the
-        order of the rows.
+        Either the one stack that the image names mean, from another place, or one that holds just these images in
+        the order of the rows.
     name : str, optional
         How to call it.
+    numbers : {'auto', 'file', 'rows'}
+        Whose numbers images have there: those of their names, or of their rows. 'auto': whichever fits; where both do
+        and differ, that of the images, if those that the particles name are there to be compared. Else the order of
+        the rows is taken, and told; under the name of the old stack neither is.
 
     Returns
     -------
@@ -107,19 +169,73 @@ def in_stack(particles: Particles, stack: Path, name: str | None = None) -> Part
     Raises
     ------
     InputError
-        The stack cannot be read, or has another number of images than there are rows.
+        The stack cannot be read, does not hold the images, or both could be meant.
+
+    Warns
+    -----
+    InputWarning
+        The order of the rows was taken where the old numbers fit too.
     """
-    numbers, names = particles.image_locations()
+    own, names = particles.image_locations()
     header = read_header(stack)
-    images = header.shape[0]
-    if set(map(str, names)) - {names[0]} or Path(names[0]).name != stack.name:
-        numbers = np.arange(1, len(particles) + 1)
-        if images != len(particles):
-            problem = f"holds {images} images, {particles.path} has {len(particles)} rows"
-            raise InputError(stack, problem, "give a stack of these images in the order of the rows")
+    held, rows = header.shape[0], np.arange(1, len(particles) + 1)
+    one_stack = not (names != names[0]).any()
+    fits = {"file": one_stack and own.max() <= held, "rows": held == len(particles)}
+    if names[0] == NO_STACK:
+        fits["rows"] = False
+    elif numbers == "auto" and fits["file"] and not fits["rows"]:
+        # more images than rows: of another stack than the one named, the numbers may mean anything
+        fits["file"] = _same_name(str(names[0]), stack) or _whose_numbers(particles, stack, own, rows) == "file"
+    if numbers == "auto":
+        numbers = _numbers_meant(particles, stack, fits, own, rows)
+    if not fits[numbers]:
+        problem = f"holds {held} images, {particles.path} has {len(particles)} rows"
+        if numbers == "file":
+            problem = f"holds {held} images, {particles.path} names others, or those of several stacks"
+        raise InputError(stack, problem, "give a stack of these images in the order of the rows")
     _require_sampling(particles, header)
-    table = particles.table.assign(rlnImageName=image_names(numbers, name or str(stack)))
-    return replace(particles, table=table)
+    meant = own if numbers == "file" else rows
+    return replace(particles, table=particles.table.assign(rlnImageName=image_names(meant, name or str(stack))))
+
+
+def _numbers_meant(particles: Particles, stack: Path, fits: dict[str, bool], own: IntArray, rows: IntArray) -> str:
+    """Whose numbers images have in a stack, of those that fit."""
+    if not fits["file"] or (own == rows).all():
+        return "rows"
+    if not fits["rows"]:
+        return "file"
+    meant = _whose_numbers(particles, stack, own, rows)
+    if meant is not None:
+        return meant
+    both = f"may hold the images of {particles.path} by their numbers there, or in the order of its rows"
+    if _same_name(str(particles.image_locations()[1][0]), stack):
+        raise InputError(stack, both, "give --numbers file (the old stack, or a copy) or rows (one newly written)")
+    warnings.warn(f"{stack}: {both}: the order of the rows is taken (--numbers rows)", InputWarning, stacklevel=4)
+    return "rows"
+
+
+def _same_name(name: str, stack: Path) -> bool:
+    return Path(name).name == stack.name
+
+
+def _whose_numbers(particles: Particles, stack: Path, own: IntArray, rows: IntArray) -> str | None:
+    """Whose numbers the images of a stack have, as the ones show that the particles name; None where these are not
+    there, or do not tell."""
+    path = find_stack(str(particles.image_locations()[1][0]), particles.path.parent)
+    if not path.is_file():
+        return None
+    old, new = read_header(path), read_header(stack)
+    if own.max() > old.shape[0] or old.shape[1:] != new.shape[1:]:
+        return None
+    unlike = np.flatnonzero((own != rows) & (own <= new.shape[0]))
+    there, here = old.map(), new.map()
+    told = {"file": True, "rows": True}
+    for row in unlike[np.unique(np.linspace(0, len(unlike) - 1, min(COMPARED, len(unlike))).astype(np.int64))]:
+        image = there[own[row] - 1]
+        told["file"] &= np.array_equal(image, here[own[row] - 1])
+        told["rows"] &= row < len(here) and np.array_equal(image, here[row])
+    found = [kind for kind, alike in told.items() if alike]
+    return found[0] if len(unlike) and len(found) == 1 else None
 
 
 def _require_sampling(particles: Particles, header: StackHeader) -> None:
@@ -203,8 +319,11 @@ def warn_of_gaps(target: str, particles: Particles, root: Path) -> None:
         problem = "has no CTF values, and what is written has none"
         remedy = "if others of the job's files have them, give these with --passthrough"
         warnings.warn(f"{particles.path}: {problem}: {remedy}", InputWarning, stacklevel=2)
+    flat = no_views(particles.table)
+    if flat:
+        warnings.warn(f"{particles.path}: {flat}, and neither will be what is written", InputWarning, stacklevel=2)
     stacks = pd.unique(particles.image_locations()[1])
-    others = [name for name in stacks if suffix_of(name) != ".mrcs"]
+    others = [name for name in stacks if not name.lower().endswith((".mrcs", ":mrcs"))]
     if target == "star" and others:
         problem = (
             f"RELION wants stacks that are named .mrcs: {len(others):,} of {len(stacks):,} are not, as {others[0]}"

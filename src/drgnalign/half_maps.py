@@ -35,6 +35,8 @@ from numpy.typing import NDArray
 from drgnalign.arrays import IntArray
 from drgnalign.particles import HALVES, REFINED_FROM, Particles
 
+# Ending, after their prefix, of the star file beside half maps whose half sets were dealt: the particles with these.
+DIVIDED = "_particles.star"
 # A half map of fewer particles than this says nothing, and its FSC less.
 FEWEST_IN_HALF = 10
 # What half maps are worth.

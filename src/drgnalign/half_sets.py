@@ -7,6 +7,7 @@ were dealt are worth is another matter (`drgnalign.half_maps`).
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,16 @@ from scipy.sparse.csgraph import connected_components
 from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import find_stack
-from drgnalign.particles import Particles
+from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
 from drgnalign.stack_names import identity
 
 # Columns with the name of the image that a row's own was made of: by subtraction, in a new stack, or of a movie.
 ORIGINALS = ["rlnImageOriginalName", "rlnOriginalParticleName"]
+# The folder of a job of RELION or cryoSPARC in a path.
+JOB = re.compile(r"(?<![^/])(?:job|J)\d+/")
+POSE = [*ANGLES, *ORIGINS]
+# Pairs of rows with one pose that are too few to be expected.
+CHANCE = 0.01
 # Of cryoSPARC's files.
 UID_COLUMN, SOURCE_UID_COLUMN = "drgnCryosparcUid", "drgnCryosparcSourceUid"
 UID, SOURCE_UID, FILAMENT_UID = "uid", "sym_expand/src_uid", "filament/filament_uid"
@@ -42,13 +48,13 @@ def ties(particles: Particles, root: Path | None = None) -> dict[str, IntArray]:
     dict of (N,) int64
         By kind, the number of what a row belongs to; −1 where the table does not say. ``images`` (stack and number),
         ``source images`` (what symmetry expansion, subtraction or a copy of the stack made several of), ``places``
-        (micrograph and coordinates), ``filaments`` (micrograph and tube).
+        (micrograph and coordinates), ``filaments`` (micrograph and tube), ``poses`` (with the CTF, to the last digit,
+        of several images, where that cannot be chance: as of a copied stack).
     """
     table = particles.table
     _, stacks = particles.image_locations()
-    # by their own names: the folder is that of the job that aligned the movies, and there may be several of one movie
-    names = table["rlnMicrographName"].astype(str).str.rpartition("/")[2] if "rlnMicrographName" in table else None
-    micrographs = stacks if names is None else names.to_numpy(object)
+    named_so = "rlnMicrographName" in table
+    micrographs = _without_jobs(table["rlnMicrographName"]) if named_so else stacks
     named = [label for label in ORIGINALS if label in table]
     images, *originals = _image_numbers([table[label] for label in ("rlnImageName", *named)], root)
     found = {"images": images}
@@ -56,14 +62,53 @@ def ties(particles: Particles, root: Path | None = None) -> dict[str, IntArray]:
     if uids or any((numbers >= 0).any() for numbers in originals):
         found["source images"] = _joined([images, *originals], uids)
     if {"rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"} <= set(table):
-        x, y = (table[label].to_numpy() for label in ("rlnCoordinateX", "rlnCoordinateY"))
-        # a column that is filled with one value says nothing
-        if len(pd.unique(x)) > 1 or len(pd.unique(y)) > 1:
-            found["places"] = _numbers(micrographs, x, y)
+        x, y = (pd.to_numeric(table[label], errors="coerce") for label in ("rlnCoordinateX", "rlnCoordinateY"))
+        # what is filled with one value, or with zeros, says nothing
+        known = (x.notna() & y.notna() & ((x != 0) | (y != 0))).to_numpy()
+        if x[known].nunique() > 1 or y[known].nunique() > 1:
+            found["places"] = np.where(known, _numbers(micrographs, x.to_numpy(), y.to_numpy()), -1)
     tubes = _tubes(particles)
     if tubes is not None:
-        found["filaments"] = _numbers(micrographs, tubes)
+        # they count from 1
+        known = ~pd.isna(tubes) & (tubes != 0)
+        # one for all is that of one filament in each micrograph, if these are named
+        if len(pd.unique(tubes[known])) > (0 if named_so and "rlnHelicalTubeID" in table else 1):
+            found["filaments"] = np.where(known, _numbers(micrographs, tubes), -1)
+    poses = _pose_numbers(table, images)
+    if poses is not None:
+        found["poses"] = poses
     return found
+
+
+def _without_jobs(column: pd.Series) -> NDArray[np.object_]:
+    """Names of micrographs without the folder of the job that aligned them: there may be several of one movie."""
+    codes, names = pd.factorize(column.astype(str))
+    return np.array([JOB.sub("", name) for name in names], object)[codes]
+
+
+def _pose_numbers(table: pd.DataFrame, images: IntArray) -> IntArray | None:
+    """By number (N,), poses and CTF that several images have to the last digit; −1 for the others.
+
+    None where that may be chance: fewer than `CHANCE` such pairs are to be expected of values that are as often alike
+    in each column by itself.
+    """
+    if not set(POSE) <= set(table):
+        return None
+    columns = table[[*POSE, *(label for label in DEFOCUS if label in table)]].to_numpy(np.float64)
+    # who was never aligned has a pose of zeros
+    rows = np.flatnonzero(np.isfinite(columns).all(axis=1) & columns[:, : len(POSE)].any(axis=1))
+    keys = _numbers(*(column.view(np.int64) for column in np.ascontiguousarray(columns[rows].T)))
+    several = pd.Series(images[rows]).groupby(keys).transform("nunique").to_numpy() > 1
+    if not several.any():
+        return None
+    pairs = len(rows) * (len(rows) - 1) / 2
+    alike = [np.bincount(_numbers(column)).astype(np.float64) for column in columns[rows].T]
+    expected = pairs * np.prod([(counts * (counts - 1)).sum() / (2 * pairs) for counts in alike])
+    if expected > CHANCE:
+        return None
+    numbers = np.full(len(table), -1)
+    numbers[rows[several]] = keys[several]
+    return numbers
 
 
 def together(tied: dict[str, IntArray]) -> IntArray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from drgnalign.errors import InputError, InputNote, InputWarning
 from drgnalign.exclusion import with_excluded
 from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem
-from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts
+from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts, without_folders
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
 from drgnalign.half_maps import DEALT, INDEPENDENT, SHARED, marked, standing
@@ -35,6 +36,8 @@ from drgnalign.particles import (
     ORIGINS,
     SEARCHED,
     Particles,
+    image_names,
+    no_views,
 )
 
 NORMALISE = ("auto", "no")
@@ -152,45 +155,94 @@ def _refuse_samplings(particles: Particles) -> None:
             raise InputError(particles.path, problem, "rescale the images to one pixel size and one box size")
 
 
+class Opened(NamedTuple):
+    """Particles of a file, as they can be worked with.
+
+    Attributes
+    ----------
+    particles : Particles
+    root : Path
+        Folder that their image names are relative to.
+    dealt : bool
+        Their half sets are not the file's: they were dealt now.
+    """
+
+    particles: Particles
+    root: Path
+    dealt: bool
+
+
 def open_particles(
     path: Path,
     images: Path | None,
     mask_diameter: float | None = None,
     normalise: str = "auto",
     half_sets: str = "file",
-) -> tuple[Particles, Path]:
-    """Particles of a star file and the folder that their image names are relative to.
+    facts: Facts | None = None,
+    invert: str = "auto",
+) -> Opened:
+    """Particles of a star file, checked with their stacks.
 
-    A file of the workflow's own is taken as it is, if it can be worked with; any other is checked and completed first.
+    A file of the workflow's own is taken as it is, if it can be worked with; any other is completed first.
     That images are normalised, half sets dealt, or some particles left out, is said as a warning.
 
     Parameters
     ----------
-    path, images, mask_diameter, normalise, half_sets
+    path, images, mask_diameter, normalise, half_sets, invert
         As of `import_particles`.
+    facts : Facts, optional
+        What the file may lack.
+
+    Raises
+    ------
+    InputError
+        As `import_particles`.
     """
-    particles = None if is_cistem(path) else read_star(path)
+    given = asdict(facts or Facts())
+    particles = None if is_cistem(path) else read_star(path, **given)
+    had_halves = particles is not None and "rlnRandomSubset" in particles.table
     own = particles is not None and "drgnRow" in particles.table and "drgnContrast" in particles.optics
-    if particles is None or not own or half_sets == "deal":
-        particles = import_particles(
-            path, images, mask_diameter=mask_diameter, normalise=normalise, half_sets=half_sets
-        )
-    particles = particles.with_unused_groups_alike()
-    particles.refuse_unusable()
-    if own:
-        check_constants(particles)
-        particles = with_excluded(particles)
-        if BACKGROUND_RADIUS not in particles.optics:
-            _tell_norms(particles, "no")
-    _refuse_samplings(particles)
     root = images_root(path, images)
+    if particles is not None and own and half_sets == "file" and invert == "auto":
+        particles = _checked_own(particles, root)
+    else:
+        particles = import_particles(
+            path,
+            images,
+            mask_diameter=mask_diameter,
+            normalise=normalise,
+            half_sets=half_sets,
+            invert=invert,
+            **given,
+        )
+        had_halves = had_halves or DEALT not in set(particles.optics.get(HALVES, []))
+        particles = particles.with_unused_groups_alike()
+        particles.refuse_unusable()
+        _refuse_samplings(particles)
     if "rlnRandomSubset" not in particles.table:
         particles = _with_half_sets(particles, root, np.random.default_rng(0), half_sets)
     out = particles.left_out() & ~particles.excluded()
     if out.any():
         message = f"{path}: {out.sum():,} of {len(particles):,} particles are left out, as {LEFT_OUT} says"
         warnings.warn(message, InputNote, stacklevel=2)
-    return particles, root
+    return Opened(particles, root, half_sets == "deal" or not had_halves)
+
+
+def _checked_own(particles: Particles, root: Path) -> Particles:
+    """Particles of a file of the workflow's own, which may have been changed since, or lie beside other stacks."""
+    particles = particles.with_unused_groups_alike()
+    _check_optics(particles)
+    particles.refuse_unusable()
+    check_constants(particles)
+    particles = with_excluded(particles)
+    particles.require_ctf()
+    particles.require_poses()
+    _refuse_no_views(particles)
+    _refuse_other_contrasts(particles)
+    check_images(particles, root)
+    if BACKGROUND_RADIUS not in particles.optics:
+        _tell_norms(particles, "no")
+    return particles
 
 
 def _tell_norms(particles: Particles, normalise: str) -> None:
@@ -227,6 +279,13 @@ def undecided(particles: Particles) -> Particles:
     """
     table = particles.table.drop(columns=[SEARCHED, "drgnAmplitude", "drgnJunkPosterior"], errors="ignore")
     return replace(particles, table=table.rename(columns={LEFT_OUT: "drgnInputLeftOut"}))
+
+
+def as_it_came(particles: Particles) -> Particles:
+    """Particles that `import_particles` has completed, with the half sets and without what a run alone needs."""
+    table = particles.table.drop(columns=["drgnRow", "rlnClassNumber"], errors="ignore")
+    optics = particles.optics.drop(columns=[BACKGROUND_RADIUS, BACKGROUND_SIGMA], errors="ignore")
+    return replace(particles, table=table.rename(columns={"drgnInputClassNumber": "rlnClassNumber"}), optics=optics)
 
 
 def images_root(path: str | Path, images: str | Path | None) -> Path:
@@ -273,9 +332,9 @@ def check_images(particles: Particles, root: Path) -> int:
     Raises
     ------
     InputError
-        A stack is missing or truncated, two are found as one file, a row's image is beyond its stack's end,
-        an image is not square, or box sizes differ between stacks or from ``rlnImageSize``; the pixel size is a tenth
-        of that in the headers.
+        A stack is missing or truncated, lies elsewhere than its name says (`tell_places`), two are found as one file,
+        a row's image is beyond its stack's end, an image is not square, or box sizes differ between stacks or from
+        ``rlnImageSize``; the pixel size is a tenth of that in the headers.
 
     Warns
     -----
@@ -287,6 +346,7 @@ def check_images(particles: Particles, root: Path) -> int:
     # a.mrcs and ./a.mrcs are one
     stack_of_spelling, stacks = pd.factorize(np.array([os.path.normpath(name) for name in spellings], object))
     stack_of = stack_of_spelling[spelling_of]
+    tell_places(particles.path, list(map(str, stacks)), root)
     headers = _read_headers([find_stack(name, root) for name in stacks])
     boxes = np.array([_square_box(header) for header in headers])
     if len(np.unique(boxes)) > 1:
@@ -301,6 +361,91 @@ def check_images(particles: Particles, root: Path) -> int:
     particles.refuse_rows(beyond, problem)
     _check_image_size(particles, int(boxes[0]))
     return int(boxes[0])
+
+
+def check_found(particles: Particles, root: Path, remedy: str) -> None:
+    """Check a particle set against the headers of those of its stacks that are there, as `check_images` does.
+
+    Images of several sizes are none of a run's, but may stand in a file.
+
+    Parameters
+    ----------
+    particles : Particles
+    root : Path
+        Folder that relative stack names refer to.
+    remedy : str
+        What to do about a box that is not the stack's.
+
+    Raises
+    ------
+    InputError
+        An image is beyond its stack's end, its box is another one than ``rlnImageSize`` says, or a stack is broken or
+        lies elsewhere than its name says.
+
+    Warns
+    -----
+    InputWarning
+        Pixel sizes differ from those of the headers.
+    """
+    numbers, names = particles.image_locations()
+    stack_of, stacks = pd.factorize(names)
+    paths = [find_stack(str(name), root) for name in stacks]
+    there = np.array([path.is_file() and name != NO_STACK for name, path in zip(stacks, paths, strict=True)])
+    rows = np.flatnonzero(there[stack_of])
+    if not len(rows):
+        return
+    tell_places(particles.path, [str(name) for name, found in zip(stacks, there, strict=True) if found], root)
+    headers = [read_header(path) for path, found in zip(paths, there, strict=True) if found]
+    tell_doubts(headers)
+    header_of = (np.cumsum(there) - 1)[stack_of[rows]]
+    part = particles if len(rows) == len(particles) else particles.select(rows)
+    counts, boxes = (np.array([header.shape[axis] for header in headers])[header_of] for axis in (0, 2))
+    beyond = np.zeros(len(particles), np.bool_)
+    beyond[rows] = numbers[rows] > counts
+    if beyond.any():
+        first = int((numbers[rows] > counts).argmax())
+        where = f"{numbers[rows][first]} of {headers[header_of[first]].path}, which holds {counts[first]}"
+        particles.refuse_rows(beyond, f"asks for image {where}")
+    if "rlnImageSize" in part.optics:
+        said = part.optics["rlnImageSize"].to_numpy(np.float64)[part.optics_rows()]
+        odd = np.isfinite(said) & (said != boxes)
+        if odd.any():
+            first = int(odd.argmax())
+            problem = f"its box is {said[first]:g} px, that of {headers[header_of[first]].path} {boxes[first]}"
+            raise InputError(particles.path, problem, remedy)
+    _check_pixel_sizes(part, headers, header_of)
+
+
+def tell_places(path: Path, names: Sequence[str], root: Path) -> None:
+    """Say which stacks are taken from elsewhere than their names say; refuse it where others lie as named.
+
+    Parameters
+    ----------
+    path : Path
+        The particle file.
+    names : sequence of str
+        Of its stacks.
+    root : Path
+        Folder that relative names refer to.
+
+    Raises
+    ------
+    InputError
+        Some lie where their names say, so that these are of that folder, and others would be taken from another.
+
+    Warns
+    -----
+    InputWarning
+    """
+    lost = without_folders(names, root)
+    if not lost:
+        return
+    problem = f"{lost[0]} is not there, but {find_stack(lost[0], root)} is"
+    problem += f" ({len(lost):,} of {len(names):,} stacks)" if len(names) > 1 else ""
+    if any(find_stack(name, root).is_file() for name in set(names) - set(lost)):
+        problem += ": stacks that lie beside the folder that names say may be others of the same name"
+        raise InputError(path, problem, "put them where their names say, or correct the names")
+    warnings.warn(f"{path}: {problem}: it is taken, without the folders of its name", InputWarning, stacklevel=3)
 
 
 def detect_contrast(particles: Particles, root: Path) -> str:
@@ -355,8 +500,7 @@ def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
     if "drgnContrast" not in particles.optics:
         return detect_contrast(particles, root)
     declared = particles.optics["drgnContrast"]
-    if not declared.isin(["white", "dark"]).all():
-        raise InputError(particles.path, "drgnContrast is neither white nor dark", "correct or remove the column")
+    _refuse_other_contrasts(particles)
     # As declared the images come out white; a clear sign of the opposite is a mistake somewhere.
     t, threshold, images = _contrast_statistic(particles, root)
     if t < -threshold:
@@ -364,6 +508,11 @@ def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
         remedy = "look at the images, and give --invert yes (dark protein) or no (white protein)"
         raise InputError(particles.path, f"{problem} (t = {t:.1f} of {images})", remedy)
     return declared
+
+
+def _refuse_other_contrasts(particles: Particles) -> None:
+    if not particles.used_optics()["drgnContrast"].isin(["white", "dark"]).all():
+        raise InputError(particles.path, "drgnContrast is neither white nor dark", "correct or remove the column")
 
 
 def stack_names(
@@ -392,9 +541,12 @@ def _read(path: Path, stack: str | None, passthrough: Sequence[str | Path], fact
     if suffix_of(path) in (".par", ".parx") and stack is None:
         raise InputError(path, "a par file does not name its stack", "give the stack with --images")
     particles = read_particle_file(path, stack, passthrough, facts)
-    if NO_STACK in particles.image_locations()[1]:
+    numbers, stacks = particles.image_locations()
+    if NO_STACK not in stacks:
+        return particles
+    if stack is None or (stacks != NO_STACK).any():
         raise InputError(path, "it does not name its stack", "give the stack with --images")
-    return particles
+    return replace(particles, table=particles.table.assign(rlnImageName=image_names(numbers, stack)))
 
 
 def _check_optics(particles: Particles) -> None:
@@ -415,10 +567,18 @@ def _check_table(particles: Particles) -> None:
         raise InputError(path, "has only one particle", "give at least two")
     particles.require_ctf()
     particles.require_poses()
+    _refuse_no_views(particles)
     particles.refuse_unusable()
     if "rlnRandomSubset" in table and table["rlnRandomSubset"].nunique() < 2:
         problem = f"rlnRandomSubset is {table['rlnRandomSubset'].iloc[0]} for all particles"
         raise InputError(path, problem, "give both half sets, or --half_sets deal to have them dealt anew")
+
+
+def _refuse_no_views(particles: Particles) -> None:
+    """Refuse poses that are none in 3-D."""
+    problem = no_views(particles.table[~particles.left_out()])
+    if problem:
+        raise InputError(particles.path, problem, "give the particle file of a 3-D refinement")
 
 
 def _with_half_sets(particles: Particles, root: Path, random: np.random.Generator, half_sets: str) -> Particles:

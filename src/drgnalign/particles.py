@@ -77,6 +77,8 @@ ABSURD: dict[str, tuple[float, str]] = {
     **dict.fromkeys(ORIGINS, (1e6, " Å")),
     **dict.fromkeys(DEFOCUS[:2], (1e7, " Å")),
 }
+# So many particles are not all seen along one axis.
+FEWEST_VIEWS = 20
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [
@@ -210,6 +212,16 @@ def _mark_bad_lines(text: NDArray[np.uint8], bad: NDArray[np.bool_]) -> int:
 
 def _not_finite(labels: Sequence[str]) -> str:
     return f"{', '.join(labels)} {'is not a finite number' if len(labels) == 1 else 'are not finite numbers'}"
+
+
+def no_views(table: pd.DataFrame) -> str | None:
+    """What is wrong with orientations that are turns in the plane only, as of 2-D classes and of particles that were
+    never aligned: tilts of exactly 0 throughout. None if they are not, of few rows, or not there."""
+    if not set(ANGLES) <= set(table) or len(table) < FEWEST_VIEWS or table["rlnAngleTilt"].to_numpy(np.float64).any():
+        return None
+    if not table[ANGLES].to_numpy(np.float64).any():
+        return f"all {len(table):,} orientations are 0: the particles were not aligned"
+    return f"the tilt (rlnAngleTilt) of all {len(table):,} particles is 0: these are 2-D alignments, no 3-D poses"
 
 
 # Rows, or runs of them, that a message lists.

@@ -61,6 +61,22 @@ def named_for(parts: Sequence[Particles], output: Path, images: Path | None, lik
     return [_renamed(part, output.parent, images, like, written, meaning) for part in parts]
 
 
+def named_beside(particles: Particles, output: Path, images: Path | None) -> Particles:
+    """Particles that are to be written, with names by which their stacks are found from there (`named_for`).
+
+    Where the user gives the folder of the names they stay as they are, as it will be given with that file too.
+
+    Raises
+    ------
+    InputError
+        From the file's folder they would mean others.
+    """
+    if images is None:
+        return named_for([particles], output, None, None)[0]
+    _lost_names(particles, images if images.is_dir() else images.parent, output)
+    return particles
+
+
 def _renamed(
     part: Particles,
     folder: Path,
@@ -150,14 +166,23 @@ def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
     -----
     InputWarning
     """
-    folder, lost = output.parent, []
+    folder = output.parent
     names = list(map(str, pd.unique(particles.image_locations()[1])))
     if "drgnRow" in particles.table and not any(_is_in_one_of(name, (root, folder, Path.cwd())) for name in names):
         problem = f"its image names, such as {names[0]}, are those of the run's input, and mean nothing from here"
         _warn(output, f"{problem}: give --images, the folder of that input, with it")
+    lost = _lost_names(particles, root, output)
+    if lost:
+        problem = f"its image names, such as {lost[0]}, are relative to {root}, and mean nothing from here"
+        _warn(output, f"{problem}: give --images {root} with it, start RELION there, or write it there")
+
+
+def _lost_names(particles: Particles, root: Path, output: Path) -> list[str]:
+    """Names of stacks in `root` that mean nothing from the output's folder; those that mean others are refused."""
+    folder, lost = output.parent, []
     if identity(folder) == identity(root):
-        return
-    for name in names:
+        return []
+    for name in map(str, pd.unique(particles.image_locations()[1])):
         mine, there = find_stack(name, root), find_stack(name, folder)
         if name == NO_STACK or not mine.is_file() or identity(mine) == identity(there):
             continue
@@ -165,9 +190,7 @@ def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
             problem = f"{name} would be {there}, another file than {mine}, which the particles are of"
             raise InputError(output, problem, "write the file into the folder that it comes from, or an empty one")
         lost.append(name)
-    if lost:
-        problem = f"its image names, such as {lost[0]}, are relative to {root}, and mean nothing from here"
-        _warn(output, f"{problem}: give --images {root} with it, start RELION there, or write it there")
+    return lost
 
 
 def _is_in_one_of(name: str, folders: Sequence[Path]) -> bool:

@@ -144,7 +144,7 @@ def test_files_of_the_workflow_are_opened_as_they_are(simulate: Callable[..., An
     path = some.folder / "users.star"
     write_star(Particles(some.given.table.drop(columns="drgnRow"), some.given.optics, path), path)
     with pytest.warns(InputWarning, match="normalised"):
-        opened, _ = open_particles(path, None, DIAMETER)
+        opened = open_particles(path, None, DIAMETER).particles
     assert opened.optics[BACKGROUND_RADIUS][0] == pytest.approx(DIAMETER / 2 / PIXEL)
     assert open_particles(path, None, DIAMETER, "no")[0].optics[BACKGROUND_RADIUS][0] == 0
     opened.optics[BACKGROUND_RADIUS] = 11.0

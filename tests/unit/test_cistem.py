@@ -138,6 +138,14 @@ def test_subsets_that_are_no_half_sets(tmp_path: Path, subsets: str) -> None:
     assert read_cistem(tmp_path / "out.star").table.equals(p.table)
 
 
+@pytest.mark.parametrize("subsets", ["012", "123"])
+def test_subsets_that_are_not_used_are_told(tmp_path: Path, subsets: str) -> None:
+    rows = [{**row, "AssignedSubset": subset} for row, subset in zip(numbered(3), subsets, strict=True)]
+    path = cistem(tmp_path / "p.star", *rows)
+    with pytest.warns(InputWarning, match=f"AssignedSubset holds {', '.join(subsets)}, which are not"):
+        assert "rlnRandomSubset" not in read_cistem(path).table
+
+
 def test_what_is_missing_may_be_given(tmp_path: Path) -> None:
     names = ("StackFilename", "PixelSize", "MicroscopeVoltagekV", "MicroscopeCsMM", "AmplitudeContrast")
     path = cistem(tmp_path / "p.star", *[without(row, *names) for row in numbered(2)])

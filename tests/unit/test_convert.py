@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import Result
 from command_line import run, succeed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -282,7 +285,7 @@ def test_an_image_beyond_the_stack_is_refused(tmp_path: Path) -> None:
     par = converted("par9", [tmp_path / "two.star"], tmp_path, "beyond")[0]
     particles([EXAMPLE], tmp_path)
     result = run("convert", par, "--images", tmp_path / "images.mrcs", *FACTS, "-o", tmp_path / "x.star")
-    assert result.exit_code == 2 and "beyond the end" in result.output
+    assert result.exit_code == 2 and "which holds 1" in result.output
 
 
 @pytest.mark.parametrize(("label", "value"), [("rlnOriginXAngst", 1e9), ("rlnAngleTilt", -1e7), ("rlnDefocusU", 1e30)])
@@ -434,3 +437,117 @@ def test_bad_use(example: Path, arguments: str, message: str, monkeypatch: pytes
     result = run("convert", *arguments.split())
     assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
     assert not list(example.glob("x.*"))
+
+
+@pytest.fixture
+def distinct(tmp_path: Path) -> Path:
+    """Six particles in a folder of their own; images tell their numbers by their grey value."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    made = particles([EXAMPLE | {"rlnAngleRot": 10.0 * n} for n in range(6)], folder)
+    numbered_stack(folder / "images.mrcs", range(1, 7))
+    made.table["rlnImageName"] = [f"{number:06d}@images.mrcs" for number in (6, 5, 4, 3, 2, 1)]
+    write_star(made, folder / "particles.star")
+    return folder / "particles.star"
+
+
+def numbered_stack(path: Path, values: Iterable[float], box: int = BOX, pixel_size: float = PIXEL_SIZE) -> Path:
+    values = list(values)
+    path.parent.mkdir(exist_ok=True)
+    with StackWriter(path, len(values), box, pixel_size) as stack:
+        stack.append(np.array(values)[:, None, None] * np.ones((len(values), box, box)))
+    return path
+
+
+def numbers_of(path: Path) -> list[int]:
+    return read_particle_file(path).image_locations()[0].tolist()
+
+
+def test_pickles_of_a_part_of_the_images_need_their_index(distinct: Path, tmp_path: Path) -> None:
+    """cryoDRGN takes the rows and images that --ind names; poses may also be those of its images alone."""
+    stack = distinct.with_name("images.mrcs")
+    whole, part, ind = tmp_path / "whole", tmp_path / "part", tmp_path / "ind.pkl"
+    succeed("convert", distinct, "-o", whole, "--to", "cryodrgn")
+    succeed("select", distinct, "--rows", "1:2", "-o", distinct.with_name("part.star"))
+    succeed("convert", distinct.with_name("part.star"), "-o", part, "--to", "cryodrgn")
+    ind.write_bytes(pickle.dumps(np.array([4, 1])))
+    out = tmp_path / "back.star"
+
+    def back(folder: Path, *options: object) -> Result:
+        words = ["--poses", folder / "poses.pkl", "--ctf", folder / "ctf.pkl", "--images", stack, "-o", out]
+        return run("convert", *words, *options)
+
+    refused = back(part)
+    assert refused.exit_code == 2 and "has 2 rows, and" in refused.output and "--ind" in refused.output
+    assert back(whole).exit_code == 0 and numbers_of(out) == [1, 2, 3, 4, 5, 6]
+    assert back(whole, "--ind", ind).exit_code == 0 and numbers_of(out) == [5, 2]
+    np.testing.assert_allclose(read_star(out).table["rlnAngleRot"], [40, 10], atol=1e-4)
+    assert back(part, "--ind", ind).exit_code == 0 and numbers_of(out) == [5, 2]
+    np.testing.assert_allclose(read_star(out).table["rlnAngleRot"], [0, 10], atol=1e-4)
+    ind.write_bytes(pickle.dumps(np.array([7, 1])))
+    assert back(part, "--ind", ind).exit_code == 2
+    ind.write_bytes(pickle.dumps(np.arange(6)[::-1]))
+    assert "both fit" in back(whole, "--ind", ind).output
+    assert "select --ind" in run("convert", distinct, "--ind", ind, "-o", out).output
+
+
+def test_a_new_stack_under_the_old_name_is_not_taken_for_the_old_one(distinct: Path, tmp_path: Path) -> None:
+    """Images tell whether they are in the order of the old stack or of the rows, where they can be compared."""
+    out = tmp_path / "new" / "out.star"
+    restacked = numbered_stack(tmp_path / "new" / "images.mrcs", (6, 5, 4, 3, 2, 1))
+    copy = numbered_stack(tmp_path / "copy" / "images.mrcs", range(1, 7))
+    other = numbered_stack(tmp_path / "new" / "other.mrcs", (0,) * 6)
+    renamed = numbered_stack(tmp_path / "copy" / "renamed.mrcs", range(1, 7))
+    for target in (out, out.with_suffix(".par")):
+        for stack, numbers in ((restacked, range(1, 7)), (copy, range(6, 0, -1)), (renamed, range(6, 0, -1))):
+            options = ["--to", "parx"] if target.suffix == ".par" else []
+            succeed("convert", distinct, "--images", stack, "-o", target, *options)
+            assert numbers_of(target) == list(numbers)
+    # not the old images: a name of their own is told, the old name asked about
+    told = succeed("convert", distinct, "--images", other, "-o", out).output
+    assert "the order of the rows is taken" in told and numbers_of(out) == [1, 2, 3, 4, 5, 6]
+    distinct.with_name("images.mrcs").unlink()
+    asked = run("convert", distinct, "--images", restacked, "-o", out)
+    assert asked.exit_code == 2 and "--numbers file" in asked.output
+    for numbers, expected in (("file", [6, 5, 4, 3, 2, 1]), ("rows", [1, 2, 3, 4, 5, 6])):
+        succeed("convert", distinct, "--images", restacked, "-o", out, "--numbers", numbers)
+        assert numbers_of(out) == expected
+
+
+def test_the_contrast_that_is_lost_is_told(distinct: Path, tmp_path: Path) -> None:
+    """With what the target's program takes images for."""
+    succeed("convert", distinct, "-o", distinct.with_name("dark.cs"))
+    succeed("convert", distinct, "-o", distinct.with_name("white.cs"), "--invert", "no")
+    for contrast, target, words in (
+        ("dark", "dark.star", "RELION takes it for white: invert the images"),
+        ("white", "white.par", "Frealign takes it for dark: invert the images"),
+        ("white", "pickles", "cryoDRGN takes it for dark: train with --uninvert-data"),
+    ):
+        to = {".par": ["--to", "par9"], "": ["--to", "cryodrgn"]}.get(Path(target).suffix, [])
+        out = succeed("convert", distinct.with_name(f"{contrast}.cs"), "-o", distinct.with_name(target), *to).output
+        assert words in out
+    # what the program expects needs no word
+    for contrast, target in (("white", "white.star"), ("dark", "dark.par")):
+        to = ["--to", "par9"] if target == "dark.par" else []
+        out = succeed("convert", distinct.with_name(f"{contrast}.cs"), "-o", distinct.with_name(target), *to).output
+        assert "the contrast" not in out
+
+
+def test_what_is_said_is_held_against_the_stack(distinct: Path, tmp_path: Path) -> None:
+    """Numbers beyond the end and another box are refused, another pixel size told."""
+    succeed("convert", distinct, "-o", tmp_path / "pickles", "--to", "cryodrgn")
+    half = numbered_stack(tmp_path / "half.mrcs", range(1, 7), BOX // 2, 2 * PIXEL_SIZE)
+    words = ["convert", "--poses", tmp_path / "pickles/poses.pkl", "--ctf", tmp_path / "pickles/ctf.pkl"]
+    words += ["--images", half, "-o", tmp_path / "half.star"]
+    refused = run(*words)
+    assert refused.exit_code == 2 and "its box is 64 px" in refused.output and "--box" in refused.output
+    succeed(*words, "--box", BOX // 2, "--pixel-size", 2 * PIXEL_SIZE)
+    succeed("convert", distinct, "-o", tmp_path / "e.par", "--to", "parx")
+    words = ["convert", tmp_path / "e.par", "--images", half, "-o", tmp_path / "e.star", *FACTS[2:-2]]
+    told = succeed(*words, "--pixel-size", PIXEL_SIZE).output
+    assert "the pixel size is 3 Å, 6 Å in the header" in told
+    shifted = read_star(distinct)
+    shifted.table["rlnImageName"] = [f"{number}@images.mrcs" for number in range(2, 8)]
+    write_star(shifted, distinct)
+    refused = run("convert", distinct, "-o", distinct.with_suffix(".cs"))
+    assert refused.exit_code == 2 and "row 6: asks for image 7 of" in refused.output

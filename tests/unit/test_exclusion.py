@@ -47,7 +47,7 @@ def test_they_are_kept_in_the_file_and_told(data: Any, label: str) -> None:
     path = data.folder / f"{label}.star"
     write_star(foreign(data, **{label: np.where(out, outside, inside)}), path)
     with pytest.warns(InputWarning, match="100 of 400 particles are left out by the file's own program"):
-        opened, _ = open_particles(path, None)
+        opened = open_particles(path, None).particles
     assert len(opened) == len(data.given)
     assert opened.left_out().tolist() == opened.excluded().tolist() == out.tolist()
     # a run, which decides anew about junk, does not about them

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from command_line import succeed
 from numpy.testing import assert_allclose, assert_array_equal
 
 from drgnalign.engine.reference import interpolation_envelope
+from drgnalign.formats.mrc import write_volume
 from drgnalign.fourier import irfft_volume, raised_cosine, rfft_volume, shell_numbers, soft_sphere
 from drgnalign.maps.mask import particle_mask
 from drgnalign.simulate import density_map, phantom_states
@@ -205,3 +209,11 @@ def test_table_has_a_row_a_shell() -> None:
     assert table["shell"].tolist() == list(range(1, 9))
     assert table["resolution_angstrom"].tolist() == [64 / shell for shell in range(1, 9)]
     assert {"fsc_unmasked", "fsc_masked", "fsc_randomised", "fsc_corrected"} < set(table.columns)
+
+
+def test_a_map_and_its_copy_claim_nothing(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", noise(32, 0).astype(np.float32), 2.0)
+    write_volume(tmp_path / "b.mrc", 3 * noise(32, 0).astype(np.float32), 2.0)
+    write_volume(tmp_path / "c.mrc", (noise(32, 0) + 0.1 * noise(32, 1)).astype(np.float32), 2.0)
+    assert "the two maps are copies of one" in succeed("fsc", tmp_path / "a.mrc", tmp_path / "b.mrc").output
+    assert "4.00 Å at FSC 0.143 (Nyquist)" in succeed("fsc", tmp_path / "a.mrc", tmp_path / "c.mrc").output

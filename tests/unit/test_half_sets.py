@@ -264,6 +264,7 @@ def test_a_file_of_a_run_without_half_sets_has_them_dealt(noise: Path) -> None:
     write_star(state, noise)
     told = reconstruct(noise)
     assert "has no half sets: they are dealt by chance" in told and "map: no resolution" in told
+    assert "map_particles.star" in told
     volume = noise.with_name("map_half1.mrc")
     refined = ("--half1", volume, "--half2", volume, "--mask", noise.with_name("mask.mrc"), "--limit", 20)
     assert (
@@ -304,7 +305,90 @@ def test_refine_notes_the_limit_and_what_was_aligned_to_one_map(noisy_set, tmp_p
     words = ["refine", tmp_path / "own.star", "--images", noisy_set.folder, "--limit", 20, "-o", tmp_path / "new.star"]
     succeed(*words, "--half1", maps, "--half2", maps)
     assert set(read_star(tmp_path / "new.star").optics["drgnHalves"]) == {JOINT}
-    (tmp_path / "other.mrc").write_bytes(maps.read_bytes())
-    succeed(*words, "--half1", maps, "--half2", tmp_path / "other.mrc")
-    new = read_star(tmp_path / "new.star")
-    assert set(new.optics["drgnHalves"]) == {DEALT} and set(new.table["drgnRefinedFrom"]) == {20.0}
+    (tmp_path / "copy.mrc").write_bytes(maps.read_bytes())
+    (tmp_path / "link.mrc").symlink_to(maps)
+    for other in ("copy.mrc", "link.mrc"):
+        succeed(*words, "--half1", maps, "--half2", tmp_path / other)
+        assert set(read_star(tmp_path / "new.star").optics["drgnHalves"]) == {JOINT}
+
+
+@pytest.fixture
+def undivided(noisy_set, tmp_path: Path) -> Path:
+    """A star file without half sets, of particles in two classes."""
+    own = noisy_set.given.select(np.arange(60))
+    own.table.drop(columns=["rlnRandomSubset", "drgnRow"], errors="ignore", inplace=True)
+    own.table["rlnClassNumber"] = np.arange(60) % 2 + 1
+    (tmp_path / "particles.mrcs").symlink_to(noisy_set.folder / "particles.mrcs")
+    write_star(own, tmp_path / "all.star")
+    return tmp_path / "all.star"
+
+
+def test_refine_deals_no_half_sets_beside_given_maps(undivided: Path, tmp_path: Path) -> None:
+    """Of a part of the particles others would be dealt than those that the maps are of; reconstruct keeps what it
+    dealt, and a part of that keeps it too."""
+    (tmp_path / "maps").mkdir()
+    prefix = tmp_path / "maps" / "r"
+    told = succeed("reconstruct", undivided, "-o", prefix).output
+    assert "r_particles.star: the particles with the half sets of these maps" in told
+    maps = ("--half1", f"{prefix}_half1.mrc", "--half2", f"{prefix}_half2.mrc", "--limit", 60)
+    part = tmp_path / "part.star"
+    for divided, code in ((undivided, 2), (Path(f"{prefix}_particles.star"), 0)):
+        succeed("select", divided, "--cluster", 1, "-o", part)
+        refused = run("refine", part, *maps, "-o", tmp_path / "new.star")
+        assert refused.exit_code == code and (f"give {prefix}_particles.star" in refused.output) == (code == 2)
+    kept, new = read_star(f"{prefix}_particles.star"), read_star(tmp_path / "new.star")
+    assert (kept.half_sets()[::2] == new.half_sets()).all() and len(new) == 30
+    assert set(new.optics["drgnHalves"]) == {DEALT} and set(new.table["drgnRefinedFrom"]) == {60.0}
+    assert run("refine", part, *maps, "--half-sets", "deal", "-o", tmp_path / "new.star").exit_code == 2
+    succeed("refine", undivided, *maps, "--joint-reference", "-o", tmp_path / "new.star")
+    assert set(read_star(tmp_path / "new.star").optics["drgnHalves"]) == {JOINT}
+    # where half sets were not dealt, nothing more is written
+    succeed("reconstruct", f"{prefix}_particles.star", "-o", tmp_path / "again")
+    assert not (tmp_path / "again_particles.star").exists()
+
+
+def test_copies_of_a_stack_are_known_by_poses_to_the_last_digit() -> None:
+    random = np.random.default_rng(0)
+    names = [f"{i % 20 + 1}@{'ab'[i // 20]}.mrcs" for i in range(N)]
+    poses = {label: np.tile(random.normal(size=20), 2) for label in (*ANGLES, "rlnOriginXAngst", "rlnOriginYAngst")}
+    particles = particles_with(rlnImageName=names, rlnDefocusU=15_000.0, **poses)
+    assert in_both(ties(particles), np.arange(N) // 20 + 1) == {"poses": 20}
+    assert parted(dealt(particles), np.arange(N) % 20) == 0
+    # another defocus, another particle
+    particles.table["rlnDefocusU"] = np.arange(N)
+    assert "poses" not in ties(particles)
+
+
+@pytest.mark.parametrize("step", [1, 0])
+def test_poses_that_are_alike_by_chance_tell_nothing(step: int) -> None:
+    """Of a search on a grid, and of particles that were never aligned."""
+    random = np.random.default_rng(0)
+    table = {label: step * 30.0 * random.integers(0, 6, N) for label in ANGLES}
+    table |= {label: 0.0 for label in ("rlnOriginXAngst", "rlnOriginYAngst")}
+    assert set(ties(particles_with(**table))) == {"images"}
+
+
+NOTHING_SHARED = {
+    "micrographs of one name in two folders": {
+        "rlnMicrographName": [f"MotionCorr/job002/session{i % 2}/1.mrc" for i in range(N)],
+        "rlnCoordinateX": [100.0 * (i // 2) for i in range(N)],
+        "rlnCoordinateY": 7.0,
+    },
+    "a tube of 0 for all": {"rlnMicrographName": MICROGRAPHS, "rlnHelicalTubeID": 0},
+    "a tube for all, of no micrograph": {"rlnHelicalTubeID": np.where(np.arange(N) == 2, np.nan, 1.0)},
+    "coordinates of 0": {
+        "rlnMicrographName": MICROGRAPHS,
+        "rlnCoordinateX": np.where(np.arange(N) < 30, 0.0, np.arange(N)),
+        "rlnCoordinateY": 0.0,
+    },
+    "coordinates of NaN": {
+        "rlnMicrographName": MICROGRAPHS,
+        "rlnCoordinateX": np.where(np.arange(N) < 30, np.nan, np.arange(N)),
+        "rlnCoordinateY": np.arange(N) % 3,
+    },
+}
+
+
+@pytest.mark.parametrize("columns", NOTHING_SHARED.values(), ids=NOTHING_SHARED)
+def test_what_shares_nothing_is_not_said_to(columns: dict[str, object]) -> None:
+    assert in_both(ties(particles_with(**columns)), np.arange(N) % 2 + 1) == {}

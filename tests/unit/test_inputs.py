@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from drgnalign.inputs import (
     stack_names,
     undecided,
 )
-from drgnalign.particles import Particles
+from drgnalign.inspect import inspect_file
+from drgnalign.particles import ANGLES, Particles
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the test data are not there: {DATA}")
@@ -78,7 +80,7 @@ def test_who_was_left_out_is_said_and_a_run_decides_anew(folder: Path) -> None:
     given = particle_set()
     given.table["drgnLeftOut"] = (np.arange(N) % 10 == 0).astype(int)
     with pytest.warns(InputWarning, match=r"set\.star: 4 of 40 particles are left out, as drgnLeftOut says"):
-        opened, _ = open_particles(saved(folder, given), None)
+        opened = open_particles(saved(folder, given), None).particles
     assert opened.left_out().tolist() == given.left_out().tolist()
     run = undecided(opened)
     assert not run.left_out().any()
@@ -382,3 +384,70 @@ def test_a_file_of_our_own_has_one_sampling_too(folder: Path) -> None:
     write_star(own, folder / "own.star")
     with pytest.raises(InputError, match="pixel sizes differ between optics groups"):
         open_particles(folder / "own.star", folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"), [("rlnAngleTilt", "2-D alignments"), ("all", "all 40 orientations are 0")]
+)
+def test_two_dimensional_alignments_of_relion_are_refused(folder: Path, column: str, words: str) -> None:
+    """Class2D writes tilts of exactly 0 throughout; so do programs that never aligned anything."""
+    flat = particle_set()
+    flat.table[ANGLES if column == "all" else ANGLES[:2]] = 0.0
+    with pytest.raises(InputError, match=words):
+        import_particles(saved(folder, flat))
+    own = flat.table.assign(drgnRow=0, rlnRandomSubset=1)
+    with pytest.raises(InputError, match=words):
+        open_particles(saved(folder, replace(flat, table=own, optics=flat.optics.assign(drgnContrast="white"))), None)
+    assert any(
+        one["level"] == "error" and words in one["what"] for one in inspect_file(folder / "set.star")["findings"]
+    )
+    few = flat.select(np.arange(4))
+    import_particles(saved(folder, few), invert="no", normalise="no")
+
+
+def test_a_stack_that_lies_elsewhere_than_named_is_told(folder: Path) -> None:
+    """It is taken without the folders of its name; not where another stack lies as named."""
+    moved = particle_set()
+    moved.table["rlnImageName"] = [f"{i:06d}@Extract/a.mrcs" for i in range(1, N + 1)]
+    with pytest.warns(InputWarning, match=r"Extract/a.mrcs is not there, but .*a.mrcs is: it is taken"):
+        import_particles(saved(folder, moved))
+    (folder / "s1").mkdir()
+    write_stack(folder / "s1" / "a.mrcs")
+    moved.table["rlnImageName"] = [f"{i:06d}@s{1 + i % 2}/a.mrcs" for i in range(1, N + 1)]
+    with pytest.raises(InputError, match=r"s2/a.mrcs is not there, but .*a.mrcs is \(1 of 2 stacks\)"):
+        import_particles(saved(folder, moved))
+    found = inspect_file(folder / "set.star")["findings"]
+    assert any(one["level"] == "error" and "s2/a.mrcs is not there" in one["what"] for one in found)
+
+
+def test_a_type_behind_a_stacks_name(folder: Path) -> None:
+    """RELION and XMIPP read particles.mrc:mrcs as a stack."""
+    typed = particle_set()
+    (folder / "a.mrcs").rename(folder / "a.mrc")
+    typed.table["rlnImageName"] = [f"{i:06d}@a.mrc:mrcs" for i in range(1, N + 1)]
+    assert import_particles(saved(folder, typed)).box == BOX
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rlnDefocusV": None}, "lacks the CTF columns rlnDefocusV"),
+        ({"rlnAngleTilt": None}, "lacks the pose columns rlnAngleTilt"),
+        ({"rlnOriginXAngst": None}, "lacks the pose columns rlnOriginXAngst"),
+        ({"rlnVoltage": None}, "has no rlnVoltage"),
+        ({"drgnContrast": "black"}, "drgnContrast is neither white nor dark"),
+        ({"rlnImageSize": 32}, "rlnImageSize is 32, but the images are 16 px wide"),
+        ({"rlnImagePixelSize": 0.2}, "if that is in nm, it is 2 Å"),
+        ({"rlnImageName": "000099@a.mrcs"}, "asks for image 99"),
+    ],
+)
+def test_a_file_of_a_run_is_checked_as_any_other(folder: Path, change: dict[str, object], words: str) -> None:
+    own = import_particles(saved(folder, particle_set()))
+    for label, value in change.items():
+        for frame in (own.table, own.optics):
+            if label in frame and value is None:
+                frame.drop(columns=label, inplace=True)
+            elif label in frame:
+                frame[label] = value
+    with pytest.raises(InputError, match=words):
+        open_particles(saved(folder, own), None)

@@ -241,6 +241,8 @@ def test_half_bytes_are_refused(tmp_path: Path) -> None:
         (0, "i1", 0, -1, False),
         (0, "i1", 0, 1e6, False),
         (6, "u2", 0, 60_000, False),
+        (6, "u2", -30_000, 30_000, True),
+        (6, "u2", 0, -1, False),
     ],
 )
 def test_statistics_that_no_sign_allows(

@@ -156,3 +156,21 @@ def test_names_of_a_run_s_input_are_told_where_they_mean_nothing(
         monkeypatch.chdir(folder)
         said = succeed("select", result_file, "--rows", "2:", "-o", tmp_path / "results/q.star").stderr
         assert ("such as p.mrcs, are those of the run's input" in said and "--images" in said) == told
+
+
+def test_refined_poses_are_written_for_their_own_images(noisy_set, tmp_path: Path) -> None:
+    """In a folder that has another stack of the name, too; and as what their name says, or not at all."""
+    own = noisy_set.given.select(np.arange(40))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "particles.mrcs").symlink_to(noisy_set.folder / "particles.mrcs")
+    write_star(own, tmp_path / "in" / "p.star")
+    stack_of(tmp_path / "out" / "particles.mrcs", [0.0] * 40)
+    maps = noisy_set.folder / "state_01.mrc"
+    words = ["refine", tmp_path / "in" / "p.star", "--half1", maps, "--half2", maps, "--limit", 30, "-o"]
+    succeed(*words, tmp_path / "out" / "ref.star")
+    read = ImageSource(read_star(tmp_path / "out" / "ref.star"), tmp_path / "out").read([0, 1])
+    np.testing.assert_array_equal(read, ImageSource(own, noisy_set.folder).read([0, 1]))
+    refused = run(*words, tmp_path / "out" / "ref.star", "--images", tmp_path / "in")
+    assert refused.exit_code == 2 and "another file than" in refused.output
+    refused = run(*words, tmp_path / "ref.par")
+    assert refused.exit_code == 2 and "name it .star" in refused.output

@@ -14,7 +14,7 @@ from command_line import run, succeed
 from drgnalign.errors import InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.par import write_par
-from drgnalign.formats.star import read_star, write_star
+from drgnalign.formats.star import read_blocks, read_star, write_star
 from drgnalign.particles import Particles
 
 N = 12
@@ -401,3 +401,39 @@ def test_tables_that_contradict_each_other_are_told(tmp_path: Path) -> None:
     write_star(given, tmp_path / "a.star")
     with pytest.warns(InputWarning, match="rlnCtfBfactor is 40 in its particle table, and 20 in its optics table"):
         assert set(read_star(tmp_path / "a.star").ctf_factors("rlnCtfBfactor")) == {40}
+
+
+BODY = """
+data_images_body_1
+
+loop_
+_rlnAngleRot #1
+_rlnImageOriginalName #2
+"""
+
+
+def with_bodies(star: Path, rows: int) -> None:
+    bodies = "".join(BODY.replace("1", str(n), 1) + "".join(f"{n}.{row} x\n" for row in range(rows)) for n in (1, 2))
+    star.write_text(star.read_text() + bodies + "\n")
+
+
+def test_rows_of_bodies_are_selected_together(star: Path, tmp_path: Path) -> None:
+    """RELION's multi-body refinement has a table for each body, whose rows are those of the particles."""
+    with_bodies(star, N)
+    told = succeed("select", star, "--rows", "3:5", "-o", tmp_path / "part.star").output
+    assert "poses of bodies (data_images_body_1, data_images_body_2) are not used" in told
+    blocks = read_blocks(tmp_path / "part.star")
+    assert {name: len(block) for name, block in blocks.items()} == {
+        "optics": 2,
+        "particles": 3,
+        "images_body_1": 3,
+        "images_body_2": 3,
+    }
+    assert blocks["images_body_2"]["rlnAngleRot"].tolist() == [2.2, 2.3, 2.4]
+
+
+def test_bodies_of_other_particles_are_refused(star: Path, tmp_path: Path) -> None:
+    with_bodies(star, N - 1)
+    refused = run("select", star, "--rows", "3:5", "-o", tmp_path / "part.star")
+    assert refused.exit_code == 2 and "a table of a body has 11 rows, and there are 12 particles" in refused.output
+    assert not (tmp_path / "part.star").exists()

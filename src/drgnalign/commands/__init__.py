@@ -108,7 +108,9 @@ class Group(_Reporting, click.Group):
 
 output_option = click.option("-o", "--output", type=OUTPUT, required=True)
 images_option = click.option(
-    "--images", type=FOLDER, help="Folder that image names are relative to. Default: the particle file's."
+    "--images",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder that image names are relative to. Default: the particle file's. Or the stack of a file without names.",
 )
 passthrough_option = click.option(
     "--passthrough",
@@ -125,6 +127,13 @@ normalise_option = click.option(
     default="auto",
     show_default=True,
     help="Normalise images as they are read, if some need it (not of a file of the workflow's own).",
+)
+invert_option = click.option(
+    "--invert",
+    type=click.Choice(["auto", "yes", "no"]),
+    default="auto",
+    show_default=True,
+    help="Is protein dark in the stored images? Default: as the file says, or the images show.",
 )
 half_sets_option = click.option(
     "--half-sets",

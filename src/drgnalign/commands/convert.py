@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, OUTPUT, POSITIVE, Command, output_option, passthrough_option
-from drgnalign.convert import linked, read_for_conversion, require_for, warn_of_gaps, with_contrast
+from drgnalign.convert import NUMBERS, linked, read_for_conversion, require_for, warn_of_gaps, with_contrast
 from drgnalign.errors import InputError
+from drgnalign.formats.cryodrgn import read_indices
 from drgnalign.formats.particle_file import TARGETS, Facts, target_of, write_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, images_root
 from drgnalign.stack_names import tell_of_names
@@ -27,6 +28,14 @@ from drgnalign.stack_names import tell_of_names
     help="Stack of a par file or of pickles, or one with the images of PARTICLES in the order of its rows; "
     "or the folder that image names are relative to.",
 )
+@click.option(
+    "--numbers",
+    type=click.Choice(NUMBERS),
+    default="auto",
+    show_default=True,
+    help="Of the images in the stack given with --images: as PARTICLES numbers them, or in the order of its rows.",
+)
+@click.option("--ind", type=FILE, help="cryoDRGN's index pickle, which the pickles were used with: images from 0.")
 @click.option("--links", type=OUTPUT, help="Folder for links to the stacks that are named .mrcs, as RELION wants them.")
 @click.option("--pixel-size", type=POSITIVE, help="Å/px.")
 @click.option("--box", type=click.IntRange(min=1), help="px.")
@@ -48,6 +57,8 @@ def convert(
     ctf: Path | None,
     passthrough: tuple[Path, ...],
     images: Path | None,
+    numbers: str,
+    ind: Path | None,
     links: Path | None,
     pixel_size: float | None,
     box: int | None,
@@ -74,6 +85,8 @@ def convert(
         facts=facts,
         box=box,
         name=_stack_name(images, output),
+        indices=None if ind is None else read_indices(ind),
+        numbers=numbers,
     )
     target = target_of(output, to, table)
     require_for(target, table)

@@ -25,4 +25,5 @@ def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
     soft = read_mask(mask, box, pixel_size) if mask else None
     result = half_map_fsc(volumes[0], volumes[1], pixel_size, soft, seed)
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
-    click.echo(f"{result.claim} ({mask.name if mask else 'no mask'})", err=True)
+    claim = "no resolution: the two maps are copies of one" if result.is_of_copies else result.claim
+    click.echo(f"{claim} ({mask.name if mask else 'no mask'})", err=True)

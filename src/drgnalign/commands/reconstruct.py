@@ -16,22 +16,27 @@ from drgnalign.commands import (
     diameter_option,
     half_sets_option,
     images_option,
+    invert_option,
     noise_option,
     normalise_option,
 )
 from drgnalign.commands.engine_options import with_engine
+from drgnalign.commands.facts_options import with_facts
 from drgnalign.engine.shrinkage import difference_figures, difference_fsc, relative_amplitudes, shrunk_references
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.mrc import write_volume
-from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, standing
+from drgnalign.formats.particle_file import Facts
+from drgnalign.formats.star import write_star
+from drgnalign.half_maps import DIVIDED, INDEPENDENT, NOT_INDEPENDENT, standing
 from drgnalign.half_sets import in_both, ties
-from drgnalign.inputs import open_particles
+from drgnalign.inputs import as_it_came, open_particles
 from drgnalign.interface import Chunk, Engine, Reconstruction
 from drgnalign.maps.read import read_map, read_mask
 from drgnalign.maps.write import write_maps
 from drgnalign.particles import USUAL_FILL, Particles
 from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
+from drgnalign.stack_names import named_beside
 
 
 @click.command(cls=Command)
@@ -56,6 +61,8 @@ from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
 @noise_option
 @normalise_option
 @half_sets_option
+@with_facts
+@invert_option
 @diameter_option
 @with_engine
 def reconstruct(
@@ -70,13 +77,16 @@ def reconstruct(
     noise: Path | None,
     normalise: str,
     half_sets: str,
+    facts: Facts,
+    invert: str,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
     """Reconstruct half maps, a filtered map and their FSC.
 
     INPUTS is one star file, whose particles are reconstructed at their poses, or the parts of a reconstruction
-    that refinement wrote.
+    that refinement wrote. Where half sets had to be dealt, the particles are written too, with their half sets:
+    refine these.
     """
     if reference_prior == "consensus" and consensus is None:
         raise InputError(None, "--reference-prior consensus lacks the consensus", "give --consensus")
@@ -86,7 +96,8 @@ def reconstruct(
     if star and len(inputs) > 1:
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:
-        table, root = open_particles(star[0], images, mask_diameter, normalise, half_sets)
+        table, root, dealt = open_particles(star[0], images, mask_diameter, normalise, half_sets, facts, invert)
+        divided = named_beside(as_it_came(table), beside(prefix, DIVIDED), images) if dealt else None
         if mask is not None:
             read_mask(mask, table.box, table.pixel_size)  # images take long: it is refused before they are read
         require_folder(prefix)
@@ -115,6 +126,9 @@ def reconstruct(
         local=local_resolution,
     )
     click.echo(f"{prefix.name}: {fsc.claim}")
+    if star and divided is not None:
+        write_star(divided, beside(prefix, DIVIDED))
+        click.echo(f"{beside(prefix, DIVIDED).name}: the particles with the half sets of these maps", err=True)
     if star:
         _warn_of_halves(table, root, fsc.resolution)
 

@@ -16,17 +16,23 @@ from drgnalign.commands import (
     diameter_option,
     half_sets_option,
     images_option,
+    invert_option,
     noise_option,
     normalise_option,
 )
 from drgnalign.commands.engine_options import with_engine
+from drgnalign.commands.facts_options import with_facts
 from drgnalign.engine.native import NativeEngine
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, suffix_of
+from drgnalign.formats.particle_file import Facts
 from drgnalign.formats.star import write_star
-from drgnalign.half_maps import JOINT, marked, refined_at
+from drgnalign.half_maps import DIVIDED, JOINT, marked, refined_at
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, References
+from drgnalign.maps.read import are_one_map
+from drgnalign.run.state import beside
+from drgnalign.stack_names import named_beside
 
 
 @click.command(cls=Command)
@@ -58,6 +64,8 @@ from drgnalign.interface import Chunk, Engine, References
 @noise_option
 @normalise_option
 @half_sets_option
+@with_facts
+@invert_option
 @diameter_option
 @with_engine
 def refine(
@@ -75,6 +83,8 @@ def refine(
     noise: Path | None,
     normalise: str,
     half_sets: str,
+    facts: Facts,
+    invert: str,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
@@ -82,19 +92,34 @@ def refine(
 
     The references must have the grey values that `drgnalign reconstruct` gives to maps of these images.
     """
-    table, root = open_particles(particles, images, mask_diameter, normalise, half_sets)
-    chunk = Chunk(table, root, noise, mask_diameter, pilot)
     if len(half1) != len(half2):
         raise InputError(None, f"{len(half1)} --half1 and {len(half2)} --half2", "give both of every reference")
+    if not score_only and suffix_of(output) != ".star":
+        raise InputError(output, "poses are written as a star file", "name it .star, then `drgnalign convert` it")
+    table, root, dealt = open_particles(particles, images, mask_diameter, normalise, half_sets, facts, invert)
     references = [References(first, second, mask, weighted) for first, second in zip(half1, half2, strict=True)]
+    joint = engine.settings.joint_reference or all(map(are_one_map, half1, half2))
+    if dealt and not joint:
+        _refuse_dealt(particles, references[0], half_sets)
+    table = table if score_only else named_beside(table, output, images)
+    chunk = Chunk(table, root, noise, mask_diameter, pilot)
     if score_only:
         _write_scores(engine, chunk, references, limit, output)
     elif len(references) > 1:
         raise InputError(None, f"{len(references)} pairs of references", "give one pair, or --score-only")
     else:
         refined = engine.refine(chunk, references[0], limit, part)
-        joint = engine.settings.joint_reference or half1 == half2
         write_star(marked(refined, JOINT) if joint else refined_at(refined, limit), output)
+
+
+def _refuse_dealt(particles: Path, references: References, half_sets: str) -> None:
+    """Refuse half sets that were dealt now: the references are of others, and hold the noise of both."""
+    made = beside(references.prefix, DIVIDED)
+    remedy = f"give {made}, which has them" if made.is_file() else "give the file with the half sets of these maps"
+    remedy += f"; `drgnalign reconstruct` writes it where it deals them (PREFIX{DIVIDED})"
+    problem = "its half sets are not used" if half_sets == "deal" else "has no half sets"
+    problem += ": dealt anew, they would not be those of the references, which hold the noise of both then"
+    raise InputError(particles, problem, remedy)
 
 
 def _write_scores(engine: Engine, chunk: Chunk, references: Sequence[References], limit: float, output: Path) -> None:

@@ -186,7 +186,7 @@ def read_cistem(
     if "OriginalImageFilename" in rows and (rows["OriginalImageFilename"] != "").any():
         columns["rlnMicrographName"] = rows["OriginalImageFilename"]
     columns |= {extra_label(frealigns): rows[name] for name, frealigns in FREALIGNS.items() if name in rows}
-    columns |= _half_sets(rows)
+    columns |= _half_sets(path, rows)
     known = {"PositionInStack", "XShift", "YShift", "PhaseShift", *SAME, *FREALIGNS, *OPTICS}
     known |= {"StackFilename", "OriginalImageFilename"}
     columns |= {KEPT + name: rows[name] for name in map(str, rows) if name not in known}
@@ -246,10 +246,18 @@ def _optics(rows: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
     return numbers + 1, optics_table(facts, numbers)
 
 
-def _half_sets(rows: pd.DataFrame) -> dict[str, object]:
+def _half_sets(path: Path, rows: pd.DataFrame) -> dict[str, object]:
     """The assigned subsets, if they are half sets: cisTEM writes one number for all where there are none."""
     subsets = rows.get("AssignedSubset")
-    return {} if subsets is None or set(subsets.unique()) != {1, 2} else {"rlnRandomSubset": subsets}
+    if subsets is None or subsets.nunique() < 2:
+        return {}
+    numbers = sorted(subsets.unique().tolist())
+    if numbers == [1, 2]:
+        return {"rlnRandomSubset": subsets}
+    listed = ", ".join(f"{number:g}" for number in numbers[:8])
+    message = f"{path}: {PREFIX}AssignedSubset holds {listed}, which are not the two half sets 1 and 2: it is not used"
+    warnings.warn(message, InputWarning, stacklevel=3)
+    return {}
 
 
 def write_cistem(particles: Particles, path: str | Path) -> None:

@@ -6,6 +6,7 @@ Cheng et al. (2015), J. Struct. Biol. 192, 146. Stacks are read image by image.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -48,6 +49,8 @@ SAME_VOXEL = 0.01
 # Many programs write 1 Å where they know none; and no one has taken images of molecules with others than these.
 UNSET_PIXEL_SIZE = 1.0
 PIXEL_SIZES = (0.1, 50.0)
+# A stack's name with its type behind it, as RELION and XMIPP take it.
+TYPED_NAME = re.compile(r"(.+):(?:mrcs?|st|map)", re.IGNORECASE)
 # MRC2014 adds 400 to the space group of the volumes in a stack.
 VOLUME_STACK = 401
 
@@ -230,6 +233,12 @@ def _data_offset(path: Path, header: np.void, size: int) -> tuple[int, dict[str,
 def _range_doubts(header: np.void, dtype: np.dtype) -> dict[str, str]:
     """What is odd about the statistics of integers: those without sign reach beyond the greatest number with sign."""
     least, most = float(header["dmin"]), float(header["dmax"])
+    if dtype.kind == "u" and least < 0 and least <= most <= np.iinfo(dtype).max // 2:
+        fits = (
+            f"its values have no sign, as mode {header['mode']} says, but by its header they are {least:g} … {most:g}"
+        )
+        remedy = "if they have one, the darkest are brightest: convert it to mode 2 with the program that wrote it"
+        return {"sign": f"{fits}: {remedy}"}
     if dtype.kind != "i" or not 0 <= least <= most or not np.iinfo(dtype).max < most <= 2 * np.iinfo(dtype).max + 1:
         return {}
     fits = f"its values have a sign, as mode {header['mode']} says, but by its header they are {least:g} … {most:g}"
@@ -258,6 +267,9 @@ def tell_doubts(headers: Sequence[StackHeader]) -> None:
 def find_stack(name: str, root: Path) -> Path:
     """Where a stack is: as named if that is absolute, else in `root`, else in `root` without its folders.
 
+    What programs write behind a colon to say the file's type (``particles.mrc:mrcs``) is left out, if there is no such
+    file.
+
     Parameters
     ----------
     name : str
@@ -268,9 +280,21 @@ def find_stack(name: str, root: Path) -> Path:
     Path
         The first that exists; if none does, the first looked for.
     """
-    path = root / name
-    beside = root / Path(name).name
+    path = _as_named(name, root)
+    beside = _as_named(Path(name).name, root)
     return beside if not path.exists() and beside.exists() and not Path(name).is_absolute() else path
+
+
+def without_folders(names: Iterable[str], root: Path) -> list[str]:
+    """The names of stacks that `find_stack` finds without the folders in them only."""
+    foreign = [name for name in names if not Path(name).is_absolute() and len(Path(name).parts) > 1]
+    return [name for name in foreign if not _as_named(name, root).exists() and find_stack(name, root).exists()]
+
+
+def _as_named(name: str, root: Path) -> Path:
+    path = root / name
+    typed = TYPED_NAME.fullmatch(name)
+    return root / typed[1] if typed and not path.exists() else path
 
 
 def within_reason(images: NDArray) -> NDArray[np.bool_]:

@@ -369,8 +369,10 @@ def _without_nameless(path: Path, par: pd.DataFrame) -> pd.DataFrame:
         bad = int((numbers % 1 != 0).to_numpy().argmax())
         problem = f"row {bad + 1}: {numbers.iloc[bad]:g} is no image number"
         raise InputError(path, problem, "the first column counts images from 1")
-    if len(numbers) > 1 and (numbers == np.arange(len(numbers))).all():
-        raise InputError(path, "the file counts from 0, and Frealign counts images from 1", "add 1 to the first column")
+    if (numbers == 0).any():
+        row = int((numbers == 0).to_numpy().argmax()) + 1
+        problem = f"the file counts from 0, and Frealign counts images from 1 (row {row}: N is 0)"
+        raise InputError(path, problem, "add 1 to the first column")
     nameless = numbers < 1
     if nameless.any():
         message = f"{path}: {nameless.sum()} rows with N < 1 name no image; they are left out, as Frealign does"

@@ -30,6 +30,13 @@ TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
 CISTEM_BINARY = ".cistem"
 # Whose files say of each particle whether it is active.
 WITH_ACTIVITY = ("parx", "parx_extended", "cistem")
+# What a target's program takes protein for in the images, and what to do where it is not.
+EXPECTED_CONTRAST = {
+    "star": ("white", "RELION", "invert the images: relion_image_handler --multiply_constant -1"),
+    "cistem": ("dark", "cisTEM", "invert the images"),
+    "par": ("dark", "Frealign", "invert the images"),
+    "cryodrgn": ("dark", "cryoDRGN", "train with --uninvert-data"),
+}
 # Columns by which Frealign and cisTEM leave particles out: their star file's readers take no notice.
 FOREIGN_TO_RELION = (ACTIVITY_COLUMN, OCCUPANCY_COLUMN)
 
@@ -259,5 +266,20 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
             f"particles were left out by their own program ({reasons}), which RELION does not read: it will use them; "
             "`drgnalign select --kept` writes the others"
         )
+    messages += _contrast_messages(particles, target)
     for message in messages:
         warnings.warn(f"{particles.path}: {message}", InputWarning, stacklevel=3)
+
+
+def _contrast_messages(particles: Particles, target: str) -> list[str]:
+    """What is said of the contrast, which only cryoSPARC's files and our column tell, where the program that reads what
+    is written takes images for the other one."""
+    if target == "cs" or "drgnContrast" not in particles.optics:
+        return []
+    expected, program, remedy = EXPECTED_CONTRAST["par" if target.startswith("par") else target]
+    said = sorted(set(particles.used_optics()["drgnContrast"].astype(str)))
+    if said == [expected] or (target == "star" and suffix_of(particles.path) == ".star"):
+        return []
+    place = f"{program} does not read" if target == "star" else "what is written has no place for"
+    found = f"protein is {' and '.join(said)} in the images; {program} takes it for {expected}"
+    return [f"{place} the contrast: {found}: {remedy}"]

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,12 @@ LOOP_SYNTAX = Syntax(comment=ord("#"), star=True)
 HEAD = re.compile(rb"\n[^\S\n]*data_(\S*)[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 FIELD = re.compile(rb"\"(.*?)\"(?!\S)|'(.*?)'(?!\S)|(\S+)")
+LOOP = re.compile(rb"^[^\S\n]*loop_(?!\S)", re.MULTILINE)
+LABEL = re.compile(rb"^[^\S\n]*_\S", re.MULTILINE)
+# What tells the table of images in a file that is copied.
+IMAGES = re.compile(rb"^[^\S\n]*_(?:rlnImageName|cisTEMPositionInStack)\b", re.MULTILINE)
+# Tables of RELION's multi-body refinement, a row for each particle.
+BODY = re.compile(r"images_body_\d+")
 ROWS_AT_ONCE = 50_000
 # Labels of sub-tomograms, and of stacks of a particle's tilts; shifts along z are signs of them where they are not 0.
 TOMOGRAPHY = ("rlnTomo", "rlnCtfImage", "rlnTiltIndex")
@@ -201,6 +208,8 @@ def write_star(particles: Particles, path: str | Path) -> None:
 def copy_star_rows(source: str | Path, keep: NDArray[np.bool_], path: str | Path) -> None:
     """Write some rows of a particle star file, and all else in it as it is: layout, columns, digits, other blocks.
 
+    Tables of bodies (RELION's multi-body refinement) have a row for each particle, and keep the same ones.
+
     Parameters
     ----------
     source : path
@@ -212,38 +221,53 @@ def copy_star_rows(source: str | Path, keep: NDArray[np.bool_], path: str | Path
     Raises
     ------
     InputError
-        The folder does not exist or cannot be written.
+        The folder does not exist or cannot be written; a table of a body has another number of rows.
     """
-    data = Path(source).read_bytes()
-    offset = _first_row(data)
-    row, ended = 0, False
+    source = Path(source)
+    data = source.read_bytes()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(data[:offset])
-        # ends are \n alone, as in `read_star`: an editor may have left several \r before it
-        for line in LINE.findall(data, offset):
-            ended = ended or not line.strip()
-            if ended or line.lstrip().startswith(b"#"):
-                file.write(line)
-                continue
-            if keep[row]:
-                file.write(line)
-            row += 1
+        end = 0
+        for start, stop in _tables_of_particles(data):
+            file.write(data[end:start])
+            end = stop
+            rows = _copy_rows(data[start:stop], keep, file)
+            if rows != len(keep):
+                problem = f"a table of a body has {rows:,} rows, and there are {len(keep):,} particles"
+                raise InputError(source, problem, "give the file as RELION's multi-body refinement wrote it")
+        file.write(data[end:])
 
 
-def _first_row(data: bytes) -> int:
-    """Where the rows of the table of images begin; at the end, if it is a list of labels and values, which is one."""
+def _copy_rows(data: bytes, keep: NDArray[np.bool_], file: BinaryIO) -> int:
+    """Write some rows of a table without its labels; how many it has."""
+    row, ended = 0, False
+    # ends are \n alone, as in `read_star`: an editor may have left several \r before it
+    for line in LINE.findall(data):
+        ended = ended or not line.strip()
+        if ended or line.lstrip().startswith(b"#"):
+            file.write(line)
+            continue
+        if row < len(keep) and keep[row]:
+            file.write(line)
+        row += 1
+    return row
+
+
+def _tables_of_particles(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the rows of tables with one row a particle begin, and where their blocks end. A table that is a list of
+    labels and values, which is one row, is none."""
     blocks = {name: (start, stop) for name, start, stop in _blocks(data)}
-    holding = re.compile(rb"^[^\S\n]*_(?:rlnImageName|cisTEMPositionInStack)\b", re.MULTILINE)
-    for start, stop in [blocks["particles"]] if "particles" in blocks else blocks.values():
-        label = holding.search(data, start, stop)
-        if label:
-            break
-    if label is None or b"loop_" not in data[start : label.start()]:
-        return len(data)
-    offset = label.start()
-    while not (line := data[offset : data.find(b"\n", offset)].strip()) or line.startswith((b"_", b"#", b";")):
-        offset = data.index(b"\n", offset) + 1
-    return offset
+    found = (
+        ["particles"]
+        if "particles" in blocks
+        else [name for name, (start, stop) in blocks.items() if IMAGES.search(data, start, stop)][:1]
+    )
+    for name, (start, stop) in blocks.items():
+        label = (IMAGES if name in found else LABEL).search(data, start, stop)
+        if (name in found or BODY.fullmatch(name)) and label and LOOP.search(data, start, label.start()):
+            offset = label.start()
+            while not (line := data[offset : data.find(b"\n", offset)].strip()) or line.startswith((b"_", b"#", b";")):
+                offset = data.index(b"\n", offset) + 1
+            yield offset, stop
 
 
 def _words(column: pd.Series) -> Iterable[str]:
@@ -413,6 +437,9 @@ def _typed_column(column: pd.Series) -> pd.Series:
 
 def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
     _refuse_tomography(path, blocks)
+    bodies = [f"data_{name}" for name in blocks if BODY.fullmatch(name)]
+    if bodies:
+        _warn(path, f"poses of bodies ({', '.join(bodies)}) are not used, but those of the whole particles")
     found = [name for name, block in blocks.items() if "rlnImageName" in block]
     if "particles" in blocks:
         others = [f"data_{name}" for name in found if name != "particles"]

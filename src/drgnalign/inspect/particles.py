@@ -26,6 +26,7 @@ from drgnalign.particles import (
     ORIGINS,
     PIXEL_ORIGINS,
     Particles,
+    no_views,
 )
 
 # Half sets are unbalanced where the smaller has less than this share, by more than chance: three standard deviations.
@@ -177,6 +178,10 @@ def pose_findings(table: pd.DataFrame) -> Findings:
     """What looks wrong with orientations, and poses that rows share."""
     if not set(ANGLES) <= set(table):
         yield "note", "it has no orientations: refine the particles in 3-D before heterogeneous refinement"
+        return
+    flat = no_views(table)
+    if flat:
+        yield "error", f"{flat}; give the particle file of a 3-D refinement"
         return
     if not table[ANGLES].to_numpy(np.float64).any():
         yield "warning", f"all {len(table):,} orientations are zero: the particles were not aligned; refine them first"

@@ -18,6 +18,7 @@ from drgnalign.formats.mrc import (
     tell_doubts,
     within_reason,
 )
+from drgnalign.inputs import tell_places
 from drgnalign.inspect.report import Findings, Report, numbers, rows_of, short, spread, value_range
 from drgnalign.particles import NO_STACK, Particles
 
@@ -152,6 +153,10 @@ def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:
     paths = [find_stack(str(name), root) for name in stacks]
     there = [code for code, path in enumerate(paths) if path.is_file()]
     chosen = [there[i] for i in spread(len(there), MAX_HEADERS)]
+    try:
+        tell_places(particles.path, [str(stacks[code]) for code in there], root)
+    except InputError as error:
+        report.add("error", f"{error.problem}; {error.remedy}")
     headers: dict[int, StackHeader] = {}
     broken: list[InputError] = []
     for code in chosen:

@@ -10,6 +10,7 @@ from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.maps.mask import soft_sphere
+from drgnalign.stack_names import identity
 
 # Masks that were filtered or stored with few digits leave 0…1 by a little.
 MASK_ROUNDING = 0.01
@@ -47,6 +48,13 @@ def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
             "give a cubic map with the images' box and pixel size",
         )
     return np.ascontiguousarray(volume, dtype=np.float32)
+
+
+def are_one_map(first: Path, second: Path) -> bool:
+    """Is it one file by two names, or a copy?"""
+    if identity(first) == identity(second):
+        return True
+    return np.array_equal(read_volume(first)[0], read_volume(second)[0])
 
 
 def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:

@@ -23,5 +23,5 @@ def main(
     particles: Path, part: Path, images: Path | None, noise: Path | None, mask_diameter: float | None, engine: Engine
 ) -> None:
     """Add PARTICLES up into a part of a reconstruction."""
-    table, root = open_particles(particles, images, mask_diameter)
+    table, root, _ = open_particles(particles, images, mask_diameter)
     engine.insert(Chunk(table, root, noise, mask_diameter), part)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers, soft_sphere
 
 THRESHOLD = 0.143
+# Beyond what rounding takes off, no two half maps are alike in all shells.
+COPIES = 1 - 1e-6
 # Phases are randomised from the shell on where the FSC first falls below this (Chen et al. 2013), averaged over so many
 # shells and under a soft sphere: its radius and the width of its edge, in parts of the box. It hardly has an edge.
 RANDOMISE_BELOW, SMOOTHED = 0.8, 3
@@ -57,6 +59,11 @@ class FscResult:
     def reaches_nyquist(self) -> bool:
         """True where the FSC never falls below 0.143: the claim is then the pixel's, not the data's."""
         return bool(np.all(self.corrected[1:] >= THRESHOLD))
+
+    @property
+    def is_of_copies(self) -> bool:
+        """True where the maps are one, but for a factor: they share their noise too, and the FSC says nothing."""
+        return bool(np.all(self.unmasked[1:] > COPIES))
 
     def table(self) -> pd.DataFrame:
         """One row a shell from 1 on, with its resolution in Å."""
