@@ -12,7 +12,7 @@ import pytest
 
 from drgnalign.formats.mrc import ImageSource, StackWriter, read_volume
 from drgnalign.formats.star import read_star
-from drgnalign.particles import Particles
+from drgnalign.particles import FEWEST_VIEWS, Particles
 from drgnalign.simulate import Specimen, phantom_states, simulate_set
 
 # So much blur leaves nothing in the corners of the true map's transform, which no reconstruction can know.
@@ -84,7 +84,9 @@ def particles_of(tmp_path: Path) -> Callable[..., Particles]:
             {
                 "rlnImageName": [f"{i}@images.mrcs" for i in range(1, count + 1)],
                 "rlnOpticsGroup": 1 if groups is None else groups,
-                **dict.fromkeys(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"], 0.0),
+                **dict.fromkeys(["rlnAngleRot", "rlnAnglePsi"], 0.0),
+                # many are never seen along one axis alone
+                "rlnAngleTilt": np.linspace(0.0, 180.0, count) if count >= FEWEST_VIEWS else 0.0,
                 **dict.fromkeys(["rlnOriginXAngst", "rlnOriginYAngst", "rlnPhaseShift", "rlnDefocusAngle"], 0.0),
                 **dict.fromkeys(["rlnDefocusU", "rlnDefocusV"], 15_000.0),
                 "rlnClassNumber": 0,

@@ -39,3 +39,7 @@ class LazyGroup(Group):
 @click.version_option(__version__)
 def main() -> None:
     """Heterogeneous cryo-EM refinement, step by step."""
+
+
+if __name__ == "__main__":
+    main()

@@ -86,7 +86,9 @@ def read_for_conversion(
         if stack is not None and box is None and ctf is None:
             box = read_header(stack).shape[2]
         particles = read_cryodrgn(poses, ctf, name, box=box, **vars(facts))
-        check_constants(particles)
+        # what is odd may be of either
+        both = " and ".join(str(file) for file in (poses, ctf) if file is not None)
+        check_constants(replace(particles, path=Path(both)))
         particles = _of_images(particles, stack, indices)
     elif indices is not None:
         raise InputError(path, "--ind is of pickles only", "choose its rows with `drgnalign select --ind` first")

@@ -89,21 +89,31 @@ def _without_jobs(column: pd.Series) -> NDArray[np.object_]:
 def _pose_numbers(table: pd.DataFrame, images: IntArray) -> IntArray | None:
     """By number (N,), poses and CTF that several images have to the last digit; −1 for the others.
 
-    None where that may be chance: fewer than `CHANCE` such pairs are to be expected of values that are as often alike
-    in each column by itself.
+    None where that may be chance: more than `CHANCE` such pairs are to be expected of values that are as often alike as
+    these, where directions, turns, shifts and CTF have nothing to do with each other.
     """
     if not set(POSE) <= set(table):
         return None
-    columns = table[[*POSE, *(label for label in DEFOCUS if label in table)]].to_numpy(np.float64)
+    ctf = [label for label in DEFOCUS if label in table]
+    columns = {label: table[label].to_numpy(np.float64) for label in [*POSE, *ctf]}
+    hashes = np.zeros(len(table), np.uint64)
+    for column in columns.values():
+        # a zero has no sign
+        hashes = hashes * np.uint64(31) + pd.util.hash_array(column + 0.0)
     # who was never aligned has a pose of zeros
-    rows = np.flatnonzero(np.isfinite(columns).all(axis=1) & columns[:, : len(POSE)].any(axis=1))
-    keys = _numbers(*(column.view(np.int64) for column in np.ascontiguousarray(columns[rows].T)))
+    known = np.any([columns[label] != 0 for label in POSE], axis=0) & np.isfinite(sum(columns.values()))
+    rows = np.flatnonzero(pd.Series(hashes).duplicated(keep=False).to_numpy() & known)
+    keys = _numbers(hashes[rows])
     several = pd.Series(images[rows]).groupby(keys).transform("nunique").to_numpy() > 1
     if not several.any():
         return None
-    pairs = len(rows) * (len(rows) - 1) / 2
-    alike = [np.bincount(_numbers(column)).astype(np.float64) for column in columns[rows].T]
-    expected = pairs * np.prod([(counts * (counts - 1)).sum() / (2 * pairs) for counts in alike])
+    known_rows = np.flatnonzero(known)
+    pairs = len(known_rows) * (len(known_rows) - 1) / 2
+    kinds = [ANGLES[:2], ANGLES[2:], *([label] for label in ORIGINS), *([ctf] if ctf else [])]
+    expected = pairs
+    for labels in kinds:
+        counts = np.bincount(_numbers(*(columns[label][known_rows] for label in labels))).astype(np.float64)
+        expected *= (counts * (counts - 1)).sum() / (2 * pairs)
     if expected > CHANCE:
         return None
     numbers = np.full(len(table), -1)
@@ -116,7 +126,7 @@ def together(tied: dict[str, IntArray]) -> IntArray:
     return _joined(*([numbers] for numbers in tied.values()))
 
 
-def deal(tied: dict[str, IntArray], random: np.random.Generator) -> IntArray:
+def deal(tied: dict[str, IntArray], random: np.random.Generator, path: Path | None = None) -> IntArray:
     """Deal half sets (N,), 1 or 2, at random and as evenly as what belongs together allows.
 
     Parameters
@@ -124,6 +134,8 @@ def deal(tied: dict[str, IntArray], random: np.random.Generator) -> IntArray:
     tied : dict of (N,) int64
         Of `ties`.
     random : Generator
+    path : Path, optional
+        The particle file, which a refusal names.
 
     Raises
     ------
@@ -134,7 +146,7 @@ def deal(tied: dict[str, IntArray], random: np.random.Generator) -> IntArray:
     sizes = np.bincount(units)
     if len(sizes) < 2:
         problem = f"half sets cannot be dealt: all {len(units):,} particles are of one image, place or filament"
-        raise InputError(None, problem, "give particles of several")
+        raise InputError(path, problem, "give particles of several")
     halves, dealt = np.zeros(len(sizes), np.int64), np.zeros(3, np.int64)
     for size in np.unique(sizes)[::-1]:
         alike = np.flatnonzero(sizes == size)

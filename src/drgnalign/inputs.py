@@ -585,7 +585,7 @@ def _with_half_sets(particles: Particles, root: Path, random: np.random.Generato
     """Particles with half sets, and with what is known against them."""
     path, tied = particles.path, ties(particles, root)
     if "rlnRandomSubset" not in particles.table:
-        halves = deal(tied, random)
+        halves = deal(tied, random, path)
         why = "its half sets are not used" if half_sets == "deal" else "has no half sets"
         how = f"they are dealt by chance, never parting {', '.join(tied)}"
         told = f"{how}. Poses that one map of all particles made are not independent at once: see docs/usage.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -224,6 +225,8 @@ def no_views(table: pd.DataFrame) -> str | None:
     return f"the tilt (rlnAngleTilt) of all {len(table):,} particles is 0: these are 2-D alignments, no 3-D poses"
 
 
+# Files that `drgnalign select` reads.
+SELECTED = (".star", ".par", ".parx", ".cs")
 # Rows, or runs of them, that a message lists.
 LISTED = 50
 
@@ -569,8 +572,17 @@ class Particles:
         """Raise an InputError that names the first bad row, counted from 1, if there is one."""
         if bad.any():
             problem = f"row {bad.argmax() + 1}: {problem} ({bad.sum()} such rows)"
-            raise InputError(self.path, problem, f"correct or remove the rows: {self.dropping(bad)}")
+            remedy = "correct it in the file: all its rows are so"
+            if not bad.all():
+                command = self.dropping(bad)
+                remedy = "correct or remove the rows" + (f": {command}" if command else "")
+            raise InputError(self.path, problem, remedy)
 
-    def dropping(self, bad: NDArray[np.bool_]) -> str:
-        """The command that leaves some rows (N,) out."""
-        return f"drgnalign select {self.path} --drop {row_list(bad)} -o good{self.path.suffix}"
+    def dropping(self, bad: NDArray[np.bool_]) -> str | None:
+        """The command that leaves some rows (N,) out, if there is one that leaves others in."""
+        if bad.all() or self.path.suffix.lower() not in SELECTED:
+            return None
+        listed, path, good = row_list(bad), shlex.quote(str(self.path)), f"good{self.path.suffix}"
+        if listed.endswith("…"):
+            return f"drgnalign select {path} --drop ROWS -o {good}, where ROWS are {listed}"
+        return f"drgnalign select {path} --drop {listed} -o {good}"

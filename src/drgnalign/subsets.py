@@ -12,9 +12,20 @@ import pandas as pd
 from numpy.lib.recfunctions import repack_fields
 from numpy.typing import ArrayLike, NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.exclusion import excluded_by
-from drgnalign.particles import CRYOSPARC_TERMS, EXCLUDED, LEFT_OUT, MIRRORED, NEUTRAL_CTF, NEUTRAL_OPTICS, Particles
+from drgnalign.formats.cryosparc import cs_split
+from drgnalign.half_sets import UID_COLUMN, ties
+from drgnalign.particles import (
+    CRYOSPARC_TERMS,
+    EXCLUDED,
+    LEFT_OUT,
+    MIRRORED,
+    NEUTRAL_CTF,
+    NEUTRAL_OPTICS,
+    Particles,
+)
 
 # What stands for "none of it" where some sets say nothing of it.
 NEUTRAL: dict[str, float | str] = {
@@ -36,7 +47,7 @@ def chosen_rows(
     left_out: bool | None = None,
     first: int = 1,
     last: int | None = None,
-    dropped: Sequence[int] = (),
+    numbers: IntArray | None = None,
 ) -> NDArray[np.bool_]:
     """Which particles meet all conditions given.
 
@@ -55,8 +66,8 @@ def chosen_rows(
         Particles that are left out, or (False) those that are not.
     first, last : int, optional
         Rows, from 1, both included.
-    dropped : sequence of int, optional
-        Rows, from 1, that are not wanted.
+    numbers : (N,) int64, optional
+        Which row of the file each particle is, from 0, where some were dropped as it was read.
 
     Returns
     -------
@@ -72,21 +83,21 @@ def chosen_rows(
     InputWarning
         Some of the clusters have no particle.
     """
+    numbers = np.arange(len(particles)) if numbers is None else numbers
     # by what is wrong where nobody meets them
     conditions: dict[str, NDArray[np.bool_]] = {}
     if clusters:
         conditions[f"no particle is in cluster {_or(clusters)}"] = _in_clusters(particles, clusters)
     if half is not None:
-        conditions[f"no particle is in half set {half}"] = _of_value(particles, "rlnRandomSubset", [half])
+        conditions[f"no particle is in half set {half}"] = _in_half(particles, half)
     if left_out is not None:
         what = "no particle is left out" if left_out else "every particle is left out"
         conditions[what] = _out(particles) == left_out
     if indices is not None:
-        conditions["the index file names no row"] = _listed(particles, np.asarray(indices, np.int64))
+        conditions["the index file names no row"] = _listed(particles, np.asarray(indices, np.int64), numbers)
     if names is not None:
         conditions["no image is named"] = _named(particles, names)
-    conditions["no row is asked for"] = _between(particles, first, len(particles) if last is None else last)
-    conditions["--drop names every row"] = ~_dropped(particles, dropped)
+    conditions["no row is asked for"] = _between(particles, first, last, numbers)
     keep = np.all(list(conditions.values()), axis=0)
     if not keep.any():
         unmet = [what for what, met in conditions.items() if not met.any()]
@@ -112,6 +123,14 @@ def _of_value(particles: Particles, label: str, wanted: Sequence[int]) -> NDArra
     return particles.table[label].isin(wanted).to_numpy()
 
 
+def _in_half(particles: Particles, half: int) -> NDArray[np.bool_]:
+    """Which particles are in a half set; of a file of cryoSPARC's with one half set alone that one is 1."""
+    split = cs_split(particles)
+    if "rlnRandomSubset" not in particles.table and split is not None:
+        return split == half - 1
+    return _of_value(particles, "rlnRandomSubset", [half])
+
+
 def _in_clusters(particles: Particles, clusters: Sequence[int]) -> NDArray[np.bool_]:
     """Which particles are in one of some clusters; those that have none are told."""
     keep = _of_value(particles, "rlnClassNumber", clusters)
@@ -131,31 +150,22 @@ def _out(particles: Particles) -> NDArray[np.bool_]:
     return np.any([particles.left_out(), *by_its_program.values()], axis=0)
 
 
-def _between(particles: Particles, first: int, last: int) -> NDArray[np.bool_]:
-    if not 1 <= first <= last <= len(particles):
-        problem = f"has {len(particles)} rows, {first} to {last} were asked for"
+def _between(particles: Particles, first: int, last: int | None, numbers: IntArray) -> NDArray[np.bool_]:
+    count = int(numbers[-1]) + 1
+    last = max(count, first) if last is None else last
+    if not 1 <= first <= last or (last > count and len(numbers) == count) or first > count:
+        problem = f"has {count} rows, {first} to {last} were asked for"
         raise InputError(particles.path, problem, "correct --rows")
-    rows = np.arange(1, len(particles) + 1)
-    return (rows >= first) & (rows <= last)
+    return (numbers + 1 >= first) & (numbers + 1 <= last)
 
 
-def _dropped(particles: Particles, rows: Sequence[int]) -> NDArray[np.bool_]:
-    beyond = [row for row in rows if not 1 <= row <= len(particles)]
-    if beyond:
-        raise InputError(particles.path, f"has {len(particles)} rows, --drop names row {beyond[0]}", "correct --drop")
-    dropped = np.zeros(len(particles), np.bool_)
-    dropped[np.asarray(rows, np.int64) - 1] = True
-    return dropped
-
-
-def _listed(particles: Particles, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-    if indices.size and not 0 <= indices.min() <= indices.max() < len(particles):
-        worst = indices.max() if indices.max() >= len(particles) else indices.min()
-        problem = f"has {len(particles)} rows, the index file asks for row {worst} (from 0)"
+def _listed(particles: Particles, indices: NDArray[np.int64], numbers: IntArray) -> NDArray[np.bool_]:
+    count = int(numbers[-1]) + 1
+    if indices.size and (indices.min() < 0 or (indices.max() >= count and len(numbers) == count)):
+        worst = indices.max() if indices.max() >= count else indices.min()
+        problem = f"has {count} rows, the index file asks for row {worst} (from 0)"
         raise InputError(particles.path, problem, "give the index file of these particles")
-    keep = np.zeros(len(particles), np.bool_)
-    keep[indices] = True
-    return keep
+    return np.isin(numbers, indices)
 
 
 def _named(particles: Particles, names: Sequence[str]) -> NDArray[np.bool_]:
@@ -197,6 +207,7 @@ def merge_particles(
     InputWarning
         Groups have got new numbers or names, columns have neutral values or are left out.
     """
+    parts = _with_splits(parts)
     if common_columns:
         parts = _with_common_columns(parts)
     _refuse_other_kinds(parts)
@@ -214,6 +225,20 @@ def merge_particles(
     merged = replace(parts[0], table=table.reset_index(drop=True), optics=optics, cs_rows=cs_rows)
     _refuse_twice(merged, parts)
     return merged if order is None else _ordered(merged, order)
+
+
+def _with_splits(parts: Sequence[Particles]) -> list[Particles]:
+    """Parts of cryoSPARC's files of which some are half set 1 alone, which looks like a job that knows none."""
+    if not any("rlnRandomSubset" in part.table for part in parts):
+        return list(parts)
+    complete = []
+    for part in parts:
+        split = None if "rlnRandomSubset" in part.table else cs_split(part)
+        if split is not None and not split.any():
+            warnings.warn(f"{part.path}: is taken as half set 1 (split 0), as others say", InputWarning, stacklevel=3)
+            part = replace(part, table=part.table.assign(rlnRandomSubset=1))
+        complete.append(part)
+    return complete
 
 
 def _with_neutral_columns(parts: Sequence[Particles]) -> list[Particles]:
@@ -320,6 +345,10 @@ def _unique_names(names: pd.Series) -> list[str]:
     return unique
 
 
+def _paths(parts: Sequence[Particles]) -> str:
+    return f"{parts[0].path} and {len(parts) - 1:,} more" if len(parts) > 1 else str(parts[0].path)
+
+
 def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """One optics table, and the group of each part's particles in it."""
     tables = _complete_optics(parts)
@@ -330,7 +359,9 @@ def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.nda
     numbers = tables["rlnOpticsGroup"].to_numpy().copy()
     if len(np.unique(numbers[kept])) < len(kept):
         numbers[kept] = np.arange(1, len(kept) + 1)
-        warnings.warn("optics groups of one number differ: all got new numbers", InputWarning, stacklevel=3)
+        warnings.warn(
+            f"{_paths(parts)}: optics groups of one number differ: all got new numbers", InputWarning, stacklevel=3
+        )
     start, groups = 0, []
     for part in parts:
         groups.append(numbers[first_of[start + part.optics_rows()]])
@@ -338,27 +369,35 @@ def _joint_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, list[np.nda
     optics = tables.iloc[kept].assign(rlnOpticsGroup=numbers[kept]).reset_index(drop=True)
     if "rlnOpticsGroupName" in optics and optics["rlnOpticsGroupName"].duplicated().any():
         optics["rlnOpticsGroupName"] = _unique_names(optics["rlnOpticsGroupName"])
-        warnings.warn("optics groups of one name differ: some got new names", InputWarning, stacklevel=3)
+        warnings.warn(
+            f"{_paths(parts)}: optics groups of one name differ: some got new names", InputWarning, stacklevel=3
+        )
     return optics, groups
 
 
-def _images(particles: Particles) -> pd.Index:
-    """Number and stack of each image, however many zeros its number has."""
+def _rows(particles: Particles) -> pd.Index:
+    """What tells each row from others: number and stack of its image, however many zeros its number has; uids, where
+    symmetry expansion made several rows of one."""
+    if UID_COLUMN in particles.table and ties(particles).keys() >= {"source images"}:
+        return pd.Index(particles.table[UID_COLUMN])
     numbers, stacks = particles.image_locations()
     return pd.Index([f"{number}@{stack}" for number, stack in zip(numbers.tolist(), stacks, strict=True)])
 
 
 def _refuse_twice(merged: Particles, parts: Sequence[Particles]) -> None:
-    twice = _images(merged).duplicated()
+    twice = _rows(merged).duplicated()
     if twice.any():
         row = int(twice.argmax())
         part = parts[int(np.searchsorted(np.cumsum([len(part) for part in parts]), row, side="right"))]
         problem = f"holds {merged.table['rlnImageName'].iloc[row]}, which came before ({twice.sum()} such images)"
-        raise InputError(part.path, problem, "give each particle once")
+        remedy = "give each particle once"
+        if merged.cs_rows is None:
+            remedy += "; rows of symmetry expansion are told apart in files of cryoSPARC, which number them"
+        raise InputError(part.path, problem, remedy)
 
 
 def _ordered(merged: Particles, order: Particles) -> Particles:
-    places = _images(order).get_indexer_for(_images(merged))
+    places = _rows(order).get_indexer_for(_rows(merged))
     if len(places) != len(merged):
         raise InputError(order.path, "holds an image twice", "give the file that the parts come from")
     if (places < 0).any():

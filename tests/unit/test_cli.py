@@ -167,7 +167,7 @@ def test_the_stack_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "map", "--mask-diameter", 220]
     missing = run("reconstruct", tmp_path / "particles.star", *options)
     assert missing.exit_code == 2
-    assert "particles.mrcs: no such file" in missing.output
+    assert "particles.mrcs: no such stack" in missing.output
     succeed("reconstruct", tmp_path / "particles.star", *options, "--images", folder / "set")
     assert_array_equal(read_volume(tmp_path / "map.mrc")[0], read_volume(folder / "given.mrc")[0])
 
@@ -309,3 +309,22 @@ def test_slow_libraries_wait_until_they_are_needed(module: str, slow: set[str]) 
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert module in loaded
     assert not slow & set(loaded)
+
+
+def test_the_module_is_the_command() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "drgnalign.cli", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "reconstruct" in shown
+
+
+def test_what_a_file_lacks_may_be_given(folder: Path, tmp_path: Path) -> None:
+    """With the options that messages name."""
+    bare = read_star(folder / "set" / "particles.star")
+    bare.optics.drop(columns=["rlnVoltage", "rlnSphericalAberration"], inplace=True)
+    write_star(bare, tmp_path / "bare.star")
+    words = ["reconstruct", tmp_path / "bare.star", "--images", folder / "set", "-o", tmp_path / "map"]
+    refused = run(*words)
+    assert refused.exit_code == 2 and "give --voltage (kV), --cs (mm)" in refused.output
+    succeed(*words, "--voltage", 300, "--cs", 2.7)
+    assert run("refine", "--help").output.count("--pixel-size") == 1

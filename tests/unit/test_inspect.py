@@ -124,7 +124,7 @@ ODD_ONES_OUT: dict[str, tuple[dict[str, Any], str, str]] = {
     "nan optics": ({"rlnVoltage": np.nan}, "error", "rlnVoltage is NaN or infinite in 1 optics groups"),
     "one half": ({"rlnRandomSubset": 2}, "warning", "all particles are in half set 2"),
     "no halves": ({"rlnRandomSubset": None}, "note", "it has no half sets"),
-    "other halves": ({"rlnRandomSubset": np.arange(N) % 3}, "warning", "rlnRandomSubset is 0 in 3 rows"),
+    "other halves": ({"rlnRandomSubset": np.arange(N) % 3}, "error", "rlnRandomSubset is 0 in 3 rows"),
     "negative defocus": (
         with_row("rlnDefocusU", -8000.0) | with_row("rlnDefocusV", -7900.0),
         "warning",
@@ -273,7 +273,7 @@ def test_duplicate_images(tmp_path: Path) -> None:
 )
 def test_groups_that_differ(tmp_path: Path, label: str, values: list[float], what: str) -> None:
     (found,) = said(inspect_star(tmp_path, with_stack=False, **{label: values}))[1:]
-    assert found[0] == "warning"
+    assert found[0] == "error"
     assert what in found[1]
     assert len(said(inspect_star(tmp_path, with_stack=False, rlnVoltage=[300.0, 200.0]))) == 1
 
@@ -777,7 +777,7 @@ def test_real_files(name: str, kind: str, rows: int) -> None:
     ],
 )
 def test_true_findings_in_real_files(name: str, what: str) -> None:
-    warned = [found for level, found in said(inspect_file(DATA / name)) if level == "warning"]
+    warned = [found for level, found in said(inspect_file(DATA / name)) if level != "note"]
     assert any(what in found for found in warned)
 
 
@@ -832,3 +832,11 @@ def test_pixels_beyond_what_cameras_count_are_told(tmp_path: Path) -> None:
     pixels.flush()
     found = said(inspect_star(tmp_path, with_stack=False))
     assert any("1 of 8 images looked at hold pixels beyond 1e+15" in what for level, what in found if level == "error")
+
+
+def test_what_is_refused_elsewhere_is_an_error(tmp_path: Path) -> None:
+    found = said(inspect_star(tmp_path, rlnCtfScalefactor=[0.0, *[1.0] * (N - 1)]))
+    assert any(level == "error" and "rlnCtfScalefactor is not above 0" in what for level, what in found)
+    assert len(found) == len(set(found))
+    (only,) = said(inspect_file(tmp_path))
+    assert only == ("error", "is a folder; give the files in it")

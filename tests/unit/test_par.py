@@ -388,3 +388,10 @@ def test_occupancies_of_an_assignment_are_frealigns(tmp_path: Path) -> None:
     p.table["drgnOccupancy"] = 0.25
     write_par(p, tmp_path / "out.par", "par9")
     assert read(tmp_path / "out.par").table["drgnFrealignOcc"].tolist() == [25.0]
+
+
+@pytest.mark.filterwarnings("default")
+def test_nan_for_a_score_is_told(tmp_path: Path) -> None:
+    with pytest.warns(InputWarning, match=r"NaN stands for scores \(SCORE in 1 rows\)"):
+        p = read(par(tmp_path, V9.replace("  20.00", "    nan") + V9.replace("      1   68", "      2   68")))
+    assert np.isnan(p.table["drgnFrealignScore"].iloc[0])

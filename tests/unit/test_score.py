@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -131,3 +133,18 @@ def test_junk_has_no_pose_and_is_found_or_not(truth: Particles) -> None:
     truth.table["drgnTrueJunk"] = "empty"
     with pytest.raises(InputError, match="all its images are junk"):
         score_particles(truth, estimate)
+
+
+def test_what_an_estimate_lacks(truth: Particles) -> None:
+    """Without classes there are no labels; without poses there is nothing to score."""
+    bare = replace(truth, table=truth.table.drop(columns="rlnClassNumber"))
+    result = score_particles(truth, bare)
+    assert result["label_ari"] is None and result["unassigned"] == len(truth)
+    with pytest.raises(InputError, match="has no true states"):
+        score_particles(bare, truth)
+    for column, message in (("rlnAngleRot", "pose columns rlnAngleRot"), ("rlnOriginXAngst", "rlnOriginXAngst")):
+        with pytest.raises(InputError, match=message):
+            score_particles(truth, replace(truth, table=truth.table.drop(columns=column)))
+    nan = replace(truth, table=truth.table.assign(rlnAngleRot=np.nan))
+    with pytest.raises(InputError, match="row 1: rlnAngleRot is not a finite number"):
+        score_particles(truth, nan)

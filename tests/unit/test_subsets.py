@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -314,7 +315,7 @@ def test_a_cryosparc_job_of_two_files(tmp_path: Path) -> None:
         with (tmp_path / f"{name}.cs").open("wb") as file:
             np.save(file, np.lib.recfunctions.repack_fields(rows[fields]))
     command = ["select", tmp_path / "main.cs", "--rows", "2:3", "-o", tmp_path / "part.cs"]
-    assert "give the passthrough file" in run(*command).output
+    assert "--passthrough FILE" in run(*command).output
     succeed(*command, "--passthrough", tmp_path / "pass.cs")
     part = np.load(tmp_path / "part.cs")
     assert set(part.dtype.names or ()) == set(rows.dtype.names or ())
@@ -388,7 +389,7 @@ def test_a_constant_may_stand_in_either_table(tmp_path: Path, label: str) -> Non
     two = succeed("merge", *files[:2], "-o", tmp_path / "two.star")
     assert label not in two.stderr
     three = succeed("merge", *files, "-o", tmp_path / "three.star")
-    assert f"c.star: {label}, which others say, is" in three.stderr and "a.star" not in three.stderr
+    assert f"c.star: {label}, which others say, is" in three.stderr and "a.star: rln" not in three.stderr
     merged = read_star(tmp_path / "three.star")
     frame = merged.table if label in merged.table else merged.optics.iloc[merged.optics_rows()]
     neutral = 1.0 if label == "rlnCtfScalefactor" else 0.0
@@ -437,3 +438,148 @@ def test_bodies_of_other_particles_are_refused(star: Path, tmp_path: Path) -> No
     refused = run("select", star, "--rows", "3:5", "-o", tmp_path / "part.star")
     assert refused.exit_code == 2 and "a table of a body has 11 rows, and there are 12 particles" in refused.output
     assert not (tmp_path / "part.star").exists()
+
+
+def broken(star: Path, column: str, row: int, word: str) -> Path:
+    """The file with another word in one row."""
+    lines = star.read_text().splitlines()
+    labels = [line.split()[0] for line in lines if line.startswith("_")]
+    rows = [number for number, line in enumerate(lines) if "@" in line]
+    words = shlex.split(lines[rows[row]])
+    words[labels[labels.index("_rlnCoordinateX") :].index(f"_{column}")] = word
+    lines[rows[row]] = " ".join(f'"{one}"' if " " in one else one for one in words)
+    bad = star.with_name("my set, 2.star")
+    bad.write_text("\n".join(lines) + "\n")
+    return bad
+
+
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [("rlnOpticsGroup", "9"), ("rlnImageName", "x"), ("rlnDefocusU", "nan"), ("rlnOriginXAngst", "1e9")],
+)
+def test_the_command_that_is_advised_works(star: Path, tmp_path: Path, column: str, word: str) -> None:
+    """What is wrong in rows that are dropped does not matter, and names with blanks are quoted."""
+    bad = broken(star, column, 2, word)
+    refused = run("convert", bad, "-o", tmp_path / "x.star")
+    assert refused.exit_code == 2
+    advice = shlex.split(refused.output.partition("remove the rows: drgnalign ")[2])
+    advice[-1] = str(tmp_path / advice[-1])
+    succeed(*advice)
+    assert read_star(tmp_path / "good.star").table["rlnCoordinateX"].tolist() == [
+        1.5 * row for row in range(N) if row != 2
+    ]
+
+
+def test_words_in_rows_that_are_dropped(star: Path, tmp_path: Path) -> None:
+    bad = broken(star, "rlnDefocusU", 2, "none")
+    assert run("select", bad, "--rows", "1:3", "-o", tmp_path / "x.star").exit_code == 2
+    succeed("select", bad, "--drop", 3, "--rows", "2:4", "-o", tmp_path / "x.star")
+    assert read_star(tmp_path / "x.star").table["rlnDefocusU"].tolist() == [15001.1, 15003.1]
+    row = "      1   68.02  115.57    4.26     -2.04     -0.86   10000     1  14994.6  14736.4   82.19  100.00"
+    row += "      -500     1.0000   20.00    0.00\n"
+    rows = [row.replace("      1   68", f"      {number}   68") for number in (1, 2, 3)]
+    (tmp_path / "a.par").write_text("".join([rows[0], rows[1].replace("   68.02", "  ******"), rows[2]]))
+    assert "`drgnalign select --drop`" in run("select", tmp_path / "a.par", "-o", tmp_path / "b.par").output
+    succeed("select", tmp_path / "a.par", "--drop", 2, "-o", tmp_path / "b.par")
+    assert "".join((tmp_path / "b.par").read_text().splitlines(keepends=True)[-2:]) == rows[0] + rows[2]
+
+
+def test_no_command_is_advised_that_leaves_nothing(star: Path, tmp_path: Path) -> None:
+    particles = read_star(star)
+    particles.table["rlnClassNumber"] = 0.5
+    write_star(particles, star)
+    refused = run("convert", star, "-o", tmp_path / "x.cs", "--invert", "no")
+    assert refused.exit_code == 2 and "--drop" not in refused.output and "all its rows are so" in refused.output
+
+
+def test_no_row_is_lost_by_writing_over_the_file(star: Path) -> None:
+    before = star.read_bytes()
+    link = star.with_name("link.star")
+    link.symlink_to(star)
+    for output in (star, link):
+        refused = run("select", star, "--rows", "1:3", "-o", output)
+        assert refused.exit_code == 2 and "would be lost" in refused.output
+    assert star.read_bytes() == before
+    succeed("select", star, "-o", star)
+    assert star.read_bytes() == before
+
+
+def test_select_needs_no_pixel_size(tmp_path: Path) -> None:
+    """RELION 3.0's origins are in px; rows are copied as they are. What merge writes is in Å."""
+    (tmp_path / "old.star").write_text(
+        "data_\n\nloop_\n_rlnImageName\n_rlnOriginX\n_rlnOriginY\n" + "".join(f"{n}@a.mrcs 1 2\n" for n in (1, 2, 3))
+    )
+    succeed("select", tmp_path / "old.star", "--rows", "2:", "-o", tmp_path / "part.star")
+    assert "2@a.mrcs 1 2\n3@a.mrcs 1 2\n" in (tmp_path / "part.star").read_text()
+    succeed("select", tmp_path / "old.star", "--rows", ":1", "-o", tmp_path / "rest.star")
+    words = ["merge", tmp_path / "part.star", tmp_path / "rest.star", "-o", tmp_path / "all.star"]
+    assert "--pixel_size" in run(*words).output
+    succeed(*words, "--pixel_size", 3)
+    assert read_star(tmp_path / "all.star").table["rlnOriginYAngst"].tolist() == [6.0] * 3
+
+
+def test_one_row_without_a_loop_and_the_word_in_a_comment(tmp_path: Path) -> None:
+    text = "data_particles # no loop_ here\n# loop_\n_rlnImageName 1@a.mrcs\n_rlnOpticsGroup 1\n"
+    (tmp_path / "one.star").write_text(text)
+    succeed("select", tmp_path / "one.star", "--rows", "1:1", "-o", tmp_path / "out.star")
+    assert (tmp_path / "out.star").read_text() == text
+
+
+def test_half_sets_of_cryosparc_part_and_come_together(tmp_path: Path) -> None:
+    """Half set 1 alone has a split of 0 throughout, as jobs have that know no half sets."""
+    particles = particle_set()
+    write_cs(particles, tmp_path / "p.cs")
+    for half in (1, 2):
+        succeed("select", tmp_path / "p.cs", "--half", half, "-o", tmp_path / f"h{half}.cs")
+    succeed("select", tmp_path / "h1.cs", "--half", 1, "-o", tmp_path / "again.cs")
+    assert (tmp_path / "again.cs").read_bytes() == (tmp_path / "h1.cs").read_bytes()
+    told = succeed(
+        "merge", tmp_path / "h1.cs", tmp_path / "h2.cs", "--like", tmp_path / "p.cs", "-o", tmp_path / "m.cs"
+    )
+    assert "h1.cs: is taken as half set 1" in told.output
+    assert (np.load(tmp_path / "m.cs") == np.load(tmp_path / "p.cs")).all()
+
+
+def test_symmetry_expanded_parts_are_merged_by_uid(tmp_path: Path) -> None:
+    particles = particle_set()
+    rows = np.arange(N)
+    particles.table["rlnImageName"] = [f"{1 + row // 2:06d}@a.mrcs" for row in rows]
+    particles.table["drgnCryosparcUid"] = rows + 100
+    particles.table["drgnCryosparcSourceUid"] = 7 + rows // 2
+    write_cs(particles, tmp_path / "sym.cs")
+    for name, chosen in (("a", "1:5"), ("b", "6:")):
+        succeed("select", tmp_path / "sym.cs", "--rows", chosen, "-o", tmp_path / f"{name}.cs")
+    succeed("merge", tmp_path / "b.cs", tmp_path / "a.cs", "--like", tmp_path / "sym.cs", "-o", tmp_path / "all.cs")
+    assert np.load(tmp_path / "all.cs")["uid"].tolist() == (rows + 100).tolist()
+    twice = run("merge", tmp_path / "a.cs", tmp_path / "a.cs", "-o", tmp_path / "all.cs")
+    assert twice.exit_code == 2 and "which came before" in twice.output
+
+
+def test_select_adds_no_slot_to_a_job_of_several_classes(tmp_path: Path) -> None:
+    fields = [("uid", "<u8"), ("blob/path", "S9"), ("blob/idx", "<u4")]
+    for name in ("alignments_class_0", "alignments_class_1"):
+        fields += [(f"{name}/pose", "<f4", (3,)), (f"{name}/shift", "<f4", (2,)), (f"{name}/psize_A", "<f4")]
+        fields += [(f"{name}/class_posterior", "<f4")]
+    rows = np.zeros(6, fields)
+    rows["uid"], rows["blob/path"], rows["blob/idx"] = np.arange(6) + 1, b"a.mrcs", np.arange(6)
+    rows["alignments_class_0/class_posterior"] = np.arange(6) % 2
+    rows["alignments_class_1/class_posterior"] = 1 - np.arange(6) % 2
+    for name in ("alignments_class_0", "alignments_class_1"):
+        rows[f"{name}/pose"] = np.random.default_rng(0).normal(size=(6, 3))
+        rows[f"{name}/psize_A"] = 2
+    with (tmp_path / "het.cs").open("wb") as file:
+        np.save(file, rows)
+    succeed("select", tmp_path / "het.cs", "--cluster", 2, "-o", tmp_path / "two.cs")
+    assert (np.load(tmp_path / "two.cs") == rows[::2]).all()
+    succeed("select", tmp_path / "het.cs", "--cluster", 1, "-o", tmp_path / "one.cs")
+    succeed("merge", tmp_path / "one.cs", tmp_path / "two.cs", "--like", tmp_path / "het.cs", "-o", tmp_path / "all.cs")
+    assert "alignments3D/pose" not in (np.load(tmp_path / "all.cs").dtype.names or ())
+
+
+def test_merge_names_the_files(star: Path, tmp_path: Path) -> None:
+    other = particle_set()
+    other.table["rlnImageName"] = [f"{row + 50:06d}@b.mrcs" for row in range(N)]
+    other.optics["rlnVoltage"] = 100.0
+    write_star(other, tmp_path / "other.star")
+    told = succeed("merge", star, tmp_path / "other.star", "-o", tmp_path / "all.star").output
+    assert f"{star} and 1 more: optics groups of one number differ" in told

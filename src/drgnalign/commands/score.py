@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from drgnalign.commands import FILE, Command
+from drgnalign.commands import FILE, POSITIVE, Command
 from drgnalign.files import significant
 from drgnalign.formats.star import read_star
 from drgnalign.truth.score import score_particles
@@ -17,13 +17,14 @@ from drgnalign.truth.score import score_particles
 @click.command(cls=Command)
 @click.argument("truth", type=FILE)
 @click.argument("estimate", type=FILE)
+@click.option("--pixel-size", type=POSITIVE, help="Å/px, where a file does not say it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def score(truth: Path, estimate: Path, as_json: bool) -> None:
+def score(truth: Path, estimate: Path, pixel_size: float | None, as_json: bool) -> None:
     """Errors of the poses and agreement of the labels in ESTIMATE against TRUTH.
 
     ESTIMATE may hold a part of the images of TRUTH, in any order.
     """
-    result = score_particles(read_star(truth), read_star(estimate))
+    result = score_particles(*(read_star(path, pixel_size=pixel_size) for path in (truth, estimate)))
     click.echo(json.dumps(significant(result), indent=2) if as_json else _score_text(result))
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
 import pandas as pd
 
 from drgnalign.commands import FILE, Command, output_option, passthrough_option, refuse_other_form
 from drgnalign.errors import InputError
 from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_indices
+from drgnalign.formats.cryosparc import write_rows
 from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
 from drgnalign.formats.star import copy_star_rows
-from drgnalign.stack_names import tell_of_names
+from drgnalign.stack_names import identity, tell_of_names
 from drgnalign.subsets import chosen_rows
 
 
@@ -48,7 +50,9 @@ def select(
 
     Star files keep their layout, their digits and their other blocks.
     """
-    table = read_particle_file(particles, passthrough=passthrough)
+    out = np.unique(np.array(_numbers(drop), np.int64)) - 1
+    table = read_particle_file(particles, passthrough=passthrough, dropped=out.tolist(), keep_pixels=True)
+    numbers = np.delete(np.arange(len(table) + len(out)), out)
     first, last = _row_range(rows)
     indices = None if ind is None else read_indices(ind)
     keep = chosen_rows(
@@ -60,14 +64,22 @@ def select(
         left_out=left_out,
         first=first,
         last=last,
-        dropped=_numbers(drop),
+        numbers=numbers,
     )
     refuse_other_form(particles, output)
     tell_of_names(table, particles.parent, output)
+    if (len(out) or not keep.all()) and output.exists() and identity(output) == identity(particles):
+        raise InputError(
+            output, "the rows that are not chosen would be lost: it is the file they come from", "name another"
+        )
+    chosen = table.select(keep)
     if suffix_of(particles) == ".star":
-        copy_star_rows(particles, keep, output)
+        whole = np.zeros(len(table) + len(out), np.bool_)
+        whole[numbers[keep]] = True
+        copy_star_rows(particles, whole, output)
+    elif chosen.cs_rows is not None:
+        write_rows(chosen.cs_rows, output)
     else:
-        chosen = table.select(keep)
         write_particle_file(chosen, output, target_of(output, None, chosen))
     click.echo(f"{output}: {keep.sum():,} particles", err=True)
 

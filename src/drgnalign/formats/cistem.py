@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.labels import tell_misspelt
 from drgnalign.formats.par import DEFAULTS, extra_label, origins_of
-from drgnalign.formats.star import read_blocks
+from drgnalign.formats.star import read_blocks, without_rows
 from drgnalign.particles import (
     BEAM_TILT,
     NO_STACK,
@@ -135,6 +135,7 @@ def read_cistem(
     voltage: float | None = None,
     cs: float | None = None,
     amplitude_contrast: float | None = None,
+    dropped: Sequence[int] = (),
 ) -> Particles:
     """Read a star file of cisTEM 2.
 
@@ -145,6 +146,8 @@ def read_cistem(
         Name of the stack, where the file does not say it.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction: used where the file does not have them.
+    dropped : sequence of int, optional
+        Rows, from 0, that are left out before anything is looked at.
 
     Returns
     -------
@@ -174,7 +177,7 @@ def read_cistem(
         others = ", ".join(map(repr, found[0].columns.difference(own)))
         warnings.warn(f"{path}: columns that are none of cisTEM's are left out: {others}", InputWarning, stacklevel=2)
     tell_misspelt(path, own, [PREFIX + column.name for column in COLUMNS])
-    rows = found[0][own].rename(columns=lambda label: str(label).removeprefix(PREFIX))
+    rows = without_rows(path, found[0][own], dropped).rename(columns=lambda label: str(label).removeprefix(PREFIX))
     _check(path, rows)
     columns: dict[str, object] = {"rlnImageName": _image_names(rows, stack)}
     groups, optics = _optics(rows)

@@ -398,9 +398,9 @@ class ImageSource:
                 self._read_as_stored(rows, images)
                 bad[rows] = ~within_reason(images)
         problem = f"holds NaN or infinite pixels, or some beyond {LARGEST_PIXEL:g} ({bad.sum()} of {len(self)} images)"
-        self._refuse(
-            int(bad.argmax()), problem, f"make the stack again, or remove them: {self._particles.dropping(bad)}"
-        )
+        command = self._particles.dropping(bad)
+        remedy = "make the stack again" + (f", or remove them: {command}" if command else "")
+        self._refuse(int(bad.argmax()), problem, remedy)
 
     def _normalise(self, images: ImageArray, rows: NDArray[np.int64], radius: float) -> None:
         """Normalise those of some images whose groups have this radius."""

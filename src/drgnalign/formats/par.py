@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.dropped import kept_rows
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
@@ -91,6 +93,7 @@ SHIFT_LAYOUTS = [
 SHIFTS = {len(layout.columns): layout.names for layout in SHIFT_LAYOUTS}
 # What no pose, image or CTF depends on: a number that was too large for its column, so that Fortran wrote asterisks, is
 # missing there.
+WHOLE_NUMBERS = ("N", "MAG", "INCLUDE")
 MAY_BE_MISSING = ("FILM", "PRESA", "LOGP", "SIGMA", "SCORE", "CHANGE", "EXT")
 # FrealignX decides from the length of the first row, newline included, whether there is a PSHIFT.
 PSHIFT_LENGTH = 142
@@ -125,6 +128,7 @@ def read_par(
     voltage: float | None = None,
     cs: float | None = None,
     amplitude_contrast: float | None = None,
+    dropped: Sequence[int] = (),
 ) -> Particles:
     """Read a Frealign parameter file; the width of its rows decides which version's, else the number of columns (12,
     16, 17, 46).
@@ -139,6 +143,8 @@ def read_par(
         Name of the one stack that the file's image numbers refer to.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction: a par file does not hold them.
+    dropped : sequence of int, optional
+        Rows, from 0, that are left out before anything is looked at.
 
     Returns
     -------
@@ -153,7 +159,7 @@ def read_par(
         is no number, such as asterisks in a pose or defocus.
     """
     path = Path(path)
-    par = read_par_table(path)
+    par = read_par_table(path, dropped)
     # 16 columns are those of version 9 or of a shifts file; 15 are a shifts file's, whatever they hold
     if len(par.columns) not in BY_COUNT or (len(par.columns) in SHIFTS and (par["MAG"] == 0).all()):
         problem = "is a shifts file: it holds changes of poses, not poses"
@@ -203,7 +209,7 @@ def _tell_magnifications(path: Path, magnifications: pd.Series) -> None:
         warnings.warn(f"{path}: {problem}: {remedy}", InputWarning, stacklevel=3)
 
 
-def read_par_table(path: str | Path) -> pd.DataFrame:
+def read_par_table(path: str | Path, dropped: Sequence[int] = ()) -> pd.DataFrame:
     """Read the rows of a parameter or shifts file as they are.
 
     Parameters
@@ -233,14 +239,14 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     count = len(line.split())
     layout = _layout_by_width(line)
     if layout is not None and count != len(layout.columns):
-        return _read_fixed_widths(path, data, layout)
+        return _read_fixed_widths(path, data, layout, dropped)
     if count not in (*BY_COUNT, *SHIFTS):
         raise InputError(path, f"its rows have {count} columns", COUNTS)
     try:
         columns = read_table(data, 0, len(data), count, [], SYNTAX).columns
     except BodyError as error:
         if layout is not None and shortest == longest:
-            return _read_fixed_widths(path, data, layout)
+            return _read_fixed_widths(path, data, layout, dropped)
         number = data.count(b"\n", 0, error.offset) + 1
         more = "more than " if error.fields > count else ""
         problem = f"line {number} has {more}{min(error.fields, count)} columns, the first row has {count}"
@@ -254,9 +260,10 @@ def read_par_table(path: str | Path) -> pd.DataFrame:
     for name, column in zip(names, columns, strict=True):
         if isinstance(column, list) and all(map(str.isdecimal, (word.lstrip("+-") for word in column))):
             raise InputError(path, f"{name} holds numbers of more than 15 digits", "correct the column")
-    return _table(path, dict(zip(names, columns, strict=True)))
+    return _table(path, dict(zip(names, columns, strict=True)), dropped)
 
 
+OVERFLOWN, NO_NUMBER = "asterisks stand for numbers too large for their column", "NaN stands for scores"
 COUNTS = "give 12 (Frealign 8), 16 (9), 17 (FrealignX) or 46 (extended) columns in every row"
 
 
@@ -295,36 +302,48 @@ def _cut(line: str, layout: Layout) -> list[str]:
     return [line[start:stop].strip() for start, stop in _edges(layout)]
 
 
-def _table(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
-    """Columns as numbers; asterisks are missing values where they may be, and told."""
-    missing = {}
+def _table(path: Path, columns: dict[str, Any], dropped: Sequence[int]) -> pd.DataFrame:
+    """Columns as numbers, without some rows; asterisks and NaN are missing values where they may be, and told."""
+    if len(dropped):
+        kept = np.flatnonzero(kept_rows(path, len(next(iter(columns.values()))), dropped))
+        for name, column in columns.items():
+            columns[name] = [column[row] for row in kept] if isinstance(column, list) else column[kept]
+    missing: dict[str, dict[str, int]] = {OVERFLOWN: {}, NO_NUMBER: {}}
     for name, column in columns.items():
         if isinstance(column, list):
             overflown = np.array([word != "" and not word.strip("*") for word in column])
             if overflown.any():
-                missing[name] = int(overflown.sum())
+                missing[OVERFLOWN][name] = int(overflown.sum())
             columns[name] = _numbers(path, name, column, overflown)
-    if missing:
-        counts = ", ".join(f"{name} in {count} rows" for name, count in missing.items())
-        message = f"{path}: asterisks stand for numbers too large for their column ({counts}): they count as missing"
-        warnings.warn(message, InputWarning, stacklevel=3)
+        elif column.dtype.kind == "f" and name.startswith(MAY_BE_MISSING) and np.isnan(column).any():
+            missing[NO_NUMBER][name] = int(np.isnan(column).sum())
+    for what, found in missing.items():
+        if found:
+            counts = ", ".join(f"{name} in {count} rows" for name, count in found.items())
+            message = f"{path}: {what} ({counts}): they count as missing"
+            warnings.warn(message, InputWarning, stacklevel=3)
     return pd.DataFrame(columns, copy=False)
 
 
-def _numbers(path: Path, name: str, words: list[str], overflown: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _numbers(path: Path, name: str, words: list[str], overflown: NDArray[np.bool_]) -> NDArray:
     if overflown.any() and not name.startswith(MAY_BE_MISSING):
         problem = f"row {overflown.argmax() + 1}: {name} is asterisks: it was too large for its column"
-        raise InputError(path, problem, "correct it, write the file again with wider columns, or remove the row")
+        raise InputError(
+            path,
+            problem,
+            "correct it, write the file again with wider columns, or remove the row (`drgnalign select --drop`)",
+        )
     values = np.full(len(words), np.nan)
     for row in np.flatnonzero(~overflown).tolist():
         try:
             values[row] = float(words[row])
         except ValueError:
             raise InputError(path, f"row {row + 1}: {name} is {words[row]!r}", "correct or remove the row") from None
-    return values
+    whole = name in WHOLE_NUMBERS and bool((values % 1 == 0).all())
+    return values.astype(np.int64) if whole else values
 
 
-def _read_fixed_widths(path: Path, data: bytes, layout: Layout) -> pd.DataFrame:
+def _read_fixed_widths(path: Path, data: bytes, layout: Layout, dropped: Sequence[int]) -> pd.DataFrame:
     """Rows whose columns run together, as they do where a number fills its column."""
     lines = data.decode("latin-1").splitlines()
     rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and not line.startswith("C")]
@@ -340,7 +359,7 @@ def _read_fixed_widths(path: Path, data: bytes, layout: Layout) -> pd.DataFrame:
     if any(len(line.split()) != len(layout.columns) and "*" not in line for _, line in rows):
         message = f"columns run together; it was read by the widths of {layout.title}; FrealignX reads words"
         warnings.warn(f"{path}: {message}", InputWarning, stacklevel=2)
-    par = _table(path, columns)
+    par = _table(path, columns, dropped)
     whole = [column.name for column in layout.columns if column.decimals == 0 and (par[column.name] % 1 == 0).all()]
     return par.astype(dict.fromkeys(whole, np.int64))
 

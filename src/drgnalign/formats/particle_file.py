@@ -62,6 +62,9 @@ def read_particle_file(
     stack: str | None = None,
     passthrough: Sequence[str | Path] = (),
     facts: Facts | None = None,
+    *,
+    dropped: Sequence[int] = (),
+    keep_pixels: bool = False,
 ) -> Particles:
     """Read a ``.star`` (RELION's or cisTEM's), ``.par``, ``.parx`` or ``.cs`` file.
 
@@ -74,6 +77,10 @@ def read_particle_file(
     passthrough : sequence of path, optional
         Of a cryoSPARC file; see `drgnalign.formats.cryosparc.read_cs`.
     facts : Facts, optional
+    dropped : sequence of int, optional
+        Rows, from 0, that are left out before anything is looked at: what is wrong in them does not matter.
+    keep_pixels : bool
+        Shifts in px stay so where their pixel size is not known, instead of being refused.
 
     Returns
     -------
@@ -89,20 +96,28 @@ def read_particle_file(
     suffix = suffix_of(path)
     if passthrough and suffix != ".cs":
         raise InputError(path, "only cryoSPARC's files have passthrough files", "leave out --passthrough")
-    particles = _read(path, suffix, stack, passthrough, given).without_unused_groups()
+    particles = _read(path, suffix, stack, passthrough, given, dropped, keep_pixels).without_unused_groups()
     check_constants(particles)
     return particles
 
 
 def _read(
-    path: Path, suffix: str, stack: str | None, passthrough: Sequence[str | Path], given: dict[str, float | None]
+    path: Path,
+    suffix: str,
+    stack: str | None,
+    passthrough: Sequence[str | Path],
+    given: dict[str, float | None],
+    dropped: Sequence[int],
+    keep_pixels: bool,
 ) -> Particles:
+    if suffix == ".star" and is_cistem(path):
+        return read_cistem(path, stack, **given, dropped=dropped)
     if suffix == ".star":
-        return read_cistem(path, stack, **given) if is_cistem(path) else read_star(path, **given)
+        return read_star(path, **given, dropped=dropped, keep_pixels=keep_pixels)
     if suffix in (".par", ".parx"):
-        return read_par(path, stack, **given)
+        return read_par(path, stack, **given, dropped=dropped)
     if suffix == ".cs":
-        return read_cs(path, passthrough, **given)
+        return read_cs(path, passthrough, **given, dropped=dropped, keep_pixels=keep_pixels)
     if path.is_file():
         refuse_packed(path)
     problem = f"files of type {path.suffix!r} cannot be read as particles"

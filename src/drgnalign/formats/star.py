@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.dropped import kept_rows
 from drgnalign.formats.labels import tell_misspelt
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
@@ -95,6 +96,8 @@ def read_star(
     voltage: float | None = None,
     cs: float | None = None,
     amplitude_contrast: float | None = None,
+    dropped: Sequence[int] = (),
+    keep_pixels: bool = False,
 ) -> Particles:
     """Read a particle star file of RELION 3.0, 3.1, 4 or 5 (single-particle layout).
 
@@ -111,6 +114,10 @@ def read_star(
     path : path
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction: used where the file does not have them.
+    dropped : sequence of int, optional
+        Rows, from 0, that are left out before anything is looked at.
+    keep_pixels : bool
+        Origins stay in px where the pixel size is not known, instead of being refused.
 
     Returns
     -------
@@ -131,7 +138,7 @@ def read_star(
     """
     path = Path(path)
     blocks = read_blocks(path)
-    table = _particle_block(path, blocks)
+    table = without_rows(path, _particle_block(path, blocks), dropped)
     for block in (table, blocks.get("optics", table)):
         tell_misspelt(path, map(str, block), KNOWN, NEIGHBOURS)
     _refuse_words(path, table)
@@ -155,8 +162,16 @@ def read_star(
         "rlnAmplitudeContrast": amplitude_contrast,
     }
     fill_optics(path, optics, given, np.isin(np.arange(len(optics)), particles.optics_rows()))
-    _origins_to_angstrom(particles)
+    if not keep_pixels or "rlnImagePixelSize" in optics:
+        _origins_to_angstrom(particles)
     return particles
+
+
+def without_rows(path: Path, table: pd.DataFrame, dropped: Sequence[int]) -> pd.DataFrame:
+    """A table of `read_blocks` without some rows, from 0; columns that had words in these alone are numbers then."""
+    if not len(dropped):
+        return table
+    return _typed(table[kept_rows(path, len(table), dropped)].reset_index(drop=True))
 
 
 def _take_from_groups(particles: Particles) -> None:
@@ -488,14 +503,14 @@ def _warn(path: Path, problem: str) -> None:
     warnings.warn(f"{path}: {problem}", InputWarning, stacklevel=3)
 
 
-def _refuse_words(path: Path, block: pd.DataFrame) -> None:
-    """Refuse words in columns that are reckoned with."""
+def _refuse_words(path: Path, block: pd.DataFrame, where: str = "") -> None:
+    """Refuse words in columns that are reckoned with; `where` names the table, if it is not that of the particles."""
     for label in block.columns.intersection(RECKONED):
         words = block[label].tolist() if block[label].dtype == object else []
         if words:
             word = next((word for word in words if not NUMBER.fullmatch(word)), max(words, key=len))
-            problem = f"row {words.index(word) + 1}: {label} is {word[:80]!r}"
-            raise InputError(path, problem, "correct or remove the row")
+            problem = f"row {words.index(word) + 1}{where}: {label} is {word[:80]!r}"
+            raise InputError(path, problem, "correct it" if where else "correct or remove the row")
 
 
 def _with_numbers(path: Path, optics: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -504,7 +519,7 @@ def _with_numbers(path: Path, optics: pd.DataFrame, table: pd.DataFrame) -> pd.D
     if {"rlnOpticsGroup"} <= set(optics) & set(table):
         used = optics["rlnOpticsGroup"].isin(table["rlnOpticsGroup"])
     if used.any():
-        _refuse_words(path, _typed(optics[used].reset_index(drop=True)))
+        _refuse_words(path, _typed(optics[used].reset_index(drop=True)), " of its optics table")
     for label in optics.columns.intersection(RECKONED) if not used.all() else []:
         if optics[label].dtype == object:
             optics[label] = pd.to_numeric(optics[label], errors="coerce")

@@ -73,6 +73,7 @@ def inspect_file(path: str | Path, images: str | Path | None = None, *, every_im
     for warning in caught:
         if issubclass(warning.category, InputWarning):
             report.add("warning", str(warning.message).removeprefix(f"{path}: "))
+    report.findings = [dict(one) for one in dict.fromkeys(tuple(finding.items()) for finding in report.findings)]
     report.findings.sort(key=lambda finding: LEVELS.index(finding["level"]))
     found = asdict(report)
     del found["every_image"]
@@ -80,6 +81,8 @@ def inspect_file(path: str | Path, images: str | Path | None = None, *, every_im
 
 
 def _inspector_of(path: Path) -> Callable[[Report, Path, Path | None], None]:
+    if path.is_dir():
+        raise InputError(path, "is a folder", "give the files in it")
     if not path.is_file():
         raise InputError(path, "no such file", "check the path")
     if path.stat().st_size == 0:

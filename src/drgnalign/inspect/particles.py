@@ -88,6 +88,9 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         report.add("warning", shares)
     report.extend(_number_findings(particles))
     report.extend(_refusal(particles.refuse_absurd))
+    none = ~(particles.ctf_factors("rlnCtfScalefactor") > 0)
+    if none.any() and np.isfinite(particles.ctf_factors("rlnCtfScalefactor")).all():
+        report.extend(_refusal(lambda: particles.refuse_rows(none, "rlnCtfScalefactor is not above 0")))
     _inspect_lens(report, particles)
     report.extend(_optics_findings(optics))
     report.extend((one.level, f"{one.problem}: {one.remedy}") for one in constant_findings(particles))
@@ -151,7 +154,7 @@ def _optics_findings(optics: pd.DataFrame) -> Findings:
         least, most = (extreme(numbers(optics, label)) for extreme in (np.min, np.max))
         if not np.isclose(least, most, rtol=1e-6, equal_nan=True):
             what = f"the {name} differs between optics groups ({least:g} to {most:g} {unit})"
-            yield "warning", f"{what}: drgnalign needs one, so rescale the images"
+            yield "error", f"{what}: drgnalign needs one, so rescale the images"
 
 
 def _defocus_findings(u: FloatArray, v: FloatArray) -> Findings:
@@ -258,7 +261,7 @@ def _half_set_findings(subset: pd.Series) -> Findings:
     odd = [value for value in sizes.index if value not in (1, 2)]
     if odd:
         what = f"rlnRandomSubset is {odd[0]:g} in {sizes[odd[0]]:,} rows"
-        yield "warning", f"{what}: half sets are 1 and 2; correct the column or remove it"
+        yield "error", f"{what}: half sets are 1 and 2; correct the column or remove it"
     if len(sizes) == 1:
         what = f"all particles are in half set {sizes.index[0]:g}"
         yield "warning", f"{what}: no FSC can be made; give both half sets, or --half_sets deal to have them dealt anew"

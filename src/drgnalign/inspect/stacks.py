@@ -141,7 +141,8 @@ def _look_at_images(report: Report, table: pd.DataFrame, headers: dict[int, Stac
             found = (
                 f"{bad.sum():,} of {len(rows):,} images looked at {what}, the first of them in row {bad.argmax() + 1}"
             )
-            report.add("error", f"{found}: remove them with {particles.dropping(bad)}")
+            command = particles.dropping(bad)
+            report.add("error", f"{found}: {f'remove them with {command}' if command else 'make the stacks again'}")
 
 
 def inspect_stacks(report: Report, particles: Particles, root: Path) -> None:

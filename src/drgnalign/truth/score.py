@@ -37,11 +37,17 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
     Raises
     ------
     InputError
-        An image of `estimate` is none of `truth`, `truth` has images twice and the rows are not the same, or all
-        images of `estimate` are junk.
+        Poses are missing or no numbers, `truth` has no states, an image of `estimate` is none of `truth`, `truth` has
+        images twice and the rows are not the same, or all images of `estimate` are junk.
     """
     from sklearn.metrics import adjusted_rand_score  # slow to import, and every command imports this module
 
+    for particles in (truth, estimate):
+        particles.require_poses()
+        particles.refuse_not_finite()
+    if "rlnClassNumber" not in truth.table:
+        problem = "has no true states (rlnClassNumber)"
+        raise InputError(truth.path, problem, "give the truth first, such as truth.star of `drgnalign simulate`")
     true_particles = len(truth)
     truth, everyone = _rows_of(truth, estimate), len(estimate)
     good = (truth.table.get("drgnTrueJunk", pd.Series("no", truth.table.index)) == "no").to_numpy()
@@ -52,7 +58,8 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
     turn = global_rotation(truth.rotations(), estimate.rotations())
     rotation = angular_distance(truth.rotations(), turn @ estimate.rotations())
     shift = shift_errors(truth, estimate) * truth.pixel_size
-    states, labels = truth.cluster_labels(), estimate.cluster_labels()
+    states = truth.cluster_labels()
+    labels = estimate.cluster_labels() if "rlnClassNumber" in estimate.table else np.zeros(len(states), np.int64)
     labelled = labels > 0
     return {
         "particles": everyone,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from drgnalign.formats.cryosparc.fields import (
     KEPT_FIELDS,
     KEPT_OF_ROWS,
     OPTICS_FIELDS,
+    SAME_ANGLE,
     STRETCH_FIELD,
     UID,
     Fields,
@@ -34,6 +36,7 @@ from drgnalign.formats.cryosparc.fields import (
     text_field,
     warn,
 )
+from drgnalign.formats.dropped import kept_rows
 from drgnalign.optics import STRETCH, optics_terms
 from drgnalign.particles import (
     ANGLES,
@@ -41,6 +44,7 @@ from drgnalign.particles import (
     MAGNIFICATION,
     NEUTRAL_CTF,
     ORIGINS,
+    PIXEL_ORIGINS,
     Particles,
     fill_optics,
     optics_table,
@@ -60,6 +64,8 @@ def read_cs(
     voltage: float | None = None,
     cs: float | None = None,
     amplitude_contrast: float | None = None,
+    dropped: Sequence[int] = (),
+    keep_pixels: bool = False,
 ) -> Particles:
     """Read a cryoSPARC particle file (``.cs``), with its passthrough files where the fields are split over several.
 
@@ -85,6 +91,10 @@ def read_cs(
         file is among them, and a passthrough file in its place, it is found by its name, or by its poses.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
         Å/px, kV, mm, fraction: used where the file does not have them.
+    dropped : sequence of int, optional
+        Rows, from 0, that are left out before anything is looked at.
+    keep_pixels : bool
+        Shifts stay in px where their pixel size is not known, instead of being refused.
 
     Returns
     -------
@@ -110,10 +120,12 @@ def read_cs(
     rows = main
     for other in files[1:]:
         rows = _joined(path, rows, *other)
+    rows = rows[kept_rows(path, len(rows), dropped)] if len(dropped) else rows
     _tell_other_poses(files)
     for field in ("blob/path", "blob/idx"):
         if field not in field_names(rows):
-            remedy = "give the passthrough files of the same job as well, or export the particles from cryoSPARC"
+            remedy = "join it with the passthrough file of the same job, which has them: "
+            remedy += f"drgnalign select {shlex.quote(str(path))} --passthrough FILE -o joined.cs"
             raise InputError(path, f"has no field {field}", remedy)
     given = {
         "rlnVoltage": voltage,
@@ -125,9 +137,14 @@ def read_cs(
     columns: Fields = {"rlnImageName": _image_names(path, rows), "rlnOpticsGroup": groups}
     if "uid" in field_names(rows):
         columns[UID] = _uids(path, rows)
+        twice = pd.Series(columns[UID]).duplicated().sum()
+        if twice:
+            warn(path, f"{twice:,} rows have the uid of an earlier row: cryoSPARC takes them for one particle")
     with np.errstate(all="ignore"):  # what is not finite stays in the table, for the checks of the import
         columns |= _ctf_columns(path, rows) | _location_columns(path, rows)
-        columns |= _alignment_columns(path, rows, field_names(main), groups, optics) | _kept_columns(path, rows)
+        columns |= _alignment_columns(path, rows, field_names(main), groups, optics, keep_pixels) | _kept_columns(
+            path, rows
+        )
     particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows, origin_names=["alignments3D/shift"])
     particles.validate()
     _warn_of_lens(particles)
@@ -351,7 +368,7 @@ def _location_columns(path: Path, rows: Rows) -> Fields:
 
 
 def _alignment_columns(
-    path: Path, rows: Rows, main_names: tuple[str, ...], groups: IntArray, optics: pd.DataFrame
+    path: Path, rows: Rows, main_names: tuple[str, ...], groups: IntArray, optics: pd.DataFrame, keep_pixels: bool
 ) -> Fields:
     slot, alignment = _alignment(path, rows, main_names)
     if not alignment:
@@ -365,8 +382,16 @@ def _alignment_columns(
         columns |= dict(zip(ANGLES, euler_angles(pose), strict=True))
     if "shift" in alignment:
         shift = number_field(path, f"{slot}/shift", alignment["shift"], (2,)).astype(np.float64)
+        if keep_pixels and "psize_A" not in alignment and "rlnImagePixelSize" not in optics:
+            return columns | dict(zip(PIXEL_ORIGINS, shift.T, strict=True)) | _class_columns(path, slot, alignment)
         pixel = _alignment_pixel_size(path, slot, alignment, shift, optics, groups)
         columns |= dict(zip(ORIGINS, (shift * pixel[:, None]).T, strict=True))
+    return columns | _class_columns(path, slot, alignment)
+
+
+def _class_columns(path: Path, slot: str, alignment: Fields) -> Fields:
+    """Classes and half sets."""
+    columns: Fields = {}
     if "class" in alignment:
         columns["rlnClassNumber"] = (
             number_field(path, f"{slot}/class", alignment["class"], kinds="iu").astype(np.int64) + 1
@@ -378,6 +403,27 @@ def _alignment_columns(
         else:
             warn(path, f"{slot}/split is not a division into two half sets: the particles have no rlnRandomSubset")
     return columns
+
+
+def cs_split(particles: Particles) -> IntArray | None:
+    """``split`` (N,) of the slot with the poses, as particles of a .cs file have it; None where they have none."""
+    rows = particles.cs_rows
+    slots = [] if rows is None else [slot for slot in _pose_slots(rows) if f"{slot}/split" in field_names(rows)]
+    split = rows[f"{slots[0]}/split"] if rows is not None and slots else None
+    return split.astype(np.int64) if split is not None and split.ndim == 1 and split.dtype.kind in "iu" else None
+
+
+def unchanged_poses(particles: Particles) -> bool:
+    """Are the particles' poses those of their ``cs_rows``, in slots of other names than a new file has?"""
+    rows = particles.cs_rows
+    names = () if rows is None else field_names(rows)
+    if rows is None or "alignments3D/pose" in names or not _pose_slots(rows) or not set(ANGLES) <= set(particles.table):
+        return False
+    _, alignment = _alignment(particles.path, rows, names)
+    if "pose" not in alignment:
+        return False
+    read = np.stack(euler_angles(alignment["pose"].astype(np.float64)), axis=1)
+    return bool((np.abs(read - particles.table[ANGLES].to_numpy(np.float64)) < SAME_ANGLE).all())
 
 
 def _alignment_pixel_size(

@@ -36,6 +36,7 @@ from drgnalign.formats.cryosparc.fields import (
     text_field,
     warn,
 )
+from drgnalign.formats.cryosparc.read import unchanged_poses
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.optics import STRETCH, optics_terms
 from drgnalign.particles import ANGLES, CRYOSPARC_TERMS, MAGNIFICATION, NO_STACK, ORIGINS, Particles
@@ -85,6 +86,11 @@ def write_cs(particles: Particles, path: str | Path) -> None:
     rows = _with_fields(particles, values)
     for field, column in values.items():
         _assign(particles.path, rows, field, column)
+    write_rows(rows, path)
+
+
+def write_rows(rows: Rows, path: str | Path) -> None:
+    """Write rows of a ``.cs`` file as they are."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, rows, allow_pickle=False)
 
@@ -188,8 +194,10 @@ def _table_uids(particles: Particles) -> NDArray[np.uint64]:
     column = particles.table[UID]
     # float64 holds 53 of the 64 bits: such uids would be others
     if column.dtype.kind not in "iu" or column.duplicated().any():
-        problem = f"{UID} is not a unique whole number for every particle"
-        raise InputError(particles.path, problem, "drop the column: the particles get new uids")
+        own = particles.cs_rows is not None
+        problem = f"{'its field uid' if own else UID} is not a unique whole number for every particle"
+        remedy = "remove the copies in cryoSPARC" if own else "drop the column: the particles get new uids"
+        raise InputError(particles.path, problem, remedy)
     return column.to_numpy().astype(np.uint64)
 
 
@@ -249,6 +257,8 @@ def _unless_noise(particles: Particles, field: str, values: FloatArray) -> Float
 def _alignment_values(particles: Particles) -> Fields:
     table = particles.table
     labels = {"split": "rlnRandomSubset", "class": "rlnClassNumber"}
+    if unchanged_poses(particles):
+        return {}
     if not set(ANGLES) & set(table):
         _warn_of_loss(particles, [*ORIGINS, *labels.values()])
         return {}
