@@ -321,6 +321,9 @@ def warn_of_gaps(target: str, particles: Particles, root: Path) -> None:
         problem = "has no CTF values, and what is written has none"
         remedy = "if others of the job's files have them, give these with --passthrough"
         warnings.warn(f"{particles.path}: {problem}: {remedy}", InputWarning, stacklevel=2)
+    if suffix_of(particles.path) == ".pkl" and target != "cryodrgn" and NO_STACK in particles.image_locations()[1]:
+        problem = "images are numbered as the rows of the pickles, which may be those of a part of a stack"
+        warnings.warn(f"{particles.path}: {problem}: give it with --images", InputWarning, stacklevel=2)
     flat = no_views(particles.table)
     if flat:
         warnings.warn(f"{particles.path}: {flat}, and neither will be what is written", InputWarning, stacklevel=2)

@@ -261,7 +261,8 @@ def _with_common_columns(parts: Sequence[Particles]) -> list[Particles]:
     facts = _not_in_all([map(str, part.optics.dropna(axis="columns")) for part in parts]) - {"rlnOpticsGroupName"}
     fields = _not_in_all([part.cs_rows.dtype.names or () for part in parts if part.cs_rows is not None])
     if lost := sorted(columns | facts | fields):
-        warnings.warn(f"{', '.join(lost)}: left out, as not all files have it", InputWarning, stacklevel=3)
+        what = f"{', '.join(lost)}: left out, as not all files have it"
+        warnings.warn(f"{_paths(parts)}: {what}", InputWarning, stacklevel=3)
     return [
         replace(
             part,

@@ -479,6 +479,18 @@ def test_pickles_of_a_part_of_the_images_need_their_index(distinct: Path, tmp_pa
 
     refused = back(part)
     assert refused.exit_code == 2 and "has 2 rows, and" in refused.output and "--ind" in refused.output
+    words = [
+        "convert",
+        "--poses",
+        part / "poses.pkl",
+        "--ctf",
+        part / "ctf.pkl",
+        "-o",
+        tmp_path / "x.par",
+        "--to",
+        "parx",
+    ]
+    assert "numbered as the rows of the pickles" in succeed(*words).output
     assert back(whole).exit_code == 0 and numbers_of(out) == [1, 2, 3, 4, 5, 6]
     assert back(whole, "--ind", ind).exit_code == 0 and numbers_of(out) == [5, 2]
     np.testing.assert_allclose(read_star(out).table["rlnAngleRot"], [40, 10], atol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
-from drgnalign.formats.mrc import read_volume
+from drgnalign.formats.mrc import read_header, read_volume
 from drgnalign.maps.mask import soft_sphere
 from drgnalign.stack_names import identity
 
@@ -54,7 +54,9 @@ def are_one_map(first: Path, second: Path) -> bool:
     """Is it one file by two names, or a copy?"""
     if identity(first) == identity(second):
         return True
-    return np.array_equal(read_volume(first)[0], read_volume(second)[0])
+    one, other = (read_header(path).map() for path in (first, second))
+    # maps differ in their first sections, and need not be read whole
+    return one.shape == other.shape and all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
 def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
