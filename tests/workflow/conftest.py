@@ -27,7 +27,9 @@ FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_firs
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 20
-ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1\n"
+ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1"
+# For runs that are not about chunks: their particles are one.
+ONE_CHUNK = {"chunk_size": 500}
 
 
 class Interrupted(NamedTuple):
@@ -44,21 +46,18 @@ class Interrupted(NamedTuple):
 
 
 class Consensus(NamedTuple):
-    """Runs without rounds: one task at a time, other chunks, and the first again with changed code, then kernels."""
+    """Runs without rounds: one task at a time, and with other chunks."""
 
     serial: Run
     other_chunks: Run
-    changed_code: Run
-    changed_kernels: Run
 
 
 class Masks(NamedTuple):
-    """A round with the user's own masks, again with another mask to focus on, and the consensus with another mask.
+    """A round with the user's own masks, and the consensus with another mask.
 
     Of particles without half sets; all names are odd, and numbers are written as text."""
 
     given: Run
-    other_focus: Run
     other_mask: Run
 
 
@@ -85,6 +84,18 @@ class Fault(NamedTuple):
     finished: Run
 
 
+class Frealign(NamedTuple):
+    """A round against the consensus with doubles of the Frealigns' programs.
+
+    FrealignX's, with assignment soft and in folds; Frealign 9's, which fail before they do their work; FrealignX's
+    again, which fail too, with one reference for both half sets.
+    """
+
+    frealignx: Run
+    frealign9: Fault
+    joint_frealignx: Fault
+
+
 class Scenarios:
     """What is run; the names are those of the fixtures. Later ones may wait for earlier ones."""
 
@@ -93,6 +104,12 @@ class Scenarios:
         self.set = noisy_set
         self.particles = noisy_set.folder / "particles.star"
         self.futures: dict[str, Future[Any]] = {}
+
+    def wait_for(self, *names: str) -> None:
+        """For earlier runs of the same folder, which Nextflow gives to one at a time."""
+        for name in names:
+            if name in self.futures:
+                self.futures[name].result()
 
     def loop_run(self) -> Run:
         return finished(run_workflow(self.folder / "loop", self.particles, LOOP))
@@ -120,7 +137,7 @@ class Scenarios:
         return Interrupted(killed, resumed, extended, run("begun_anew", "-resume", kill_at="> LABEL:TRAIN (5/"))
 
     def fixed_run(self) -> Run:
-        self.futures["loop_run"].result()
+        self.wait_for("loop_run")
         parameters = {**LOOP, "fixed_clusters": True}
         options = ("-resume",)
         return finished(
@@ -128,14 +145,14 @@ class Scenarios:
         )
 
     def coarser_run(self) -> Run:
-        self.futures["loop_run"].result()
+        self.wait_for("loop_run", "fixed_run")
         parameters = {**LOOP, "rounds": 1, "assign_limit": 30}
         return finished(
             run_workflow(self.folder / "loop", self.particles, parameters, results="coarser", options=("-resume",))
         )
 
     def dbscan_run(self) -> Run:
-        self.futures["loop_run"].result()
+        self.wait_for("loop_run", "fixed_run", "coarser_run")
         parameters = {**LOOP, "clustering": "dbscan", "rounds": 1, "assign": "none"}
         return finished(
             run_workflow(self.folder / "loop", self.particles, parameters, results="dbscan", options=("-resume",))
@@ -149,26 +166,20 @@ class Scenarios:
         folder.mkdir()
         write_star(particles, folder / "unbalanced.star")
         parameters = {"images": self.set.folder, "rounds": 1, "consensus_limits": "none", "junk": "keep"}
-        parameters |= {"joint_reference": True, "references": "consensus", "assign": "none"}
+        parameters |= {"joint_reference": True, "references": "consensus", "assign": "none", **ONE_CHUNK}
         return finished(run_workflow(folder, folder / "unbalanced.star", parameters))
 
     def consensus_runs(self) -> Consensus:
-        code, folder = self.folder / "code", self.folder / "consensus"
-        copy_code(code)
-        append(code / "conf" / "test.config", ONE_TASK_AT_A_TIME)
+        folder = self.folder / "consensus"
+        folder.mkdir()
+        write_config(folder / "serial.config", ONE_TASK_AT_A_TIME)
 
-        def run(results: str, chunk_size: int, *options: object) -> Run:
+        def run(results: str, chunk_size: int) -> Run:
             parameters = {"rounds": 0, "chunk_size": chunk_size, "junk": "keep"}
-            return finished(
-                run_workflow(folder, self.particles, parameters, results=results, options=options, code=code)
-            )
+            options = ("-resume", "-c", folder / "serial.config")
+            return finished(run_workflow(folder, self.particles, parameters, results=results, options=options))
 
-        serial = run("serial", 150)
-        other_chunks = run("other_chunks", 300, "-resume")
-        append(code / "src" / "drgnalign" / "run" / "merge.py", "# changed\n")
-        changed_code = run("changed_code", 150, "-resume")
-        append(code / "src" / "drgnalign" / "engine" / "kernels.c", "/* changed */\n")
-        return Consensus(serial, other_chunks, changed_code, run("changed_kernels", 150, "-resume"))
+        return Consensus(run("serial", 150), run("other_chunks", 300))
 
     def mask_runs(self) -> Masks:
         folder, odd = self.folder / "masks", self.folder / "it's [my], {data}; (v2)"
@@ -185,13 +196,13 @@ class Scenarios:
         def run(results: str, rounds: int, **radii: float) -> Run:
             for name, radius in radii.items():
                 write_volume(paths[name], soft_sphere(32, radius / 8.0, 2), 8.0)
-            parameters = {**paths, "rounds": rounds, "consensus_limits": "none", "junk": "keep"}
+            parameters = {**paths, "rounds": rounds, "consensus_limits": "none", "junk": "keep", **ONE_CHUNK}
             options = ("-resume", "-params-file", folder / "text.yml")
             star = odd / "my particles, v2.star"
             return finished(run_workflow(folder, star, parameters, results=f"{results} [1], x", options=options))
 
         given = run("given", 1, mask=110, focus_mask=90)
-        return Masks(given, run("other_focus", 1, focus_mask=80), run("other_mask", 0, mask=100))
+        return Masks(given, run("other_mask", 0, mask=100))
 
     def own_folder_runs(self) -> OwnFolder:
         """One stack by its absolute name, one a link to a link."""
@@ -210,7 +221,7 @@ class Scenarios:
         write_star(particles, folder / "particles.star")
 
         def run(*options: object) -> Run:
-            parameters = {"images": ".", "rounds": 0, "consensus_limits": "none", "junk": "keep"}
+            parameters = {"images": ".", "rounds": 0, "consensus_limits": "none", "junk": "keep", **ONE_CHUNK}
             run = finished(run_workflow(folder, Path("particles.star"), parameters, options=options))
             kept = shutil.copytree(run.results, self.folder / f"own_{len(list(self.folder.iterdir()))}")
             return replace(run, results=kept)
@@ -228,37 +239,32 @@ class Scenarios:
         simulate_set(folder / "set", phantom_states(2), [1.0, 1.0], 500, 32, 8.0, **options)
 
         def run(results: str, *options: object, **parameters: object) -> Run:
-            given = {"rounds": 1, "chunk_size": 250, **parameters}
+            given = {"rounds": 1, **ONE_CHUNK, **parameters}
             return finished(
                 run_workflow(folder, folder / "set" / "particles.star", given, results=results, options=options)
             )
 
         return LeftOut(run("excluded"), run("kept", "-resume", junk="keep"), folder / "set")
 
-    def frealignx_run(self) -> Run:
-        parameters = FREALIGN | SOFT | {"engine": "frealignx"}
-        return finished(run_workflow(self.folder / "frealignx", self.particles, parameters))
-
-    def frealign9_runs(self) -> Fault:
-        return self.fault_of("frealign9", "killed")
-
-    def joint_frealignx_runs(self) -> Fault:
-        return self.fault_of("frealignx", "disk_full", joint_reference=True)
+    def frealign_runs(self) -> Frealign:
+        frealignx = finished(self.frealign("frealignx", {**SOFT, "engine": "frealignx"}))
+        frealign9 = self.fault_of("frealign9", "killed")
+        return Frealign(frealignx, frealign9, self.fault_of("frealignx", "disk_full", joint_reference=True))
 
     def fault_of(self, engine: str, fault: str, **settings: object) -> Fault:
-        def run(fault: str, **parameters: object) -> Run:
-            return run_workflow(
-                self.folder / f"fault_{engine}",
-                self.particles,
-                FREALIGN | {"engine": engine, **settings, **parameters},
-                results=fault or "good",
-                options=("-resume",),
-                variables={"DRGNALIGN_DOUBLE_FAULT": fault},
-            )
+        """The programs fail where they refine."""
+        broken = self.folder / f"{fault}.config"
+        setting = f"beforeScript = 'export DRGNALIGN_DOUBLE_FAULT={fault}'"
+        write_config(broken, f"process {{\nwithName: REFINE {{\n{setting}\n}}\n}}")
+        settings = {"engine": engine, **settings}
+        return Fault(
+            self.frealign(fault, settings, "-c", broken), finished(self.frealign(f"{engine}_mended", settings))
+        )
 
-        # the round's fault comes after the consensus was made without one
-        finished(run("", rounds=0))
-        return Fault(run(fault), finished(run("")))
+    def frealign(self, results: str, settings: dict[str, Any], *options: object) -> Run:
+        """All in one folder: what does not depend on the engine is done once."""
+        folder = self.folder / "frealign"
+        return run_workflow(folder, self.particles, FREALIGN | settings, results=results, options=("-resume", *options))
 
     def real_run(self) -> Run:
         parameters = {
@@ -274,23 +280,14 @@ class Scenarios:
         return finished(run_workflow(self.folder / "real", ATP_SYNTHASE / "parts-15_128x128f.par", parameters))
 
 
+def write_config(path: Path, settings: str) -> None:
+    """Settings for -c, which the strict parser wants under the name of the profile that runs."""
+    path.write_text(f"profiles {{\ntest {{\n{settings}\n}}\n}}\n")
+
+
 def finished(run: Run) -> Run:
     assert run.status == 0, run.log
     return run
-
-
-def append(file: Path, text: str) -> None:
-    file.write_text(file.read_text() + text)
-
-
-def copy_code(folder: Path) -> None:
-    """A checkout that may be changed. Compiled functions come along: files keep their times."""
-    folder.mkdir()
-    for name in ("main.nf", "nextflow.config", "nextflow_schema.json"):
-        shutil.copy2(REPOSITORY / name, folder)
-    for name in ("bin", "conf", "modules", "src", "subworkflows"):
-        shutil.copytree(REPOSITORY / name, folder / name)
-    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -300,9 +297,9 @@ def scenario(
     """The result of a run by name. All runs that the selected tests need are started here."""
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
-    names = ("loop_run", "interrupted_runs", "fixed_run", "consensus_runs", "joint_run", "dbscan_run", "real_run")
-    names += ("coarser_run", "mask_runs", "junk_runs", "frealignx_run", "frealign9_runs", "joint_frealignx_runs")
-    names += ("own_folder_runs",)
+    # the longest first; what goes on from loop_run has to wait for it
+    names = ("loop_run", "interrupted_runs", "frealign_runs", "junk_runs", "fixed_run", "mask_runs", "real_run")
+    names += ("consensus_runs", "coarser_run", "joint_run", "own_folder_runs", "dbscan_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -372,18 +369,5 @@ def real_run(scenario: Callable[[str], Any]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def frealignx_run(scenario: Callable[[str], Any]) -> Run:
-    """One round against the consensus with doubles of FrealignX's programs, assignment soft and in folds."""
-    return scenario("frealignx_run")
-
-
-@pytest.fixture(scope="session")
-def frealign9_runs(scenario: Callable[[str], Any]) -> Fault:
-    """The same with Frealign 9's, which fail before they do their work."""
-    return scenario("frealign9_runs")
-
-
-@pytest.fixture(scope="session")
-def joint_frealignx_runs(scenario: Callable[[str], Any]) -> Fault:
-    """FrealignX's again, with one reference for both half sets."""
-    return scenario("joint_frealignx_runs")
+def frealign_runs(scenario: Callable[[str], Any]) -> Frealign:
+    return scenario("frealign_runs")

@@ -4,38 +4,81 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from runs import REPOSITORY, Run, run_workflow
 
-LOOP = {"references": "reconstruct,decoder"}
 MODULES = {path.stem: path.read_text() for path in sorted((REPOSITORY / "modules").glob("*.nf"))}
 FUNCTIONS = "\n".join(path.read_text() for path in (REPOSITORY / "subworkflows").glob("*.nf"))
 
 
 class Stubs(NamedTuple):
-    """Two rounds, and the same resumed with another rate of learning."""
+    """Two rounds by another mask for assignment, with the given one and resumed with another rate of learning."""
 
     first: Run
-    resumed: Run
+    other_focus: Run
+    other_rate: Run
+
+
+class ChangedCode(NamedTuple):
+    """The consensus, again with changed code, then with changed kernels."""
+
+    first: Run
+    code: Run
+    kernels: Run
+
+
+def stub(folder: Path, results: str, *options: object, code: Path = REPOSITORY, **parameters: object) -> Run:
+    particles = folder / "particles.star"
+    if not particles.exists():
+        particles.touch()
+    run = run_workflow(folder, particles, parameters, results=results, options=("-stub", *options), code=code)
+    assert run.status == 0, run.log
+    return run
 
 
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     folder = tmp_path_factory.mktemp("stubs")
-    (folder / "particles.star").touch()
+    focus = folder / "focus.mrc"
+    focus.touch()
+    loop = {"references": "reconstruct,decoder", "focus_mask": focus}
+    first = stub(folder, "first", **loop)
+    focus.write_text("another")
+    other_focus = stub(folder, "other_focus", "-resume", **loop)
+    return Stubs(first, other_focus, stub(folder, "other_rate", "-resume", **loop, learning_rate=0.01))
 
-    def run(*options: object, **parameters: object) -> Run:
-        run = run_workflow(folder, folder / "particles.star", {**LOOP, **parameters}, options=("-stub", *options))
-        assert run.status == 0, run.log
-        return run
 
-    first = run()
-    # the trace of a later start is looked at from then on
-    kept = replace(first, results=shutil.copytree(first.results, folder / "kept"))
-    return Stubs(kept, run("-resume", learning_rate=0.01))
+@pytest.fixture(scope="module")
+def changed_code(tmp_path_factory: pytest.TempPathFactory) -> ChangedCode:
+    folder = tmp_path_factory.mktemp("changed")
+    code = folder / "code"
+    copy_code(code)
+
+    def run(results: str) -> Run:
+        return stub(folder, results, "-resume", code=code, rounds=0, junk="keep")
+
+    first = run("first")
+    append(code / "src" / "drgnalign" / "run" / "merge.py", "# changed\n")
+    changed = run("code")
+    append(code / "src" / "drgnalign" / "engine" / "kernels.c", "/* changed */\n")
+    return ChangedCode(first, changed, run("kernels"))
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
+def copy_code(folder: Path) -> None:
+    """A checkout that may be changed."""
+    folder.mkdir()
+    for name in ("main.nf", "nextflow.config", "nextflow_schema.json"):
+        shutil.copy2(REPOSITORY / name, folder)
+    for name in ("bin", "conf", "modules", "src", "subworkflows"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
 
 
 def steps_of(names: set[str]) -> set[str]:
@@ -71,12 +114,34 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
 
 
 def test_a_setting_runs_again_what_reads_it_and_what_follows(stubs: Stubs) -> None:
-    again, cached = stubs.resumed.named("COMPLETED"), stubs.resumed.named("CACHED")
+    again, cached = stubs.other_rate.named("COMPLETED"), stubs.other_rate.named("CACHED")
     assert {"LABEL:TRAIN (4 r1)", "MAP:MERGE (4 r1)", "MAP:REFINE (5 r2 c1.1)"} <= again
     assert {"COARSEN (1)", "CHECK_TRAINING (1)", "SCREEN (3)", "MAP:MERGE (3)", "EXPORT (3)"} <= cached
     # what is shown are all parameters
     assert {name for name in again if " r" not in name} == {f"REPORT ({number})" for number in (1, 2, 3)}
     assert not any(" r" in name for name in cached)
+
+
+def test_what_depends_on_a_mask_runs_again_when_its_file_changes(stubs: Stubs) -> None:
+    again, cached = stubs.other_focus.named("COMPLETED"), stubs.other_focus.named("CACHED")
+    assert {"CHECK_SETTINGS", "LABEL:ASSIGN (4 r1)", "MAP:REASSIGN (4 r1)"} <= again
+    assert {"LABEL:TRAIN (4 r1)", "MAP:RECONSTRUCT (1 all)"} <= cached
+
+
+def test_changed_code_runs_again(changed_code: ChangedCode) -> None:
+    first, changed, _ = changed_code
+    cached = {"LIST_STACKS", "CHECK_INPUTS", "CHECK_SETTINGS", "ESTIMATE_DISK", "DOWNSAMPLE (1)"}
+    cached |= {f"MAP:{name}" for name in ("SPLIT (1)", "RECONSTRUCT (1 all)")}
+    cached |= {f"MAP:INSERT (1 all.{number})" for number in (1, 2)}
+    assert changed.named("CACHED") == cached
+    assert changed.named("COMPLETED") == set(first.tasks.index) - cached
+
+
+def test_changed_kernels_run_again(changed_code: ChangedCode) -> None:
+    again = changed_code.kernels
+    assert "CHECK_INPUTS" in again.named("CACHED")
+    steps = {name.split(" (")[0] for name in again.named("COMPLETED")}
+    assert {f"MAP:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
 
 
 def parameters_read() -> dict[str, set[str]]:

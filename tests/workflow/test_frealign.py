@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from runs import Run
 
-from conftest import Fault
+from conftest import Fault, Frealign
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.truth.rounds import score_rounds
@@ -26,8 +26,8 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def run(engine: str, frealignx_run: Run, frealign9_runs: Fault) -> Run:
-    return {"frealignx": frealignx_run, "frealign9": frealign9_runs.finished}[engine]
+def run(engine: str, frealign_runs: Frealign) -> Run:
+    return {"frealignx": frealign_runs.frealignx, "frealign9": frealign_runs.frealign9.finished}[engine]
 
 
 def test_a_round_improves_poses(run: Run, noisy_set: Any) -> None:
@@ -46,8 +46,8 @@ def test_results_are_those_of_every_engine(run: Run) -> None:
         assert table["drgnFrealignScore"].gt(0).all() and table["drgnScore"].equals(table["drgnFrealignScore"])
 
 
-def test_soft_assignment_weights_particles(frealignx_run: Run) -> None:
-    results = frealignx_run.results
+def test_soft_assignment_weights_particles(frealign_runs: Frealign) -> None:
+    results = frealign_runs.frealignx.results
     assigned = json.loads((results / "round_01" / "clusters.json").read_text())["assignment"]
     assert (assigned["assignment"], assigned["against"]) == ("soft", "own_half_folds")
     assert assigned["states"] == len(assigned["clusters"]) >= 1
@@ -74,8 +74,8 @@ def test_each_half_set_reads_only_its_reference(run: Run, engine: str) -> None:
         assert sorted(numbers) == (np.flatnonzero(halves == half) + 1).tolist()
 
 
-def test_one_reference_for_both_half_sets_is_told_everywhere(joint_frealignx_runs: Fault) -> None:
-    results = joint_frealignx_runs.finished.results
+def test_one_reference_for_both_half_sets_is_told_everywhere(frealign_runs: Frealign) -> None:
+    results = frealign_runs.joint_frealignx.finished.results
     for table in ("summary.csv", "consensus/pass_01/fsc.csv", "round_01/fsc.csv"):
         assert set(pd.read_csv(results / table)["halves"]) == {"not independent"}
     assert not list((results / "round_01" / "logs" / "refine").glob("*_half*"))
@@ -93,9 +93,9 @@ FAULTS = {
 
 
 @pytest.fixture
-def fault(engine: str, frealign9_runs: Fault, joint_frealignx_runs: Fault) -> Fault:
+def fault(engine: str, frealign_runs: Frealign) -> Fault:
     """Killed (Frealign 9), a full disk (FrealignX)."""
-    return {"frealign9": frealign9_runs, "frealignx": joint_frealignx_runs}[engine]
+    return {"frealign9": frealign_runs.frealign9, "frealignx": frealign_runs.joint_frealignx}[engine]
 
 
 def test_a_program_that_fails_stops_the_run_with_its_message(fault: Fault, engine: str) -> None:

@@ -9,7 +9,7 @@ import signal
 import pandas as pd
 from runs import Run, contents
 
-from conftest import Consensus, Interrupted, Masks, OwnFolder
+from conftest import Interrupted, Masks, OwnFolder
 
 
 def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:
@@ -100,28 +100,9 @@ def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> No
     assert not steps & {"CHECK_INPUTS", "DOWNSAMPLE", "TRAIN", "EMBED", "CLUSTER"}
 
 
-def test_changed_code_runs_again(consensus_runs: Consensus) -> None:
-    serial, _, changed, _ = consensus_runs
-    cached = {"LIST_STACKS", "CHECK_INPUTS", "CHECK_SETTINGS", "ESTIMATE_DISK", "DOWNSAMPLE (1)"}
-    cached |= {f"MAP:{name}" for name in ("SPLIT (1)", "RECONSTRUCT (1 all)")}
-    cached |= {f"MAP:INSERT (1 all.{number})" for number in (1, 2)}
-    assert changed.named("CACHED") == cached
-    assert changed.named("COMPLETED") == set(serial.tasks.index) - cached
-
-
-def test_changed_kernels_run_again(consensus_runs: Consensus) -> None:
-    again = consensus_runs.changed_kernels
-    assert "CHECK_INPUTS" in again.named("CACHED")
-    steps = {name.split(" (")[0] for name in again.named("COMPLETED")}
-    assert {f"MAP:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
-
-
 def test_what_depends_on_a_mask_runs_again_when_its_file_changes(mask_runs: Masks) -> None:
-    given, focus, mask = mask_runs
+    given, mask = mask_runs
     assert given.named("COMPLETED") == set(given.tasks.index)
-    again = focus.named("COMPLETED")
-    assert {"CHECK_SETTINGS", "LABEL:ASSIGN (2 r1)", "MAP:REASSIGN (2 r1)"} <= again
-    assert {"LABEL:TRAIN (2 r1)", "MAP:RECONSTRUCT (1 all)"} <= focus.named("CACHED")
     again = {
         "CHECK_SETTINGS",
         *(f"MAP:{name}" for name in ("RECONSTRUCT (1 all)", "MERGE (1)")),
