@@ -5,9 +5,10 @@ include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
 include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; publish ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
 include { readJson } from './subworkflows/scripts.nf'
-include { digest ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
+include { codeDigest ; digest ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
 include { inputFiles ; ownFile ; pathOf } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
+include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
@@ -50,19 +51,16 @@ workflow {
         returnResultsFolder(results)
     }
     def clock = startedClock(passes, given.stop)
+
+    def code = codeDigest()
+    def (scripts, library) = [file("${projectDir}/bin"), file("${projectDir}/src/drgnalign")]
+    CHECK_IMAGE(channel.fromList(imagesNeeded(given.container_dir, given.engine)), library, code)
+    DIGEST(scripts, library, file("${projectDir}/requirements.lock"), CHECK_IMAGE.out.installed.toSortedList(), code)
     // of each step by its name; the report shows all parameters
     def shown = [parameters: digest(params), info: results.resolve('pipeline_info').toString()]
-    settings = channel.value(settingsOf(given)).map { steps -> steps + [report: steps.report + shown] }
-
-    CHECK_IMAGE(
-        channel.fromList(imagesNeeded(given.container_dir, given.engine)),
-        file("${projectDir}/src/drgnalign"),
-        settings.map { step -> step.check_image },
-    )
-    LIST_STACKS(
-        CHECK_IMAGE.out.passed.toList().map { _passed -> [particles, passthrough, image_stack] },
-        settings.map { step -> step.list_stacks },
-    )
+    settings = DIGEST.out.digests.map { digests, installed -> settingsOf(given, readJson(digests), installed) }
+        .map { steps -> steps + [report: steps.report + shown] }
+    LIST_STACKS(channel.value([particles, passthrough, image_stack]), settings.map { step -> step.list_stacks })
     images = LIST_STACKS.out.names.map { names -> knownImages(folder, names.readLines()) }
         .combine(settings)
         .map { known, steps ->

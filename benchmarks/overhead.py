@@ -22,7 +22,16 @@ import pandas as pd
 from arms import REPOSITORY, run_workflow
 from formats import processor
 
-COPIED = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "subworkflows", "conf")
+COPIED = (
+    "main.nf",
+    "nextflow.config",
+    "nextflow_schema.json",
+    "requirements.lock",
+    "modules",
+    "subworkflows",
+    "conf",
+    "src",
+)
 SLOTS = 32
 # Nextflow's own figures, unrounded, and a machine that has so many cores as far as Nextflow is concerned.
 SETTINGS = """

@@ -13,21 +13,24 @@ process CHECK_IMAGE {
     // stamp: size and time of the image, so that -resume looks at a new one again
     tuple val(name), val(image), val(stamp)
     path checkout, stageAs: 'checkout'
-    val settings
+    // a digest of it: -resume would not look into folders
+    val code
 
     output:
-    val true, emit: passed
+    // a digest of what is in the image besides the library
+    env('INSTALLED'), emit: installed
     path "${name}.yml"
 
     script:
     """
-    # version ${settings.version}, image ${stamp}
-    check_image.py ${image} --name ${name} --checkout checkout
+    # code ${code}, image ${stamp}
+    INSTALLED=\$(check_image.py ${image} --name ${name} --checkout checkout)
     versions.py > ${name}.yml
     """
 
     stub:
     """
     touch ${name}.yml
+    INSTALLED=stub
     """
 }

@@ -54,25 +54,3 @@ def engineOptions(settings) {
 def assignmentSymmetry(settings) {
     return settings.engine == 'native' || !(settings.symmetry ==~ /(?i)[TI].*/) ? settings.symmetry : 'C1'
 }
-
-// A digest of a step's script in bin/ and of every module of the library that this imports, directly or not, with their
-// compiled parts. Every step takes it as an input, so that -resume runs the step again after one of them changed.
-def versionOf(step) {
-    return importedFiles("${projectDir}/bin/${step}.py", [] as Set).sort().collect { path -> file(path).text }.join('\n').md5()
-}
-
-def importedFiles(path, known) {
-    if (path in known || !file(path).exists()) {
-        return known
-    }
-    // a module's compiled part stands beside it
-    def compiled = ["${path}".replaceFirst(/\.py$/, '.c')].findAll { source -> file(source).exists() }
-    def imported = (file(path).text =~ /(?m)^\s*from drgnalign\.?([\w.]*) import/).collect { match -> match[1] }
-    return imported.inject(known + path + compiled) { found, name -> importedFiles(modulePath(name), found) }
-}
-
-// src/drgnalign/a/b.py of 'a.b'; a package's file where it is a package
-def modulePath(name) {
-    def base = "${projectDir}/src/drgnalign/${name.replace('.', '/')}"
-    return file("${base}.py").exists() ? "${base}.py" : "${base}/__init__.py"
-}

@@ -1,7 +1,5 @@
 // What each step depends on besides its data: parameters, and a digest of its code.
 
-include { versionOf } from './scripts.nf'
-
 // step -> the parameters that it reads, and no others: -resume compares what a step is given.
 def readParameters() {
     def engine = ['engine', 'mass_kda', 'joint_reference', 'frealign_dir', 'frealign_args', 'symmetry']
@@ -10,7 +8,6 @@ def readParameters() {
     def choice = ['assign_limit', 'assign_against', 'assignment', 'junk', 'mask_diameter', 'engine', 'symmetry']
     def clusters = ['k', 'k_start', 'assign', 'assign_limit', 'rounds', 'mask_diameter']
     return [
-        check_image: [],
         list_stacks: file,
         check_inputs: file + ['invert', 'normalise', 'mask_diameter', 'half_sets', 'perturb_rotation', 'perturb_shift', 'seed', 'train_box'],
         check_settings: engine + clusters + ['consensus_limits', 'resolution_limits', 'clustering', 'perturb_shift', 'device'],
@@ -36,11 +33,12 @@ def readParameters() {
     ]
 }
 
-// step -> its settings: the parameters that it reads, with a digest of its code as `version`
-def settingsOf(given) {
+// step -> its settings: the parameters that it reads; as `version` a digest of the code behind it, and of what is installed in
+// the images
+def settingsOf(given, digests, installed) {
     def own = readParameters().collectEntries { step, names ->
         def programs = 'frealign_dir' in names && given.frealign_dir ? [programs: programDigests(given.frealign_dir)] : [:]
-        [step, given.subMap(names) + programs + [version: versionOf(step)]]
+        [step, given.subMap(names) + programs + [version: ([digests[step]] + installed).join(' ')]]
     }
     // A part is emptied once its pass has ended (emptied.nf). So whatever makes a reconstruction run again has to make its
     // parts again.
@@ -49,12 +47,22 @@ def settingsOf(given) {
 
 // A digest of the steps whose results passes are, and of the particle file with what belongs to it
 def passesMadeBy(settings, given) {
-    def shown = ['check_image', 'list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
+    def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
     def files = [given.input, given.mask, given.focus_mask].findAll { name -> name }.collect { name ->
         def path = file(name.toString(), glob: false)
         "${path} ${path.size()} ${path.lastModified()}"
     }
     return digest([settings.findAll { step, _own -> !(step in shown) }, files, given.images, given.passthrough])
+}
+
+// A digest of all code that tasks run
+def codeDigest() {
+    def files = [projectDir.resolve('requirements.lock').toFile()]
+    ['bin', 'src/drgnalign'].each { folder ->
+        projectDir.resolve(folder).toFile().eachFileRecurse(groovy.io.FileType.FILES) { path -> files << path }
+    }
+    def sources = files.findAll { path -> !(path.name ==~ /.*\.(pyc|so)/) }.sort { path -> path.path }
+    return digest(sources.collect { path -> [path.path, path.bytes.md5()] })
 }
 
 // A digest of values that JSON has

@@ -58,6 +58,12 @@ def test_the_page_of_messages_is_that_of_the_source() -> None:
     assert len(TROUBLES.warnings_of_results()) > 10
 
 
+def test_the_page_of_what_runs_again_is_that_of_the_source() -> None:
+    page = (REPOSITORY / "docs" / "reruns.md").read_text()
+    assert page == load(REPOSITORY / "docs" / "generate_reruns.py").page(), "run docs/generate_reruns.py"
+    assert re.search(r"^\| CLUSTER \| .*`cluster_on`", page, re.MULTILINE) and "| REPORT |" in page
+
+
 def options_of(command: click.Command) -> set[str]:
     """Of a command, or of all commands of a group."""
     own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}

@@ -27,7 +27,7 @@ FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_firs
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
 FEW_IN_HALF_2 = 20
-ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1"
+ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1\n"
 # For runs that are not about chunks: their particles are one.
 ONE_CHUNK = {"chunk_size": 500}
 
@@ -170,14 +170,15 @@ class Scenarios:
         return finished(run_workflow(folder, folder / "unbalanced.star", parameters))
 
     def consensus_runs(self) -> Consensus:
-        folder = self.folder / "consensus"
-        folder.mkdir()
-        write_config(folder / "serial.config", ONE_TASK_AT_A_TIME)
+        code, folder = self.folder / "code", self.folder / "consensus"
+        copy_code(code)
+        append(code / "conf" / "test.config", ONE_TASK_AT_A_TIME)
 
         def run(results: str, chunk_size: int) -> Run:
             parameters = {"rounds": 0, "chunk_size": chunk_size, "junk": "keep"}
-            options = ("-resume", "-c", folder / "serial.config")
-            return finished(run_workflow(folder, self.particles, parameters, results=results, options=options))
+            return finished(
+                run_workflow(folder, self.particles, parameters, results=results, options=("-resume",), code=code)
+            )
 
         return Consensus(run("serial", 150), run("other_chunks", 300))
 
@@ -252,19 +253,22 @@ class Scenarios:
         return Frealign(frealignx, frealign9, self.fault_of("frealignx", "disk_full", joint_reference=True))
 
     def fault_of(self, engine: str, fault: str, **settings: object) -> Fault:
-        """The programs fail where they refine."""
-        broken = self.folder / f"{fault}.config"
-        setting = f"beforeScript = 'export DRGNALIGN_DOUBLE_FAULT={fault}'"
-        write_config(broken, f"process {{\nwithName: REFINE {{\n{setting}\n}}\n}}")
         settings = {"engine": engine, **settings}
-        return Fault(
-            self.frealign(fault, settings, "-c", broken), finished(self.frealign(f"{engine}_mended", settings))
-        )
+        # the round's fault comes after the consensus was made without one
+        finished(self.frealign(f"{fault}_not_yet", settings | {"rounds": 0}))
+        failed = self.frealign(fault, settings, DRGNALIGN_DOUBLE_FAULT=fault)
+        return Fault(failed, finished(self.frealign(f"{fault}_mended", settings)))
 
-    def frealign(self, results: str, settings: dict[str, Any], *options: object) -> Run:
+    def frealign(self, results: str, settings: dict[str, Any], **variables: str) -> Run:
         """All in one folder: what does not depend on the engine is done once."""
-        folder = self.folder / "frealign"
-        return run_workflow(folder, self.particles, FREALIGN | settings, results=results, options=("-resume", *options))
+        return run_workflow(
+            self.folder / "frealign",
+            self.particles,
+            FREALIGN | settings,
+            results=results,
+            options=("-resume",),
+            variables=variables,
+        )
 
     def real_run(self) -> Run:
         parameters = {
@@ -280,14 +284,23 @@ class Scenarios:
         return finished(run_workflow(self.folder / "real", ATP_SYNTHASE / "parts-15_128x128f.par", parameters))
 
 
-def write_config(path: Path, settings: str) -> None:
-    """Settings for -c, which the strict parser wants under the name of the profile that runs."""
-    path.write_text(f"profiles {{\ntest {{\n{settings}\n}}\n}}\n")
-
-
 def finished(run: Run) -> Run:
     assert run.status == 0, run.log
     return run
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
+def copy_code(folder: Path) -> None:
+    """A checkout that may be changed. Compiled functions come along: files keep their times."""
+    folder.mkdir()
+    for name in ("main.nf", "nextflow.config", "nextflow_schema.json", "requirements.lock"):
+        shutil.copy2(REPOSITORY / name, folder)
+    for name in ("bin", "conf", "modules", "src", "subworkflows"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
 
 
 @pytest.fixture(scope="session", autouse=True)
