@@ -22,7 +22,9 @@ pytestmark = pytest.mark.skipif(
     not (cluster.is_up() or (WANTED and cluster.can_start())), reason=cluster.HOW_TO_GET_ONE
 )
 
-CLUSTER = {"gpu_options": "none", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
+# Memory decides whether training holds all images: what is compared with a run on Slurm has no more than that.
+MEMORY = {"max_memory": "3.GB"}
+CLUSTER = {"gpu_options": "none", "max_cpus": 1, "max_jobs": 8} | MEMORY
 # Two passes of refinement without training: four chunks each, for as many nodes.
 TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75, "junk": "keep"}
 REFINES = [f"MAP:REFINE ({n} all.{m})" for n in (2, 3) for m in (1, 2, 3, 4)]
@@ -177,7 +179,7 @@ def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[s
 
 def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
     particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
-    here = run_workflow(tmp_path / "here", particles, parameters)
+    here = run_workflow(tmp_path / "here", particles, parameters | MEMORY)
     assert here.status == 0, here.log
     parameters |= CLUSTER
     there = run_workflow(tmp_path / "there", particles, parameters, profile="test,slurm", variables=DEFAULT_PARSER)
@@ -189,7 +191,7 @@ def test_training_that_is_killed_twice_goes_on(on_slurm: None, noisy_set: Any, t
     """After its last whole stretch, and ends as if nothing had happened."""
     particles, folder = noisy_set.folder / "particles.star", tmp_path / "there"
     parameters = {"rounds": 1, "consensus_limits": "none", "junk": "keep", "epochs_first": 4, "checkpoint_epochs": 1}
-    here = run_workflow(tmp_path / "here", particles, parameters)
+    here = run_workflow(tmp_path / "here", particles, parameters | MEMORY)
     assert here.status == 0, here.log
 
     def kill(_nextflow: int) -> None:

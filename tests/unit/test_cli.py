@@ -71,7 +71,7 @@ def test_simulate_reconstruct_refine_score_fsc(folder: Path) -> None:
         return json.loads(succeed("score", truth, estimate, "--json").stdout)
 
     references = ["--half1", folder / "given_half1.mrc", "--half2", folder / "given_half2.mrc"]
-    refined, part = folder / "set" / "refined.star", folder / "refined.npz"
+    refined, part = folder / "refined.star", folder / "refined.npz"
     options = ["--limit", 20, "--mask-diameter", 220, "-o", refined, "--part", part]
     succeed("refine", particles, *references, *options)
     before, after = score(particles), score(refined)

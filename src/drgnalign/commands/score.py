@@ -11,6 +11,7 @@ import click
 from drgnalign.commands import FILE, POSITIVE, Command
 from drgnalign.files import significant
 from drgnalign.formats.star import read_star
+from drgnalign.stack_names import named_for
 from drgnalign.truth.score import score_particles
 
 
@@ -22,9 +23,13 @@ from drgnalign.truth.score import score_particles
 def score(truth: Path, estimate: Path, pixel_size: float | None, as_json: bool) -> None:
     """Errors of the poses and agreement of the labels in ESTIMATE against TRUTH.
 
-    ESTIMATE may hold a part of the images of TRUTH, in any order.
+    ESTIMATE may hold a part of the images of TRUTH, in any order, and lie in another folder.
     """
-    result = score_particles(*(read_star(path, pixel_size=pixel_size) for path in (truth, estimate)))
+    both = [read_star(path, pixel_size=pixel_size) for path in (truth, estimate)]
+    names = [set(one.image_locations()[1]) for one in both]
+    if not names[1] <= names[0]:
+        both = named_for(both, truth, None, like=truth)
+    result = score_particles(*both)
     click.echo(json.dumps(significant(result), indent=2) if as_json else _score_text(result))
 
 
