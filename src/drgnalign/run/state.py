@@ -4,7 +4,7 @@ A pass takes the state that the last one left and leaves the next one. It is mad
 
 ``particles.star``
     All particles in the order of the input (`drgnalign.particles`): poses, half sets, the cluster in
-    ``rlnClassNumber``. DOWNSAMPLE is given the first one, MERGE writes the others.
+    ``rlnClassNumber``. CHECK_INPUTS writes the first one, MERGE the others.
 
 ``references/``
     What the next pass compares images with; MERGE writes it (`drgnalign.run.merge.merge_references`).
