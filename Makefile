@@ -59,6 +59,7 @@ test-hpc: setup
 	bash tests/containers/get_apptainer.sh
 	$(BIN)/python tests/slurm/cluster.py
 	DRGNALIGN_HPC=1 $(BIN)/python -m pytest -m "" tests/slurm tests/containers
+	$(BIN)/python -m pytest -m long --ignore tests/unit --ignore tests/browser --ignore tests/slurm --ignore tests/containers
 
 # Labelled 50S sets (needs the test data): both arms, against the figures that the workflow must reach.
 rib50s: setup

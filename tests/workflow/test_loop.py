@@ -161,6 +161,7 @@ def test_the_images_choose_and_say_why(loop_run: Run, noisy_set: Any) -> None:
     assert set(pd.read_csv(loop_run.results / "summary.csv")["verdict_before_refinement"].dropna()) == {"2 states"}
 
 
+@pytest.mark.long
 def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, coarser_run: Run) -> None:
     """Nyquist is 16 Å, the consensus a little coarser; 14 Å are asked for."""
     limits = pd.read_csv(loop_run.results / "summary.csv").set_index("cluster")["assign_limit_angstrom"]
@@ -256,6 +257,7 @@ def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> N
     assert set(fsc) == {"not independent"}
 
 
+@pytest.mark.long
 def test_unassigned_particles_keep_their_poses(dbscan_run: Run) -> None:
     before, after = particles(dbscan_run, "consensus/pass_03"), particles(dbscan_run, "round_01")
     unassigned = after.cluster_labels() == 0
@@ -339,6 +341,7 @@ def test_a_user_s_mask_is_the_mask_of_all_passes(mask_runs: Masks) -> None:
     np.testing.assert_array_equal(other, soft_sphere(32, 100 / 8.0, 2))
 
 
+@pytest.mark.long
 def test_dbscan_clusters_run_through_a_round(dbscan_run: Run, loop_run: Run) -> None:
     record = metrics(dbscan_run, "round_01")
     assert record["clustering"]["method"] == "dbscan" and record["clustering"]["settings"]["eps"] > 0

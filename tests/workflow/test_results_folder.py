@@ -60,8 +60,14 @@ def test_results_of_another_run_are_not_mixed_with(folder: Path) -> None:
 
 @pytest.mark.parametrize(("profile", "program"), [("test,slurm", "sbatch"), ("test,apptainer", "apptainer")])
 def test_a_program_that_is_missing(folder: Path, profile: str, program: str) -> None:
-    path = ":".join(part for part in os.environ["PATH"].split(":") if not (Path(part) / program).exists())
+    programs = folder / "programs"
+    programs.mkdir()
+    # all that is on the path but this one, which may stand beside the shell
+    for part in filter(Path.is_dir, map(Path, os.environ["PATH"].split(":"))):
+        for file in part.iterdir():
+            if file.name != program and not (programs / file.name).is_symlink():
+                (programs / file.name).symlink_to(file)
     run = run_workflow(
-        folder, folder / "particles.star", {"container_dir": folder}, profile=profile, variables={"PATH": path}
+        folder, folder / "particles.star", {"container_dir": folder}, profile=profile, variables={"PATH": str(programs)}
     )
     assert f"{program}: no such program on this machine, so that -profile {profile}" in stopped(run)
