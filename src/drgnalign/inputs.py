@@ -39,6 +39,7 @@ from drgnalign.particles import (
     image_names,
     no_views,
 )
+from drgnalign.staging import in_task
 
 NORMALISE = ("auto", "no")
 # RELION's, of a particle: what its grey values have to be divided by, up to a factor for all.
@@ -239,7 +240,9 @@ def _checked_own(particles: Particles, root: Path) -> Particles:
     particles.require_poses()
     _refuse_no_views(particles)
     _refuse_other_contrasts(particles)
-    check_images(particles, root)
+    # in a run CHECK_INPUTS has looked at all stacks, which every chunk would open twice
+    if not in_task():
+        check_images(particles, root)
     if BACKGROUND_RADIUS not in particles.optics:
         _tell_norms(particles, "no")
     return particles

@@ -13,6 +13,11 @@ IN_TASK = "DRGNALIGN_TASK"
 TASK_FOLDER = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}(/|$)")
 
 
+def in_task() -> bool:
+    """Is this a task of the workflow?"""
+    return IN_TASK in os.environ
+
+
 def as_given(message: str) -> str:
     """A message with the user's own paths in place of the links that a task of the workflow has for them.
 
@@ -26,7 +31,7 @@ def as_given(message: str) -> str:
     str
         The same outside of the workflow's tasks.
     """
-    if IN_TASK not in os.environ:
+    if not in_task():
         return message
     for link in _links(Path.cwd()):
         target = str(link.readlink())

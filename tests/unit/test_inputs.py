@@ -451,3 +451,13 @@ def test_a_file_of_a_run_is_checked_as_any_other(folder: Path, change: dict[str,
                 frame[label] = value
     with pytest.raises(InputError, match=words):
         open_particles(saved(folder, own), None)
+
+
+def test_stacks_are_looked_at_once_in_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By CHECK_INPUTS: chunks of a run open them for their images alone."""
+    write_star(import_particles(saved(folder, particle_set())), folder / "own.star")
+    (folder / "a.mrcs").unlink()
+    with pytest.raises(InputError, match=r"a\.mrcs: no such stack"):
+        open_particles(folder / "own.star", folder)
+    monkeypatch.setenv("DRGNALIGN_TASK", "1")
+    assert len(open_particles(folder / "own.star", folder).particles) == N

@@ -91,9 +91,9 @@ SHIFT_LAYOUTS = [
     for layout in (LAYOUTS["par9"], LAYOUTS["parx"])
 ]
 SHIFTS = {len(layout.columns): layout.names for layout in SHIFT_LAYOUTS}
+WHOLE_NUMBERS = ("N", "MAG", "INCLUDE")
 # What no pose, image or CTF depends on: a number that was too large for its column, so that Fortran wrote asterisks, is
 # missing there.
-WHOLE_NUMBERS = ("N", "MAG", "INCLUDE")
 MAY_BE_MISSING = ("FILM", "PRESA", "LOGP", "SIGMA", "SCORE", "CHANGE", "EXT")
 # FrealignX decides from the length of the first row, newline included, whether there is a PSHIFT.
 PSHIFT_LENGTH = 142
@@ -263,6 +263,7 @@ def read_par_table(path: str | Path, dropped: Sequence[int] = ()) -> pd.DataFram
     return _table(path, dict(zip(names, columns, strict=True)), dropped)
 
 
+# What is missing, and is told.
 OVERFLOWN, NO_NUMBER = "asterisks stand for numbers too large for their column", "NaN stands for scores"
 COUNTS = "give 12 (Frealign 8), 16 (9), 17 (FrealignX) or 46 (extended) columns in every row"
 
