@@ -50,9 +50,9 @@ test-unit: setup
 	bash tests/browser/get_chromium.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/browser
 
-# Of real runs, which are two at a time by themselves
+# Of real runs on this machine, which are two at a time by themselves
 test-workflow: setup
-	$(BIN)/python -m pytest --ignore tests/unit --ignore tests/browser
+	$(BIN)/python -m pytest --ignore tests/unit --ignore tests/browser --ignore tests/slurm --ignore tests/containers
 
 # Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.
 test-hpc: setup
