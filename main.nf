@@ -5,7 +5,7 @@ include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
 include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; publish ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
 include { readJson } from './subworkflows/scripts.nf'
-include { codeDigest ; digest ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
+include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
 include { inputFiles ; ownFile ; pathOf } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
@@ -59,7 +59,7 @@ workflow {
     // of each step by its name; the report shows all parameters
     def shown = [parameters: digest(params), info: results.resolve('pipeline_info').toString()]
     settings = DIGEST.out.digests.map { digests, installed -> settingsOf(given, readJson(digests), installed) }
-        .map { steps -> steps + [report: steps.report + shown] }
+        .map { steps -> orRefused(steps + [report: steps.report + shown]) }
     LIST_STACKS(channel.value([particles, passthrough, image_stack]), settings.map { step -> step.list_stacks })
     images = LIST_STACKS.out.names.map { names -> knownImages(folder, names.readLines()) }
         .combine(settings)

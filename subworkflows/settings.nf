@@ -45,6 +45,11 @@ def settingsOf(given, digests, installed) {
     return own + ['insert', 'refine'].collectEntries { step -> [step, own[step] + [reconstruct: own.reconstruct]] }
 }
 
+// The settings of steps; one that has none is told, where Nextflow would wait for them for ever.
+def orRefused(settings) {
+    return settings.withDefault { step -> error("The step '${step}' has no row in subworkflows/settings.nf: give it one.") }
+}
+
 // A digest of the steps whose results passes are, and of the particle file with what belongs to it
 def passesMadeBy(settings, given) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']

@@ -132,6 +132,18 @@ def test_changed_kernels_run_again(changed_code: ChangedCode) -> None:
     assert {f"MAP:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
 
 
+def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
+    """Nextflow itself waits for ever for a value that is null."""
+    code = tmp_path / "code"
+    copy_code(code)
+    table = code / "subworkflows" / "settings.nf"
+    table.write_text(re.sub(r"\n +downsample: .*", "", table.read_text()))
+    (tmp_path / "particles.star").touch()
+    run = run_workflow(tmp_path, tmp_path / "particles.star", {}, options=("-stub",), code=code)
+    assert run.status != 0
+    assert "The step 'downsample' has no row in subworkflows/settings.nf" in run.log
+
+
 def parameters_read() -> dict[str, set[str]]:
     """Names in each row of the table in settings.nf."""
     text = (REPOSITORY / "subworkflows" / "settings.nf").read_text()
