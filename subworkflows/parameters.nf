@@ -126,10 +126,11 @@ def typed(given) {
     }
 }
 
-// '; did you mean --rounds?' where a name is but a slip away, one letter in three at most
+// '; did you mean --rounds?' where a name is but a slip away: one letter in three at most, or letters in another order
 def neighbour(name, names) {
     def nearest = names.min { candidate -> editDistance(name, candidate) }
-    return editDistance(name, nearest) * 3 <= name.size() ? "; did you mean --${nearest}?" : ''
+    def swapped = name.toList().sort() == nearest.toList().sort()
+    return swapped || editDistance(name, nearest) * 3 <= name.size() ? "; did you mean --${nearest}?" : ''
 }
 
 // Levenshtein's distance, one row of the table after the other

@@ -126,7 +126,7 @@ def lastWords(clock, outdir) {
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')
     def stopped = !wrong || wrong.startsWith('SIG')
     def on = stopped ? 'Stopped. The same command with -resume goes on where the run was.'
-        : 'Once the cause is mended, -resume with the same command goes on where the run was.'
+        : 'Once that is mended, -resume goes on where the run was.'
     return ['', stopped ? null : wrong, there, on].findAll { words -> words != null }.join('\n')
 }
 

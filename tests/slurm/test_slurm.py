@@ -22,9 +22,7 @@ pytestmark = pytest.mark.skipif(
     not (cluster.is_up() or (WANTED and cluster.can_start())), reason=cluster.HOW_TO_GET_ONE
 )
 
-# Memory decides whether training holds all images: what is compared with a run on Slurm has no more than that.
-MEMORY = {"max_memory": "3.GB"}
-CLUSTER = {"gpu_options": "none", "max_cpus": 1, "max_jobs": 8} | MEMORY
+CLUSTER = {"gpu_options": "none", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
 # Two passes of refinement without training: four chunks each, for as many nodes.
 TWO_PASSES = {"rounds": 0, "consensus_limits": "20,16.5", "chunk_size": 75, "junk": "keep"}
 REFINES = [f"MAP:REFINE ({n} all.{m})" for n in (2, 3) for m in (1, 2, 3, 4)]
@@ -165,7 +163,10 @@ def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[s
     def fill(_nextflow: int) -> None:
         # all of the pass: later it is Nextflow itself that cannot write
         cluster.wait_for(lambda: len(cluster.nodes_that_run("REFINE")) == 4)
-        (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        # until nothing more fits: tasks write as well
+        with pytest.raises(OSError, match="No space left"), (small_disk / "other").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**16))
 
     full = run(options=("-work-dir", small_disk / "work"), meanwhile=fill, results="full")
     assert full.status > 0
@@ -179,7 +180,7 @@ def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[s
 
 def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
     particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
-    here = run_workflow(tmp_path / "here", particles, parameters | MEMORY)
+    here = run_workflow(tmp_path / "here", particles, parameters)
     assert here.status == 0, here.log
     parameters |= CLUSTER
     there = run_workflow(tmp_path / "there", particles, parameters, profile="test,slurm", variables=DEFAULT_PARSER)
@@ -191,7 +192,7 @@ def test_training_that_is_killed_twice_goes_on(on_slurm: None, noisy_set: Any, t
     """After its last whole stretch, and ends as if nothing had happened."""
     particles, folder = noisy_set.folder / "particles.star", tmp_path / "there"
     parameters = {"rounds": 1, "consensus_limits": "none", "junk": "keep", "epochs_first": 4, "checkpoint_epochs": 1}
-    here = run_workflow(tmp_path / "here", particles, parameters | MEMORY)
+    here = run_workflow(tmp_path / "here", particles, parameters)
     assert here.status == 0, here.log
 
     def kill(_nextflow: int) -> None:

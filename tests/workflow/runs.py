@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from drgnalign.run.latent import TRAINING
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = REPOSITORY / ".venv" / "bin" / "python"
@@ -183,7 +186,8 @@ def run_workflow(
 def contents(results: Path) -> dict[str, bytes]:
     """Tables, particles and maps of a run, by name; of an .npz file the arrays: its head depends on Python.
 
-    Without what says when it was made, and how long that took.
+    Without what says when it was made, how long that took, and whether training had the memory for all images at once:
+    it ends alike.
     """
     suffixes = (".star", ".csv", ".json", ".mrc", ".txt", ".npz")
     files = [path for path in results.rglob("*") if path.suffix in suffixes and path.parent.name != "pipeline_info"]
@@ -192,6 +196,8 @@ def contents(results: Path) -> dict[str, bytes]:
 
 
 def _content(path: Path) -> bytes:
+    if path.name == TRAINING:
+        return json.dumps({**json.loads(path.read_text()), "lazy": None}).encode()
     if path.suffix != ".npz":
         return path.read_bytes()
     with np.load(path) as arrays:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
@@ -223,8 +224,13 @@ def test_nan_pixels_stop_the_run_before_training(inputs: InputSet) -> None:
     images = read_volume(inputs.stack)[0].copy()
     images[41, 3, 5] = np.nan
     write_images(inputs.stack, images)
-    run = run_workflow(inputs.folder / "run", inputs.star)
-    assert f"{inputs.folder}/particles.mrcs: image 42" in stopped_before_training(run)
+    with mrcfile.open(inputs.stack, "r+") as stack:
+        stack.voxel_size = 2.5
+    message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.star))
+    assert f"{inputs.folder}/particles.mrcs: image 42" in message
+    # what was warned of may be why it is wrong
+    assert message.index("WARNING: ") < message.index("ERROR: ") < message.index("Caused by:")
+    assert "2.5" in message[message.index("WARNING: ") :].splitlines()[0]
 
 
 def test_messages_reach_the_user(inputs: InputSet) -> None:
@@ -295,6 +301,7 @@ def test_an_output_folder_that_cannot_be_written(inputs: InputSet) -> None:
 def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
     parameters = {
         "roundz": 3,
+        "inptu": "p.star",
         "ctf": "ctf.pkl",
         "epochs_first": "many",
         "cluster_on": "tsne",
@@ -308,6 +315,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
     assert "Submitted" not in run.log
     for problem in (
         "--roundz: unknown parameter; did you mean --rounds?",
+        "--inptu: unknown parameter; did you mean --input?",
         "--ctf: unknown parameter\n",
         "--epochs_first many: is not of type integer",
         "--cluster_on tsne: must be one of z, umap2, umap3",
