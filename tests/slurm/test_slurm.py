@@ -120,7 +120,8 @@ def test_nextflow_killed_and_resumed(run: Callable[..., Run], expected: dict[str
     assert "MAP:MERGE (1)" in done and "EXPORT (3)" not in done
     resumed = run(options=("-resume",))
     assert_unharmed(resumed, expected)
-    assert resumed.named("CACHED") == done
+    # the report shows where the results are
+    assert resumed.named("CACHED") == {name for name in done if not name.startswith("REPORT")}
     assert not resumed.named("FAILED")
 
 
@@ -175,7 +176,8 @@ def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[s
     subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
     resumed = run(options=("-work-dir", small_disk / "work", "-resume"))
     assert_unharmed(resumed, expected)
-    assert resumed.named("CACHED") == done
+    # the report shows where the results are
+    assert resumed.named("CACHED") == {name for name in done if not name.startswith("REPORT")}
 
 
 def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
