@@ -35,7 +35,7 @@ def test_an_honest_claim_has_no_warning() -> None:
     ("change", "halves", "pixel_size", "part"),
     [
         ({"difference_fsc_40": 0.1}, "independent", 1.5, "does not differ from the consensus"),
-        ({"alignment_limit_angstrom": 14.0}, "independent", 1.5, "claims 9.0 Å where poses were refined to 14 Å"),
+        ({"alignment_limit_angstrom": 7.0}, "independent", 1.5, "refined to 7 Å, where the half maps agree to 9.0 Å"),
         ({}, "not independent", 1.5, "not independent"),
         ({"density_outside_mask": 0.124}, "independent", 1.5, "has 12 % of its density outside of the mask"),
         ({}, "independent", 4.4, "ends at Nyquist (8.80 Å)"),
@@ -46,6 +46,11 @@ def test_an_honest_claim_has_no_warning() -> None:
 def test_what_flatters_is_named(change: dict[str, float], halves: str, pixel_size: float, part: str) -> None:
     (warning,) = claim_warnings(GOOD | change, halves, pixel_size)
     assert part in warning
+
+
+@pytest.mark.parametrize("limit", [7.5, 9.0, 14.0, 26.0, None])
+def test_half_sets_refined_apart_may_claim_more_than_the_limit_of_their_poses(limit: float | None) -> None:
+    assert claim_warnings(GOOD | {"alignment_limit_angstrom": limit}, "independent", 1.5) == []
 
 
 def test_a_cluster_without_a_map_says_so() -> None:

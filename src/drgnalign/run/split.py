@@ -17,12 +17,13 @@ from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, RECONSTRUCT, chunk_name, pilot_name, write_plan
 from drgnalign.run.state import CONSENSUS, DECODER, FSC, HALF_MAPS, beside, by_cluster, cluster_name
-from drgnalign.validation.claims import BEYOND_LIMIT
 
 # Particles in a chunk, if their images are not to be compared with the part of a reconstruction that they give.
 USUAL_CHUNK = 1000
 # The images of a chunk are so many times as large as its part.
 IMAGES_PER_PART = 4
+# By how much an automatic limit may be finer than the last.
+FINEST_STEP = 1.5
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,9 @@ def _limit(name: str, particles: Particles, last: dict[str, tuple[float, float]]
     """The limit of a cluster in Å as text, ``none`` where its own maps of the last pass had no resolution.
 
     ``auto`` is where the cluster's FSC of the last pass fell below 0.143, or the consensus's where it had no maps: not
-    coarser than engines take, and not finer than Nyquist or than two thirds of the last limit. What an FSC claims
-    beyond that has nothing in the poses to rest on (`drgnalign.validation.claims`), and one that never falls, as
-    where the half sets share images, does not say what there is to refine to.
+    coarser than engines take, and not finer than Nyquist or than two thirds of the last limit: shells are let in by
+    steps, once the poses found at one limit are good enough for the next; and an FSC that never falls, as where the
+    half sets share images, does not say what there is to refine to.
     """
     own = name != CONSENSUS and name in last
     if own and math.isnan(last[name][0]):
@@ -171,6 +172,6 @@ def _limit(name: str, particles: Particles, last: dict[str, tuple[float, float]]
     resolution, before = last[name if own else CONSENSUS]
     # Down and up to a hundredth, so as never to ask for more than there is.
     coarsest = math.floor(100 * min(coarsest_limit(particles), 0.9 * COARSEST_LIMIT)) / 100
-    bounds = [resolution, before / BEYOND_LIMIT, 2 * particles.pixel_size]
+    bounds = [resolution, before / FINEST_STEP, 2 * particles.pixel_size]
     finest = math.ceil(100 * max(bound for bound in bounds if not math.isnan(bound))) / 100
     return f"{coarsest if math.isnan(resolution) else min(finest, coarsest):g}"

@@ -12,8 +12,10 @@ from drgnalign.run.records import ClusterMetrics
 # Of the difference between a cluster and the consensus, between half sets at 40 Å: .9 and more for pure clusters of
 # 50S states, .7 where half of the labels were wrong, at most .1 for random ones.
 LEAST_DIFFERENCE = 0.5
-# A claim finer than the alignment's limit by more than this factor has nothing in the poses to rest on.
-BEYOND_LIMIT = 1.5
+# Poses refined to a limit finer than the half maps agree to, by more than this factor: the shells between are noise, to
+# which the poses of each half set are aligned. (The other way round nothing is wrong: beyond the limit of alignment the
+# FSC cannot be of noise that images were aligned to, and 11.1 Å claimed at a limit of 20 Å were 11.2 Å at one of 17 Å.)
+BEYOND_CLAIM = 1.25
 # Within this factor of Nyquist it is the pixels that end the FSC.
 NEAR_NYQUIST = 1.1
 # Share of a map's density that its mask may cut off. (Noise leaves none outside, a domain of 60 % of the mass a third.)
@@ -82,8 +84,12 @@ def _of_the_resolution(cluster: ClusterMetrics, halves: str, pixel_size: float) 
     if difference is not None and difference < LEAST_DIFFERENCE:
         same = "does not differ from the consensus: the resolution is that of what all particles share"
         found.append(Doubt(same, NO_STATE))
-    if limit is not None and resolution * BEYOND_LIMIT < limit:
-        found.append(Doubt(f"claims {resolution:.1f} Å where poses were refined to {limit:g} Å", DOUBTFUL))
+    if limit is not None and limit * BEYOND_CLAIM < resolution:
+        beyond = (
+            f"poses were refined to {limit:g} Å, where the half maps agree to {resolution:.1f} Å only: images may be "
+            "aligned to noise, see --resolution_limits and, of the consensus, --consensus_limits"
+        )
+        found.append(Doubt(beyond, NOTE if halves == INDEPENDENT else DOUBTFUL))
     if halves == DEALT_AT_IMPORT:
         dealt = (
             "half sets were dealt at import, of poses that one map may have made: the resolution may flatter, "
