@@ -90,7 +90,17 @@ def wait_for(what: Callable[[], object], seconds: float = 300) -> object:
 
 def nodes_that_run(process: str) -> list[str]:
     """Nodes with a running job of a Nextflow process."""
-    rows = [line.split("|") for line in slurm("squeue", "-h", "-t", "R", "-o", "%j|%N").splitlines()]
+    return _jobs(process, "R")
+
+
+def unfinished(process: str) -> int:
+    """How many jobs of a Nextflow process run, or wait to."""
+    return len(_jobs(process, "PD,R,CF"))
+
+
+def _jobs(process: str, states: str) -> list[str]:
+    """The node of each, empty while it waits."""
+    rows = [line.split("|") for line in slurm("squeue", "-h", "-t", states, "-o", "%j|%N").splitlines()]
     return [node for job, node in rows if f"_{process}_" in job]
 
 

@@ -163,7 +163,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[str, bytes]) -> None:
     def fill(_nextflow: int) -> None:
         # all of the pass: later it is Nextflow itself that cannot write
-        cluster.wait_for(lambda: len(cluster.nodes_that_run("REFINE")) == 4)
+        cluster.wait_for(lambda: cluster.unfinished("REFINE") == 4)
         # until nothing more fits: tasks write as well
         with pytest.raises(OSError, match="No space left"), (small_disk / "other").open("wb", buffering=0) as file:
             while True:
