@@ -23,9 +23,9 @@ Made from the source by `docs/generate_troubleshooting.py`: every message of the
 the file, number or name at hand. Look for a word of the message with your browser's search.
 
 A run that stops says at once what is wrong and `What to do:` (a step's own message begins with `ERROR:`, after what it
-warned of), and once more at its end; what Nextflow prints between them names the step and its folder (`Work dir:`), where `.command.log` has all
-that the step printed. Once the cause is mended, the same command with `-resume` goes on. What is to be doubted in
-results is in `findings.txt` and in the column `warnings` of `summary.csv`;
+warned of), and once more at its end; what Nextflow prints between them names the step and its folder (`Work dir:`),
+where `.command.log` has all that the step printed. Once the cause is mended, the same command with `-resume` goes on.
+What is to be doubted in results is in `findings.txt` and in the column `warnings` of `summary.csv`;
 [method.md](method.md) says where it comes from.
 What happens to tasks that are killed, or run out of memory or time, is in [hpc.md](hpc.md).
 """
