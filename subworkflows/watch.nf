@@ -79,14 +79,15 @@ def kindOf(pass) {
 // 'Pass 5 of 9, round 1 of 4: …; about 20 min left'
 def passLine(clock, meta, said) {
     def now = System.currentTimeMillis()
-    if (isAnew(said)) {
+    def is_new = isAnew(said)
+    if (is_new) {
         clock.taken[kindOf(clock.passes[meta.pass - 1])] = (now - clock.last) / 60000
     }
     clock.last = now
     def (first, rest) = said.text.trim().split('\n', 2).toList() + ['']
     def pass = "Pass ${meta.pass} of ${clock.passes.size()}"
     def round = meta.round ? ", round ${meta.round} of ${clock.passes[-1].round}" : ', consensus'
-    return "${pass}${round}: ${[first, timeLeft(clock, meta)].findAll { words -> words }.join('; ')}${rest ? '\n' + rest : ''}"
+    return "${pass}${round}: ${[first, is_new ? timeLeft(clock, meta) : 'from the cache of an earlier start'].findAll { words -> words }.join('; ')}${rest ? '\n' + rest : ''}"
 }
 
 // Of the passes that are left, those of a kind that there was take as long again. A later round trains for fewer epochs
@@ -120,7 +121,7 @@ def inWords(minutes) {
 // What was found and where it is; of a run that failed, what went wrong, which Nextflow has said amid much else.
 def lastWords(clock, outdir) {
     if (workflow.success) {
-        return "\n${clock.findings}"
+        return "\n${clock.findings.replace('Files to open first\n', "Files to open first, in ${outdir}\n")}"
     }
     def there = clock.findings ? "What the passes that have ended gave is in ${outdir}: report.html, findings.txt, summary.csv, final/" : null
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')

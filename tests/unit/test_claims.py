@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = {
 
 
 def claim_warnings(facts: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
-    return claims.claim_warnings(ClusterMetrics.of(facts), halves, pixel_size)
+    return [doubt.text for doubt in claims.doubts(ClusterMetrics.of(facts), halves, pixel_size)]
 
 
 def test_an_honest_claim_has_no_warning() -> None:

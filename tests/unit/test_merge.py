@@ -221,7 +221,7 @@ def test_metrics_of_a_pass(labelled: Particles, chunks: list[Path], tmp_path: Pa
     written = two.written()
     assert written.pop("composition").keys() == {"micrographs", "views", "defocus"}
     assert written.pop("difference_judged") is None
-    assert written == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few}
+    assert written == {"cluster": "cluster_02", "particles": 15, "skipped": True, "warnings": too_few, "notes": []}
     assert metrics.median_shift_change_angstrom == 0
     assert PassMetrics.of(json.loads(json.dumps(metrics.written()))) == metrics
 

@@ -19,7 +19,7 @@ from drgnalign.run.records import (
     PassMetrics,
 )
 
-SKIPPED = ["cluster", "particles", "skipped", "composition", "difference_judged", "warnings"]
+SKIPPED = ["cluster", "particles", "skipped", "composition", "difference_judged", "warnings", "notes"]
 MAP = [
     *("cluster", "particles", "skipped", "carried", "alignment_limit_angstrom", "reference", "resolution_angstrom"),
     *("reaches_nyquist", "mean_fsc", "mask", "density_outside_mask", "b_factor_angstrom2"),
@@ -35,10 +35,10 @@ def written(**figures: Any) -> list[str]:
 
 def test_a_cluster_has_the_figures_that_it_can_have_in_their_order() -> None:
     assert written(skipped=True) == SKIPPED
-    assert written(skipped=False) == [*MAP, "composition", "halves", "difference_judged", "warnings"]
+    assert written(skipped=False) == [*MAP, "composition", "halves", "difference_judged", "warnings", "notes"]
     # compared, though all of it lies beyond Nyquist
     everything = written(skipped=False, compared=True, alignment_limit_angstrom=20.0, assign_limit_angstrom=14.0)
-    last = ["composition", *ASSIGNED, "halves", "difference_judged", "warnings"]
+    last = ["composition", *ASSIGNED, "halves", "difference_judged", "warnings", "notes"]
     assert everything == [*MAP, *COMPARED, *REFINED, *last]
 
 

@@ -292,8 +292,9 @@ def test_who_is_left_out_is_a_class_of_its_own(
     assert "×: left out" in flow
     shutil.rmtree(tmp_path / "pass_3")
     write_figures(tmp_path, tmp_path)
-    assert "unassigned: 5 (2.5%)" in words(drawn["umap_round_01"])
-    assert "left out: 15 (7.5%)" in words(drawn["umap_round_01"])
+    assert "unassigned: 5 (2.7%)" in words(drawn["umap_round_01"])
+    assert "left out: 15\n" in words(drawn["umap_round_01"]) + "\n"
+    assert "200 particles; shares are of the 185 kept" in words(drawn["umap_round_01"])
     assert words(drawn["umap_round_01"]).index("unassigned") < words(drawn["umap_round_01"]).index("left out")
 
 
@@ -380,8 +381,11 @@ def test_a_pass_in_a_line(run_passes: list[dict[str, Any]]) -> None:
 def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: list[dict[str, Any]]) -> None:
     for cluster in run_passes[2]["clusters"]:
         cluster["warnings"] = ["ends at Nyquist"]
+        cluster["notes"] = ["ends at Nyquist"]
     run_passes[2]["clusters"][0]["warnings"].append("has few views")
     text = findings(read([*run_passes[:2], run_passes[2] | {"verdict": "2 states", "left_out": 12}]))
+    believed, notes = text.split("What not to believe as it stands\n")[1].split("What to bear in mind\n")
+    assert "few views" in believed and "Nyquist" not in believed and "Nyquist" in notes
     for line in (
         "What was found (round 1)",
         "  The images support: 2 states",

@@ -230,6 +230,13 @@ def test_next_command_is_the_runs_own(results: Path, command: str, again: str) -
     assert [step["command"] for step in next_steps(facts) if step["command"]] == [again]
 
 
+def test_a_run_whose_clusters_are_at_rest_has_commands_too(results: Path) -> None:
+    facts = facts_of(results, command="nextflow run main.nf", parameters={"outdir": "my results"})
+    commands = [step["command"] for step in facts["next"]]
+    assert commands == ["chimerax 'my results/final/cluster_01.mrc'", "nextflow run main.nf -resume --rounds 3"]
+    assert facts["one_more_round"] == commands[1]
+
+
 def test_nothing_is_recommended_where_no_cluster_is_to_be_believed(results: Path) -> None:
     with last_metrics(results) as metrics:
         for one in metrics["clusters"]:
@@ -400,7 +407,7 @@ def test_each_map_to_open_has_its_reason(results: Path) -> None:
     assert [one["why"] for one in opened] == [
         "largest, differs most from the consensus",
         "finest",
-        "10% of the particles",
+        "10% of the particles kept",
     ]
 
 

@@ -188,6 +188,20 @@ def test_results_set_aside_are_neither_unfinished_nor_to_be_gone_on_with(tmp_pat
     assert not json.loads((own / "report.json").read_text())["set_aside"]
 
 
+def test_notes_are_no_doubts_and_commands_are_whole(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    facts = run_facts(folders, {"passes": 3, "command": "nextflow run main.nf --k 3"})
+    facts["not_believed"] = [{"of": "every cluster", "text": "ends at Nyquist", "mark": "good"}]
+    page = rendered(folders, facts, tmp_path).split("<script")[0]
+    assert "None of the checks made here speaks against" in page and "Nothing speaks" not in page
+    assert page.index("To bear in mind</h2>") < page.index("ends at Nyquist")
+    whole = f"nextflow run main.nf --k 3 -resume --rounds {facts['round'] + 1}"
+    words = " ".join(f"<span>{word}</span>" for word in whole.split())
+    assert f'<dd><div class="command"><code>{words}</code><button type="button" data-copy="{whole}">' in page
+    assert "*.mrc" not in page and f"<code>open {facts['open'][0]['file']}" in page
+    assert "% of those kept)" in page
+
+
 def test_a_card_has_no_row_without_a_value_and_a_placeholder_is_marked(tmp_path: Path) -> None:
     folders = write_run(tmp_path)
     facts = run_facts(folders, {"passes": 3}) | {"next": [{"why": "", "command": f"run --focus_mask {MASK}"}]}

@@ -116,7 +116,7 @@ def _why_open(cluster: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
         "differs most from the consensus": _is_extreme(max, "difference_fsc_40", cluster, others),
     }
     said = ", ".join(word for word, is_so in most.items() if is_so)
-    return said or f"{cluster['share']:.0%} of the particles"
+    return said or f"{cluster['share']:.0%} of the particles kept"
 
 
 def _is_extreme(
@@ -245,9 +245,23 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     agreement = facts["rounds"][-1]["ari_with_last_round"]
     if agreement is None or agreement < SETTLED:
         why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
-        return [{"why": why, "command": _again(facts, "--rounds", str(facts["round"] + 1))}]
-    why = "The clusters have come to rest: open the maps named here, and take the particles of the good clusters to "
-    return [{"why": f"{why}RELION or cryoSPARC for the last ångströms.", "command": None}]
+        return [{"why": why, "command": one_more_round(facts)}]
+    outdir = next((str(row["value"]) for row in facts["parameters"] if row["name"] == "outdir"), "RESULTS")
+    maps = [f"{outdir}/{one['file']}" for one in open_first(facts)]
+    why = (
+        "The clusters have come to rest: open the maps of the good ones. Their particles, final/…_particles.star, are "
+    )
+    why += "ready for RELION or cryoSPARC, for the last ångströms."
+    more = "If in doubt, one more round shows whether they stay as they are."
+    return [
+        {"why": why, "command": shlex.join(["chimerax", *maps])},
+        {"why": more, "command": one_more_round(facts)},
+    ]
+
+
+def one_more_round(facts: Mapping[str, Any]) -> str:
+    """The command for it."""
+    return _again(facts, "--rounds", str((facts["round"] or 0) + 1))
 
 
 def _coarse_to_fine(facts: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.verdicts import widest_interval
 from drgnalign.particles import ANGLES, Particles
-from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, open_first, sentence
+from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, one_more_round, open_first, sentence
 from drgnalign.report.figures import cluster_colour, labels_by_round
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
@@ -113,6 +113,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     facts["latent_space"] = of_latent_space(facts)
     facts["open"] = open_first(facts)
     facts["next"] = next_steps(facts)
+    facts["one_more_round"] = None if set_aside else one_more_round(facts)
     return facts
 
 

@@ -97,7 +97,9 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     if number:
         labels = labels_by_round({one.round: folders[one.number] for one in passes if one.round}, particles)
         points = _read_umap(files / LATENT / EMBEDDING, len(particles))
-        title = _title(f"{name}: UMAP of latent space, {len(points):,} particles", note)
+        kept = int((labels[number] != LEFT_OUT_LABEL).sum())
+        of_them = "" if kept == len(points) else f"; shares are of the {kept:,} kept"
+        title = _title(f"{name}: UMAP of latent space, {len(points):,} particles{of_them}", note)
         figures[f"umap_{round_name(number)}"] = umap_figure(points, labels[number], title)
         figures["label_flow"] = label_flow_figure(labels, _title("Clusters from round to round", note))
     return [_save(figure, outdir / f"{name}.png") for name, figure in figures.items()]
@@ -160,7 +162,10 @@ def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     sizes = {name: int((labels == name).sum()) for name in sorted(names.tolist(), key=_place)}
-    _legend(figure, [_dot(name, f"{size:,} ({size / len(labels):.1%})") for name, size in sizes.items()])
+    # as in the report: who is left out is in no state
+    kept = sum(size for name, size in sizes.items() if name != LEFT_OUT_LABEL)
+    shares = {name: "" if name == LEFT_OUT_LABEL else f" ({size / kept:.1%})" for name, size in sizes.items()}
+    _legend(figure, [_dot(name, f"{size:,}{shares[name]}") for name, size in sizes.items()])
     return figure
 
 

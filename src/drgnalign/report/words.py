@@ -136,10 +136,15 @@ def findings(passes: list[PassMetrics]) -> str:
     agreement = last.ari_with_last_round
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
-    doubts = not_believed(last)
-    if doubts:
-        lines += ["What not to believe as it stands", *(f"  {doubt['of']}: {doubt['text']}" for doubt in doubts)]
+    notes = {note for cluster in last.clusters for note in cluster.notes}
+    told = not_believed(last)
+    lines += _under("What not to believe as it stands", [one for one in told if one["text"] not in notes])
+    lines += _under("What to bear in mind", [one for one in told if one["text"] in notes])
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
+
+
+def _under(heading: str, told: list[dict[str, str]]) -> list[str]:
+    return [heading, *(f"  {one['of']}: {one['text']}" for one in told)] if told else []
 
 
 def _cluster_in_words(cluster: ClusterMetrics) -> str:

@@ -24,7 +24,7 @@ from drgnalign.run.records import (
     ScreeningRecord,
 )
 from drgnalign.run.state import CONSENSUS, FIGURES, beside, by_cluster, cluster_label, cluster_name
-from drgnalign.validation.claims import claim_warnings
+from drgnalign.validation.claims import NOTE, doubts
 from drgnalign.validation.composition import Composition
 
 # The stop rule: labels, maps and poses all stand still.
@@ -84,7 +84,9 @@ def pass_metrics(
             if worth == INDEPENDENT:
                 worth = standing(after, members, entry.resolution_angstrom)
             entry.halves = worth
-        entry.warnings = claim_warnings(entry, worth, after.pixel_size)
+        found = doubts(entry, worth, after.pixel_size)
+        entry.warnings = [doubt.text for doubt in found]
+        entry.notes = [doubt.text for doubt in found if doubt.weight == NOTE]
         clusters.append(entry)
     rotation, shift = moves.medians(kept)
     assignment = None if clustering is None else clustering.assignment

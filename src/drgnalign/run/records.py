@@ -187,6 +187,8 @@ class ClusterMetrics(Record):
     halves: str | None = field(default=None, metadata=MAP)
     difference_judged: float | None = None
     warnings: list[str] = field(default_factory=list)
+    # those of the warnings that are no doubt about the cluster
+    notes: list[str] = field(default_factory=list)
     compared: bool = field(default=False, metadata=NEVER)
 
     @classmethod

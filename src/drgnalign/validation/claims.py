@@ -41,11 +41,6 @@ class Doubt(NamedTuple):
     weight: str
 
 
-def claim_warnings(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[str]:
-    """The words of `doubts`."""
-    return [doubt.text for doubt in doubts(cluster, halves, pixel_size)]
-
-
 def doubts(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[Doubt]:
     """Why a cluster has no resolution, is perhaps no state, or why its 0.143 resolution may flatter.
 
