@@ -16,9 +16,10 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
-from drgnalign.formats.particle_file import Facts, read_particle_file
+from drgnalign.formats.particle_file import Facts, expected_contrast, read_particle_file, usual_contrast
 from drgnalign.inputs import CONTRAST_OF_INVERT, check_found, detect_contrast, images_root
 from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names, no_views
+from drgnalign.stack_names import missing_stacks, tell_missing
 
 # Images that are compared where a stack may hold them in one order or another.
 COMPARED = 16
@@ -107,6 +108,7 @@ def read_for_conversion(
         # by the name that it gets it may not be found from here
         names = image_names(particles.image_locations()[0], str(stack.resolve()))
         seen = replace(particles, table=particles.table.assign(rlnImageName=names))
+    tell_missing(seen, root)
     check_found(seen, root, _sampling_remedy(path))
     return particles
 
@@ -324,6 +326,14 @@ def warn_of_gaps(target: str, particles: Particles, root: Path) -> None:
     if suffix_of(particles.path) == ".pkl" and target != "cryodrgn" and NO_STACK in particles.image_locations()[1]:
         problem = "images are numbered as the rows of the pickles, which may be those of a part of a stack"
         warnings.warn(f"{particles.path}: {problem}: give it with --images", InputWarning, stacklevel=2)
+    if not set(ANGLES) <= set(particles.table) and target in ("star", "cs", "cistem"):
+        problem = "has no orientations, and what is written has none"
+        remedy = "if others of the job's files have them, give these with --passthrough"
+        warnings.warn(
+            f"{particles.path}: {problem}" + (f": {remedy}" if suffix_of(particles.path) == ".cs" else ""),
+            InputWarning,
+            stacklevel=2,
+        )
     flat = no_views(particles.table)
     if flat:
         warnings.warn(f"{particles.path}: {flat}, and neither will be what is written", InputWarning, stacklevel=2)
@@ -396,8 +406,11 @@ def linked(particles: Particles, root: Path, folder: Path, name: str) -> Particl
     return replace(particles, table=table)
 
 
-def with_contrast(particles: Particles, images: Path | None, invert: str) -> Particles:
-    """Particles that say whether protein is white or dark in the stored images, which cryoSPARC wants to know.
+def with_contrast(particles: Particles, images: Path | None, invert: str, target: str) -> Particles:
+    """Particles that say whether protein is white or dark in the stored images, where the target has to know.
+
+    cryoSPARC's files say it. Of the others each program takes its own for granted: where the target's is another one
+    than that of the program whose file it is, the images are looked at.
 
     Parameters
     ----------
@@ -406,6 +419,8 @@ def with_contrast(particles: Particles, images: Path | None, invert: str) -> Par
         See `read_for_conversion`.
     invert : {'auto', 'yes', 'no'}
         'yes': dark. 'auto': as the particles say, else found in the images.
+    target : str
+        See `drgnalign.formats.particle_file.target_of`.
 
     Returns
     -------
@@ -414,18 +429,43 @@ def with_contrast(particles: Particles, images: Path | None, invert: str) -> Par
     Raises
     ------
     InputError
-        The images are not there, or leave it open.
+        The target is cryoSPARC's, and the images are not there, or leave it open.
+
+    Warns
+    -----
+    InputWarning
+        They are, and the target is another one.
     """
-    if invert == "auto" and "drgnContrast" in particles.optics:
-        return particles
     contrast = CONTRAST_OF_INVERT.get(invert)
+    usual, wanted = usual_contrast(particles), expected_contrast(target)
+    if contrast is None and ("drgnContrast" in particles.optics or (target != "cs" and usual == wanted)):
+        return particles
     if contrast is None:
         try:
-            contrast = detect_contrast(particles, images_root(particles.path, images))
+            contrast = _contrast_of_images(particles, images)
         except InputError as error:
-            remedy = "give --invert yes (dark protein) or no (white protein), or the images with --images"
-            raise InputError(error.file, f"contrast was not found: {error.problem}", remedy) from error
+            if target == "cs":
+                raise
+            problem = f"whether protein is dark or white in the images is not known ({error.problem})"
+            remedy = f"who reads what is written takes it for {wanted}: look at the images, and say it with --invert"
+            warnings.warn(f"{particles.path}: {problem}; {remedy}", InputWarning, stacklevel=2)
+            return particles
     return replace(particles, optics=particles.optics.assign(drgnContrast=contrast))
+
+
+def _contrast_of_images(particles: Particles, images: Path | None) -> str:
+    root = images_root(particles.path, images)
+    remedy = "give --invert yes (dark protein) or no (white protein), or the images with --images"
+    missing = missing_stacks(particles, root)
+    if missing or NO_STACK in particles.image_locations()[1]:
+        what = f"the stack {missing[0]} is not there" if missing else "it names no stack"
+        raise InputError(particles.path, f"{what}, whose images would show the contrast", remedy)
+    if "rlnImageSize" not in particles.optics:
+        raise InputError(particles.path, "does not say its box, to look at the contrast of its images", remedy)
+    try:
+        return detect_contrast(particles, root)
+    except InputError as error:
+        raise InputError(error.file, error.problem, remedy) from error
 
 
 def _is_missing(optics: pd.DataFrame, label: str) -> bool:

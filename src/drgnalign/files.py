@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from drgnalign.errors import InputError
+
+# Of a file: device and number there; of what is not found: what is known of the name.
+Identity = tuple[object, ...]
+# What the running command was given to read.
+_INPUTS: ContextVar[frozenset[Identity]] = ContextVar("inputs", default=frozenset())
 
 
 def suffix_of(path: str | Path) -> str:
@@ -21,6 +27,36 @@ def require_folder(path: Path) -> None:
     """Refuse a file's name whose folder does not exist or cannot be written."""
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(path, "its folder does not exist or cannot be written", "create the folder or choose another")
+
+
+def identity(path: Path) -> Identity:
+    """Alike of paths that lead to one file, by links of either kind too."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (os.path.realpath(path),)
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def reading(paths: Iterable[Path]) -> Iterator[None]:
+    """While the block runs these files are the input, which `refuse_input` and `atomic_path` leave as it is."""
+    token = _INPUTS.set(_INPUTS.get() | {identity(path) for path in paths})
+    try:
+        yield
+    finally:
+        _INPUTS.reset(token)
+
+
+def refuse_input(path: Path) -> None:
+    """Refuse to write over a file that is read, by whatever name it goes.
+
+    Raises
+    ------
+    InputError
+    """
+    if identity(path) in _INPUTS.get():
+        raise InputError(path, "it is a file that this command reads, and would be written over", "name another")
 
 
 def refuse_emptied(path: Path) -> None:
@@ -54,9 +90,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        The folder does not exist or cannot be written.
+        The folder does not exist or cannot be written, or the file is one that the command reads (`reading`).
     """
     path = Path(path)
+    refuse_input(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     if path.is_dir():
         raise InputError(path, "is a folder", "choose another name")

@@ -18,9 +18,9 @@ from scipy.sparse.csgraph import connected_components
 
 from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
+from drgnalign.files import identity
 from drgnalign.formats.mrc import find_stack
 from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
-from drgnalign.stack_names import identity
 
 # Columns with the name of the image that a row's own was made of: by subtraction, in a new stack, or of a movie.
 ORIGINALS = ["rlnImageOriginalName", "rlnOriginalParticleName"]

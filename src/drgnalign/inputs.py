@@ -48,6 +48,8 @@ HALF_SETS = ("file", "deal")
 CONTRAST_OF_INVERT = {"yes": "dark", "no": "white"}
 # Headers are written with few digits, and pixel sizes are refined later; Å in a nm.
 SAME_PIXEL_SIZE, NANOMETRE = 0.05, 10.0
+# Share of rows whose images may be beyond their stack's end because these rows are broken.
+FEW_BEYOND = 0.01
 CONTRAST_SAMPLE = 2000
 CONTRAST_BATCH_PIXELS = 2**24
 
@@ -360,10 +362,22 @@ def check_images(particles: Particles, root: Path) -> int:
     counts = np.array([header.shape[0] for header in headers])[stack_of]
     beyond = numbers > counts
     first = beyond.argmax()
-    problem = f"asks for image {numbers[first]} of {names[first]}, which holds {counts[first]}"
-    particles.refuse_rows(beyond, problem)
+    _refuse_beyond(particles, beyond, f"{numbers[first]} of {names[first]}, which holds {counts[first]}")
     _check_image_size(particles, int(boxes[0]))
     return int(boxes[0])
+
+
+def _refuse_beyond(particles: Particles, beyond: NDArray[np.bool_], where: str) -> None:
+    """Refuse rows (N,) whose images are beyond their stack's end; `where` is said of the first.
+
+    Few may be broken; where there are more the stack is hardly that of the particles, and to drop them would be wrong.
+    """
+    if beyond.sum() > max(1, FEW_BEYOND * len(beyond)):
+        problem = f"row {beyond.argmax() + 1}: asks for image {where} ({beyond.sum()} such rows)"
+        likely = "probably this is another stack of that name, or a part of it"
+        remedy = "give the folder with the stack that the particles come from with --images"
+        raise InputError(particles.path, f"{problem}: {likely}", remedy)
+    particles.refuse_rows(beyond, f"asks for image {where}")
 
 
 def check_found(particles: Particles, root: Path, remedy: str) -> None:
@@ -408,7 +422,7 @@ def check_found(particles: Particles, root: Path, remedy: str) -> None:
     if beyond.any():
         first = int((numbers[rows] > counts).argmax())
         where = f"{numbers[rows][first]} of {headers[header_of[first]].path}, which holds {counts[first]}"
-        particles.refuse_rows(beyond, f"asks for image {where}")
+        _refuse_beyond(particles, beyond, where)
     if "rlnImageSize" in part.optics:
         said = part.optics["rlnImageSize"].to_numpy(np.float64)[part.optics_rows()]
         odd = np.isfinite(said) & (said != boxes)

@@ -11,20 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.formats.mrc import find_stack
+from drgnalign.files import Identity, identity
+from drgnalign.formats.mrc import find_stack, read_header
 from drgnalign.particles import NO_STACK, Particles
-
-# Of a file: device and number there; of what is not found: what is known of the name.
-Identity = tuple[object, ...]
-
-
-def identity(path: Path) -> Identity:
-    """Alike of paths that lead to one file, by links of either kind too."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (os.path.realpath(path),)
-    return status.st_dev, status.st_ino
 
 
 def named_for(parts: Sequence[Particles], output: Path, images: Path | None, like: Path | None) -> list[Particles]:
@@ -147,8 +136,8 @@ def _is_elsewhere(name: str, path: Path, folder: Path) -> bool:
     return find_stack(name, folder).is_file() and identity(path.parent) != identity(folder)
 
 
-def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
-    """Refuse to write image names that mean other files from the output's folder; say if they mean none there.
+def names_told(particles: Particles, root: Path, output: Path, *, root_given: bool = False) -> list[str]:
+    """Refuse to write image names that mean other files from the output's folder; what is to be said of the others.
 
     Parameters
     ----------
@@ -157,24 +146,103 @@ def tell_of_names(particles: Particles, root: Path, output: Path) -> None:
     root : Path
         Folder that relative stack names refer to.
     output : Path
+    root_given : bool
+        The user gave `root`, and will give it with the output too.
+
+    Returns
+    -------
+    list of str
+        For `tell`, once the file is written: names mean nothing from there, or what was not found from `root` is found
+        from there, and may be another file of that name.
 
     Raises
     ------
     InputError
+    """
+    lost, told = _lost_names(particles, root, output), []
+    if lost and not root_given:
+        problem = f"its image names, such as {lost[0]}, are relative to {root}, and mean nothing from here"
+        told.append(f"{problem}: give --images {root} with it, start RELION there, or write it there")
+    elsewhere = _names_of_elsewhere(particles, root, output)
+    if elsewhere:
+        whose = "are those of the run's input" if "drgnRow" in particles.table else f"mean nothing from {root}"
+        problem = f"its image names, such as {elsewhere[0]}, {whose}; from here that is"
+        there = find_stack(elsewhere[0], output.parent)
+        doubt = _doubt_of_stack(particles, elsewhere[0], there)
+        what = f"which is another stack: {doubt}" if doubt else "which may be another stack of that name: check it"
+        told.append(f"{problem} {there.resolve()}, {what}, or give the folder that they refer to with --images")
+    return told
+
+
+def tell(output: Path, told: Sequence[str]) -> None:
+    """Warn of what `names_told` found."""
+    for what in told:
+        warnings.warn(f"{output}: {what}", InputWarning, stacklevel=2)
+
+
+def tell_names_of_run(particles: Particles, root: Path, output: Path) -> None:
+    """Say if image names are those of a run's input, and found neither from their folder, the output's nor this one.
 
     Warns
     -----
     InputWarning
     """
-    folder = output.parent
     names = list(map(str, pd.unique(particles.image_locations()[1])))
-    if "drgnRow" in particles.table and not any(_is_in_one_of(name, (root, folder, Path.cwd())) for name in names):
+    if "drgnRow" in particles.table and not any(
+        _is_in_one_of(name, (root, output.parent, Path.cwd())) for name in names
+    ):
         problem = f"its image names, such as {names[0]}, are those of the run's input, and mean nothing from here"
         _warn(output, f"{problem}: give --images, the folder of that input, with it")
-    lost = _lost_names(particles, root, output)
-    if lost:
-        problem = f"its image names, such as {lost[0]}, are relative to {root}, and mean nothing from here"
-        _warn(output, f"{problem}: give --images {root} with it, start RELION there, or write it there")
+
+
+def missing_stacks(particles: Particles, root: Path) -> list[Path]:
+    """Where the stacks that are not there would be."""
+    names = [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
+    return [path for path in (find_stack(name, root) for name in names) if not path.is_file()]
+
+
+def tell_missing(particles: Particles, root: Path) -> None:
+    """Say how many stacks are not there, so that nothing could be held against them.
+
+    Warns
+    -----
+    InputWarning
+    """
+    missing = missing_stacks(particles, root)
+    if not missing:
+        return
+    names = [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
+    problem = f"{len(missing):,} of {len(names):,} stacks cannot be found, such as {missing[0]}"
+    remedy = "give the folder that the image names refer to with --images"
+    if all(find_stack(name, Path()).is_file() for name in names):
+        remedy = "from the current folder they are found: if these are meant, give --images ."
+    _warn(particles.path, f"{problem}: what is written was not held against its images; {remedy}")
+
+
+def _names_of_elsewhere(particles: Particles, root: Path, output: Path) -> list[str]:
+    """Names of stacks that are not found in `root`, but from the output's folder."""
+    folder = output.parent
+    if identity(folder) == identity(root):
+        return []
+    names = [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
+    return [name for name in names if not find_stack(name, root).is_file() and find_stack(name, folder).is_file()]
+
+
+def _doubt_of_stack(particles: Particles, name: str, path: Path) -> str:
+    """What tells that a file is not the stack of that name which particles are of; empty if nothing does."""
+    numbers, names = particles.image_locations()
+    mine = names == name
+    try:
+        held, _, box = read_header(path).shape
+    except InputError as error:
+        return error.problem
+    if numbers[mine].max() > held:
+        return f"it holds {held:,} images, and number {numbers[mine].max():,} is asked for"
+    if "rlnImageSize" in particles.optics:
+        said = particles.optics["rlnImageSize"].to_numpy()[particles.optics_rows()[mine]]
+        if (said != box).any():
+            return f"its box is {box} px, that of the particles {said[said != box][0]:g}"
+    return ""
 
 
 def _lost_names(particles: Particles, root: Path, output: Path) -> list[str]:

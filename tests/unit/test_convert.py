@@ -563,3 +563,22 @@ def test_what_is_said_is_held_against_the_stack(distinct: Path, tmp_path: Path) 
     write_star(shifted, distinct)
     refused = run("convert", distinct, "-o", distinct.with_suffix(".cs"))
     assert refused.exit_code == 2 and "row 6: asks for image 7 of" in refused.output
+
+
+def test_contrast_is_looked_at_where_programs_take_it_otherwise(noisy_set: Any, tmp_path: Path) -> None:
+    """Frealign's files say nothing of it; images that are not there are told, and show nothing."""
+    given = noisy_set.given
+    without = Particles(given.table, given.optics.drop(columns="drgnContrast", errors="ignore"), tmp_path / "p.star")
+    write_star(without, tmp_path / "p.star")
+    stack = noisy_set.folder / "particles.mrcs"
+    facts = ["--pixel-size", 8, "--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.07, "--box", 32]
+    alone = succeed("convert", tmp_path / "p.star", "-o", tmp_path / "p.par", "--to", "par9").stderr
+    assert "1 of 1 stacks cannot be found" in alone and "is not known" in alone
+    refused = run("convert", tmp_path / "p.star", "-o", tmp_path / "p.cs")
+    assert refused.exit_code == 2 and "particles.mrcs is not there, whose images would show" in refused.output
+    source = ["convert", tmp_path / "p.par", *facts, "--images", stack]
+    said = succeed(*source, "-o", tmp_path / "dark.star", "--invert", "yes").stderr
+    assert "protein is dark in the images; RELION takes it for white" in said
+    assert "protein in images       dark" in succeed("inspect", tmp_path / "dark.star").stdout
+    succeed(*source, "-o", tmp_path / "q.star")
+    assert set(read_star(tmp_path / "q.star").optics["drgnContrast"]) == {"white"}

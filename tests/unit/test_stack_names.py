@@ -145,6 +145,34 @@ def test_no_file_is_written_whose_names_mean_other_images(tmp_path: Path, star_o
         assert not (tmp_path / "B/q.star").exists()
 
 
+@pytest.mark.parametrize("command", ["select", "convert"])
+def test_names_that_mean_a_stack_from_the_new_place_alone_are_told(
+    tmp_path: Path, star_of: Callable[..., Path], command: str
+) -> None:
+    """As those of a run's results do beside the stack of another project."""
+    given = star_of(tmp_path / "results/p.star", *named("p.mrcs"))
+    stack_of(tmp_path / "new/p.mrcs", [7.0, 8.0, 9.0])
+    said = succeed(command, given, "-o", tmp_path / "new/q.star").stderr
+    there = (tmp_path / "new/p.mrcs").resolve()
+    assert f"from here that is {there}, which may be another stack of that name: check it" in said
+    assert "--images" in said
+    stack_of(tmp_path / "new/p.mrcs", [7.0, 8.0])
+    said = succeed(command, given, "-o", tmp_path / "new/r.star").stderr
+    assert "which is another stack: it holds 2 images, and number 3 is asked for" in said
+    said = succeed(command, given, "-o", tmp_path / "results/q.star").stderr
+    assert "from here that is" not in said
+
+
+def test_many_images_beyond_the_end_are_those_of_another_stack(tmp_path: Path, star_of: Callable[..., Path]) -> None:
+    """To drop the rows that ask for them would be wrong."""
+    given = star_of(tmp_path / "p.star", *named("p.mrcs", first=2))
+    stack_of(tmp_path / "p.mrcs", [1.0, 2.0])
+    for words in (("convert", given, "-o", tmp_path / "p.cs"), ("reconstruct", given, "-o", tmp_path / "r")):
+        refused = run(*words)
+        assert refused.exit_code == 2 and "another stack of that name" in refused.output
+        assert "--drop" not in refused.output and "--images" in refused.output
+
+
 def test_names_of_a_run_s_input_are_told_where_they_mean_nothing(
     tmp_path: Path, star_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,3 +202,13 @@ def test_refined_poses_are_written_for_their_own_images(noisy_set, tmp_path: Pat
     assert refused.exit_code == 2 and "another file than" in refused.output
     refused = run(*words, tmp_path / "ref.par")
     assert refused.exit_code == 2 and "name it .star" in refused.output
+
+
+def test_one_reference_for_both_half_sets_is_told_at_once(noisy_set, tmp_path: Path) -> None:
+    own = noisy_set.given.select(np.arange(40))
+    (tmp_path / "particles.mrcs").symlink_to(noisy_set.folder / "particles.mrcs")
+    write_star(own, tmp_path / "p.star")
+    one = noisy_set.folder / "state_01.mrc"
+    words = ["refine", tmp_path / "p.star", "--half1", one, "--half2", one, "--limit", 30, "-o", tmp_path / "r.star"]
+    assert "are one map" in succeed(*words).stderr
+    assert "both were aligned to one map" in succeed("inspect", tmp_path / "r.star").stdout

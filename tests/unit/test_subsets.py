@@ -492,16 +492,36 @@ def test_no_command_is_advised_that_leaves_nothing(star: Path, tmp_path: Path) -
     assert refused.exit_code == 2 and "--drop" not in refused.output and "all its rows are so" in refused.output
 
 
-def test_no_row_is_lost_by_writing_over_the_file(star: Path) -> None:
+def test_no_command_writes_over_what_it_reads(star: Path, tmp_path: Path) -> None:
     before = star.read_bytes()
     link = star.with_name("link.star")
     link.symlink_to(star)
-    for output in (star, link):
-        refused = run("select", star, "--rows", "1:3", "-o", output)
-        assert refused.exit_code == 2 and "would be lost" in refused.output
-    assert star.read_bytes() == before
-    succeed("select", star, "-o", star)
-    assert star.read_bytes() == before
+    hard = star.with_name("hard.star")
+    hard.hardlink_to(star)
+    for output in (star, link, hard):
+        for words in (
+            ("select", star, "--rows", "1:3"),
+            ("select", star),
+            ("convert", star),
+            ("merge", star),
+            ("refine", star, "--half1", link, "--half2", link, "--limit", 20),
+        ):
+            refused = run(*words, "-o", output)
+            assert refused.exit_code == 2 and "a file that this command reads" in refused.output, refused.output
+    assert star.read_bytes() == before and link.is_symlink()
+    refused = run(
+        "refine", star, "--half1", link, "--half2", link, "--limit", 20, "-o", tmp_path / "r.star", "--part", star
+    )
+    assert refused.exit_code == 2 and star.read_bytes() == before
+
+
+def test_pickles_are_not_written_over_either(star: Path, tmp_path: Path) -> None:
+    """The names in a folder of cryoDRGN's are known only where they are written."""
+    succeed("convert", star, "-o", tmp_path / "d", "--to", "cryodrgn")
+    words = ["convert", "--poses", tmp_path / "d/poses.pkl", "--ctf", tmp_path / "d/ctf.pkl", "--to", "cryodrgn", "-o"]
+    refused = run(*words, tmp_path / "d")
+    assert refused.exit_code == 2 and "a file that this command reads" in refused.output
+    succeed(*words, tmp_path / "e")
 
 
 def test_select_needs_no_pixel_size(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Any, TextIO
 import click
 
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
-from drgnalign.files import suffix_of
-from drgnalign.staging import as_given
+from drgnalign.files import reading, refuse_input, suffix_of
+from drgnalign.staging import as_given, in_task
 
 MAKE_ROOM = "make room on the disk, or in your quota, and run again; with -resume the workflow goes on where it was"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -99,7 +99,24 @@ def noted_warnings() -> Iterator[dict[str, type[Warning]]]:
 
 
 class Command(_Reporting, click.Command):
-    """A command that reports our errors."""
+    """A command that reports our errors, and writes over no file that it is given to read."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        inputs, outputs = self._paths(ctx, given=True), self._paths(ctx, given=False)
+        # in a task they are the workflow's own links, and what is written takes the link's place alone
+        with reading([] if in_task() else inputs):
+            for output in outputs:
+                refuse_input(output)
+            return super().invoke(ctx)
+
+    def _paths(self, ctx: click.Context, *, given: bool) -> list[Path]:
+        """The files and prefixes among the arguments that are read, or written."""
+        paths: list[Path] = []
+        for parameter in self.params:
+            if isinstance(parameter.type, click.Path) and (parameter.type is not OUTPUT) == given:
+                value = ctx.params.get(str(parameter.name))
+                paths += value if isinstance(value, tuple) else [] if value is None else [value]
+        return [path for path in paths if not path.is_dir()]
 
 
 class Group(_Reporting, click.Group):

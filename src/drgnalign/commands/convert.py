@@ -12,7 +12,7 @@ from drgnalign.errors import InputError
 from drgnalign.formats.cryodrgn import read_indices
 from drgnalign.formats.particle_file import TARGETS, Facts, target_of, write_particle_file
 from drgnalign.inputs import CONTRAST_OF_INVERT, images_root
-from drgnalign.stack_names import tell_of_names
+from drgnalign.stack_names import names_told, tell
 
 
 @click.command(cls=Command)
@@ -47,7 +47,7 @@ from drgnalign.stack_names import tell_of_names
     type=click.Choice(["auto", *CONTRAST_OF_INVERT]),
     default="auto",
     show_default=True,
-    help="Is protein dark in the stored images? Only cryoSPARC's files say it.",
+    help="Is protein dark in the stored images? Default: as the file says, or the images show.",
 )
 def convert(
     particles: Path | None,
@@ -92,12 +92,13 @@ def convert(
     require_for(target, table)
     if links is not None:
         table = linked(table, images_root(table.path, images), links, _stack_name(links, output) or "")
-    if target in ("star", "cs", "cistem"):
-        tell_of_names(table, images_root(table.path, images), output)
+    given = images is not None and images.is_dir()
+    named = target in ("star", "cs", "cistem")
+    told = names_told(table, images_root(table.path, images), output, root_given=given) if named else []
     warn_of_gaps(target, table, images_root(table.path, images))
-    if target == "cs":
-        table = with_contrast(table, images, invert)
+    table = with_contrast(table, images, invert, target)
     write_particle_file(table, output, target)
+    tell(output, told)
     click.echo(f"{output}: {len(table):,} particles", err=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from drgnalign.commands import (
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.commands.facts_options import with_facts
 from drgnalign.engine.native import NativeEngine
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path, suffix_of
 from drgnalign.formats.particle_file import Facts
 from drgnalign.formats.star import write_star
@@ -31,6 +32,7 @@ from drgnalign.half_maps import DIVIDED, JOINT, marked, refined_at
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, References
 from drgnalign.maps.read import are_one_map
+from drgnalign.particles import HALVES
 from drgnalign.run.state import beside
 from drgnalign.stack_names import named_beside
 
@@ -98,7 +100,11 @@ def refine(
         raise InputError(output, "poses are written as a star file", "name it .star, then `drgnalign convert` it")
     table, root, dealt = open_particles(particles, images, mask_diameter, normalise, half_sets, facts, invert)
     references = [References(first, second, mask, weighted) for first, second in zip(half1, half2, strict=True)]
-    joint = engine.settings.joint_reference or all(map(are_one_map, half1, half2))
+    one_map = all(map(are_one_map, half1, half2))
+    joint = engine.settings.joint_reference or one_map
+    if one_map and not score_only:
+        problem = "and --half2 are one map: both half sets are aligned to it, and are not independent from here on"
+        warnings.warn(f"--half1 {problem} ({HALVES} says so in {output})", InputWarning, stacklevel=2)
     if dealt and not joint:
         _refuse_dealt(particles, references[0], half_sets)
     table = table if score_only else named_beside(table, output, images)

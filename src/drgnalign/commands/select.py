@@ -15,7 +15,7 @@ from drgnalign.formats.cryodrgn import read_indices
 from drgnalign.formats.cryosparc import write_rows
 from drgnalign.formats.particle_file import read_particle_file, target_of, write_particle_file
 from drgnalign.formats.star import copy_star_rows
-from drgnalign.stack_names import identity, tell_of_names
+from drgnalign.stack_names import names_told, tell, tell_names_of_run
 from drgnalign.subsets import chosen_rows
 
 
@@ -67,11 +67,7 @@ def select(
         numbers=numbers,
     )
     refuse_other_form(particles, output)
-    tell_of_names(table, particles.parent, output)
-    if (len(out) or not keep.all()) and output.exists() and identity(output) == identity(particles):
-        raise InputError(
-            output, "the rows that are not chosen would be lost: it is the file they come from", "name another"
-        )
+    told = names_told(table, particles.parent, output)
     chosen = table.select(keep)
     if suffix_of(particles) == ".star":
         whole = np.zeros(len(table) + len(out), np.bool_)
@@ -81,6 +77,8 @@ def select(
         write_rows(chosen.cs_rows, output)
     else:
         write_particle_file(chosen, output, target_of(output, None, chosen))
+    tell_names_of_run(table, particles.parent, output)
+    tell(output, told)
     click.echo(f"{output}: {keep.sum():,} particles", err=True)
 
 

@@ -286,6 +286,21 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
         warnings.warn(f"{particles.path}: {message}", InputWarning, stacklevel=3)
 
 
+def expected_contrast(target: str) -> str | None:
+    """What a target's program takes protein for in the images; cryoSPARC is told, and takes nothing for granted."""
+    return None if target == "cs" else EXPECTED_CONTRAST["par" if target.startswith("par") else target][0]
+
+
+def usual_contrast(particles: Particles) -> str | None:
+    """The same of the program whose file the particles come from."""
+    suffix = suffix_of(particles.path)
+    if suffix == ".cs":
+        return None
+    if suffix == ".star":
+        return expected_contrast("cistem" if is_cistem(particles.path) else "star")
+    return expected_contrast("par" if suffix in (".par", ".parx") else "cryodrgn")
+
+
 def _contrast_messages(particles: Particles, target: str) -> list[str]:
     """What is said of the contrast, which only cryoSPARC's files and our column tell, where the program that reads what
     is written takes images for the other one."""

@@ -12,6 +12,7 @@ from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.constants import constant_findings
 from drgnalign.errors import InputError
 from drgnalign.exclusion import RULES, excluded_by, occupancy_warning
+from drgnalign.half_maps import DEALT, JOINT, SHARED
 from drgnalign.half_sets import in_both, ties
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
 from drgnalign.inspect.stacks import inspect_stacks
@@ -19,6 +20,7 @@ from drgnalign.optics import optics_terms
 from drgnalign.particles import (
     ANGLES,
     DEFOCUS,
+    HALVES,
     LEFT_OUT,
     NUMERIC,
     NUMERIC_OPTICS,
@@ -35,6 +37,12 @@ SMALLER_HALF = 0.45
 FEW_IDENTICAL = 0.01
 DEFOCUS_RANGE = (1_000.0, 100_000.0)  # Å
 ASTIGMATISM_LIMIT = 0.2  # |U - V| over their mean
+# By what the file says of its half sets.
+MARKS = {
+    JOINT: ("warning", "the half sets are not independent: both were aligned to one map, and an FSC of them flatters"),
+    SHARED: ("warning", "the half sets are not independent: both hold rows of the same images"),
+    DEALT: ("note", "the half sets were dealt by chance: they are independent only once poses were refined anew"),
+}
 OPTICS_FACTS = {
     "rlnImageSize": "boxes_px",
     "rlnImagePixelSize": "pixel_sizes_angstrom",
@@ -108,6 +116,7 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         report.add("note", "it has no CTF values")
     if "rlnRandomSubset" in table:
         report.extend(_half_set_findings(table["rlnRandomSubset"]))
+        report.extend(_mark_findings(optics))
 
 
 def _inspect_lens(report: Report, particles: Particles) -> None:
@@ -271,6 +280,14 @@ def _half_set_findings(subset: pd.Series) -> Findings:
     if min(one, two) < SMALLER_HALF * total and abs(one - two) > 3 * np.sqrt(total):
         what = f"the half sets are unbalanced: {one:,} and {two:,} particles"
         yield "warning", f"{what}; was one of them filtered?"
+
+
+def _mark_findings(optics: pd.DataFrame) -> Findings:
+    """What the file itself says against its half sets."""
+    marks = set(optics.get(HALVES, []))
+    for mark, (level, what) in MARKS.items():
+        if mark in marks:
+            yield level, f"{what} ({HALVES} is {mark})"
 
 
 def _gap_findings(particles: Particles, has_split: bool) -> Findings:

@@ -193,7 +193,7 @@ def _end_findings(table: pd.DataFrame, headers: dict[int, StackHeader]) -> Findi
         header = headers[table["stack"][row]]
         example = f"row {row + 1} names image {table['image'][row]} of {header.path}, which holds {header.shape[0]}"
         what = f"{rows_of(beyond)} name images beyond the end of their stack: {example}"
-        yield "error", f"{what}; give the stack that the particles come from"
+        yield "error", f"{what}; is it another stack of that name? Give the one that the particles come from"
 
 
 def _compare_sizes(report: Report, headers: list[StackHeader], optics: pd.DataFrame) -> None:

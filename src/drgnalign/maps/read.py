@@ -8,9 +8,9 @@ import numpy as np
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
+from drgnalign.files import identity
 from drgnalign.formats.mrc import read_header, read_volume
 from drgnalign.maps.mask import soft_sphere
-from drgnalign.stack_names import identity
 
 # Masks that were filtered or stored with few digits leave 0…1 by a little.
 MASK_ROUNDING = 0.01
