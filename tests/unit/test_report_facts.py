@@ -131,7 +131,7 @@ def test_facts_are_those_of_the_last_pass(results: Path) -> None:
         ("cluster_03", 110, NOT_BELIEVED),
     ]
     assert facts["sentence"] == (
-        "2 states. 1 of 2 maps are not to be believed. Resolutions of 10.0 to 12.5 Å, half sets apart."
+        "2 states. 1 of 2 maps are not to be believed. Resolutions of 10.0 to 12.5 Å, by half sets refined apart."
     )
     assert facts["left_out"]["now"] == 10
     json.dumps(facts, allow_nan=False)
@@ -390,7 +390,7 @@ def test_one_map_is_spoken_of_as_one(tmp_path: Path, particles: Any) -> None:
     # poses are those of the pass before
     assert facts["clusters"][0]["poses_limit_angstrom"] == 15.0
     known = run_facts({1: published_folders(tmp_path)[1]}, {"passes": 1})
-    assert known["sentence"].endswith("A resolution of 12.0 Å, half sets apart.")
+    assert known["sentence"].endswith("A resolution of 12.0 Å, by half sets refined apart.")
 
 
 def test_each_map_to_open_has_its_reason(results: Path) -> None:

@@ -39,12 +39,20 @@ TERMS: Mapping[str, str] = {
         "Share of the way to the next cluster that particles are spread over. States: below .05. Cuts through a "
         "motion: above .15."
     ),
-    "amplitude": "How strongly the map shows what the consensus shows. Near 0: images without the particle.",
+    "amplitude": "How strongly the map shows what the consensus shows. 1: alike; near 0: images without it.",
     "halves": "Whether the two half sets were kept apart, so that their FSC says what the data say.",
     "ari": "Adjusted Rand index: 1, the same clusters as in the last round; 0, what chance gives.",
     "junk": "Images that match no map: empty, broken or foreign ones, lost poses. In no map, kept in the files.",
     "Nyquist": "Two pixels: no map can be finer. A figure that ends there is the pixel's, not the data's.",
     "accepted": "Share of particles for which refinement found a better pose.",
+    "micrographs": (
+        "From how many micrographs the particles come, if each gave as many; in brackets, what as many particles "
+        "chosen at random would give. Far fewer: bad ice, a carbon edge."
+    ),
+    "evenness": (
+        "How evenly the views sample Fourier space. 1: all directions alike; in brackets, what as many particles chosen "
+        "at random would give."
+    ),
     "nats": "Units of log-likelihood: 1 nat is a factor of 2.7 in probability.",
 }
 
@@ -149,13 +157,13 @@ def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
         return f"All maps reach Nyquist ({span}): their resolution is the pixel's, not the data's."
     if len(trusted) < len(known):
         return f"Resolutions of {span}, of which {len(known) - len(trusted)} may flatter."
-    return f"Resolutions of {span}, half sets apart."
+    return f"Resolutions of {span}, by half sets refined apart."
 
 
 def _of_one_resolution(angstrom: str, at_nyquist: bool, trusted: bool) -> str:
     if at_nyquist:
         return f"The map reaches Nyquist ({angstrom} Å): its resolution is the pixel's, not the data's."
-    return f"A resolution of {angstrom} Å, {'half sets apart' if trusted else 'which may flatter'}."
+    return f"A resolution of {angstrom} Å, {'by half sets refined apart' if trusted else 'which may flatter'}."
 
 
 def of_latent_space(facts: Mapping[str, Any]) -> str | None:
