@@ -50,8 +50,8 @@ TERMS: Mapping[str, str] = {
         "chosen at random would give. Far fewer: bad ice, a carbon edge."
     ),
     "evenness": (
-        "How evenly the views sample Fourier space. 1: all directions alike; in brackets, what as many particles chosen "
-        "at random would give."
+        "How evenly the views sample Fourier space. 1: all directions alike; in brackets, what as many particles "
+        "chosen at random would give."
     ),
     "nats": "Units of log-likelihood: 1 nat is a factor of 2.7 in probability.",
 }
