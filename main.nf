@@ -64,7 +64,7 @@ workflow {
     images = LIST_STACKS.out.names.map { names -> knownImages(folder, names.readLines()) }
         .combine(settings)
         .map { known, steps ->
-            def made_by = [parameters: params, steps: passesMadeBy(steps, given), images: known.stamp]
+            def made_by = [parameters: params, steps: passesMadeBy(steps, given, passthrough), images: known.stamp]
             clock.held = setEarlierAside(results, made_by, passes)
             known
         }

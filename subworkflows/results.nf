@@ -63,8 +63,17 @@ def setEarlierAside(folder, known, passes) {
         println("${whatChanged(last, made)}: the results of the last run (${last.run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
     }
     writeJson(record, made)
-    def report = folder.resolve('report.json')
-    return report.exists() ? readJson(report)['pass'] : 0
+    return lastReported(folder.resolve('report.json'))
+}
+
+// The pass that a report is of; 0 of none, or of one that is broken, which the run makes anew
+def lastReported(report) {
+    try {
+        return report.exists() ? new groovy.json.JsonSlurper().parse(report.toFile())['pass'] : 0
+    }
+    catch (groovy.json.JsonException _broken) {
+        return 0
+    }
 }
 
 // '--k is 4, and was 3', or what else there is that results depend on

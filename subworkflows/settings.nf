@@ -50,10 +50,11 @@ def orRefused(settings) {
     return settings.withDefault { step -> error("The step '${step}' has no row in subworkflows/settings.nf: give it one.") }
 }
 
-// A digest of the steps whose results passes are, and of the particle file with what belongs to it
-def passesMadeBy(settings, given) {
+// A digest of the steps whose results passes are, and of the particle file with what belongs to it; passthrough: files
+def passesMadeBy(settings, given, passthrough) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
-    def files = [given.input, given.mask, given.focus_mask].findAll { name -> name }.collect { name ->
+    def names = [given.input, given.mask, given.focus_mask].findAll { name -> name } + passthrough
+    def files = names.collect { name ->
         def path = file(name.toString(), glob: false)
         "${path} ${path.size()} ${path.lastModified()}"
     }

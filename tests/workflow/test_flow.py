@@ -144,6 +144,12 @@ def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
     assert "The step 'downsample' has no row in subworkflows/settings.nf" in run.log
 
 
+def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(tmp_path: Path) -> None:
+    results = stub(tmp_path, "results", rounds=0, junk="keep").results
+    (results / "report.json").write_text("half of ")
+    stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+
+
 def parameters_read() -> dict[str, set[str]]:
     """Names in each row of the table in settings.nf."""
     text = (REPOSITORY / "subworkflows" / "settings.nf").read_text()
