@@ -39,7 +39,7 @@ from drgnalign.maps.mask import EDGE, GROW, particle_mask
 from drgnalign.particles import LEFT_OUT, Particles
 from drgnalign.run.records import ClusterMetrics
 from drgnalign.run.state import CONSENSUS
-from drgnalign.validation.claims import claim_warnings
+from drgnalign.validation.claims import doubts
 from drgnalign.validation.fsc import fourier_shell_correlation, half_map_fsc, resolution_at
 
 LIMIT = 14.0
@@ -257,7 +257,7 @@ class Case:
             "claimed": None if claimed is None else round(claimed, 3),
             "true": round(resolution_at(curve, width, 0.5), 3),
             "difference_fsc_40": round(float(difference), 3),
-            "warnings": claim_warnings(facts, halves, pixel_size),
+            "warnings": [doubt.text for doubt in doubts(facts, halves, pixel_size)],
         }
 
     def rotation_errors(self, particles: Particles) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from scipy.stats import mannwhitneyu, norm
 from drgnalign.geometry import matrix_to_euler
 from drgnalign.particles import Particles, image_names
 from drgnalign.run.records import ClusterMetrics
-from drgnalign.validation.claims import claim_warnings
+from drgnalign.validation.claims import doubts
 from drgnalign.validation.composition import (
     BINS,
     Composition,
@@ -62,7 +62,7 @@ def composition(everyone: Particles) -> Composition:
 
 
 def warnings_of(found: dict[str, Any]) -> list[str]:
-    return claim_warnings(ClusterMetrics.of(GOOD | {"composition": found}), "independent", 1.5)
+    return [doubt.text for doubt in doubts(ClusterMetrics.of(GOOD | {"composition": found}), "independent", 1.5)]
 
 
 def chosen(rows: np.ndarray, count: int = MICROGRAPHS * EACH) -> np.ndarray:
