@@ -183,7 +183,7 @@ class Scenarios:
         return Consensus(run("serial", 150), run("other_chunks", 300))
 
     def mask_runs(self) -> Masks:
-        folder, odd = self.folder / "o'brien's masks", self.folder / "it's [my], {data}; (v2)"
+        folder, odd = self.folder / "masks", self.folder / "it's [my], {data}; (v2)"
         for made in (folder, odd):
             made.mkdir()
         (odd / "raw images, all").symlink_to(self.set.folder)
