@@ -69,9 +69,9 @@ def setEarlierAside(folder, known, passes) {
 // The pass that a report is of; 0 of none, or of one that is broken, which the run makes anew
 def lastReported(report) {
     try {
-        return report.exists() ? new groovy.json.JsonSlurper().parse(report.toFile())['pass'] : 0
+        return report.exists() ? readJson(report)['pass'] : 0
     }
-    catch (groovy.json.JsonException _broken) {
+    catch (Exception _broken) {
         return 0
     }
 }

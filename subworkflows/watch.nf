@@ -87,7 +87,8 @@ def passLine(clock, meta, said) {
     def (first, rest) = said.text.trim().split('\n', 2).toList() + ['']
     def pass = "Pass ${meta.pass} of ${clock.passes.size()}"
     def round = meta.round ? ", round ${meta.round} of ${clock.passes[-1].round}" : ', consensus'
-    return "${pass}${round}: ${[first, is_new ? timeLeft(clock, meta) : 'from the cache of an earlier start'].findAll { words -> words }.join('; ')}${rest ? '\n' + rest : ''}"
+    def left = is_new ? timeLeft(clock, meta) : 'from the cache of an earlier start'
+    return "${pass}${round}: ${[first, left].findAll { words -> words }.join('; ')}${rest ? '\n' + rest : ''}"
 }
 
 // Of the passes that are left, those of a kind that there was take as long again. A later round trains for fewer epochs

@@ -187,18 +187,17 @@ def tell_names_of_run(particles: Particles, root: Path, output: Path) -> None:
     -----
     InputWarning
     """
-    names = list(map(str, pd.unique(particles.image_locations()[1])))
-    if "drgnRow" in particles.table and not any(
-        _is_in_one_of(name, (root, output.parent, Path.cwd())) for name in names
-    ):
+    if "drgnRow" not in particles.table:
+        return
+    names, folders = _stacks(particles), (root, output.parent, Path.cwd())
+    if not any(find_stack(name, folder).is_file() for name in names for folder in folders):
         problem = f"its image names, such as {names[0]}, are those of the run's input, and mean nothing from here"
         _warn(output, f"{problem}: give --images, the folder of that input, with it")
 
 
 def missing_stacks(particles: Particles, root: Path) -> list[Path]:
     """Where the stacks that are not there would be."""
-    names = [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
-    return [path for path in (find_stack(name, root) for name in names) if not path.is_file()]
+    return [path for path in (find_stack(name, root) for name in _stacks(particles)) if not path.is_file()]
 
 
 def tell_missing(particles: Particles, root: Path) -> None:
@@ -211,7 +210,7 @@ def tell_missing(particles: Particles, root: Path) -> None:
     missing = missing_stacks(particles, root)
     if not missing:
         return
-    names = [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
+    names = _stacks(particles)
     problem = f"{len(missing):,} of {len(names):,} stacks cannot be found, such as {missing[0]}"
     remedy = "give the folder that the image names refer to with --images"
     if all(find_stack(name, Path()).is_file() for name in names):
@@ -224,8 +223,11 @@ def _names_of_elsewhere(particles: Particles, root: Path, output: Path) -> list[
     folder = output.parent
     if identity(folder) == identity(root):
         return []
-    names = [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
-    return [name for name in names if not find_stack(name, root).is_file() and find_stack(name, folder).is_file()]
+    return [
+        name
+        for name in _stacks(particles)
+        if not find_stack(name, root).is_file() and find_stack(name, folder).is_file()
+    ]
 
 
 def _doubt_of_stack(particles: Particles, name: str, path: Path) -> str:
@@ -250,9 +252,9 @@ def _lost_names(particles: Particles, root: Path, output: Path) -> list[str]:
     folder, lost = output.parent, []
     if identity(folder) == identity(root):
         return []
-    for name in map(str, pd.unique(particles.image_locations()[1])):
+    for name in _stacks(particles):
         mine, there = find_stack(name, root), find_stack(name, folder)
-        if name == NO_STACK or not mine.is_file() or identity(mine) == identity(there):
+        if not mine.is_file() or identity(mine) == identity(there):
             continue
         if there.is_file():
             problem = f"{name} would be {there}, another file than {mine}, which the particles are of"
@@ -261,8 +263,9 @@ def _lost_names(particles: Particles, root: Path, output: Path) -> list[str]:
     return lost
 
 
-def _is_in_one_of(name: str, folders: Sequence[Path]) -> bool:
-    return name == NO_STACK or any(find_stack(name, folder).is_file() for folder in folders)
+def _stacks(particles: Particles) -> list[str]:
+    """Names of the stacks, each once."""
+    return [str(name) for name in pd.unique(particles.image_locations()[1]) if name != NO_STACK]
 
 
 def _warn(path: Path, problem: str) -> None:
