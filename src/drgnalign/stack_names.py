@@ -190,7 +190,7 @@ def tell_names_of_run(particles: Particles, root: Path, output: Path) -> None:
     if "drgnRow" not in particles.table:
         return
     names, folders = _stacks(particles), (root, output.parent, Path.cwd())
-    if not any(find_stack(name, folder).is_file() for name in names for folder in folders):
+    if names and not any(find_stack(name, folder).is_file() for name in names for folder in folders):
         problem = f"its image names, such as {names[0]}, are those of the run's input, and mean nothing from here"
         _warn(output, f"{problem}: give --images, the folder of that input, with it")
 
