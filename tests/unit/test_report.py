@@ -404,6 +404,8 @@ def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: 
         "contrast": {"spread": 0.37},
     }
     unclear = run_passes[2] | {"verdict": verdict, "clustering": {"assignment": assignment}}
+    line = pass_sentence(PassMetrics.of(unclear))
+    assert line.startswith("3 clusters are told apart. Whether they are states") and line.endswith("at 11 and 13 Å")
     unsure = findings(read([unclear])).splitlines()
     assert unsure[1].startswith("  3 clusters are told apart. Whether they are states or cuts through a motion cannot")
     assert any(line.startswith("  particles: the images' amplitudes vary by 0.37") for line in unsure)

@@ -13,7 +13,7 @@ LISTED = 6
 
 
 def pass_sentence(metrics: PassMetrics) -> str:
-    """Verdict, sizes, resolutions and agreement with the last round in one line.
+    """Verdict as in the findings, sizes, resolutions and agreement with the last round in one line.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def pass_sentence(metrics: PassMetrics) -> str:
     """
     clusters = metrics.clusters
     agreement = metrics.ari_with_last_round
-    parts = [metrics.verdict, _maps_in_words(clusters)]
+    parts = [verdict_of(metrics) if metrics.verdict else None, _maps_in_words(clusters)]
     if agreement is not None:
         parts.append(f"ARI with the last round {agreement:.2f}")
     return "; ".join(part for part in parts if part)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, threads_option
@@ -21,6 +20,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
+from drgnalign.heterogeneity.verdicts import in_words
 from drgnalign.run.latent import EMBEDDING, read_points
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import AssignmentRecord, ClusteringRecord
@@ -73,6 +73,7 @@ def main(
         **evidence(states, table.box * table.pixel_size, options.focus_mask is not None),
     )
     write_record(facts, record)
-    click.echo(f"{facts.assignment.verdict} (of {len(np.unique(starts[0]))} clusters proposed)")
+    said = in_words(facts.assignment.written(), len(facts.assignment.clusters))
+    click.echo(f"{said} (of {len(set(starts[0].tolist()) - {0})} clusters proposed)")
     if reached.note:
         click.echo(reached.note)
