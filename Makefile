@@ -18,22 +18,23 @@ setup: .venv/.done .tools/.done
 
 # The environment holds exactly what requirements.lock lists, hashes checked, and the package with its compiled kernels.
 .venv/.done: requirements.lock pyproject.toml setup.py setup/uv.lock $(wildcard src/drgnalign/engine/*.c)
-	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
-	command -v cc >/dev/null || { echo "ERROR: a C compiler is needed: install gcc" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement setup/uv.lock
-	UV_COMPILE_BYTECODE=1 $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
+	@command -v cc >/dev/null || { echo "ERROR: a C compiler is needed: install gcc" >&2; exit 1; }
+	@echo "Setting up .venv: Python packages as requirements.lock lists them, and the compiled kernels (minutes, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement setup/uv.lock
+	@UV_COMPILE_BYTECODE=1 $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
 
 # A launcher at .tools/nextflow: the Nextflow on the PATH if there is one, else one assembled by Maven.
 .tools/.done: setup/nextflow/pom.xml setup/nextflow/launcher.sh setup/nextflow/install.sh
-	bash setup/nextflow/install.sh
-	touch $@
+	@bash setup/nextflow/install.sh
+	@touch $@
 
 # Simulate a labelled particle set, run the workflow on it, compare with the truth: demo/results
 demo: setup
-	$(BIN)/python benchmarks/demo.py
+	@$(BIN)/python benchmarks/demo.py
 
 # The form of all code: ruff, mypy, nextflow lint
 lint: setup

@@ -35,6 +35,20 @@ BARS = {
     "junk_found": (">=", 0.7),
     "good_left_out": ("<=", 0.01),
 }
+# Of the table that is printed, and what each is; the file has all that `score_rounds` measures.
+COLUMNS = {
+    "pass": ("pass", ""),
+    "limit": ("limit", "up to which poses were refined, Å"),
+    "sizes": ("particles", "of each cluster"),
+    "resolution": ("maps", "resolution of each cluster's, Å"),
+    "rotation_median": ("rot", "error of the rotations, median over the particles, degrees"),
+    "rotation_p90": ("rot90", "that nine of ten stay below, degrees"),
+    "rarest_rotation_median": ("rarest", "median error of the rotations in the rarest state, degrees"),
+    "shift_median": ("shift", "error of the shifts, median, Å"),
+    "ari_truth": ("labels", "agreement of clusters with states: adjusted Rand index, 1 where they are the same"),
+    "junk_found": ("junk", "share of it that is left out"),
+    "good_left_out": ("lost", "share of the good particles that is left out"),
+}
 
 
 class Progress:
@@ -82,11 +96,13 @@ def main(seed: int, folder: Path) -> None:
     table = score_rounds(results, data / "truth.star")
     with atomic_path(results / TRUTH_FILE) as temporary:
         table.to_csv(temporary, index=False, float_format="%.4g")
-    print("\nAgainst the truth, which the run did not know (degrees and Å; ARI = adjusted Rand index of labels)\n")
-    print(show(table))
-    last = table.iloc[-1]
+    print("\nAgainst the truth, which the run did not know\n")
+    headers = {name: header for name, (header, _) in COLUMNS.items()}
+    print(show(table[list(COLUMNS)].rename(columns=headers)))
     print()
-    missed = missed_bars(last, BARS)
+    print("\n".join(f"  {header:<11}{meaning}" for header, meaning in COLUMNS.values() if meaning))
+    print("\nThe last round, and what it has to reach\n")
+    missed = missed_bars(table.iloc[-1].rename(headers), {headers[name]: bar for name, bar in BARS.items()})
     print(f"\nThe comparison is in {results / TRUTH_FILE}; {time.monotonic() - start:.0f} s in all")
     print(f"Open the report: {results / 'report.html'}")
     if missed:

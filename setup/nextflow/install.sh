@@ -17,7 +17,7 @@ if command -v nextflow >/dev/null; then
     ln -sfn "$(command -v nextflow)" "$tools/nextflow"
 elif command -v mvn >/dev/null; then
     rm -rf "$tools/nextflow-runtime"
-    mvn -q -B -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    mvn -q -B -Dstyle.color=never -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$tools/nextflow-runtime"
     install -m 755 "$here/launcher.sh" "$tools/nextflow"
 else
