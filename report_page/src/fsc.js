@@ -1,12 +1,16 @@
 // Fourier shell correlations of a round: each cluster's four curves, limit of alignment and Nyquist; local resolutions.
 import uPlot from 'uplot';
-import { element, mount, roundName, slider } from './dom.js';
+import { count, element, mount, roundName, slider } from './dom.js';
 import { colourOf, nameOf } from './labels.js';
+import { READINGS, axisAcross, axisUp, curve as line, place as reading } from './plots.js';
 
 const THRESHOLD = 0.143;
 // Å, of the labels on frequency axes
 const ROUND = [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100, 200];
-const HEIGHT = 260;
+// Widths are the page's, but on paper, where two stand side by side.
+const [HEIGHT, ON_PAPER] = [280, 340];
+// Above 1 stand the names of the upright lines
+const HIGHEST = 1.22;
 const [GREY, RED] = ['#777777', '#C0392B'];
 
 export function showFsc(place, curves, volumes) {
@@ -20,7 +24,10 @@ export function showFsc(place, curves, volumes) {
       min: 0, max: rounds.length - 1, step: 1, value: rounds.length - 1, say: (i) => roundName(rounds[i]), change: (i) => show(rounds[i]),
     })), plots));
   show(rounds.at(-1));
-  new ResizeObserver(() => drawn.forEach(([plot, box]) => plot.setSize({ width: box.clientWidth, height: HEIGHT }))).observe(plots);
+  const fit = (width) => drawn.forEach(([plot, box]) => plot.setSize({ width: width ?? box.clientWidth, height: HEIGHT }));
+  new ResizeObserver(() => fit()).observe(plots);
+  addEventListener('beforeprint', () => fit(ON_PAPER));
+  addEventListener('afterprint', () => fit());
 
   function show(round) {
     drawn.forEach(([plot]) => plot.destroy());
@@ -47,21 +54,23 @@ function fscPlot(plots, curve) {
   const claim = curve.resolution ? `${bound}${curve.resolution.toFixed(2)} Å` : 'no resolution';
   const box = figure(plots, `${title(curve.cluster)}: ${claim}`);
   const colour = labelOf(curve.cluster) ? colourOf(labelOf(curve.cluster)) : '#000000';
-  const series = (label, stroke, dash, width = 1.2) => ({ label, stroke, dash, width, points: { show: false }, value: (_, v) => v?.toFixed(3) ?? '' });
   const lines = [[1 / curve.nyquist, `Nyquist ${curve.nyquist.toFixed(2)} Å`]];
   if (curve.alignment_limit) lines.unshift([1 / curve.alignment_limit, `alignment ${curve.alignment_limit} Å`]);
   const plot = new uPlot({
     width: box.clientWidth || 320,
     height: HEIGHT,
-    scales: { x: { time: false, range: () => [0, 1.02 / curve.nyquist] }, y: { range: () => [lowest(curve), 1.05] } },
+    scales: { x: { time: false, range: () => [0, 1.02 / curve.nyquist] }, y: { range: () => [lowest(curve), HIGHEST] } },
     series: [
-      { label: 'Å', value: (_, v) => (v ? (1 / v).toFixed(2) : '') },
-      series('unmasked', GREY, [1, 3]),
-      series('masked', GREY, [6, 4]),
-      series('randomised', RED, [2, 2, 8, 2]),
-      series('corrected', colour, undefined, 2.2),
+      reading((v) => (v ? `at ${(1 / v).toFixed(2)} Å` : '')),
+      line('unmasked', GREY, { dash: [1, 3] }),
+      line('masked', GREY, { dash: [6, 4] }),
+      line('phases randomised', RED, { dash: [2, 2, 8, 2] }),
+      line('corrected', colour, { width: 2.2 }),
     ],
-    axes: [{ splits: (_, __, low, high) => ticks(low, high), values: (_, at) => at.map((v) => String(+(1 / v).toPrecision(3))), size: 30 }, { size: 40 }],
+    axes: [axisAcross('resolution, Å', {
+      splits: (_, __, low, high) => ticks(low, high), values: (_, at) => at.map((v) => String(+(1 / v).toPrecision(3))),
+    }), axisUp('FSC', 46, { filter: (_, at) => at.map((v) => (v > 1 ? null : v)) })],
+    legend: READINGS,
     cursor: { drag: { x: false, y: false } },
     hooks: { draw: [(drawn) => drawLines(drawn, lines)] },
   }, [curve.frequency, curve.unmasked, curve.masked, curve.randomised, curve.corrected], box);
@@ -94,13 +103,25 @@ function drawLines(plot, upright) {
   const y = plot.valToPos(THRESHOLD, 'y', true);
   stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
   ctx.textAlign = 'left';
-  ctx.fillText(String(THRESHOLD), bbox.left + 6 * ratio, y - 4 * ratio);
-  for (const [place, [frequency, name]] of upright.entries()) {
+  name(ctx, String(THRESHOLD), bbox.left + 6 * ratio, y - 4 * ratio);
+  for (const [place, [frequency, text]] of upright.entries()) {
     const x = plot.valToPos(frequency, 'x', true);
     stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
     ctx.textAlign = 'right';
-    ctx.fillText(name, x - 4 * ratio, bbox.top + (12 + 14 * place) * ratio);
+    name(ctx, text, x - 4 * ratio, bbox.top + (12 + 14 * place) * ratio);
   }
+  ctx.restore();
+}
+
+// Over a line that it may cross
+function name(ctx, text, x, y) {
+  ctx.save();
+  ctx.setLineDash([]);
+  ctx.strokeStyle = '#ffffff';
+  ctx.lineWidth *= 4;
+  ctx.lineJoin = 'round';
+  ctx.strokeText(text, x, y);
+  ctx.fillText(text, x, y);
   ctx.restore();
 }
 
@@ -119,10 +140,11 @@ function histogram(plots, curve, { edges, counts }) {
     height: HEIGHT,
     scales: { x: { time: false, range: () => [edges[0], edges.at(-1)] }, y: { range: (_, __, most) => [0, most * 1.05] } },
     series: [
-      { label: 'Å', value: (_, v) => v?.toFixed(2) ?? '' },
-      { label: 'voxels', stroke: '#555555', fill: '#BBBBBB', paths: uPlot.paths.bars({ size: [1] }), points: { show: false } },
+      reading((v) => `at ${v.toFixed(2)} Å`),
+      { ...line('voxels', '#555555', { say: count }), fill: '#BBBBBB', paths: uPlot.paths.bars({ size: [1] }) },
     ],
-    axes: [{ size: 30 }, { size: 60 }],
+    axes: [axisAcross('local resolution, Å'), axisUp('voxels', 56)],
+    legend: READINGS,
     cursor: { drag: { x: false, y: false } },
   }, [middles, counts], box);
   return [plot, box];

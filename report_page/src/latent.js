@@ -4,8 +4,9 @@ import { unpack, unpackNames, unpackWords } from './data.js';
 import { button, choice, count, element, mount, roundName, slider, svg } from './dom.js';
 import { colourOf, inOrder, lapOf, markerOf, nameOf, rgbOf, signOf } from './labels.js';
 
-// Of the canvas's smaller side, that the points' extent takes
-const FILL = 0.94;
+// Of the canvas's sides, that the points' extent takes; a share of them at each end, far from all others, may lie beyond
+const FILL = 0.92;
+const BEYOND = 0.001;
 const UNSELECTED = [226, 226, 226];
 const SELECTION = 'selection.csv';
 
@@ -27,10 +28,11 @@ export async function showLatent(section, points) {
   const screen = { x: new Float32Array(total), y: new Float32Array(total) };
   let outline = null;
   let centres = [];
+  let extent = null;
 
   const canvas = element('canvas', { className: 'dr-points' });
   const overlay = element('canvas', { className: 'dr-overlay' });
-  const tags = element('div', { className: 'dr-tags', ariaHidden: 'true' });
+  const tags = element('div', { className: 'dr-tags dr-overlay', ariaHidden: 'true' });
   const plot = element('div', { className: 'dr-plot', tabIndex: 0, role: 'application' }, canvas, tags, overlay);
   const help = element('p', { className: 'dr-help' });
   const lasso = button('Lasso', () => {
@@ -41,7 +43,7 @@ export async function showLatent(section, points) {
   const table = element('div', { className: 'dr-counts' });
   const chosen = element('p', { className: 'dr-chosen', role: 'status' });
   const download = button('Download selection (CSV)', save);
-  const command = element('code', { textContent: selecting });
+  const command = element('code', { className: 'words' }, ...selecting.split(' ').flatMap((word) => [element('span', { textContent: word }), ' ']));
   const copy = element('button', { type: 'button', textContent: 'Copy', ariaLabel: 'Copy the command', dataset: { copy: selecting } });
   const pca = element('div', { className: 'dr-pca' });
   const shown = total < points.particles
@@ -109,7 +111,9 @@ export async function showLatent(section, points) {
     const kind = state.dimensions === 2 ? FLAT_HELP : HELP;
     help.textContent = `${kind} Lasso: draw around particles; Escape clears.`;
     plot.ariaLabel = `UMAP of ${roundName(rounds[state.round].number)}. ${kind}`;
-    centres = centresOf(rounds[state.round].labels, rounds[state.round][`umap${state.dimensions}`]);
+    const source = rounds[state.round][`umap${state.dimensions}`];
+    centres = centresOf(rounds[state.round].labels, source);
+    extent = extentOf(source, total);
     showPca(pca, rounds[state.round]);
     showCounts();
     draw();
@@ -182,20 +186,24 @@ export async function showLatent(section, points) {
     const source = rounds[state.round][`umap${state.dimensions}`];
     const deep = state.dimensions === 3;
     const unit = (FILL * side() * view.zoom) / 2;
-    // a cube's corners, however it is turned
-    const spread = unit * (deep ? 0.7 : 1);
+    const { middle, reaches } = extent;
+    // as far as the farthest corner, however it is turned; in two dimensions each axis fills its side
+    const spreads = deep ? [unit, unit].map((one) => one / Math.hypot(...reaches))
+      : [plot.clientWidth, plot.clientHeight].map((length, axis) => (FILL * length * view.zoom) / 2 / reaches[axis]);
     const [a, b, , c, d, , e, f] = deep ? view.turn : [1, 0, 0, 0, 1, 0, 0, 0];
     const left = plot.clientWidth / 2 + unit * view.shift[0];
     const top = plot.clientHeight / 2 - unit * view.shift[1];
-    const across = (x, y, z) => left + spread * (a * x + c * y + e * z);
-    const down = (x, y, z) => top - spread * (b * x + d * y + f * z);
+    const [midX, midY, midZ = 0] = middle;
+    const across = (x, y, z) => left + spreads[0] * (a * (x - midX) + c * (y - midY) + e * (z - midZ));
+    const down = (x, y, z) => top - spreads[1] * (b * (x - midX) + d * (y - midY) + f * (z - midZ));
     for (let i = 0; i < total; i++) {
       const [x, y, z] = [source[i], source[total + i], deep ? source[2 * total + i] : 0];
       screen.x[i] = across(x, y, z);
       screen.y[i] = down(x, y, z);
     }
     tags.replaceChildren(...centres.map(([label, x, y, z = 0]) => {
-      const style = { left: `${across(x, y, z)}px`, top: `${down(x, y, z)}px` };
+      // in shares, as paper is narrower
+      const style = { left: `${(100 * across(x, y, z)) / plot.clientWidth}%`, top: `${(100 * down(x, y, z)) / plot.clientHeight}%` };
       return element('span', { textContent: signOf(label), style });
     }));
   }
@@ -232,6 +240,14 @@ function centred(words, steps) {
 }
 
 const packedColour = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+
+// Middle and half width along each axis of the points
+function extentOf(source, total) {
+  const out = Math.floor(BEYOND * total);
+  const axes = Array.from({ length: source.length / total }, (_, axis) => source.slice(axis * total, (axis + 1) * total).sort());
+  const ends = axes.map((values) => [values[out], values[total - 1 - out]]);
+  return { middle: ends.map(([low, high]) => (low + high) / 2), reaches: ends.map(([low, high]) => Math.max((high - low) / 2, 1e-6)) };
+}
 
 // Pixels of a marker, dx and dy one after the other: disc, square, triangle, diamond
 function stamp(lap, size) {

@@ -14,11 +14,15 @@ const RAMPS = {
   resolution: ['#FDE725', '#5EC962', '#21918C', '#3B528B', '#440154'],
 };
 const LEGENDS = {
-  cluster: () => 'Colours are those of the clusters.',
+  cluster: () => 'Colours are those of the clusters. A contour is a value of the map’s own, as ChimeraX’s volume level.',
   difference: () => 'Blue: less density than the consensus; white: as much; red: more, by the consensus’s contour or beyond.',
   resolution: ({ low, high }) => `Local resolution from ${low.toFixed(1)} Å (yellow) to ${high.toFixed(1)} Å (violet).`,
 };
 const FRAME_TIME = 500;
+const ABOUT_FILM = 'What changes most in latent space: maps that cryoDRGN’s network draws at six points along its first '
+  + 'principal component, from the 5th to the 95th percentile of the particles (1 to 6 in the picture of principal '
+  + 'components below), all at one contour. No half maps stand behind them, so they have no resolution: look at what '
+  + 'moves or comes and goes, and measure in the clusters’ maps.';
 
 export async function showMaps(section, volumes) {
   const rounds = volumes.rounds.filter((round) => round.maps.length);
@@ -79,6 +83,7 @@ export async function showMaps(section, volumes) {
     layOut();
   });
   new ResizeObserver(() => (state.slices ? drawSlices() : draw())).observe(grid);
+  addEventListener('beforeprint', copyForPaper);
   await layOut();
 
   function radius() {
@@ -121,10 +126,11 @@ export async function showMaps(section, volumes) {
   }
 
   function makeCell(frames, name, colour) {
-    const window = element('div', { className: 'dr-window' });
+    const paper = element('canvas', { className: 'dr-paper' });
+    const window = element('div', { className: 'dr-window' }, paper);
     const caption = element('figcaption', {}, element('b', { textContent: name }), ' ', element('span'));
     const figure = element('figure', { className: 'dr-cell', dataset: { map: name }, style: { borderTopColor: colour } }, window, caption);
-    return { frames, name, colour, window, figure, said: caption.lastChild, meshes: frames.map(() => null) };
+    return { frames, name, colour, window, paper, figure, said: caption.lastChild, meshes: frames.map(() => null) };
   }
 
   function filmCell(round) {
@@ -138,7 +144,9 @@ export async function showMaps(section, volumes) {
     });
     cell.film.querySelector('input').ariaLabel = 'Map along PC1';
     const play = button('Play', () => (playing ? stop() : start(play, cell.film.querySelector('input'))));
-    cell.figure.append(element('div', { className: 'dr-controls' }, play, cell.film));
+    cell.figure.classList.add('dr-film');
+    cell.figure.append(element('div', { className: 'dr-controls' }, play, cell.film),
+      element('p', { className: 'dr-help', textContent: ABOUT_FILM }));
     return cell;
   }
 
@@ -192,16 +200,26 @@ export async function showMaps(section, volumes) {
 
   // A small picture of each cluster's surface, where the page has a place for it
   function showOnCards() {
-    const whole = grid.getBoundingClientRect();
-    const ratio = canvas.width / whole.width;
     for (const cell of cells) {
       const card = document.querySelector(`canvas.surface[data-cluster="${cell.frames[0].name}"]`);
-      if (!card?.hidden) continue;
-      const place = cell.window.getBoundingClientRect();
-      const at = [place.left - whole.left, place.top - whole.top, place.width, place.height].map((value) => value * ratio);
-      Object.assign(card, { width: 192, height: 192, hidden: false });
-      card.getContext('2d').drawImage(canvas, ...at, 0, 0, card.width, card.height);
+      if (card?.hidden) copy(cell, Object.assign(card, { hidden: false }), 192);
     }
+  }
+
+  // Of what one canvas shows of all maps, a cell's part
+  function copy(cell, target, side) {
+    const [whole, place] = [grid, cell.window].map((one) => one.getBoundingClientRect());
+    const ratio = canvas.width / whole.width;
+    const at = [place.left - whole.left, place.top - whole.top, place.width, place.height].map((value) => value * ratio);
+    Object.assign(target, { width: side, height: side });
+    target.getContext('2d').drawImage(canvas, ...at, 0, 0, side, side);
+  }
+
+  // Paper has other places for the cells than the canvas that lies over them on the screen
+  function copyForPaper() {
+    if (state.slices) return;
+    draw();
+    for (const cell of cells) copy(cell, cell.paper, 480);
   }
 
   function build(cell, frame, fine) {

@@ -181,6 +181,42 @@ def test_flow_and_fsc_are_drawn(page: Browser) -> None:
     assert not complaints(page)
 
 
+def test_a_legend_shows_the_lines_as_they_are_drawn(page: Browser) -> None:
+    legend = "[...document.querySelector('#fsc-plots .u-legend').querySelectorAll('.u-series')]"
+    labels = page.execute_script(f"return {legend}.map((row) => row.querySelector('.u-label').textContent.trim())")
+    assert labels == ["", "unmasked", "masked", "phases randomised", "corrected"]
+    dashes = f"return {legend}.slice(1).map((row) => row.querySelector('.u-marker').style.background)"
+    assert len({sample.split("dasharray")[1] for sample in page.execute_script(dashes)}) == 4
+
+
+def test_the_points_of_latent_space_fill_their_panel(page: Browser) -> None:
+    script = """
+        const shown = document.querySelector('#latent .dr-points');
+        const {data, width, height} = shown.getContext('2d').getImageData(0, 0, shown.width, shown.height);
+        const inked = [...data.keys()].filter((i) => i % 4 === 3 && data[i]).map((i) => (i - 3) / 4);
+        const extreme = (values, which) => values.reduce((found, one) => which(found, one));
+        const span = (values) => extreme(values, (a, b) => Math.max(a, b)) - extreme(values, (a, b) => Math.min(a, b));
+        return [span(inked.map((i) => i % width)) / width, span(inked.map((i) => Math.floor(i / width))) / height];"""
+    # of which they are twice as wide as high
+    assert all(0.8 < share <= 1 for share in page.execute_script(script))
+
+
+def test_the_film_says_what_it_is(page: Browser) -> None:
+    film = page.find_element(By.CSS_SELECTOR, CELL.format("along PC1"))
+    assert "have no resolution" in film.text
+    window, play = (film.find_element(By.CSS_SELECTOR, part).rect for part in (".dr-window", "button"))
+    assert play["x"] >= window["x"] + window["width"] and play["y"] < window["y"] + window["height"]
+
+
+def test_paper_has_the_maps_in_their_places(page: Browser) -> None:
+    width = "return document.querySelector('#fsc-plots .uplot canvas').clientWidth"
+    before = page.execute_script(width)
+    page.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
+    assert all(colours(page, f"{CELL.format(name)} .dr-paper") > 10 for name in ("consensus", "cluster 1", "along PC1"))
+    until(page, f"(() => {{ {width} }})() === {before}")
+    assert not complaints(page)
+
+
 def test_a_narrow_window_can_be_read(page: Browser) -> None:
     page.set_window_size(500, 900)
     try:

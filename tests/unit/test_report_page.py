@@ -197,7 +197,8 @@ def test_notes_are_no_doubts_and_commands_are_whole(tmp_path: Path) -> None:
     assert page.index("To bear in mind</h2>") < page.index("ends at Nyquist")
     whole = f"nextflow run main.nf --k 3 -resume --rounds {facts['round'] + 1}"
     words = " ".join(f"<span>{word}</span>" for word in whole.split())
-    assert f'<dd><div class="command"><code>{words}</code><button type="button" data-copy="{whole}">' in page
+    command = f'<code class="words">{words}</code><button type="button" data-copy="{whole}">'
+    assert f'<dd><div class="command">{command}' in page
     assert "*.mrc" not in page and f"<code>open {facts['open'][0]['file']}" in page
     assert "% of those kept)" in page
 

@@ -40,6 +40,11 @@ TERMS: Mapping[str, str] = {
         "motion: above .15."
     ),
     "amplitude": "How strongly the map shows what the consensus shows. 1: alike; near 0: images without it.",
+    "interval": "Between these the number lies with 95 % probability, by the posteriors and by chance.",
+    "views": (
+        "How many particles are seen from where, brighter: more. Height 1 is along the map's z axis, 0 across it; "
+        "empty regions: preferred orientation."
+    ),
     "halves": "Whether the two half sets were kept apart, so that their FSC says what the data say.",
     "ari": "Adjusted Rand index: 1, the same clusters as in the last round; 0, what chance gives.",
     "junk": "Images that match no map: empty, broken or foreign ones, lost poses. In no map, kept in the files.",
