@@ -273,9 +273,18 @@ def test_umap_tells_sizes() -> None:
     assert words(figure).index("cluster 2: 60") < words(figure).index("unassigned: 20")
 
 
+def test_a_umap_fills_its_panel() -> None:
+    points = np.random.default_rng(0).uniform(size=(200, 2)) * (2.0, 1.0)
+    figure = umap_figure(points, LABELS[1], "t")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert np.ptp(axes.get_xlim()) < 1.3 * 2 and np.ptp(axes.get_ylim()) < 1.3 * 1
+
+
 def test_who_is_left_out_is_a_class_of_its_own(
     run_passes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run_passes[1]["clusters"][0]["particles"] = 185
     write_passes(tmp_path, run_passes)
     for number in (2, 3):
         star = tmp_path / f"pass_{number}" / "particles.star"
@@ -287,6 +296,7 @@ def test_who_is_left_out_is_a_class_of_its_own(
     drawn: dict[str, Figure] = {}
     monkeypatch.setattr("drgnalign.report.figures._save", lambda figure, path: drawn.update({path.stem: figure}))
     write_figures(tmp_path, tmp_path)
+    assert "consensus (185)" in words(drawn["fsc_round_02"])
     flow = words(drawn["label_flow"])
     assert "×" in flow.split("\n") and " 15" in flow.split("\n") and " 20" in flow.split("\n")
     assert "×: left out" in flow

@@ -191,10 +191,12 @@ def test_results_set_aside_are_neither_unfinished_nor_to_be_gone_on_with(tmp_pat
 def test_notes_are_no_doubts_and_commands_are_whole(tmp_path: Path) -> None:
     folders = write_run(tmp_path)
     facts = run_facts(folders, {"passes": 3, "command": "nextflow run main.nf --k 3"})
-    facts["not_believed"] = [{"of": "every cluster", "text": "ends at Nyquist", "mark": "good"}]
+    text = "ends at Nyquist <see --resolution_limits>"
+    facts["not_believed"] = [{"of": "every cluster", "text": text, "mark": "good"}]
     page = rendered(folders, facts, tmp_path).split("<script")[0]
     assert "None of the checks made here speaks against" in page and "Nothing speaks" not in page
-    assert page.index("To bear in mind</h2>") < page.index("ends at Nyquist")
+    whole_option = 'ends at Nyquist &lt;see <span class="whole">--resolution_limits</span>&gt;'
+    assert page.index("To bear in mind</h2>") < page.index(whole_option)
     whole = f"nextflow run main.nf --k 3 -resume --rounds {facts['round'] + 1}"
     words = " ".join(f"<span>{word}</span>" for word in whole.split())
     command = f'<code class="words">{words}</code><button type="button" data-copy="{whole}">'

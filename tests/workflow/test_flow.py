@@ -88,6 +88,12 @@ def test_names_say_how_many_passes_there_will_be(stubs: Stubs) -> None:
     )
 
 
+def test_the_line_of_a_pass_says_where_it_comes_from_the_cache(stubs: Stubs) -> None:
+    lines = [line for line in stubs.other_rate.log.splitlines() if line.startswith("Pass ")]
+    cached = [line.split(":")[0] for line in lines if line.endswith("; from the cache of an earlier start")]
+    assert cached == [f"Pass {number} of 5, consensus" for number in (1, 2, 3)] and len(lines) == 5
+
+
 def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     results = stubs.first.results
     files = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}

@@ -55,6 +55,8 @@ NAMES = {0: "unassigned", LEFT_OUT_LABEL: "left out"}
 CONSENSUS_COLOUR = "black"
 # Å, of the labels on frequency axes.
 ROUND_RESOLUTIONS = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100, 200)
+# Inches, of the UMAP's panel.
+UMAP_HEIGHTS = (3.0, 6.0)
 # In columns of the label flow, in units of their distance and of all particles.
 BAR_WIDTH = 0.12
 BAR_GAP = 0.025
@@ -93,7 +95,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
     name = f"Round {number}" if number else "Consensus"
     title = _title(f"{name}: FSC of half maps, corrected for the mask", note)
     fsc = _read_fsc(files / FSC)
-    figures[f"fsc_{round_name(number)}"] = fsc_figure(fsc, _sizes(last), particles.pixel_size, title)
+    figures[f"fsc_{round_name(number)}"] = fsc_figure(fsc, _sizes(passes), particles.pixel_size, title)
     if number:
         labels = labels_by_round({one.round: folders[one.number] for one in passes if one.round}, particles)
         points = _read_umap(files / LATENT / EMBEDDING, len(particles))
@@ -147,7 +149,9 @@ def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
     -------
     Figure
     """
-    figure, axes = _canvas(8.5, 6.5, title)
+    across, up = np.ptp(points, axis=0)
+    # of the points' own shape: a panel of another one would be empty in part
+    figure, axes = _canvas(8.5, float(np.clip(6.0 * up / max(across, 1e-6), *UMAP_HEIGHTS)) + 0.5, title)
     names, index = np.unique(labels, return_inverse=True)
     colours = np.array([cluster_colour(name) for name in names])[index]
     # Those in no cluster lie behind; the others in random order, lest the last cluster hide the rest.
@@ -411,9 +415,11 @@ def _pass_words(passes: list[PassMetrics]) -> list[str]:
     return first + [f"round {metrics.round}" for metrics in passes[consensus:]]
 
 
-def _sizes(metrics: PassMetrics) -> dict[str, int]:
-    """Particles by cluster; the consensus, whose FSC is carried along, is of all."""
-    return {CONSENSUS: metrics.particles} | {entry.cluster: entry.particles for entry in metrics.clusters}
+def _sizes(passes: list[PassMetrics]) -> dict[str, int]:
+    """Particles by cluster of the last pass; of the consensus, whose FSC is carried along, as it was made."""
+    consensus = {CONSENSUS: passes[-1].particles}
+    made = [*(metrics for metrics in passes if not metrics.round), passes[-1]]
+    return consensus | {entry.cluster: entry.particles for metrics in made for entry in metrics.clusters}
 
 
 def _read_fsc(path: Path) -> pd.DataFrame:

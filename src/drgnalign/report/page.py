@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from drgnalign.files import write_text
 from drgnalign.report.advice import MASK, TERMS
@@ -20,6 +21,7 @@ from drgnalign.report.volumes import embedded_volumes
 from drgnalign.run.state import FILTERED, MAPS, beside
 
 TEMPLATES = "templates"
+OPTION = re.compile(r"--\w+")
 
 
 def write_report(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Path, outdir: Path) -> None:
@@ -50,7 +52,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         lstrip_blocks=True,
     )
     environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent}
-    environment.filters |= {"count": _count, "duration": _duration}
+    environment.filters |= {"count": _count, "duration": _duration, "prose": _prose}
     resources = files("drgnalign.report") / TEMPLATES
     return environment.get_template("report.html.j2").render(
         facts=facts,
@@ -86,6 +88,11 @@ def _embedded(value: Mapping[str, Any]) -> Markup:
 
 def _data_uri(image: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def _prose(text: str) -> Markup:
+    """Browsers would break a line after the hyphens of an option."""
+    return Markup(OPTION.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def _angstrom(value: float | None) -> str:
