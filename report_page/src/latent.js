@@ -7,6 +7,8 @@ import { colourOf, inOrder, lapOf, markerOf, nameOf, rgbOf, signOf } from './lab
 // Of the canvas's sides, that the points' extent takes; a share of them at each end, far from all others, may lie beyond
 const FILL = 0.92;
 const BEYOND = 0.001;
+// Width by height of the plot: in three dimensions, and the least and the most in two, where it has the points' shape
+const [SHAPE, TALLEST, WIDEST] = [1.25, 0.8, 2.5];
 const UNSELECTED = [226, 226, 226];
 const SELECTION = 'selection.csv';
 
@@ -114,6 +116,8 @@ export async function showLatent(section, points) {
     const source = rounds[state.round][`umap${state.dimensions}`];
     centres = centresOf(rounds[state.round].labels, source);
     extent = extentOf(source, total);
+    const [across, up] = extent.reaches;
+    plot.style.aspectRatio = state.dimensions === 3 ? SHAPE : Math.min(Math.max(across / up, TALLEST), WIDEST);
     showPca(pca, rounds[state.round]);
     showCounts();
     draw();
@@ -187,15 +191,15 @@ export async function showLatent(section, points) {
     const deep = state.dimensions === 3;
     const unit = (FILL * side() * view.zoom) / 2;
     const { middle, reaches } = extent;
-    // as far as the farthest corner, however it is turned; in two dimensions each axis fills its side
-    const spreads = deep ? [unit, unit].map((one) => one / Math.hypot(...reaches))
-      : [plot.clientWidth, plot.clientHeight].map((length, axis) => (FILL * length * view.zoom) / 2 / reaches[axis]);
+    // to the farthest corner, however it is turned; distances mean the same along all axes
+    const spread = deep ? unit / Math.hypot(...reaches)
+      : (Math.min(plot.clientWidth / reaches[0], plot.clientHeight / reaches[1]) * FILL * view.zoom) / 2;
     const [a, b, , c, d, , e, f] = deep ? view.turn : [1, 0, 0, 0, 1, 0, 0, 0];
     const left = plot.clientWidth / 2 + unit * view.shift[0];
     const top = plot.clientHeight / 2 - unit * view.shift[1];
     const [midX, midY, midZ = 0] = middle;
-    const across = (x, y, z) => left + spreads[0] * (a * (x - midX) + c * (y - midY) + e * (z - midZ));
-    const down = (x, y, z) => top - spreads[1] * (b * (x - midX) + d * (y - midY) + f * (z - midZ));
+    const across = (x, y, z) => left + spread * (a * (x - midX) + c * (y - midY) + e * (z - midZ));
+    const down = (x, y, z) => top - spread * (b * (x - midX) + d * (y - midY) + f * (z - midZ));
     for (let i = 0; i < total; i++) {
       const [x, y, z] = [source[i], source[total + i], deep ? source[2 * total + i] : 0];
       screen.x[i] = across(x, y, z);
