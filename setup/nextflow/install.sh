@@ -17,8 +17,9 @@ if command -v nextflow >/dev/null; then
     ln -sfn "$(command -v nextflow)" "$tools/nextflow"
 elif command -v mvn >/dev/null; then
     rm -rf "$tools/nextflow-runtime"
-    mvn -q -B -Dstyle.color=never -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$tools/nextflow-runtime"
+    # it sets colours back even where it has set none
+    mvn -q -B -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$tools/nextflow-runtime" | sed $'s/\033\\[[0-9;]*m//g'
     install -m 755 "$here/launcher.sh" "$tools/nextflow"
 else
     echo "ERROR: neither Nextflow >= 25.04 nor Maven is on the PATH: install one of them." >&2
