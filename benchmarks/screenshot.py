@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from report import chromium
 
 PAGE, PICTURE = REPOSITORY / "demo" / "results" / "report.html", REPOSITORY / "docs" / "report.png"
-WIDTH, HEIGHT, COLOURS = 1240, 1900, 192
+WIDTH, HEIGHT, COLOURS = 1240, 2052, 192
 # s, without a GPU
 PATIENCE = 60
 
@@ -31,7 +31,8 @@ def main() -> None:
         picture = Image.open(io.BytesIO(chrome.get_screenshot_as_png())).convert("RGB")
     finally:
         chrome.quit()
-    picture.quantize(COLOURS).save(PICTURE, optimize=True)
+    # which keeps colours of small areas too, as those of the clusters are
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(PICTURE, optimize=True)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
