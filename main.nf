@@ -3,7 +3,8 @@
 include { checkParameters ; helpText ; schedule ; typed } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages } from './subworkflows/images.nf'
-include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; publish ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
+include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
+include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
 include { inputFiles ; ownFile ; pathOf } from './subworkflows/inputs.nf'
@@ -30,6 +31,21 @@ include { EXPORT } from './modules/export.nf'
 def nextState(passes, last) {
     def next = last.stop == 'true' ? null : passes[last.meta.pass]
     return [next?.pass, [meta: next] + last.subMap('particles', 'references', 'latent')]
+}
+
+// What a step of a channel gives. An error two files deep, or in what `subscribe` calls, would come out as one of Java's
+// own (docs/workarounds.md).
+def plainly(step) {
+    try {
+        return step.call()
+    }
+    catch (java.lang.reflect.InvocationTargetException problem) {
+        error(causeOf(problem).message)
+    }
+}
+
+def causeOf(problem) {
+    return problem.cause ? causeOf(problem.cause) : problem
 }
 
 workflow {
@@ -65,7 +81,7 @@ workflow {
         .combine(settings)
         .map { known, steps ->
             def made_by = [parameters: params, steps: passesMadeBy(steps, given, passthrough), images: known.stamp]
-            clock.held = setEarlierAside(results, made_by, passes)
+            clock.held = plainly { setEarlierAside(results, made_by, passes) }
             known
         }
         .first()
@@ -130,7 +146,10 @@ workflow {
         .filter { _pass, _part -> !given.keep }
         .subscribe { _pass, part -> emptied(part) }
 
-    // Tables, pictures and final/ after every pass, and a line on the screen
+    // What each step leaves for people as it ends; tables, pictures and final/ after every pass, and a line on the screen
+    channel.topic('published').map { row ->
+        row.drop(2).flatten().each { path -> plainly { publish(path, results.resolve(placeOf(row[0], row[1], path))) } }
+    }
     noteTheRun(results, params, passes)
     MAP.out.folder.subscribe { meta, _folder, said -> println(passLine(clock, meta, said)) }
     REPORT(
@@ -142,15 +161,15 @@ workflow {
         settings.map { step -> step.export },
     )
     anew = MAP.out.folder.map { meta, _folder, said -> [meta.pass, isAnew(said)] }
-    REPORT.out.files.map { meta, files -> [meta.pass, files] }.join(anew).subscribe { pass, files, is_new ->
+    REPORT.out.files.map { meta, files -> [meta.pass, files] }.join(anew).map { pass, files, is_new ->
         if (supersedes(clock, pass, is_new)) {
-            publish(results, files)
+            files.each { path -> plainly { publish(path, results.resolve(path.name)) } }
             clock.findings = files.find { path -> path.name == 'findings.txt' }.text
         }
     }
-    EXPORT.out.folder.map { meta, folder_made -> [meta.pass, folder_made] }.join(anew).subscribe { pass, made, is_new ->
+    EXPORT.out.folder.map { meta, folder_made -> [meta.pass, folder_made] }.join(anew).map { pass, made, is_new ->
         if (supersedes(clock, pass, is_new)) {
-            publish(results, [made])
+            plainly { publish(made, results.resolve(made.name)) }
         }
     }
     workflow.onComplete {
@@ -162,5 +181,5 @@ workflow {
     channel.topic('versions')
         .map { path -> "nextflow: ${workflow.nextflow.version.toString()}\n${path.text}" }
         .toList()
-        .subscribe { texts -> noteVersions(results, texts) }
+        .map { texts -> plainly { noteVersions(results, texts) } }
 }

@@ -1,5 +1,3 @@
-include { published } from '../subworkflows/publishing.nf'
-
 // One task an image, before anything else: a library of another version would do other things, or fail late.
 process CHECK_IMAGE {
     tag "${name}"
@@ -7,7 +5,6 @@ process CHECK_IMAGE {
     container { image }
     memory 1.GB
     time 10.m
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     // stamp: size and time of the image, so that -resume looks at a new one again
@@ -19,18 +16,20 @@ process CHECK_IMAGE {
     output:
     // a digest of what is in the image besides the library
     env('INSTALLED'), emit: installed
-    path "${name}.yml"
+    tuple val(task.process), val([:]), path("images/${name}.yml"), topic: 'published'
 
     script:
     """
     # code ${code}, image ${stamp}
     INSTALLED=\$(check_image.py ${image} --name ${name} --checkout checkout)
-    versions.py > ${name}.yml
+    mkdir images
+    versions.py > images/${name}.yml
     """
 
     stub:
     """
-    touch ${name}.yml
+    mkdir images
+    touch images/${name}.yml
     INSTALLED=stub
     """
 }

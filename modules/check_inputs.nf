@@ -1,10 +1,8 @@
-include { published } from '../subworkflows/publishing.nf'
 include { linked ; option } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
     containerOptions { images.mounts }
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     // images: see subworkflows/images.nf; stack: name of the one stack of a file that does not name its images, else null

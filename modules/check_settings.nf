@@ -1,11 +1,9 @@
 include { clustersProposed } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
 process CHECK_SETTINGS {
     label 'cpu_small'
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     tuple path(particles), path(facts, stageAs: 'found.json')
@@ -15,8 +13,8 @@ process CHECK_SETTINGS {
 
     output:
     val true, emit: passed
-    // what CHECK_INPUTS found, with what is warned of here, if anything is
-    path 'inputs.json', optional: true
+    // what CHECK_INPUTS found, with what is warned of here
+    tuple val(task.process), val([:]), path('inputs.json'), topic: 'published'
     path 'said.txt', topic: 'said'
 
     script:
@@ -39,5 +37,6 @@ process CHECK_SETTINGS {
     stub:
     """
     touch said.txt
+    cp ${facts} inputs.json
     """
 }

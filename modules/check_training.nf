@@ -1,9 +1,6 @@
-include { published } from '../subworkflows/publishing.nf'
-
 // Before the first training, and while the consensus is made
 process CHECK_TRAINING {
     label 'gpu'
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, [:], path) }
 
     input:
     tuple path(particles), path(stack)
@@ -15,7 +12,7 @@ process CHECK_TRAINING {
 
     output:
     val true, emit: passed
-    path 'training.json'
+    tuple val(task.process), val([:]), path('training.json'), topic: 'published'
     path 'said.txt', topic: 'said'
 
     script:

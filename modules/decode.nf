@@ -1,11 +1,9 @@
 include { place } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process DECODE {
     tag "${place(meta, task.ext)}"
     label 'gpu'
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(labelled), path(references, stageAs: 'references'), path(latent), path(clusters)
@@ -14,6 +12,7 @@ process DECODE {
 
     output:
     tuple val(meta), path('decoded'), emit: decoded
+    tuple val(task.process), val(meta), path('decoded'), topic: 'published'
 
     script:
     """

@@ -1,11 +1,9 @@
 include { place } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process EMBED {
     tag "${place(meta, task.ext)}"
     label 'cpu_small'
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(training), path(last_latent, stageAs: 'last_latent')
@@ -13,6 +11,7 @@ process EMBED {
 
     output:
     tuple val(meta), path('latent'), emit: latent
+    tuple val(task.process), val(meta), path('latent'), topic: 'published'
 
     script:
     """

@@ -1,12 +1,10 @@
 include { place ; shortName } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { engineOptions ; linked ; option } from '../subworkflows/scripts.nf'
 
 process INSERT {
     tag "${place(meta, task.ext)} ${shortName(chunk.baseName)}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
     containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     // shown: the masks of the map that the part is for, see subworkflows/map.nf
@@ -15,7 +13,7 @@ process INSERT {
 
     output:
     tuple val(meta), path("${chunk.baseName}.part"), emit: part
-    path 'logs/*', optional: true
+    tuple val(task.process), val(meta), path('logs/*'), topic: 'published', optional: true
 
     script:
     """

@@ -1,11 +1,9 @@
 include { place } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process MERGE {
     tag "${place(meta, task.ext)}"
     label 'cpu_small'
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(labelled), path(last_particles, stageAs: 'last.star'),
@@ -19,8 +17,10 @@ process MERGE {
     tuple val(meta), path('particles.star'), path('references'), path(latent, includeInputs: true), env('STOP'),
         emit: state, topic: 'state'
     // what people look at
-    tuple path('metrics.json'), path('fsc.csv'), path('clusters')
-    path 'clusters.json', includeInputs: true, optional: true
+    // not by a pattern, which would leave out what is named as an input
+    tuple val(task.process), val(meta), path('particles.star'), path('metrics.json'), path('fsc.csv'), path('clusters'),
+        topic: 'published'
+    tuple val(task.process), val(meta), path('clusters.json', includeInputs: true), topic: 'published', optional: true
     // the same for REPORT, one folder a pass, with latent space and decoded maps; and what the screen says of the pass
     tuple val(meta), path("pass_${meta.pass}"), path('said.txt'), emit: folder
 

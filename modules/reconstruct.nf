@@ -1,11 +1,9 @@
 include { place ; shortName } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 process RECONSTRUCT {
     tag "${place(meta, task.ext)} ${shortName(meta.cluster)}"
     label 'cpu_small'
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(parts, stageAs: 'parts/*'), path(references, stageAs: 'references'),
@@ -14,7 +12,7 @@ process RECONSTRUCT {
 
     output:
     tuple val(meta), path("maps/${meta.cluster}*"), emit: maps
-    path 'logs/*', optional: true
+    tuple val(task.process), val(meta), path('logs/*'), topic: 'published', optional: true
 
     script:
     def prior = meta.cluster != 'consensus' && settings.engine == 'native'

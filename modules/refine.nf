@@ -1,12 +1,10 @@
 include { place ; shortName } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { engineOptions ; linked ; option } from '../subworkflows/scripts.nf'
 
 process REFINE {
     tag "${place(meta, task.ext)} ${shortName(chunk.baseName)}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
     containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     // shown: the masks of the map that the part is for, see subworkflows/map.nf
@@ -17,7 +15,7 @@ process REFINE {
     output:
     tuple val(meta), path("${chunk.baseName}.star"), emit: refined
     tuple val(meta), path("${chunk.baseName}.part"), emit: part, optional: true
-    path 'logs/*', optional: true
+    tuple val(task.process), val(meta), path('logs/*'), topic: 'published', optional: true
 
     script:
     // Where labels may still change, particles are added up once they have.

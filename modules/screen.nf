@@ -1,5 +1,4 @@
 include { place } from '../subworkflows/parameters.nf'
-include { published } from '../subworkflows/publishing.nf'
 include { assignmentSymmetry ; linked ; option } from '../subworkflows/scripts.nf'
 
 // With a limit of its own, and the training images where they reach it: another limit of assignment must not train anew.
@@ -7,7 +6,6 @@ process SCREEN {
     tag "${place(meta, task.ext)}"
     label 'cpu_small'
     containerOptions { images.mounts }
-    publishDir "${task.ext.outdir}", mode: 'copy', saveAs: { path -> published(task.process, meta, path) }
 
     input:
     tuple val(meta), path(particles, stageAs: 'given.star'), path(references, stageAs: 'references')
@@ -17,6 +15,7 @@ process SCREEN {
 
     output:
     tuple val(meta), path('screened.star'), path('screening.json'), emit: screened
+    tuple val(task.process), val(meta), path('screening.json'), topic: 'published'
 
     script:
     """

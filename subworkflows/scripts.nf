@@ -23,12 +23,53 @@ def checkpointFolder() {
     return "${workflow.workDir}/checkpoints"
 }
 
+// What a run, or a hand, has left unreadable is said by name.
 def readJson(path) {
-    return new groovy.json.JsonSlurper().parse(path.toFile())
+    try {
+        return new groovy.json.JsonSlurper().parse(path.toFile())
+    }
+    catch (groovy.json.JsonException _problem) {
+        error("${path}: is no JSON any more\n  What to do: remove it, or give another --outdir.")
+    }
 }
 
 def writeJson(path, value) {
-    path.text = groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(value)) + '\n'
+    writeText(path, groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(value)) + '\n')
+}
+
+def writeText(path, text) {
+    takePlace(path) { made -> made.text = text }
+}
+
+// Makes a file or folder beside the target and puts it there at once: whoever looks, or ends the run meanwhile, finds the
+// last or the new one, whole.
+def takePlace(target, make) {
+    def made = target.resolveSibling(".${target.name}.new")
+    def last = target.resolveSibling(".${target.name}.last")
+    try {
+        target.parent.toFile().mkdirs()
+        [made, last].each { rest -> remove(rest) }
+        make.call(made)
+        // a folder cannot take another one's place
+        if (target.isDirectory()) {
+            java.nio.file.Files.move(target, last)
+        }
+        java.nio.file.Files.move(made, target, java.nio.file.StandardCopyOption.ATOMIC_MOVE)
+        remove(last)
+    }
+    catch (IOException problem) {
+        remove(made)
+        error("${target}: cannot be written (${reasonOf(problem)})\n  What to do: make room, or see to its permissions, and go on with -resume.")
+    }
+}
+
+// 'No space left on device', 'AccessDenied'
+def reasonOf(problem) {
+    return problem instanceof java.nio.file.FileSystemException ? problem.reason ?: problem.class.simpleName - 'Exception' : problem.message
+}
+
+def remove(path) {
+    return path.isDirectory() ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
 }
 
 // What training takes where it holds all images, as `needed_memory` of the library; no less than a label's

@@ -1,7 +1,7 @@
 // What can be seen of a run while it goes on: files as passes end, a line for each on the screen, and words at the end.
 
 include { defaults } from './parameters.nf'
-include { writeJson } from './scripts.nf'
+include { writeJson ; writeText } from './scripts.nf'
 
 // [meta, folders of the pass and all before it] of what passes leave, which they do one after the other
 def withEarlier(finished) {
@@ -29,29 +29,7 @@ def noteTheRun(results, parameters, passes) {
 
 // pipeline_info/software_versions.yml
 def noteVersions(results, texts) {
-    results.resolve('pipeline_info/software_versions.yml').text = texts.toUnique().join('')
-}
-
-// Puts files and folders into --outdir. Each takes the place of the last pass's at once, so that whoever looks, or ends
-// the run meanwhile, finds the one or the other whole.
-def publish(outdir, paths) {
-    [paths].flatten().each { path ->
-        def made = outdir.resolve(".${path.name}.new")
-        def last = outdir.resolve(".${path.name}.last")
-        [made, last].each { rest -> remove(rest) }
-        path.copyTo(made)
-        def target = outdir.resolve(path.name)
-        // a folder cannot take another one's place
-        if (target.isDirectory()) {
-            java.nio.file.Files.move(target, last)
-        }
-        java.nio.file.Files.move(made, target, java.nio.file.StandardCopyOption.ATOMIC_MOVE)
-        remove(last)
-    }
-}
-
-def remove(path) {
-    return path.isDirectory() ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
+    writeText(results.resolve('pipeline_info/software_versions.yml'), texts.toUnique().join(''))
 }
 
 // What is known of the run: its passes, whether it may end before the last, when the last pass ended, the minutes of each kind of pass so far, what was found, and the last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -37,6 +36,7 @@ from drgnalign.heterogeneity.screen import screen
 from drgnalign.heterogeneity.train import train, trained_on
 from drgnalign.maps.mask import EDGE, GROW, particle_mask
 from drgnalign.particles import LEFT_OUT, Particles
+from drgnalign.run.record import write_record
 from drgnalign.run.records import ClusterMetrics
 from drgnalign.run.state import CONSENSUS
 from drgnalign.validation.claims import doubts
@@ -140,7 +140,7 @@ class Case:
         settings = AssignmentSettings(LIMIT, self.diameter)
         self.with_assigned_images(particles)
         screened, found = screen(particles, self._assigned, references, settings)
-        (self.folder / "screening.json").write_text(json.dumps(found))
+        write_record(found, self.folder / "screening.json")
         return screened
 
     def _training_stack(self, particles: Particles) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +106,42 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
     assert {name for name in files if re.match(r"consensus|round_", name)} <= expected <= files
     assert {"findings.txt", "report.html"} <= files and (results / "final").is_dir()
+
+
+def test_what_is_broken_or_gone_in_the_results_is_made_good(tmp_path: Path) -> None:
+    results = stub(tmp_path, "results", rounds=0, junk="keep").results
+    of_pass = results / "consensus" / "pass_02"
+    half, gone, whole = of_pass / "metrics.json", of_pass / "fsc.csv", of_pass / "particles.star"
+    half.write_text("{ half a fi")
+    gone.unlink()
+    (of_pass / ".fsc.csv.new").write_text("left by a run that was killed")
+    before = whole.stat()
+    resumed = stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+    assert resumed.named("COMPLETED") == set()
+    assert half.read_text() == gone.read_text() == ""
+    assert not list(results.rglob(".*"))
+    assert whole.stat().st_ino == before.st_ino
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a small disk")
+def test_a_disk_that_is_full_leaves_no_half_file(tmp_path: Path) -> None:
+    code, results = tmp_path / "code", tmp_path / "results"
+    copy_code(code)
+    merge = code / "modules" / "merge.nf"
+    large = "head -c 3000000 /dev/zero > particles.star; touch"
+    merge.write_text(merge.read_text().replace("touch particles.star", large))
+    (tmp_path / "particles.star").touch()
+    results.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(results)], check=True)
+    try:
+        run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+        of_pass = results / "consensus" / "pass_01"
+        assert run.status != 0
+        assert f"{of_pass / 'particles.star'}: cannot be written (No space left on device)" in run.log
+        assert "go on with -resume" in run.log and "InvocationTargetException" not in run.log
+        assert not (of_pass / "particles.star").exists()
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
 
 
 def test_a_setting_runs_again_what_reads_it_and_what_follows(stubs: Stubs) -> None:
