@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from mrcfile.dtypes import HEADER_DTYPE
 from scipy.spatial.transform import Rotation
 
 from drgnalign.cli import main
+from drgnalign.errors import InputError
 from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.mrc import StackWriter, write_volume
 from drgnalign.formats.par import LAYOUTS, write_par
 from drgnalign.formats.star import write_star
+from drgnalign.fourier import radius_grid, raised_cosine
 from drgnalign.inspect import inspect_file, report_text
 from drgnalign.inspect.stacks import MAX_HEADERS
+from drgnalign.maps.read import read_mask
 from drgnalign.particles import Particles
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -823,6 +827,58 @@ def test_volumes_of_one_value_are_told(tmp_path: Path, value: float | None, foun
     write_volume(tmp_path / "a.mrc", volume, 8.0)
     told = f"all its voxels are {value or 0:g}: it is neither a map nor a mask"
     assert any(level == "error" and told in what for level, what in said(inspect_file(tmp_path / "a.mrc"))) is found
+
+
+SPHERE = (radius_grid(32, 3) < 9).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (SPHERE - 128, "its values are -128 … -127, those of a mask 0 … 1; .*newstack .*--add_constant 128"),
+        (255 * SPHERE, "its values are 0 … 255, those of a mask 0 … 1"),
+        (np.where(radius_grid(32, 3) < 1.5, 1, 0), "only 19 voxels of this mask are inside"),
+        (np.eye(1, 32**3, 7 * 32**2 + 40).reshape(32, 32, 32), "only 1 voxels of this mask are inside"),
+        (0.3 * SPHERE, "no voxel of this mask is inside"),
+        (np.where(SPHERE > 0, 1, 0.7), "no voxel of this mask is outside"),
+    ],
+)
+def test_what_would_be_refused_as_a_mask_is_told(mask: np.ndarray, problem: str, tmp_path: Path) -> None:
+    """Of volumes that look like one: by inspect in the words of what takes it for one."""
+    write_volume(tmp_path / "mask.mrc", mask, PIXEL_SIZE)
+    ((level, what),) = said(inspect_file(tmp_path / "mask.mrc"))
+    assert level == "warning" and re.match(f"it looks like a mask, and would be refused as one: {problem}", what)
+    with pytest.raises(InputError, match=problem.partition(";")[0]):
+        read_mask(tmp_path / "mask.mrc", 32, PIXEL_SIZE)
+
+
+def test_bytes_of_imod_without_its_stamp_are_told(tmp_path: Path) -> None:
+    write_volume(tmp_path / "mask.mrc", SPHERE, PIXEL_SIZE)
+    header = bytearray((tmp_path / "mask.mrc").read_bytes()[:1024])
+    header[12:16] = bytes(4)  # mode 0
+    (tmp_path / "mask.mrc").write_bytes(bytes(header) + (SPHERE - 128).astype("i1").tobytes())
+    assert "would be refused as one: its values are -128" in report_text(inspect_file(tmp_path / "mask.mrc"))
+
+
+def test_maps_and_good_masks_are_no_bad_masks(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(32, 32, 32))
+    for volume in (noise, SPHERE, SPHERE * noise, np.maximum(noise - 1, 0), raised_cosine(radius_grid(32, 3) - 8, 4)):
+        write_volume(tmp_path / "a.mrc", volume, PIXEL_SIZE)
+        assert said(inspect_file(tmp_path / "a.mrc")) == []
+
+
+def test_nan_in_any_section_of_a_volume_is_told(tmp_path: Path) -> None:
+    """All are read where it is used; of stacks some are looked at."""
+    volume = np.random.default_rng(0).normal(size=(32, 32, 32))
+    volume[3, 4, 5] = np.nan
+    write_volume(tmp_path / "a.mrc", volume, PIXEL_SIZE)
+    assert "1 of 32 sections looked at hold NaN" in report_text(inspect_file(tmp_path / "a.mrc"))
+
+
+def test_voxels_that_are_no_cubes_are_told(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", np.random.default_rng(0).normal(size=(8, 8, 8)), 2.0)
+    edit_header(tmp_path / "a.mrc", cella=(16.0, 16.0, 24.0))
+    assert any("its voxels are 2 × 2 × 3 Å" in what for level, what in said(inspect_file(tmp_path / "a.mrc")))
 
 
 def test_pixels_beyond_what_cameras_count_are_told(tmp_path: Path) -> None:

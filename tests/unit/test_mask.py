@@ -20,7 +20,7 @@ from drgnalign.maps.mask import (
     soft_sphere,
     union_mask,
 )
-from drgnalign.maps.read import read_mask
+from drgnalign.maps.read import read_map, read_mask
 
 PIXEL = 4.0
 
@@ -222,6 +222,13 @@ def test_what_is_no_mask_of_these_images_is_refused(
     write_volume(tmp_path / "mine.mrc", mask, pixel_size)
     with pytest.raises(InputError, match=rf"mine\.mrc: .*{problem}"):
         read_mask(tmp_path / "mine.mrc", 32, PIXEL)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_map_of_one_value_is_refused(value: float, tmp_path: Path) -> None:
+    write_volume(tmp_path / "map.mrc", np.full((32, 32, 32), value), PIXEL)
+    with pytest.raises(InputError, match=f"all its voxels are {value:g}: it is neither a map nor a mask"):
+        read_map(tmp_path / "map.mrc", 32, PIXEL)
 
 
 @pytest.mark.parametrize("voxels", [1, 8, 27])

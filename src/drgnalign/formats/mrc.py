@@ -560,16 +560,21 @@ def read_volume(path: str | Path, number: int | None = None) -> tuple[ImageArray
     if header.pixel_size is None:
         raise InputError(header.path, "its header has no voxel size", "write the voxel size into the header")
     depth = header.shape[0] // header.volumes
-    if header.is_anisotropic(3):
-        sizes = " × ".join(f"{size:.4g}" for size in header.voxel if size is not None)
-        problem = f"its voxels are {sizes} Å: they are no cubes"
-        raise InputError(header.path, problem, "sample the map anew, or correct the cell in its header")
+    refuse_unlike_voxels(header)
     first = depth * ((number or 1) - 1)
     along = [header.axes[::-1].index(axis) for axis in USUAL_AXES[::-1]]
     volume = np.array(header.map()[first : first + depth].transpose(along), dtype=np.float32, order="C")
     if not np.isfinite(volume).all():
         raise InputError(header.path, "holds NaN or infinite values", "make the map again")
     return volume, header.pixel_size
+
+
+def refuse_unlike_voxels(header: StackHeader) -> None:
+    """Refuse a volume whose voxels are no cubes."""
+    if header.is_anisotropic(3):
+        sizes = " × ".join(f"{size:.4g}" for size in header.voxel if size is not None)
+        problem = f"its voxels are {sizes} Å: they are no cubes"
+        raise InputError(header.path, problem, "sample the map anew, or correct the cell in its header")
 
 
 def write_volume(path: str | Path, volume: ArrayLike, pixel_size: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from drgnalign.errors import InputError
 from drgnalign.exclusion import RULES, excluded_by, occupancy_warning
 from drgnalign.half_maps import DEALT, JOINT, SHARED
 from drgnalign.half_sets import in_both, ties
-from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, rows_of, short, value_range
+from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, refusal, rows_of, short, value_range
 from drgnalign.inspect.stacks import inspect_stacks
 from drgnalign.optics import optics_terms
 from drgnalign.particles import (
@@ -63,7 +62,7 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
     inspect_particles(report, particles, root)
     report.extend(pose_findings(particles.table))
     if set(ANGLES) <= set(particles.table):
-        report.extend(_refusal(particles.require_poses))
+        report.extend(refusal(particles.require_poses))
     tied = ties(particles, root)
     report.extend(_duplicate_findings(particles, tied["images"]))
     report.extend(_sharing_findings(particles, tied))
@@ -95,10 +94,10 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
     if shares:
         report.add("warning", shares)
     report.extend(_number_findings(particles))
-    report.extend(_refusal(particles.refuse_absurd))
+    report.extend(refusal(particles.refuse_absurd))
     none = ~(particles.ctf_factors("rlnCtfScalefactor") > 0)
     if none.any() and np.isfinite(particles.ctf_factors("rlnCtfScalefactor")).all():
-        report.extend(_refusal(lambda: particles.refuse_rows(none, "rlnCtfScalefactor is not above 0")))
+        report.extend(refusal(lambda: particles.refuse_rows(none, "rlnCtfScalefactor is not above 0")))
     _inspect_lens(report, particles)
     report.extend(_optics_findings(optics))
     report.extend((one.level, f"{one.problem}: {one.remedy}") for one in constant_findings(particles))
@@ -111,7 +110,7 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
         known = np.isfinite(u) & np.isfinite(v)
         report.extend(_defocus_findings(u[known], v[known]))
     elif "rlnDefocusU" in table:
-        report.extend(_refusal(particles.require_ctf))
+        report.extend(refusal(particles.require_ctf))
     else:
         report.add("note", "it has no CTF values")
     if "rlnRandomSubset" in table:
@@ -121,7 +120,7 @@ def inspect_particles(report: Report, particles: Particles, root: Path) -> None:
 
 def _inspect_lens(report: Report, particles: Particles) -> None:
     """What the file says of the lens besides the usual values of the CTF, and what was done to the images."""
-    report.extend(_refusal(particles.refuse_treated))
+    report.extend(refusal(particles.refuse_treated))
     try:
         terms = optics_terms(particles)
     except InputError as error:
@@ -133,14 +132,6 @@ def _inspect_lens(report: Report, particles: Particles) -> None:
     if told:
         what = f"{', '.join(told)}: the native engine uses it"
         report.add("note", f"{what}; Frealign and cryoDRGN cannot be told, and images for them still have it")
-
-
-def _refusal(check: Callable[[], None]) -> Findings:
-    """What a check of the particles refuses."""
-    try:
-        check()
-    except InputError as error:
-        yield "error", f"{error.problem}; {error.remedy}"
 
 
 def _number_findings(particles: Particles) -> Findings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray
+from drgnalign.errors import InputError
 from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, PIXEL_ORIGINS
 
 # level, what
@@ -69,6 +70,14 @@ class Report:
         """Note all of them."""
         for level, what in findings:
             self.add(level, what)
+
+
+def refusal(check: Callable[[], None]) -> Findings:
+    """What a check refuses."""
+    try:
+        check()
+    except InputError as error:
+        yield "error", f"{error.problem}; {error.remedy}"
 
 
 def with_units(names: Iterable[str]) -> dict[str, str | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import (
@@ -15,16 +16,19 @@ from drgnalign.formats.mrc import (
     StackHeader,
     find_stack,
     read_header,
+    refuse_unlike_voxels,
     tell_doubts,
     within_reason,
 )
 from drgnalign.inputs import tell_places
-from drgnalign.inspect.report import Findings, Report, numbers, rows_of, short, spread, value_range
+from drgnalign.inspect.report import Findings, Report, numbers, refusal, rows_of, short, spread, value_range
+from drgnalign.maps.read import refuse_as_mask, refuse_one_value
 from drgnalign.particles import NO_STACK, Particles
 
 MAX_HEADERS = 100
 SAMPLE_IMAGES = 16
 SAMPLE_PIXELS = 2**20  # of each
+SAMPLE_VOXELS = 2**24  # of a volume
 PIXEL_SIZE_RANGE = (0.1, 50.0)  # Å; no images of particles are finer or coarser
 CANNOT_BE = "cannot be meant: give --pixel-size wherever it would be used"
 # Relative difference of two pixel sizes that are meant to be the same.
@@ -82,16 +86,22 @@ def _header_findings(header: StackHeader, raw: np.void, is_stack: bool) -> Findi
         yield "note", f"its header calls it a volume (space group 1); it is taken as {sections} images"
     if is_stack and sections > 1 and rows != columns:
         yield "warning", f"its images are {columns} × {rows} px: images of particles have to be square"
-    if not is_stack and not sections == rows == columns:
+    if not is_stack:
+        yield from refusal(lambda: refuse_unlike_voxels(header))
+    if not is_stack and header.volumes > 1:
+        yield "warning", f"it is a stack of {header.volumes} volumes: where one map is asked for give one volume"
+    elif not is_stack and not sections == rows == columns:
         yield "warning", f"the volume is not a cube ({columns} × {rows} × {sections}): pad or cut it to one"
 
 
 def _inspect_sample(report: Report, header: StackHeader) -> None:
     stored = header.map()
-    chosen = range(len(stored)) if report.every_image else spread(len(stored), SAMPLE_IMAGES)
+    # a volume is read whole where it is used, and refused for any of its sections
+    whole = report.every_image or report.rows is None
+    chosen = range(len(stored)) if whole else spread(len(stored), SAMPLE_IMAGES)
     bad = np.array([not np.isfinite(stored[number]).all() for number in chosen])
     blank = np.array([stored[number].min() == stored[number].max() for number in chosen])
-    step = -(-stored[0].size // SAMPLE_PIXELS)
+    step = -(-stored[0].size // (SAMPLE_PIXELS if report.rows is not None else max(1, SAMPLE_VOXELS // len(stored))))
     values = np.concatenate([stored[number].ravel()[::step] for number in chosen])
     report.facts["sections_looked_at"] = _looked_at(len(chosen), len(stored))
     report.facts["ranges"] = {"grey value": value_range(values, "")}
@@ -99,13 +109,27 @@ def _inspect_sample(report: Report, header: StackHeader) -> None:
         what = f"{bad.sum()} of {len(chosen)} sections looked at hold NaN or infinite values"
         first = f"the first is number {chosen[bad.argmax()] + 1}"
         report.add("error", f"{what}; {first}: make the file again, or leave such images out")
-    if report.rows is None and blank.all() and values.min() == values.max() and stored.min() == stored.max():
-        what = f"all its voxels are {values[0]:g}: it is neither a map nor a mask"
-        report.add("error", f"{what}: make the file again")
+    if report.rows is None and not bad.any():
+        report.extend(_volume_findings(header.path, stored))
     if report.rows is not None and blank.any():
         what = f"{blank.sum()} of {len(chosen)} sections looked at are blank, all their pixels alike"
         first = f"the first is number {chosen[blank.argmax()] + 1}"
         report.add("error", f"{what}; {first}: make the file again, or leave such images out")
+
+
+def _volume_findings(path: Path, stored: NDArray) -> Findings:
+    """What a map or a mask would be refused for."""
+    least, most = stored.min(), stored.max()
+    yield from refusal(lambda: refuse_one_value(path, float(least), float(most)))
+    if least < most and _looks_like_mask(stored, least, most):
+        for _, what in refusal(lambda: refuse_as_mask(path, stored)):
+            yield "warning", f"it looks like a mask, and would be refused as one: {what}"
+
+
+def _looks_like_mask(stored: NDArray, least: float, most: float) -> bool:
+    """Are most voxels wholly inside or outside? Maps, masked ones too, reach their greatest value in one voxel."""
+    outside, inside = int((stored == least).sum()), int((stored == most).sum())
+    return 2 * (outside + inside) >= stored.size and (inside > 1 or outside + inside == stored.size)
 
 
 def _looked_at(count: int, total: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
@@ -37,8 +38,20 @@ def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
     Raises
     ------
     InputError
-        It has another number of voxels or another voxel size (by more than 0.1 %).
+        It has another number of voxels or another voxel size (by more than 0.1 %), or all its voxels are alike.
     """
+    volume = _read_sampled(path, box, pixel_size)
+    refuse_one_value(path, float(volume.min()), float(volume.max()))
+    return volume
+
+
+def refuse_one_value(path: Path, least: float, most: float) -> None:
+    """Refuse a volume whose voxels all have one value."""
+    if least == most:
+        raise InputError(path, f"all its voxels are {least:g}: it is neither a map nor a mask", "make the file again")
+
+
+def _read_sampled(path: Path, box: int, pixel_size: float) -> FloatVolume:
     volume, voxel = read_volume(path)
     if volume.shape != (box, box, box) or abs(voxel / pixel_size - 1) > 1e-3:
         sides = " x ".join(map(str, dict.fromkeys(volume.shape[::-1])))
@@ -79,22 +92,28 @@ def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
     InputError
         As `read_map`, or values that are not 0…1 (within 0.01), or next to nothing that is inside, or nothing outside.
     """
-    mask = read_map(path, box, pixel_size)
+    mask = _read_sampled(path, box, pixel_size)
+    refuse_as_mask(path, mask)
+    return np.clip(mask, 0, 1)
+
+
+def refuse_as_mask(path: Path, mask: NDArray) -> None:
+    """Refuse values that are not those of a mask; see `read_mask`."""
     least, most = float(mask.min()), float(mask.max())
     if least < -MASK_ROUNDING or most > 1 + MASK_ROUNDING:
         problem = f"its values are {least:g} … {most:g}, those of a mask 0 … 1"
         remedy = "scale it so that 1 is inside and 0 outside"
         if (least, most) == IMOD_BYTES:
-            remedy += ", as newstack -mode 2 does: IMOD shows its bytes with 128 added"
+            remedy += ", as newstack -mode 2 does, or relion_image_handler --add_constant 128: "
+            remedy += "IMOD shows its bytes with 128 added"
         raise InputError(path, problem, remedy)
     if most < 0.5:
         raise InputError(path, "no voxel of this mask is inside: none is above 0.5", "give another mask")
-    if mask.sum() < LEAST_MASK:
+    if mask.sum(dtype=np.float64) < LEAST_MASK:
         problem = f"only {(mask > 0.5).sum()} voxels of this mask are inside: no correlation can be told from so few"
         raise InputError(path, problem, "give a mask around the particle, or a part of it")
     if least > 0.5:
         raise InputError(path, "no voxel of this mask is outside: none is below 0.5", "give another mask")
-    return np.clip(mask, 0, 1)
 
 
 def check_mask(path: Path, box: int, pixel_size: float, diameter: float) -> None:
