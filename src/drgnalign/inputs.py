@@ -375,7 +375,7 @@ def _refuse_beyond(particles: Particles, beyond: NDArray[np.bool_], where: str) 
     if beyond.sum() > max(1, FEW_BEYOND * len(beyond)):
         problem = f"row {beyond.argmax() + 1}: asks for image {where} ({beyond.sum()} such rows)"
         likely = "probably this is another stack of that name, or a part of it"
-        remedy = "give the folder with the stack that the particles come from with --images"
+        remedy = "give the stack that the particles come from, or its folder, with --images"
         raise InputError(particles.path, f"{problem}: {likely}", remedy)
     particles.refuse_rows(beyond, f"asks for image {where}")
 

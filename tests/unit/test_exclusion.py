@@ -142,7 +142,7 @@ def test_what_was_done_to_images_is_not_lost_without_a_word(data: Any, tmp_path:
         done = replace(data.given, optics=data.given.optics.assign(**{label: 1}))
         write_star(done, data.folder / f"{label}.star")
     said = succeed("convert", data.folder / "rlnCtfDataArePhaseFlipped.star", "-o", tmp_path / "a.cs").stderr
-    assert "the images stay phase-flipped" in said
+    assert "it is of phase-flipped images (rlnCtfDataArePhaseFlipped)" in said
     failed = run("convert", data.folder / "rlnCtfDataAreCtfCorrected.star", "-o", tmp_path / "b.cs")
     assert failed.exit_code == 2
     assert not (tmp_path / "b.cs").exists()

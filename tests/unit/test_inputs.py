@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import run
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.mrc import ImageSource, StackWriter
+from drgnalign.formats.par import write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
 from drgnalign.inputs import (
@@ -199,6 +201,63 @@ def test_perturbation_is_uniform_seeded_and_bounded(folder: Path) -> None:
         assert errors.std(axis=0) == pytest.approx(bound / np.sqrt(3), rel=0.25)
     again = import_particles(path, perturb_rotation=5.0, perturb_shift=3.0)
     pd.testing.assert_frame_equal(q.table, again.table)
+
+
+def shortened(folder: Path, held: int) -> tuple[Path, Path]:
+    """A star file, and another folder with a stack of the name that it says, which holds so many of its images."""
+    (folder / "other").mkdir()
+    write_stack(folder / "other" / "a.mrcs", held)
+    return saved(folder, particle_set()), folder / "other"
+
+
+@pytest.mark.parametrize(("held", "rows"), [(N - 2, 2), (N // 2, N // 2), (1, N - 1)])
+def test_many_rows_beyond_a_stack_s_end_are_no_broken_rows(folder: Path, held: int, rows: int) -> None:
+    """The stack is another one: to drop the rows would leave the others with wrong images."""
+    path, other = shortened(folder, held)
+    assert import_particles(path).box == BOX
+    with pytest.raises(InputError) as error:
+        import_particles(path, other)
+    assert (
+        f"row {held + 1}: asks for image {held + 1} of a.mrcs, which holds {held} ({rows} such" in error.value.problem
+    )
+    assert "probably this is another stack of that name" in error.value.problem
+    assert "--images" in error.value.remedy and "--drop" not in error.value.remedy
+
+
+def test_one_row_beyond_a_stack_s_end_may_be_dropped(folder: Path) -> None:
+    path, other = shortened(folder, N - 1)
+    with pytest.raises(InputError) as error:
+        import_particles(path, other)
+    assert "another stack" not in error.value.problem and "select" in error.value.remedy
+    assert f"--drop {N}" in error.value.remedy
+
+
+@pytest.mark.parametrize("held", [N - 1, N // 2])
+def test_all_commands_refuse_rows_beyond_the_end_of_the_stack_given(folder: Path, held: int) -> None:
+    """As a folder and as the stack itself."""
+    path, other = shortened(folder, held)
+    for words in (
+        ["convert", path, "--images", other, "-o", folder / "b.star", "--box", BOX],
+        ["convert", par_file(folder), "--images", other / "a.mrcs", "-o", folder / "b.star", *FACTS],
+        ["reconstruct", path, "--images", other, "-o", folder / "map"],
+    ):
+        refused = run(*words)
+        assert refused.exit_code == 2 and refused.stderr.count("What to do") == 1
+        assert f"row {held + 1}: asks for image {held + 1} of" in refused.stderr
+        assert ("another stack of that name" in refused.stderr) == (held == N // 2)
+    assert not [*folder.glob("map*"), *folder.glob("b.star")]
+    inspected = run("inspect", path, "--images", other).output
+    assert f"{N - held} of {N} rows name images beyond the end of their stack" in " ".join(inspected.split())
+
+
+FACTS = ("--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.1)
+
+
+def par_file(folder: Path) -> Path:
+    particles = particle_set()
+    particles.table["rlnDefocusAngle"] = 45.0
+    write_par(particles, folder / "set.par", "parx")
+    return folder / "set.par"
 
 
 @pytest.mark.parametrize(

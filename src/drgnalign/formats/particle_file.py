@@ -39,6 +39,8 @@ EXPECTED_CONTRAST = {
 }
 # Columns by which Frealign and cisTEM leave particles out: their star file's readers take no notice.
 FOREIGN_TO_RELION = (ACTIVITY_COLUMN, OCCUPANCY_COLUMN)
+# What no form but RELION's can say.
+DONE_TO_IMAGES = (PHASE_FLIPPED, PREMULTIPLIED)
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,8 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
         names |= {"rlnCoordinateX": "places in micrographs"}
         if target == "cryodrgn":
             names["rlnMicrographName"] = "micrographs"
-        terms = [term for term in optics_terms(particles) if term.matters_at()]
+        # what was done to the images is a message of its own
+        terms = [term for term in optics_terms(particles) if term.matters_at() and term.columns not in DONE_TO_IMAGES]
         if target == "cistem":
             del names["rlnRandomSubset"]
             terms = [term for term in terms if BEAM_TILT[0] not in term.columns]
@@ -266,11 +269,11 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
     if partly and not _has_occupancies(target) and target != "star":
         lost.append(f"the occupancies between 0 and 100 % of {partly:,} particles")
     messages = [f"what is written has no place for {', '.join(lost)}"] if lost else []
-    processed = {term.columns for term in optics_terms(particles)} & {PHASE_FLIPPED, PREMULTIPLIED}
-    if target != "star" and processed:
+    done = [f"{term.what} ({term.columns})" for term in optics_terms(particles) if term.columns in DONE_TO_IMAGES]
+    if target != "star" and done:
         messages.append(
-            "the images stay phase-flipped or multiplied by their CTF, and who reads what is written takes them for "
-            "images as recorded: its maps will be wrong, unless that program is told in another way"
+            f"what is written cannot say that it is of {' and '.join(done)}: who reads it takes them for images as "
+            "recorded, and its maps will be wrong, unless that program is told in another way"
         )
     if target == "star" and partly:
         messages.append(f"RELION does not read the occupancies of {partly:,} particles, which are between 0 and 100 %")
