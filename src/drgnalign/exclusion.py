@@ -79,6 +79,14 @@ def with_excluded(particles: Particles) -> Particles:
     if out.all():
         raise InputError(particles.path, told, "correct the column, or remove it")
     warnings.warn(f"{particles.path}: {told}: they are in no map, training or statistic", InputWarning, stacklevel=3)
+    return marked_excluded(particles)
+
+
+def marked_excluded(particles: Particles) -> Particles:
+    """Particles with ``drgnExcluded`` where their file's program left some out; of which nothing is told."""
+    out = np.any([particles.excluded(), *excluded_by(particles).values()], axis=0)
+    if not out.any():
+        return particles
     return replace(particles, table=particles.table.assign(**{EXCLUDED: out.astype(np.int64)}))
 
 

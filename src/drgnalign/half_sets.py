@@ -20,7 +20,7 @@ from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
 from drgnalign.files import identity
 from drgnalign.formats.mrc import find_stack
-from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
+from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, PIXEL_ORIGINS, Particles
 
 # Columns with the name of the image that a row's own was made of: by subtraction, in a new stack, or of a movie.
 ORIGINALS = ["rlnImageOriginalName", "rlnOriginalParticleName"]
@@ -164,6 +164,34 @@ def in_both(tied: dict[str, IntArray], halves: IntArray) -> dict[str, int]:
         seen[halves, numbers] = True
         counts[kind] = int((seen[1] & seen[2])[:-1].sum())
     return {kind: count for kind, count in counts.items() if count}
+
+
+def sharing(particles: Particles, tied: dict[str, IntArray]) -> str:
+    """What is said of half sets that hold rows of the same, of particles that are in maps; empty where none do."""
+    kept = ~particles.left_out()
+    shared = in_both({kind: numbers[kept] for kind, numbers in tied.items()}, particles.half_sets()[kept])
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in shared.items())
+    remedy = "give --half_sets deal to have them dealt anew, or remove the copies"
+    return f"both half sets hold rows of the same {counts}: they are not independent; {remedy}" if shared else ""
+
+
+def repeats(particles: Particles, tied: dict[str, IntArray]) -> str:
+    """What is said of rows that have the image of another one, of particles that are in maps; empty where none do."""
+    kept = np.flatnonzero(~particles.left_out())
+    images = tied["images"][kept]
+    same = pd.Series(images).duplicated(keep=False).to_numpy()
+    if not same.any():
+        return ""
+    poses = [particles.table[label].to_numpy()[kept] for label in (*POSE, *PIXEL_ORIGINS) if label in particles.table]
+    copies = np.zeros(len(particles), np.bool_)
+    copies[kept] = pd.Series(_numbers(images, *poses)).duplicated().to_numpy()
+    what = f"{same.sum():,} of {len(particles):,} rows have the image of another row"
+    what += f" ({len(np.unique(images[same])):,} images)"
+    if not copies.any():
+        return f"{what}, at another pose: meant after symmetry expansion; otherwise remove the copies"
+    what += f", {copies.sum():,} of them the pose of an earlier one too: such particles count several times"
+    command = particles.dropping(copies)
+    return f"{what}; remove the copies{f': {command}' if command else ''}"
 
 
 def _image_numbers(columns: list[pd.Series], root: Path | None) -> list[IntArray]:

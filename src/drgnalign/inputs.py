@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.special
 from numpy.typing import NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.background import survey_backgrounds
 from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputNote, InputWarning
@@ -24,7 +25,7 @@ from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_hea
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
 from drgnalign.half_maps import DEALT, INDEPENDENT, SHARED, marked, standing
-from drgnalign.half_sets import deal, in_both, ties
+from drgnalign.half_sets import deal, repeats, sharing, ties
 from drgnalign.particles import (
     ANGLES,
     BACKGROUND_RADIUS,
@@ -242,9 +243,11 @@ def _checked_own(particles: Particles, root: Path) -> Particles:
     particles.require_poses()
     _refuse_no_views(particles)
     _refuse_other_contrasts(particles)
-    # in a run CHECK_INPUTS has looked at all stacks, which every chunk would open twice
+    # in a run CHECK_INPUTS has looked at all stacks, which every chunk would open twice, and at the half sets
     if not in_task():
         check_images(particles, root)
+        if "rlnRandomSubset" in particles.table:
+            particles = _with_half_sets(particles, root, np.random.default_rng(0), "file")
     if BACKGROUND_RADIUS not in particles.optics:
         _tell_norms(particles, "no")
     return particles
@@ -599,27 +602,33 @@ def _refuse_no_views(particles: Particles) -> None:
 
 
 def _with_half_sets(particles: Particles, root: Path, random: np.random.Generator, half_sets: str) -> Particles:
-    """Particles with half sets, and with what is known against them."""
+    """Particles with half sets, and with what is known against them; that rows repeat images is told."""
     path, tied = particles.path, ties(particles, root)
-    if "rlnRandomSubset" not in particles.table:
+    if "rlnRandomSubset" in particles.table:
+        divided = _with_known_halves(particles, tied)
+    else:
         halves = deal(tied, random, path)
         why = "its half sets are not used" if half_sets == "deal" else "has no half sets"
         how = f"they are dealt by chance, never parting {', '.join(tied)}"
         told = f"{how}. Poses that one map of all particles made are not independent at once: see docs/usage.md"
         warnings.warn(f"{path}: {why}: {told}", InputWarning, stacklevel=3)
-        return marked(replace(particles, table=particles.table.assign(rlnRandomSubset=halves)), DEALT)
-    kept = ~particles.left_out()
-    shared = in_both({kind: numbers[kept] for kind, numbers in tied.items()}, particles.half_sets()[kept])
-    if not shared:
-        known = standing(particles, kept, None)
-        if known != INDEPENDENT:
-            warnings.warn(f"{path}: its half sets are {known}, as {HALVES} says", InputWarning, stacklevel=3)
-        return particles
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in shared.items())
-    remedy = "give --half_sets deal to have them dealt anew, or remove the copies"
-    problem = f"both half sets hold rows of the same {counts}: they are not independent; {remedy}"
-    warnings.warn(f"{path}: {problem}", InputWarning, stacklevel=3)
-    return marked(particles, SHARED)
+        divided = marked(replace(particles, table=particles.table.assign(rlnRandomSubset=halves)), DEALT)
+    repeated = repeats(particles, tied)
+    if repeated:
+        warnings.warn(f"{path}: {repeated}", InputWarning, stacklevel=3)
+    return divided
+
+
+def _with_known_halves(particles: Particles, tied: dict[str, IntArray]) -> Particles:
+    """Particles with what is known against the half sets that they have, which is told."""
+    shared = sharing(particles, tied)
+    if shared:
+        warnings.warn(f"{particles.path}: {shared}", InputWarning, stacklevel=4)
+        return marked(particles, SHARED)
+    known = standing(particles, ~particles.left_out(), None)
+    if known != INDEPENDENT:
+        warnings.warn(f"{particles.path}: its half sets are {known}, as {HALVES} says", InputWarning, stacklevel=4)
+    return particles
 
 
 def _complete_table(table: pd.DataFrame) -> None:

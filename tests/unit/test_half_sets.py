@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -215,7 +216,42 @@ def reconstruct(star: Path, *options: str) -> str:
 
 
 def test_noise_that_is_listed_twice_claims_nothing(noise: Path) -> None:
-    assert "map: no resolution" in reconstruct(noise)
+    told = reconstruct(noise)
+    assert "map: no resolution" in told
+    assert "600 of 600 rows have the image of another row (300 images), 300 of them the pose of an earlier one" in told
+    assert f"drgnalign select {noise} --drop 301-600 -o good.star" in told
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("parted", [False, True])
+def test_rows_of_one_image_are_told_alike_by_all_that_use_them(
+    noisy_set: Any, tmp_path: Path, own: bool, parted: bool
+) -> None:
+    """Of files of the workflow's own too, by inspect, reconstruct and refine; what comes of it says so as well."""
+    given = noisy_set.given
+    rows = given.table.iloc[:6].copy()
+    if parted:
+        rows["rlnRandomSubset"] = 3 - rows["rlnRandomSubset"]
+    table = pd.concat([given.table, rows], ignore_index=True)
+    if not own:
+        table = table.drop(columns="drgnRow")
+    write_star(Particles(table, given.optics, given.path), tmp_path / "p.star")
+    images = ("--images", noisy_set.folder)
+    mask = tmp_path / "mask.mrc"
+    write_volume(mask, soft_sphere(32, 10, 3), 8.0)
+    maps = ("--half1", noisy_set.folder / "state_01.mrc", "--half2", noisy_set.folder / "state_02.mrc")
+    said = {
+        "inspect": succeed("inspect", tmp_path / "p.star", *images).output,
+        "reconstruct": succeed("reconstruct", tmp_path / "p.star", *images, "-o", tmp_path / "m").output,
+        "refine": succeed(
+            "refine", tmp_path / "p.star", *images, *maps, "--mask", mask, "--limit", 30, "-o", tmp_path / "new.star"
+        ).output,
+    }
+    for words in (" ".join(one.split()) for one in said.values()):
+        assert words.count("12 of 306 rows have the image of another row (6 images)") == 1
+        assert words.count("both half sets hold rows of the same 6 images") == int(parted)
+    refined = read_star(tmp_path / "new.star")
+    assert set(refined.optics.get("drgnHalves", [])) == ({"shared"} if parted else set())
 
 
 def test_a_division_of_the_file_that_parts_images_is_told(noise: Path) -> None:

@@ -260,10 +260,15 @@ def test_duplicate_images(tmp_path: Path) -> None:
     write_stack(tmp_path / "other.mrcs")
     ((level, what),) = said(inspect_star(tmp_path, rlnImageName=names, rlnRandomSubset=[1, 1, 1, 1, 2, 2, 2, 2]))
     assert level == "warning"
-    assert "2 of 8 rows have the image of another row (1 images): meant after symmetry expansion" in what
+    told = "2 of 8 rows have the image of another row (1 images), at another pose: meant after symmetry expansion"
+    assert told in what
 
-    ((_, what),) = said(inspect_star(tmp_path, rlnImageName=names))
-    assert "1 of them in both half sets" in what
+    (_, first), (_, second) = said(inspect_star(tmp_path, rlnImageName=names))
+    assert told in first and "both half sets hold rows of the same 1 images: they are not independent" in second
+    left_out = inspect_star(tmp_path, rlnImageName=names, drgnLeftOut=[1, 0, 0, 0, 0, 0, 0, 0])
+    assert said(left_out) == []
+    left_out = inspect_star(tmp_path, rlnImageName=names, rlnSelected=[0, 1, 1, 1, 1, 1, 1, 1])
+    assert [level for level, _ in said(left_out)] == ["note"]
     names[1] = "7@stack.mrcs"
     assert said(inspect_star(tmp_path, rlnImageName=names)) == []
 
@@ -794,7 +799,8 @@ def test_one_stack_under_several_names_is_one(tmp_path: Path) -> None:
     names = [f"{row // 2 + 1:06d}@{name}" for row, name in enumerate(spelt)]
     write_star(new_particles(6, rlnImageName=names), tmp_path / "particles.star")
     found = [what for level, what in said(inspect_file(tmp_path / "particles.star")) if level == "warning"]
-    assert any("(3 images), 3 of them in both half sets" in one for one in found)
+    assert any("6 of 6 rows have the image of another row (3 images)" in one for one in found)
+    assert any("both half sets hold rows of the same 3 images" in one for one in found)
 
 
 def test_magnifications_and_shares_of_a_par_file_are_told(tmp_path: Path) -> None:

@@ -28,8 +28,7 @@ from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.particle_file import Facts
 from drgnalign.formats.star import write_star
-from drgnalign.half_maps import DIVIDED, INDEPENDENT, NOT_INDEPENDENT, standing
-from drgnalign.half_sets import in_both, ties
+from drgnalign.half_maps import DIVIDED, INDEPENDENT, standing
 from drgnalign.inputs import as_it_came, open_particles
 from drgnalign.interface import Chunk, Engine, Reconstruction
 from drgnalign.maps.read import read_map, read_mask
@@ -130,16 +129,14 @@ def reconstruct(
         write_star(divided, beside(prefix, DIVIDED))
         click.echo(f"{beside(prefix, DIVIDED).name}: the particles with the half sets of these maps", err=True)
     if star:
-        _warn_of_halves(table, root, fsc.resolution)
+        _warn_of_halves(table, fsc.resolution)
 
 
-def _warn_of_halves(particles: Particles, root: Path, resolution: float | None) -> None:
+def _warn_of_halves(particles: Particles, resolution: float | None) -> None:
     """Say if the half maps are not known to be independent."""
     if resolution is None:
         return
     worth = standing(particles, ~particles.left_out(), resolution)
-    if worth != NOT_INDEPENDENT and in_both(ties(particles, root), particles.half_sets()):
-        worth = NOT_INDEPENDENT
     if worth != INDEPENDENT:
         message = f"{particles.path}: the half sets are {worth}: the resolution may flatter"
         warnings.warn(message, InputWarning, stacklevel=2)

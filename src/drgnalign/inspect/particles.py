@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drgnalign.arrays import FloatArray, IntArray
+from drgnalign.arrays import FloatArray
 from drgnalign.constants import constant_findings
 from drgnalign.errors import InputError
-from drgnalign.exclusion import RULES, excluded_by, occupancy_warning
+from drgnalign.exclusion import RULES, excluded_by, marked_excluded, occupancy_warning
 from drgnalign.half_maps import DEALT, JOINT, SHARED
-from drgnalign.half_sets import in_both, ties
+from drgnalign.half_sets import repeats, sharing, ties
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, refusal, rows_of, short, value_range
 from drgnalign.inspect.stacks import inspect_stacks
 from drgnalign.optics import optics_terms
@@ -63,9 +63,7 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
     report.extend(pose_findings(particles.table))
     if set(ANGLES) <= set(particles.table):
         report.extend(refusal(particles.require_poses))
-    tied = ties(particles, root)
-    report.extend(_duplicate_findings(particles, tied["images"]))
-    report.extend(_sharing_findings(particles, tied))
+    report.extend(_tie_findings(marked_excluded(particles), root))
     report.extend(_gap_findings(particles, has_split=any(name.endswith("/split") for name in report.columns)))
 
 
@@ -232,28 +230,16 @@ def shift_findings(origins: FloatArray, half_box: FloatArray, unit: str) -> Find
         yield "warning", f"{what}: check the unit of the shifts, Å or px, or remove the particles"
 
 
-def _duplicate_findings(particles: Particles, images: IntArray) -> Findings:
-    """Rows of one image, by the number (N,) of each row's."""
-    same = pd.Series(images).duplicated(keep=False).to_numpy()
-    if not same.any():
-        return
-    what = f"{rows_of(same)} have the image of another row ({len(np.unique(images[same])):,} images)"
-    if "rlnRandomSubset" in particles.table:
-        halves = particles.table["rlnRandomSubset"][same].groupby(images[same]).nunique()
-        if (halves > 1).any():
-            what += f", {(halves > 1).sum():,} of them in both half sets, which are then not independent"
-    yield "warning", f"{what}: meant after symmetry expansion; otherwise remove the copies"
-
-
-def _sharing_findings(particles: Particles, tied: dict[str, IntArray]) -> Findings:
-    """What else than an image stands in both half sets, of what rows have in common."""
-    if "rlnRandomSubset" not in particles.table or not particles.table["rlnRandomSubset"].isin([1, 2]).all():
-        return
-    shared = in_both(tied, particles.half_sets())
-    others = ", ".join(f"{count:,} {kind}" for kind, count in shared.items() if kind != "images")
-    if others:
-        what = f"both half sets hold rows of the same {others}, and are not independent"
-        yield "warning", f"{what}: --half_sets deal has them dealt anew"
+def _tie_findings(particles: Particles, root: Path) -> Findings:
+    """Rows of one image, and half sets that hold rows of the same, as they are told where the file is used."""
+    tied = ties(particles, root)
+    repeated = repeats(particles, tied)
+    if repeated:
+        yield "warning", repeated
+    if "rlnRandomSubset" in particles.table and particles.table["rlnRandomSubset"].isin([1, 2]).all():
+        shared = sharing(particles, tied)
+        if shared:
+            yield "warning", shared
 
 
 def _half_set_findings(subset: pd.Series) -> Findings:
