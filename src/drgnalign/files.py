@@ -14,8 +14,8 @@ from drgnalign.errors import InputError
 
 # Of a file: device and number there; of what is not found: what is known of the name.
 Identity = tuple[object, ...]
-# What the running command was given to read.
-_INPUTS: ContextVar[frozenset[Identity]] = ContextVar("inputs", default=frozenset())
+# What the running command was given to read, and the stacks that these files name; None where nobody asks.
+_INPUTS: ContextVar[set[Identity] | None] = ContextVar("inputs", default=None)
 
 
 def suffix_of(path: str | Path) -> str:
@@ -40,12 +40,20 @@ def identity(path: Path) -> Identity:
 
 @contextmanager
 def reading(paths: Iterable[Path]) -> Iterator[None]:
-    """While the block runs these files are the input, which `refuse_input` and `atomic_path` leave as it is."""
-    token = _INPUTS.set(_INPUTS.get() | {identity(path) for path in paths})
+    """While the block runs these files, and those of `also_reading`, are the input, which `refuse_input` and
+    `atomic_path` leave as it is."""
+    token = _INPUTS.set({identity(path) for path in paths})
     try:
         yield
     finally:
         _INPUTS.reset(token)
+
+
+def also_reading(path: Path) -> None:
+    """Take a file for the input too, until the block of `reading` ends."""
+    inputs = _INPUTS.get()
+    if inputs is not None:
+        inputs.add(identity(path))
 
 
 def refuse_input(path: Path) -> None:
@@ -55,7 +63,7 @@ def refuse_input(path: Path) -> None:
     ------
     InputError
     """
-    if identity(path) in _INPUTS.get():
+    if identity(path) in (_INPUTS.get() or ()):
         raise InputError(path, "it is a file that this command reads, and would be written over", "name another")
 
 

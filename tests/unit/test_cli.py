@@ -22,6 +22,7 @@ from drgnalign import __version__
 from drgnalign.commands import Command
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
+from drgnalign.steps.downsample import main as downsample
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +329,35 @@ def test_what_a_file_lacks_may_be_given(folder: Path, tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "give --voltage (kV), --cs (mm)" in refused.output
     succeed(*words, "--voltage", 300, "--cs", 2.7)
     assert run("refine", "--help").output.count("--pixel-size") == 1
+
+
+@pytest.mark.parametrize("name", ["set", "soft", "hard"])
+@pytest.mark.parametrize("kind", ["scores", "part", "prefix", "converted", "downsampled"])
+def test_a_stack_that_the_particle_file_names_is_not_written_over(
+    folder: Path, tmp_path: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By no name that it goes by; it was given by none."""
+    monkeypatch.chdir(tmp_path)
+    before = (folder / "set" / "particles.mrcs").read_bytes()
+    stack = tmp_path / {"prefix": "stack_half1.mrc", "converted": "stack.cs"}.get(kind, "stack.mrcs")
+    stack.write_bytes(before)
+    given = read_star(folder / "set" / "particles.star")
+    given.table["rlnImageName"] = [f"{row}@{stack.name}" for row in range(1, 301)]
+    write_star(given, tmp_path / "p.star")
+    target = stack
+    if name != "set":
+        target = tmp_path / f"other{stack.name[5:]}"
+        target.symlink_to(stack) if name == "soft" else target.hardlink_to(stack)
+    maps = ("--half1", folder / "given_half1.mrc", "--half2", folder / "given_half2.mrc", "--limit", 40)
+    if kind == "downsampled":
+        words = ["--images", ".", "--box", "16", "--stack", str(target), "--noise", "noise.csv"]
+        result = CliRunner().invoke(downsample, ["p.star", *words])
+    elif kind == "converted":
+        result = run("convert", "p.star", "-o", target)
+    elif kind == "prefix":
+        result = run("reconstruct", "p.star", "-o", str(target).removesuffix("_half1.mrc"))
+    else:
+        option = ["--score-only", "-o", target] if kind == "scores" else ["-o", "new.star", "--part", target]
+        result = run("refine", "p.star", *maps, *option)
+    assert result.exit_code == 2 and "a file that this command reads" in result.output, result.output
+    assert stack.read_bytes() == target.read_bytes() == before

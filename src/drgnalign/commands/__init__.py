@@ -10,7 +10,7 @@ import gc
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -99,12 +99,13 @@ def noted_warnings() -> Iterator[dict[str, type[Warning]]]:
 
 
 class Command(_Reporting, click.Command):
-    """A command that reports our errors, and writes over no file that it is given to read."""
+    """A command that reports our errors, and writes over no file that it is given to read, nor over a stack that one of
+    these names."""
 
     def invoke(self, ctx: click.Context) -> Any:
         inputs, outputs = self._paths(ctx, given=True), self._paths(ctx, given=False)
         # in a task they are the workflow's own links, and what is written takes the link's place alone
-        with reading([] if in_task() else inputs):
+        with nullcontext() if in_task() else reading(inputs):
             for output in outputs:
                 refuse_input(output)
             return super().invoke(ctx)

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.arrays import ImageArray
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
-from drgnalign.files import atomic_path
+from drgnalign.files import also_reading, atomic_path
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.normalise import normalise
 from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
@@ -268,7 +268,7 @@ def find_stack(name: str, root: Path) -> Path:
     """Where a stack is: as named if that is absolute, else in `root`, else in `root` without its folders.
 
     What programs write behind a colon to say the file's type (``particles.mrc:mrcs``) is left out, if there is no such
-    file.
+    file. What is found is input of the running command, over which it does not write (`drgnalign.files.reading`).
 
     Parameters
     ----------
@@ -282,7 +282,10 @@ def find_stack(name: str, root: Path) -> Path:
     """
     path = _as_named(name, root)
     beside = _as_named(Path(name).name, root)
-    return beside if not path.exists() and beside.exists() and not Path(name).is_absolute() else path
+    found = beside if not path.exists() and beside.exists() and not Path(name).is_absolute() else path
+    if found.exists():
+        also_reading(found)
+    return found
 
 
 def without_folders(names: Iterable[str], root: Path) -> list[str]:
