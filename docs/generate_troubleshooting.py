@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,10 +101,22 @@ def _text(node: ast.expr, scope: ast.AST, depth: int = 0) -> str:
             and assigned.lineno < node.lineno
             and any(isinstance(target, ast.Name) and target.id == node.id for target in assigned.targets)
         ]
-        texts = [_text(value, scope, depth + 1) for value in before]
+        texts = [_text(value, scope, depth + 1) for value in before or _constants().get(node.id, [])]
         texts = [text for text in texts if text.strip("… ")]
         return texts[-1] if texts else "…"
     return "…"
+
+
+@cache
+def _constants() -> dict[str, list[ast.expr]]:
+    """The sentences that modules have names for, where one name stands for one."""
+    found: dict[str, list[ast.expr]] = {}
+    for path in python_files():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and " " in str(node.value.value):
+                for target in node.targets:
+                    found.setdefault(ast.unparse(target), []).append(node.value)
+    return {name: values for name, values in found.items() if len(values) == 1}
 
 
 def _of_workflow(path: Path) -> Iterator[Message]:

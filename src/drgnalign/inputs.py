@@ -35,6 +35,7 @@ from drgnalign.particles import (
     NO_STACK,
     OPTICS_OPTIONS,
     ORIGINS,
+    REFINEMENT,
     SEARCHED,
     Particles,
     image_names,
@@ -598,7 +599,7 @@ def _refuse_no_views(particles: Particles) -> None:
     """Refuse poses that are none in 3-D."""
     problem = no_views(particles.table[~particles.left_out()])
     if problem:
-        raise InputError(particles.path, problem, "give the particle file of a 3-D refinement")
+        raise InputError(particles.path, problem, f"give {REFINEMENT}")
 
 
 def _with_half_sets(particles: Particles, root: Path, random: np.random.Generator, half_sets: str) -> Particles:

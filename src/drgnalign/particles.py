@@ -80,6 +80,11 @@ ABSURD: dict[str, tuple[float, str]] = {
 }
 # So many particles are not all seen along one axis.
 FEWEST_VIEWS = 20
+# What has poses, by the names that its programs give it.
+REFINEMENT = (
+    "the particle file of a 3-D refinement: run_data.star of RELION's Refine3D, or of a cryoSPARC refinement the "
+    "particles' .cs, with its passthrough file (--passthrough)"
+)
 # Stands for the name of the stack where a file does not name it.
 NO_STACK = "?"
 NUMERIC_OPTICS = [
@@ -447,12 +452,23 @@ class Particles:
             return
         number, at, stack = names.iloc[int(bad.argmax())].partition("@")
         if number and not number.strip("0") and stack:
-            problem = f"the file counts from 0, and images count from 1 (row {bad.argmax() + 1}: {number}@{stack})"
-            raise InputError(self.path, problem, "add 1 to all its image numbers, or write it again from its program")
+            counted = f"the file counts from 0, and images count from 1 (row {bad.argmax() + 1}: {number}@{stack})"
+            remedy = (
+                "write it again from the program that the particles come from: of cryoSPARC's .cs `drgnalign convert "
+                "particles.cs -o particles.star` makes it; a script of your own has to add 1"
+            )
+            raise InputError(self.path, counted, remedy)
         if not at and not names.str.contains("@").any():
-            problem = f"it names files with one image each ({number[:80]}), not images of stacks (number@stack)"
-            raise InputError(self.path, problem, "put the images into a stack and name them so: relion_stack_create")
-        self.refuse_rows(bad, "rlnImageName is not of the form number@stack, with a number from 1")
+            single = f"it names files with one image each ({number[:80]}), not images of stacks (number@stack)"
+            command = f"relion_stack_create --i {shlex.quote(str(self.path))} --o stacked --one_by_one"
+            stacked = f"put the images into a stack, in RELION's project folder: {command}; then give stacked.star"
+            raise InputError(self.path, single, stacked)
+        problem = "rlnImageName is not of the form number@stack, with a number from 1"
+        if bad.all():
+            named_so = "RELION's Extract calls images 000001@Extract/job012/particles.mrcs"
+            again = f"write it again from the program that the particles come from: {named_so}"
+            raise InputError(self.path, f"{problem} ({names.iloc[0][:80]!r}, and so in all rows)", again)
+        self.refuse_rows(bad, problem)
 
     def require_poses(self) -> None:
         """Refuse a table that lacks columns of the poses, origins in Å or px among them.
@@ -466,9 +482,10 @@ class Particles:
         missing = [label for label in (*ANGLES, *(origins or [])) if label not in self.table]
         missing += self.origin_names if origins is None else []
         if missing:
-            remedy = "give the particle file of a 3-D refinement"
+            remedy = f"give {REFINEMENT}"
             if set(ANGLES) <= set(self.table):
-                remedy += f", or add {'them' if len(missing) > 1 else 'it'}: 0 where particles are centred"
+                added = self._added(dict.fromkeys(missing, "--add_column_value 0"))
+                remedy = f"give {REFINEMENT}; or add 0 where particles are centred{added}"
             raise InputError(self.path, f"lacks the pose columns {', '.join(missing)}", remedy)
 
     def require_ctf(self) -> None:
@@ -481,10 +498,25 @@ class Particles:
         """
         missing = [label for label in DEFOCUS if label not in self.table]
         if missing:
-            remedy = "give a particle file with CTF values, as the particle file of a 3-D refinement has them"
+            estimated = "RELION's CtfFind and Extract, or cryoSPARC's Patch CTF and Extract, write them"
+            remedy = f"give a particle file with CTF values: {REFINEMENT}; {estimated}"
             if missing[0] != DEFOCUS[0]:
-                remedy = "add them: without astigmatism rlnDefocusV is rlnDefocusU, and rlnDefocusAngle is 0"
+                sources = (f"--copy_column_from {DEFOCUS[0]}", "--add_column_value 0")
+                values = dict(zip(DEFOCUS[1:], sources, strict=True))
+                added = self._added({label: values[label] for label in missing})
+                remedy = f"without astigmatism rlnDefocusV is rlnDefocusU, and rlnDefocusAngle 0: add them{added}"
             raise InputError(self.path, f"lacks the CTF columns {', '.join(missing)}", remedy)
+
+    def _added(self, columns: Mapping[str, str]) -> str:
+        """How RELION adds columns to a star file, one after the other; nothing of other files."""
+        if self.path.suffix.lower() != ".star":
+            return ""
+        sources = [shlex.quote(str(self.path)), *["added.star"] * len(columns)]
+        commands = [
+            f"relion_star_handler --i {source} --o added.star --add_column {label} {value}"
+            for source, (label, value) in zip(sources, columns.items(), strict=False)
+        ]
+        return f": {' && '.join(commands)}"
 
     def refuse_unusable(self) -> None:
         """Refuse what no image can be worked on with: what `refuse_not_finite` and `refuse_absurd` do, half sets other

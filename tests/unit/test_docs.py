@@ -48,7 +48,7 @@ def load(path: Path) -> ModuleType:
 
 TROUBLES = load(REPOSITORY / "docs" / "generate_troubleshooting.py")
 # Of other programs that messages tell how to call.
-OTHERS = {"resume", "help"}
+OTHERS = {"resume", "help", "i", "one_by_one"}
 
 
 def test_the_page_of_messages_is_that_of_the_source() -> None:

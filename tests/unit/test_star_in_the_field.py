@@ -14,6 +14,7 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.star import copy_star_rows, read_star
 from drgnalign.inputs import import_particles
 from drgnalign.inspect import inspect_file
+from drgnalign.particles import ANGLES, DEFOCUS
 
 OPTICS = {
     "rlnOpticsGroup": "1",
@@ -175,12 +176,14 @@ def test_numbers_from_0_are_no_broken_rows(tmp_path: Path) -> None:
     text = loop("optics", OPTICS) + loop("particles", *numbered(3, first=0)).replace("000000@", "000@")
     with pytest.raises(InputError, match="counts from 0") as caught:
         read_star(star(tmp_path, text))
-    assert "add 1" in caught.value.remedy
+    assert "add 1" in caught.value.remedy and "drgnalign convert particles.cs" in caught.value.remedy
     assert "remove" not in str(caught.value)
 
 
 def test_images_that_are_in_no_stack(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"one image each .*a_1\.mrc"):
+    with pytest.raises(
+        InputError, match=r"one image each .*a_1\.mrc.*\n.*relion_stack_create --i .*\.star --o stacked"
+    ):
         read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", {**PARTICLES, "rlnImageName": "a_1.mrc"})))
 
 
@@ -269,6 +272,9 @@ def test_poses_without_origins_have_one_answer(tmp_path: Path, text: str, names:
     for what in said:
         assert f"lacks the pose columns {names}" in what
         assert "0 where particles are centred" in what
+        first, second = names.split(", ")
+        assert f".star --o added.star --add_column {first} --add_column_value 0 && relion_star_handler" in what
+        assert f"--i added.star --o added.star --add_column {second} --add_column_value 0" in what
 
 
 def test_one_defocus_has_advice_that_helps(tmp_path: Path) -> None:
@@ -276,6 +282,21 @@ def test_one_defocus_has_advice_that_helps(tmp_path: Path) -> None:
     for what in no_answer(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)), tmp_path):
         assert "lacks the CTF columns rlnDefocusV, rlnDefocusAngle" in what
         assert "rlnDefocusV is rlnDefocusU" in what
+        assert "--add_column rlnDefocusV --copy_column_from rlnDefocusU && relion_star_handler" in what
+
+
+def test_what_writes_poses_and_ctf_is_named(tmp_path: Path) -> None:
+    for absent, words in ((ANGLES, ["run_data.star", "--passthrough"]), (DEFOCUS, ["CtfFind", "Patch CTF"])):
+        rows = numbered(3, without(PARTICLES, *absent))
+        with pytest.raises(InputError) as caught:
+            import_particles(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)))
+        assert all(word in caught.value.remedy for word in words), caught.value
+
+
+def test_names_that_are_none_in_any_row(tmp_path: Path) -> None:
+    rows = [{**row, "rlnImageName": f"image{number}@"} for number, row in enumerate(numbered(3))]
+    with pytest.raises(InputError, match=r"\('image0@', and so in all rows\)\n.*000001@Extract/job012"):
+        read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

@@ -26,6 +26,7 @@ from drgnalign.particles import (
     OPTICS_OPTIONS,
     ORIGINS,
     PIXEL_ORIGINS,
+    REFINEMENT,
     Particles,
     no_views,
 )
@@ -182,7 +183,7 @@ def pose_findings(table: pd.DataFrame) -> Findings:
         return
     flat = no_views(table)
     if flat:
-        yield "error", f"{flat}; give the particle file of a 3-D refinement"
+        yield "error", f"{flat}; give {REFINEMENT}"
         return
     if not table[ANGLES].to_numpy(np.float64).any():
         yield "warning", f"all {len(table):,} orientations are zero: the particles were not aligned; refine them first"
