@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from io import StringIO
@@ -261,9 +262,9 @@ HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
         ("fsc slab.mrc slab.mrc", "slab.mrc"),
         ("fsc given_half1.mrc text.txt", "not an MRC file"),
         ("score set/truth.star text.star", "text.star"),
-        ("simulate x --particles 0", "0 particles"),
-        ("simulate x --snr 0", "signal-to-noise"),
-        ("simulate x --rotation-error -3", "-3.0 is not in the range x>=0"),
+        ("simulate x --particles 1", "1 is not in the range"),
+        ("simulate x --snr 0", "'--snr': 0.0 is not in the range"),
+        ("simulate x --rotation-error -3", "-3.0 is not in the range 0<=x<=180"),
         ("simulate x --pixel-size 2", "the box 64 Å"),
         ("simulate x --states 9", "9 is not in the range 1<=x<=4"),
         ("simulate text.txt --particles 10", "text.txt"),
@@ -361,3 +362,86 @@ def test_a_stack_that_the_particle_file_names_is_not_written_over(
         result = run("refine", "p.star", *maps, *option)
     assert result.exit_code == 2 and "a file that this command reads" in result.output, result.output
     assert stack.read_bytes() == target.read_bytes() == before
+
+
+def next_command(said: str) -> list[str]:
+    """What is to be typed next, of the last line."""
+    line = said.strip().splitlines()[-1]
+    words = shlex.split(line.partition(" Next: ")[2])
+    assert words[0] == "drgnalign"
+    return words[1:]
+
+
+def test_what_was_written_and_what_to_type_next_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, by simulate and by refine; typed as it stands it works."""
+    monkeypatch.chdir(tmp_path)
+    said = succeed("simulate", "my set", "--particles", 60, "--snr", 1, "--states", 2).stderr
+    assert said.strip().splitlines()[-1].startswith("my set: 60 particles of 2 states (truth.star and state_*.mrc are")
+    succeed(*next_command(said))
+    maps = ("--half1", "my set/map_half1.mrc", "--half2", "my set/map_half2.mrc", "--limit", 40)
+    said = succeed("refine", "my set/particles.star", *maps, "-o", "new.star").stderr
+    assert said.strip().splitlines()[-1].startswith("new.star: 60 particles, refined up to 40 Å. Next: drgnalign")
+    succeed(*next_command(said))
+    assert (tmp_path / "new_half1.mrc").is_file()
+    said = succeed("refine", "my set/particles.star", "--images", "my set", *maps, "-o", "b.star").stderr
+    succeed(*next_command(said))
+    said = succeed("refine", "my set/particles.star", *maps, "--score-only", "-o", "scores.csv").stderr
+    assert said.strip().endswith("scores.csv: log-likelihoods of 60 particles for 1 pair of references")
+    monkeypatch.setenv("DRGNALIGN_TASK", "1")
+    assert "Next:" not in succeed("refine", "my set/particles.star", *maps, "-o", "c.star").stderr
+
+
+@pytest.mark.parametrize("left", ["particles.star", "truth.star", "particles.mrcs", "state_04.mrc"])
+def test_sets_are_not_mixed_in_one_folder(tmp_path: Path, left: str) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / left).write_text("of another set")
+    refused = run("simulate", tmp_path, "--particles", 10)
+    assert refused.exit_code == 2 and f"{tmp_path}: holds a set already ({left})" in refused.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", left}
+    (tmp_path / left).unlink()
+    succeed("simulate", tmp_path, "--particles", 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--particles", 0], "'--particles'"),
+        (["--particles", 3, "--states", 4], "3 particles"),
+        (["--box", 2], "'--box'"),
+        (["--box", 100_000], "'--box'"),
+        (["--box", 8], "the specimen is 199 Å across, the box 64 Å"),
+        (["--pixel-size", -8], "'--pixel-size'"),
+        (["--pixel-size", "nan"], "nan is not a finite number"),
+        (["--pixel-size", 0.01], "'--pixel-size'"),
+        (["--snr", 0], "'--snr'"),
+        (["--snr", "inf"], "'--snr'"),
+        (["--snr", "nan"], "'--snr'"),
+        (["--rotation-error", 1e9], "'--rotation-error'"),
+        (["--shift-error", 200], "--shift-error is 200 Å, and the box is 256 Å wide"),
+        (["--contrast", 100], "'--contrast'"),
+        (["--gain", 100], "'--gain'"),
+        (["--ramp", "inf"], "'--ramp'"),
+        (["--empty", 1.5], "'--empty'"),
+        (["--empty", 0.5, "--broken", 0.3, "--random-poses", 0.3], "are 0.5, 0.3 and 0.3, more than 1 together"),
+        (["--defocus-error", 1e6], "'--defocus-error'"),
+        (["--seed", -1], "'--seed'"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(tmp_path: Path, options: list[object], message: str) -> None:
+    refused = run("simulate", tmp_path / "set", *options)
+    assert refused.exit_code == 2 and message in refused.stderr, refused.output
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_options_are_finite_numbers(folder: Path, tmp_path: Path, value: str) -> None:
+    star, maps = folder / "set" / "particles.star", ("--half1", folder / "given.mrc", "--half2", folder / "given.mrc")
+    for words in (
+        ["refine", star, *maps, "--limit", value, "-o", tmp_path / "a.star"],
+        ["reconstruct", star, "--mask-diameter", value, "-o", tmp_path / "a"],
+        ["convert", star, "--pixel-size", value, "-o", tmp_path / "a.cs"],
+        ["convert", star, "--amplitude-contrast", value, "-o", tmp_path / "a.cs"],
+        ["merge", star, "--cs", value, "-o", tmp_path / "a.star"],
+    ):
+        refused = run(*words)
+        assert refused.exit_code == 2 and "Invalid value for '--" in refused.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,8 +25,21 @@ MAKE_ROOM = "make room on the disk, or in your quota, and run again; with -resum
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
-NOT_NEGATIVE = click.FloatRange(min=0)
-POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class Real(click.FloatRange):
+    """A range of finite numbers: comparisons let NaN through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+NOT_NEGATIVE = Real(min=0)
+POSITIVE = Real(min=0, min_open=True)
+SHARE = Real(0, 1)
 
 # Imports make objects by the hundred thousand that stay: to look through them again and again took a sixth of a start.
 gc.set_threshold(50_000, 20, 50)
@@ -169,7 +183,7 @@ junk_option = click.option(
     help="What is to become of particles that are more likely junk than not.",
 )
 noise_option = click.option("--noise", type=FILE, help="Noise spectrum. Default: estimated from the images.")
-seed_option = click.option("--seed", type=int, default=0, show_default=True)
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 
 

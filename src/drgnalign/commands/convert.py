@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, OUTPUT, POSITIVE, Command, output_option, passthrough_option
+from drgnalign.commands import (
+    FILE,
+    NOT_NEGATIVE,
+    OUTPUT,
+    POSITIVE,
+    SHARE,
+    Command,
+    output_option,
+    passthrough_option,
+)
 from drgnalign.convert import NUMBERS, linked, read_for_conversion, require_for, warn_of_gaps, with_contrast
 from drgnalign.errors import InputError
 from drgnalign.formats.cryodrgn import read_indices
@@ -40,8 +49,8 @@ from drgnalign.stack_names import names_told, tell
 @click.option("--pixel-size", type=POSITIVE, help="Å/px.")
 @click.option("--box", type=click.IntRange(min=1), help="px.")
 @click.option("--voltage", type=POSITIVE, help="kV.")
-@click.option("--cs", type=click.FloatRange(min=0), help="Spherical aberration, mm.")
-@click.option("--amplitude-contrast", type=click.FloatRange(0, 1), help="Fraction.")
+@click.option("--cs", type=NOT_NEGATIVE, help="Spherical aberration, mm.")
+@click.option("--amplitude-contrast", type=SHARE, help="Fraction.")
 @click.option(
     "--invert",
     type=click.Choice(["auto", *CONTRAST_OF_INVERT]),

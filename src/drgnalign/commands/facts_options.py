@@ -9,16 +9,14 @@ from typing import Any
 
 import click
 
-from drgnalign.commands import POSITIVE
+from drgnalign.commands import NOT_NEGATIVE, POSITIVE, SHARE
 from drgnalign.formats.particle_file import Facts
 
 _FACTS_OPTIONS = (
     click.option("--pixel-size", type=POSITIVE, help="Å/px, where the file does not say it."),
     click.option("--voltage", type=POSITIVE, help="kV, where the file does not say it."),
-    click.option(
-        "--cs", type=click.FloatRange(min=0), help="Spherical aberration, mm, where the file does not say it."
-    ),
-    click.option("--amplitude-contrast", type=click.FloatRange(0, 1), help="Fraction, where the file does not say it."),
+    click.option("--cs", type=NOT_NEGATIVE, help="Spherical aberration, mm, where the file does not say it."),
+    click.option("--amplitude-contrast", type=SHARE, help="Fraction, where the file does not say it."),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from drgnalign.maps.read import are_one_map
 from drgnalign.particles import HALVES
 from drgnalign.run.state import beside
 from drgnalign.stack_names import named_beside
+from drgnalign.staging import in_task
 
 
 @click.command(cls=Command)
@@ -116,6 +118,17 @@ def refine(
     else:
         refined = engine.refine(chunk, references[0], limit, part)
         write_star(marked(refined, JOINT) if joint else refined_at(refined, limit), output)
+        click.echo(
+            f"{output}: {len(refined):,} particles, refined up to {limit:g} Å{_following(output, images)}", err=True
+        )
+
+
+def _following(output: Path, images: Path | None) -> str:
+    """What to type next; nothing in a run, which goes on by itself."""
+    if in_task():
+        return ""
+    words = ["drgnalign", "reconstruct", str(output), "-o", str(output.with_suffix(""))]
+    return f". Next: {shlex.join(words + ([] if images is None else ['--images', str(images)]))}"
 
 
 def _refuse_dealt(particles: Path, references: References, half_sets: str) -> None:
@@ -137,3 +150,5 @@ def _write_scores(engine: Engine, chunk: Chunk, references: Sequence[References]
     table.insert(0, "image", chunk.particles.table["rlnImageName"])
     with atomic_path(output) as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
+    pairs = "1 pair" if len(names) == 1 else f"{len(names)} pairs"
+    click.echo(f"{output}: log-likelihoods of {len(table):,} particles for {pairs} of references", err=True)

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from drgnalign.commands import NOT_NEGATIVE, OUTPUT, Command, seed_option
+from drgnalign.commands import NOT_NEGATIVE, OUTPUT, SHARE, Command, Real, seed_option
+from drgnalign.constants import CONSTANTS
+from drgnalign.errors import InputError
 from drgnalign.simulate import Nuisances, phantom_states, simulate_set
 
-SHARE = click.FloatRange(0, 1)
+# Of the logarithm: beyond, some images are all and the others nothing.
+LOG_SPREAD = Real(0, 3)
+# Smaller ones hold no shells to speak of; of larger ones a map takes gigabytes.
+BOX = click.IntRange(8, 1024)
+PIXEL_SIZE = Real(*CONSTANTS["rlnImagePixelSize"].possible)
+# What simulating writes, and would mix with what another set has there.
+OF_A_SET = ("particles.star", "truth.star", "particles.mrcs", "state_*.mrc")
 
 
 @click.command(cls=Command)
 @click.argument("out", type=OUTPUT)
-@click.option("--particles", type=int, default=3000, show_default=True)
+@click.option("--particles", type=click.IntRange(2), default=3000, show_default=True)
 @click.option("--states", type=click.IntRange(1, 4), default=3, show_default=True)
-@click.option("--box", type=int, default=32, show_default=True, help="Pixels.")
-@click.option("--pixel-size", type=float, default=8.0, show_default=True, help="Å.")
-@click.option("--snr", type=float, default=0.1, show_default=True, help="Signal-to-noise ratio per pixel.")
-@click.option("--rotation-error", type=NOT_NEGATIVE, default=4.0, show_default=True, help="Median error, degrees.")
+@click.option("--box", type=BOX, default=32, show_default=True, help="Pixels.")
+@click.option("--pixel-size", type=PIXEL_SIZE, default=8.0, show_default=True, help="Å.")
+@click.option(
+    "--snr", type=Real(0, 1e6, min_open=True), default=0.1, show_default=True, help="Signal-to-noise ratio per pixel."
+)
+@click.option("--rotation-error", type=Real(0, 180), default=4.0, show_default=True, help="Median error, degrees.")
 @click.option("--shift-error", type=NOT_NEGATIVE, default=2.0, show_default=True, help="Median error, Å.")
-@click.option("--contrast", type=NOT_NEGATIVE, default=0.0, help="Spread (σ of the logarithm) of images' contrast.")
-@click.option("--gain", type=NOT_NEGATIVE, default=0.0, help="The same of micrographs' grey values.")
-@click.option("--ramp", type=NOT_NEGATIVE, default=0.0, help="Spread of the rise across an image, in σ of the noise.")
+@click.option("--contrast", type=LOG_SPREAD, default=0.0, help="Spread (σ of the logarithm) of images' contrast.")
+@click.option("--gain", type=LOG_SPREAD, default=0.0, help="The same of micrographs' grey values.")
+@click.option("--ramp", type=Real(0, 1e6), default=0.0, help="Spread of the rise across an image, in σ of the noise.")
 @click.option("--empty", type=SHARE, default=0.0, help="Share of images of nothing.")
 @click.option("--broken", type=SHARE, default=0.0, help="Share of broken particles.")
 @click.option("--random-poses", type=SHARE, default=0.0, help="Share of particles with a random given orientation.")
-@click.option("--defocus-error", type=NOT_NEGATIVE, default=0.0, help="Spread of the given defocus's error, Å.")
+@click.option("--defocus-error", type=Real(0, 5_000), default=0.0, help="Spread of the given defocus's error, Å.")
 @seed_option
 def simulate(
     out: Path,
@@ -49,6 +60,15 @@ def simulate(
     seed: int,
 ) -> None:
     """Simulate a labelled particle set into the folder OUT: stack, particles.star, truth.star, true maps."""
+    _refuse_mixing(out)
+    if empty + broken + random_poses > 1:
+        problem = f"--empty, --broken and --random-poses are {empty:g}, {broken:g} and {random_poses:g}"
+        raise InputError(
+            None, f"{problem}, more than 1 together", "give shares of all particles; no particle is in two"
+        )
+    if shift_error > 0.5 * box * pixel_size:
+        problem = f"--shift-error is {shift_error:g} Å, and the box is {box * pixel_size:g} Å wide"
+        raise InputError(None, problem, "give less than half of the box: particles would lie outside of their images")
     nuisances = Nuisances(
         contrast=contrast,
         gain=gain,
@@ -73,3 +93,14 @@ def simulate(
             seed=seed,
             progress=progress.update,
         )
+    count = "1 state" if states == 1 else f"{states} states"
+    truth = "truth.star and state_*.mrc are the truth"
+    following = f"drgnalign reconstruct {shlex.quote(str(out / 'particles.star'))} -o {shlex.quote(str(out / 'map'))}"
+    click.echo(f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}", err=True)
+
+
+def _refuse_mixing(out: Path) -> None:
+    """Refuse a folder with files of another set: what this one does not write over would seem to be of it."""
+    found = sorted(path.name for pattern in OF_A_SET for path in out.glob(pattern))
+    if found:
+        raise InputError(out, f"holds a set already ({', '.join(found)})", "give another folder, or remove these files")
