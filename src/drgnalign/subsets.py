@@ -16,14 +16,17 @@ from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.exclusion import excluded_by
 from drgnalign.formats.cryosparc import cs_split
+from drgnalign.geometry import angular_distance
 from drgnalign.half_sets import UID_COLUMN, ties
 from drgnalign.particles import (
+    ANGLES,
     CRYOSPARC_TERMS,
     EXCLUDED,
     LEFT_OUT,
     MIRRORED,
     NEUTRAL_CTF,
     NEUTRAL_OPTICS,
+    ORIGINS,
     Particles,
 )
 
@@ -35,6 +38,10 @@ NEUTRAL: dict[str, float | str] = {
     **NEUTRAL_OPTICS,
     **{label: f"[{','.join(['0'] * count)}]" for label, count in CRYOSPARC_TERMS.items()},
 }
+
+# Degrees, Å: rows of one image whose poses differ by less are one particle, refined twice. Symmetry expansion turns by
+# more, or, along a filament of small twist, moves by more.
+SAME_TURN, SAME_SHIFT = 1.0, 1.0
 
 
 def chosen_rows(
@@ -186,7 +193,8 @@ def merge_particles(
     ----------
     parts : sequence of Particles
     order : Particles, optional
-        Has the images of all parts: theirs is the order of the result. Otherwise the parts follow each other.
+        Has the images of all parts: theirs is the order of the result. Otherwise the parts follow each other. Of rows
+        that symmetry expansion made of one image each has the place of the one that is turned least from it.
     common_columns : bool
         Leave out columns and fields that not all parts have, instead of refusing them.
 
@@ -199,7 +207,8 @@ def merge_particles(
     Raises
     ------
     InputError
-        An image stands in two parts or twice in one, columns or fields differ between parts, only a part of the sets
+        An image stands in two parts or twice in one, and neither uids nor poses tell that symmetry expansion made its
+        rows; columns or fields differ between parts, only a part of the sets
         comes from cryoSPARC, or `order` lacks an image.
 
     Warns
@@ -223,7 +232,7 @@ def merge_particles(
     rows = [part.cs_rows for part in parts if part.cs_rows is not None]
     cs_rows = np.concatenate([repack_fields(more[list(rows[0].dtype.names or ())]) for more in rows]) if rows else None
     merged = replace(parts[0], table=table.reset_index(drop=True), optics=optics, cs_rows=cs_rows)
-    _refuse_twice(merged, parts)
+    _refuse_twice(merged, parts, order)
     return merged if order is None else _ordered(merged, order)
 
 
@@ -385,24 +394,85 @@ def _rows(particles: Particles) -> pd.Index:
     return pd.Index([f"{number}@{stack}" for number, stack in zip(numbers.tolist(), stacks, strict=True)])
 
 
-def _refuse_twice(merged: Particles, parts: Sequence[Particles]) -> None:
-    twice = _rows(merged).duplicated()
-    if twice.any():
-        row = int(twice.argmax())
-        part = parts[int(np.searchsorted(np.cumsum([len(part) for part in parts]), row, side="right"))]
-        problem = f"holds {merged.table['rlnImageName'].iloc[row]}, which came before ({twice.sum()} such images)"
-        remedy = "give each particle once"
-        if merged.cs_rows is None:
-            remedy += "; rows of symmetry expansion are told apart in files of cryoSPARC, which number them"
-        raise InputError(part.path, problem, remedy)
+def _refuse_twice(merged: Particles, parts: Sequence[Particles], order: Particles | None) -> None:
+    """Refuse rows that come twice: of one image, unless symmetry expansion made them, as the same image several times
+    in one file shows; rows are then the same where their poses are nearly."""
+    rows = _rows(merged)
+    twice = rows.duplicated()
+    sources = [*parts, *([] if order is None else [order])]
+    expanded = _has_poses(sources) and any(_rows(source).has_duplicates for source in sources)
+    if expanded:
+        twice = _same_pose(merged, rows)
+    if not twice.any():
+        return
+    row = int(twice.argmax())
+    part = parts[int(np.searchsorted(np.cumsum([len(part) for part in parts]), row, side="right"))]
+    came = f"holds {merged.table['rlnImageName'].iloc[row]}, which came before"
+    problem = f"{came} ({twice.sum()} such images)"
+    if expanded:
+        problem = f"{came} with nearly the same pose ({twice.sum()} such rows)"
+    remedy = "give each particle once"
+    if not expanded and merged.cs_rows is None:
+        remedy = "give each particle once; if symmetry expansion made these rows, give the expanded file with --like"
+    raise InputError(part.path, problem, remedy)
+
+
+def _has_poses(sources: Sequence[Particles]) -> bool:
+    return all({*ANGLES, *ORIGINS} <= set(source.table) for source in sources)
+
+
+def _same_pose(particles: Particles, rows: pd.Index) -> NDArray[np.bool_]:
+    """Which particles (N,) have the image (by `_rows`) and nearly the pose of an earlier one."""
+    codes = pd.factorize(rows)[0]
+    order = np.argsort(codes, kind="stable")
+    codes, rotations = codes[order], particles.rotations()[order]
+    origins = particles.table[ORIGINS].to_numpy(np.float64)[order]
+    same = np.zeros(len(order), np.bool_)
+    for lag in range(1, int(np.bincount(codes).max())):
+        first = np.flatnonzero(codes[lag:] == codes[:-lag])
+        turned = angular_distance(rotations[first], rotations[first + lag])
+        moved = np.hypot(*(origins[first] - origins[first + lag]).T)
+        same[order[first + lag][(turned < SAME_TURN) & (moved < SAME_SHIFT)]] = True
+    return same
 
 
 def _ordered(merged: Particles, order: Particles) -> Particles:
-    places = _rows(order).get_indexer_for(_rows(merged))
-    if len(places) != len(merged):
-        raise InputError(order.path, "holds an image twice", "give the file that the parts come from")
-    if (places < 0).any():
-        name = merged.table["rlnImageName"].iloc[int((places < 0).argmax())]
-        problem = f"lacks {name} ({(places < 0).sum()} such images)"
+    rows, all_rows = _rows(merged), _rows(order)
+    missing = ~rows.isin(all_rows)
+    if missing.any():
+        name = merged.table["rlnImageName"].iloc[int(missing.argmax())]
+        problem = f"lacks {name} ({missing.sum()} such images)"
         raise InputError(order.path, problem, "give the file that the parts come from")
+    if all_rows.has_duplicates and not _has_poses([merged, order]):
+        raise InputError(order.path, "holds an image twice", "give the file that the parts come from")
+    places = _places(merged, order) if all_rows.has_duplicates else all_rows.get_indexer(rows)
     return replace(merged.select(np.argsort(places, kind="stable")), path=order.path)
+
+
+def _places(merged: Particles, order: Particles) -> IntArray:
+    """Which row of `order` each (N,) is: of those of its image the one that is turned least from it.
+
+    Raises
+    ------
+    InputError
+        Two rows would be the same one.
+    """
+    codes, images = pd.factorize(_rows(order))
+    in_order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    mine = images.get_indexer(_rows(merged))
+    begin = (np.cumsum(counts) - counts)[mine]
+    own, given = merged.rotations(), order.rotations()
+    places, least = np.zeros(len(merged), np.int64), np.full(len(merged), np.inf)
+    for lag in range(int(counts.max())):
+        rows = np.flatnonzero(lag < counts[mine])
+        candidates = in_order[begin[rows] + lag]
+        turned = angular_distance(own[rows], given[candidates])
+        nearer = turned < least[rows]
+        places[rows[nearer]], least[rows[nearer]] = candidates[nearer], turned[nearer]
+    again = pd.Series(places).duplicated().to_numpy()
+    if again.any():
+        name = merged.table["rlnImageName"].iloc[int(again.argmax())]
+        problem = f"which of its rows of {name} is which cannot be told by their orientations ({again.sum()} such rows)"
+        raise InputError(order.path, problem, "leave --like out: the files then follow each other")
+    return places

@@ -16,7 +16,7 @@ from drgnalign.errors import InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.par import write_par
 from drgnalign.formats.star import read_blocks, read_star, write_star
-from drgnalign.particles import Particles
+from drgnalign.particles import ANGLES, Particles
 
 N = 12
 
@@ -573,6 +573,82 @@ def test_symmetry_expanded_parts_are_merged_by_uid(tmp_path: Path) -> None:
     assert np.load(tmp_path / "all.cs")["uid"].tolist() == (rows + 100).tolist()
     twice = run("merge", tmp_path / "a.cs", tmp_path / "a.cs", "-o", tmp_path / "all.cs")
     assert twice.exit_code == 2 and "which came before" in twice.output
+
+
+@pytest.fixture
+def expanded(tmp_path: Path) -> Path:
+    """A star file as RELION's symmetry expansion by C3 writes it: each image three times, turned, and nothing else."""
+    random = np.random.default_rng(0)
+    images = particle_set().select(np.arange(N // 2))
+    images.table[ANGLES] = random.uniform(0, 170, (N // 2, 3))
+    table = images.table.loc[np.repeat(images.table.index, 3)].reset_index(drop=True)
+    table["rlnAngleRot"] += 120.0 * (np.arange(len(table)) % 3)
+    table["rlnClassNumber"] = np.arange(len(table)) % 2 + 1
+    table["drgnRow"] = np.arange(len(table))
+    write_star(Particles(table, images.optics, tmp_path / "sym.star"), tmp_path / "sym.star")
+    return tmp_path / "sym.star"
+
+
+def refined(path: Path, degrees: float) -> Path:
+    """The same file after a local refinement that turned by so much."""
+    particles = read_star(path)
+    particles.table["rlnAnglePsi"] += np.random.default_rng(1).uniform(0.5, 1, len(particles)) * degrees
+    write_star(particles, path)
+    return path
+
+
+@pytest.mark.parametrize("degrees", [0.0, 5.0])
+def test_symmetry_expanded_parts_of_relion_are_merged_by_pose(expanded: Path, tmp_path: Path, degrees: float) -> None:
+    """Parts by cluster, so that rows of one image are in several; with --like in the order of the whole."""
+    parts = [tmp_path / "two.star", tmp_path / "one.star"]
+    for cluster, part in zip((2, 1), parts, strict=True):
+        succeed("select", expanded, "--cluster", cluster, "-o", part)
+        refined(part, degrees)
+    succeed("merge", *parts, "-o", tmp_path / "after.star")
+    count = 3 * N // 2
+    assert read_star(tmp_path / "after.star").table["drgnRow"].tolist() == [*range(1, count, 2), *range(0, count, 2)]
+    succeed("merge", *parts, "--like", expanded, "-o", tmp_path / "all.star")
+    assert read_star(tmp_path / "all.star").table["drgnRow"].tolist() == list(range(count))
+    for more in ((), ("--like", expanded)):
+        twice = run("merge", *parts, parts[0], *more, "-o", tmp_path / "x.star")
+        assert twice.exit_code == 2 and "which came before with nearly the same pose" in twice.stderr
+
+
+def test_expanded_parts_that_hold_each_image_once_need_the_whole(expanded: Path, tmp_path: Path) -> None:
+    """By themselves they could be one set twice."""
+    whole = read_star(expanded)
+    parts = [tmp_path / f"{copy}.star" for copy in range(3)]
+    for copy, part in enumerate(parts):
+        write_star(whole.select(np.arange(copy, len(whole), 3)), part)
+    refused = run("merge", *parts, "-o", tmp_path / "x.star")
+    assert refused.exit_code == 2 and "give the expanded file with --like" in refused.stderr
+    succeed("merge", *parts, "--like", expanded, "-o", tmp_path / "x.star")
+    assert read_star(tmp_path / "x.star").table["drgnRow"].tolist() == whole.table["drgnRow"].tolist()
+
+
+def test_one_set_refined_twice_is_no_expansion(expanded: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.star"
+    again.write_bytes(expanded.read_bytes())
+    refined(again, 1.5)
+    refused = run("merge", expanded, again, "-o", tmp_path / "x.star")
+    assert refused.exit_code == 2 and "with nearly the same pose" in refused.stderr
+    whole = read_star(expanded)
+    whole.table[ANGLES] = np.random.default_rng(2).uniform(0, 170, (len(whole), 3))
+    write_star(whole, again)
+    refused = run("merge", again, "--like", expanded, "-o", tmp_path / "x.star")
+    assert refused.exit_code == 2 and "cannot be told by their orientations" in refused.stderr
+
+
+def test_rows_along_a_filament_of_small_twist_are_no_copies(expanded: Path, tmp_path: Path) -> None:
+    whole = read_star(expanded)
+    turn = np.arange(len(whole)) % 3
+    whole.table["rlnAngleRot"] -= 119.2 * turn
+    whole.table["rlnOriginXAngst"] += 4.75 * turn
+    write_star(whole, tmp_path / "helix.star")
+    for name, rows in (("a", "1:4"), ("b", "5:")):
+        succeed("select", tmp_path / "helix.star", "--rows", rows, "-o", tmp_path / f"{name}.star")
+    succeed("merge", tmp_path / "a.star", tmp_path / "b.star", "-o", tmp_path / "x.star")
+    assert len(read_star(tmp_path / "x.star")) == len(whole)
 
 
 def test_select_adds_no_slot_to_a_job_of_several_classes(tmp_path: Path) -> None:
