@@ -496,7 +496,9 @@ def detect_contrast(particles: Particles, root: Path) -> str:
         |t| is not above 5, or not above the two-sided 10⁻⁴ quantile, which is larger for few images.
     """
     t, threshold, images = _contrast_statistic(particles, root)
-    # written so that NaN (blank images) is refused as well
+    if np.isnan(t):
+        problem = f"all {images} images looked at are blank, or alike where a particle and its background would be"
+        raise InputError(particles.path, problem, "give the stacks with the images, and make them again if they are so")
     if not abs(t) > threshold:
         problem = f"contrast is not clear: t = {t:.1f} of {images} images, {threshold:.1f} would decide"
         raise InputError(particles.path, problem, "give --invert yes (dark protein) or no (white protein)")
@@ -645,7 +647,9 @@ def _read_headers(paths: list[Path]) -> list[StackHeader]:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         problem = f"no such stack ({len(missing)} of {len(paths)} are missing)"
-        if missing[0].with_name(f"{missing[0].name}.gz").exists():
+        if missing[0].is_dir():
+            raise InputError(missing[0], "is a folder, where a stack is named", "correct the image names")
+        if Path(f"{missing[0]}.gz").exists():
             raise InputError(missing[0], f"{problem}, but {missing[0].name}.gz is there", "unpack it")
         raise InputError(missing[0], problem, "give the folder that the image names refer to with --images")
     if len(set(paths)) < len(paths):

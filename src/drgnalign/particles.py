@@ -243,6 +243,16 @@ def row_list(rows: NDArray[np.bool_]) -> str:
     return ",".join(pieces) + (",…" if len(edges) > LISTED else "")
 
 
+def dropping(path: Path, bad: NDArray[np.bool_]) -> str | None:
+    """The command that leaves some rows (N,) of a file out, if there is one that leaves others in."""
+    if bad.all() or path.suffix.lower() not in SELECTED:
+        return None
+    listed, name, good = row_list(bad), shlex.quote(str(path)), f"good{path.suffix}"
+    if listed.endswith("…"):
+        return f"drgnalign select {name} --drop ROWS -o {good}, where ROWS are {listed}"
+    return f"drgnalign select {name} --drop {listed} -o {good}"
+
+
 @dataclass
 class Particles:
     """A particle set in RELION's terms.
@@ -612,9 +622,4 @@ class Particles:
 
     def dropping(self, bad: NDArray[np.bool_]) -> str | None:
         """The command that leaves some rows (N,) out, if there is one that leaves others in."""
-        if bad.all() or self.path.suffix.lower() not in SELECTED:
-            return None
-        listed, path, good = row_list(bad), shlex.quote(str(self.path)), f"good{self.path.suffix}"
-        if listed.endswith("…"):
-            return f"drgnalign select {path} --drop ROWS -o {good}, where ROWS are {listed}"
-        return f"drgnalign select {path} --drop {listed} -o {good}"
+        return dropping(self.path, bad)

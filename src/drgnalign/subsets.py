@@ -319,9 +319,12 @@ def _refuse_gaps(parts: Sequence[Particles]) -> None:
     table, paths = _all_optics(parts)
     gaps = table.drop(columns=["rlnOpticsGroupName", *NEUTRAL], errors="ignore").isna()
     for label in gaps.columns[gaps.any()]:
+        missing = gaps[label].to_numpy()
+        where = paths[missing.argmax()]
+        if len(parts) == 1:
+            raise InputError(where, f"its optics table does not say {label} of every group", "add it")
         problem = f"its optics table does not say {label}, which that of another file does"
-        remedy = "add it, or leave it out everywhere with --common-columns"
-        raise InputError(paths[gaps[label].to_numpy().argmax()], problem, remedy)
+        raise InputError(where, problem, "add it, or leave it out everywhere with --common-columns")
 
 
 def _all_optics(parts: Sequence[Particles]) -> tuple[pd.DataFrame, NDArray[np.object_]]:

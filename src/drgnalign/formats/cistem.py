@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
+from drgnalign.formats.dropped import refuse_words
 from drgnalign.formats.labels import tell_misspelt
 from drgnalign.formats.par import DEFAULTS, extra_label, origins_of
 from drgnalign.formats.star import read_blocks, without_rows
@@ -211,10 +212,11 @@ def _check(path: Path, rows: pd.DataFrame) -> None:
         raise InputError(path, f"has no {PREFIX}PositionInStack", "write it again from cisTEM")
     for name in (column.name for column in COLUMNS if column.name in rows and column.name not in FILE_NAMES):
         if rows[name].dtype.kind not in "iuf":
-            words = pd.to_numeric(rows[name], errors="coerce").isna().to_numpy()
-            row = int((words if words.any() else rows[name].astype(str).str.len().to_numpy()).argmax())
-            problem = f"row {row + 1}: {PREFIX}{name} is {str(rows[name].iloc[row])[:80]!r}"
-            raise InputError(path, problem, "correct or remove the row")
+            words = rows[name].astype(str)
+            bad = pd.to_numeric(rows[name], errors="coerce").isna().to_numpy()
+            # whole numbers that no type holds
+            bad = bad if bad.any() else (words.str.len() == words.str.len().max()).to_numpy()
+            refuse_words(path, f"{PREFIX}{name}", words.tolist(), bad)
     numbers = rows["PositionInStack"].to_numpy(np.float64)
     odd = ~((numbers >= 0) & (numbers == np.round(numbers)) & (numbers < 1e15))
     if odd.any():

@@ -1,7 +1,9 @@
-"""Rows of a file that are left out before anything is looked at: what is wrong in them does not matter."""
+"""Rows of a file that are left out before anything is looked at: what is wrong in them does not matter. And the words
+for which they are to be left out."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
+from drgnalign.particles import dropping
+
+# As spreadsheets write numbers for half of the world.
+COMMA = re.compile(r"[+-]?[0-9.]*,[0-9.,]*")
 
 
 def kept_rows(path: Path, count: int, dropped: Sequence[int]) -> NDArray[np.bool_]:
@@ -40,3 +46,31 @@ def kept_rows(path: Path, count: int, dropped: Sequence[int]) -> NDArray[np.bool
     if not keep.any():
         raise InputError(path, "--drop names every row", "leave some in")
     return keep
+
+
+def refuse_words(path: Path, label: str, words: Sequence[str], bad: NDArray[np.bool_]) -> None:
+    """Refuse words in a column of numbers, all in one message.
+
+    Parameters
+    ----------
+    path : Path
+    label : str
+        Of the column.
+    words : sequence of str
+        One a row.
+    bad : (rows,) bool
+        Which of them are no numbers.
+
+    Raises
+    ------
+    InputError
+    """
+    if not bad.any():
+        return
+    problem = f"row {bad.argmax() + 1}: {label} is {words[int(bad.argmax())][:80]!r} ({bad.sum():,} such rows)"
+    if all(COMMA.fullmatch(words[row]) for row in np.flatnonzero(bad).tolist()):
+        raise InputError(path, f"{problem}, with a comma", "write numbers with a decimal point and without commas")
+    if bad.all():
+        raise InputError(path, problem, "correct the column: none of its rows is a number that can be used")
+    command = dropping(path, bad)
+    raise InputError(path, problem, "correct or remove the rows" + (f": {command}" if command else ""))

@@ -1,7 +1,8 @@
-"""Compressed files, which no reader unpacks."""
+"""Compressed files, and text that no reader takes apart."""
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from drgnalign.errors import InputError
@@ -38,3 +39,18 @@ def refuse_packed(path: Path, head: bytes | None = None) -> None:
         if head.startswith(magic):
             name = path.stem if suffix_of(path) in (".gz", ".bz2", ".xz", ".zst", ".zip") else path.name
             raise InputError(path, f"is {what}", f"unpack it, and give {name}")
+
+
+def refuse_other_text(path: Path, data: bytes) -> None:
+    """Refuse text whose lines or letters are not those of any program of the field.
+
+    Raises
+    ------
+    InputError
+        It is in UTF-16, or its lines end as on Macs before 2001.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(path, "is text in UTF-16, which no program of the field reads", "save it as UTF-8")
+    if b"\r" in data and b"\n" not in data:
+        problem = "is one line: its ends of lines are those of old Macs (CR), which no program of the field reads"
+        raise InputError(path, problem, "save it with line ends of Unix (LF), which editors call by that name")

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
-from drgnalign.formats.dropped import kept_rows
-from drgnalign.formats.packed import refuse_packed
+from drgnalign.formats.dropped import kept_rows, refuse_words
+from drgnalign.formats.packed import refuse_other_text, refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
     NO_STACK,
@@ -231,6 +231,7 @@ def read_par_table(path: str | Path, dropped: Sequence[int] = ()) -> pd.DataFram
         raise InputError(path, "no such file", "check the path")
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     refuse_packed(path, data)
+    refuse_other_text(path, data)
     first, shortest, longest = _row_lengths(np.frombuffer(data, np.uint8))
     if longest == 0:
         # FrealignX would wait for one for ever.
@@ -335,11 +336,13 @@ def _numbers(path: Path, name: str, words: list[str], overflown: NDArray[np.bool
             "correct it, write the file again with wider columns, or remove the row (`drgnalign select --drop`)",
         )
     values = np.full(len(words), np.nan)
+    bad = np.zeros(len(words), np.bool_)
     for row in np.flatnonzero(~overflown).tolist():
         try:
             values[row] = float(words[row])
         except ValueError:
-            raise InputError(path, f"row {row + 1}: {name} is {words[row]!r}", "correct or remove the row") from None
+            bad[row] = True
+    refuse_words(path, name, words, bad)
     whole = name in WHOLE_NUMBERS and bool((values % 1 == 0).all())
     return values.astype(np.int64) if whole else values
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
-from drgnalign.formats.dropped import kept_rows
+from drgnalign.formats.dropped import kept_rows, refuse_words
 from drgnalign.formats.labels import tell_misspelt
-from drgnalign.formats.packed import refuse_packed
+from drgnalign.formats.packed import refuse_other_text, refuse_packed
 from drgnalign.formats.text_table import BodyError, Syntax, read_table
 from drgnalign.particles import (
     CTF_VALUES,
@@ -324,8 +324,7 @@ def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
         raise InputError(path, "no such file", "check the path")
     data = path.read_bytes()
     refuse_packed(path, data)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(path, "is text in UTF-16, which no program of the field reads", "save it as UTF-8")
+    refuse_other_text(path, data)
     try:
         return {name: _read_block(data, start, stop) for name, start, stop in _blocks(data)}
     except _SyntaxError as error:
@@ -452,6 +451,10 @@ def _typed_column(column: pd.Series) -> pd.Series:
 
 def _particle_block(path: Path, blocks: dict[str, pd.DataFrame]) -> pd.DataFrame:
     _refuse_tomography(path, blocks)
+    if "particles" in blocks and blocks["particles"].empty:
+        raise InputError(
+            path, "has no particles: its table data_particles is empty", "give a file with one row an image"
+        )
     bodies = [f"data_{name}" for name in blocks if BODY.fullmatch(name)]
     if bodies:
         _warn(path, f"poses of bodies ({', '.join(bodies)}) are not used, but those of the whole particles")
@@ -507,10 +510,16 @@ def _refuse_words(path: Path, block: pd.DataFrame, where: str = "") -> None:
     """Refuse words in columns that are reckoned with; `where` names the table, if it is not that of the particles."""
     for label in block.columns.intersection(RECKONED):
         words = block[label].tolist() if block[label].dtype == object else []
-        if words:
-            word = next((word for word in words if not NUMBER.fullmatch(word)), max(words, key=len))
-            problem = f"row {words.index(word) + 1}{where}: {label} is {word[:80]!r}"
-            raise InputError(path, problem, "correct it" if where else "correct or remove the row")
+        if not words:
+            continue
+        bad = np.array([not NUMBER.fullmatch(word) for word in words])
+        if not bad.any():
+            # whole numbers that no type holds
+            bad = np.array([len(word) == max(map(len, words)) for word in words])
+        if where:
+            row = int(bad.argmax())
+            raise InputError(path, f"row {row + 1}{where}: {label} is {words[row][:80]!r}", "correct it")
+        refuse_words(path, label, words, bad)
 
 
 def _with_numbers(path: Path, optics: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -613,7 +622,13 @@ def _origins_to_angstrom(particles: Particles) -> None:
             if "rlnImagePixelSize" not in optics:
                 problem = f"{pixels} is in px, and the file has no pixel size"
                 raise InputError(particles.path, problem, "give --pixel_size (Å/px)")
-            table[angstrom] = table[pixels] * optics["rlnImagePixelSize"].to_numpy()[particles.optics_rows()]
+            sizes = optics["rlnImagePixelSize"].to_numpy(np.float64)[particles.optics_rows()]
+            odd = ~(np.isfinite(sizes) & (sizes > 0))
+            if odd.any():
+                problem = f"{pixels} is in px, and the pixel size that the file gives is {sizes[odd][0]:g} Å"
+                remedy = f"correct the pixel size, or {' and '.join(MAGNIFICATION)}, of which RELION 3.0 makes it"
+                raise InputError(particles.path, problem, remedy)
+            table[angstrom] = table[pixels] * sizes
     # Kept beside the new ones they would contradict them after the first change of pose.
     if set(PIXEL_ORIGINS) & set(table):
         table.drop(columns=PIXEL_ORIGINS, errors="ignore", inplace=True)

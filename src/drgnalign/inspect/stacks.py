@@ -109,6 +109,11 @@ def _inspect_sample(report: Report, header: StackHeader) -> None:
         what = f"{bad.sum()} of {len(chosen)} sections looked at hold NaN or infinite values"
         first = f"the first is number {chosen[bad.argmax()] + 1}"
         report.add("error", f"{what}; {first}: make the file again, or leave such images out")
+    huge = np.array([not within_reason(stored[number][None])[0] for number in chosen]) & ~bad
+    if report.rows is not None and huge.any():
+        first = f"the first is number {chosen[huge.argmax()] + 1}"
+        what = f"{huge.sum()} of {len(chosen)} sections looked at hold pixels beyond {LARGEST_PIXEL:g}"
+        report.add("error", f"{what}; {first}: make the file again, or leave such images out")
     if report.rows is None and not bad.any():
         report.extend(_volume_findings(header.path, stored))
     if report.rows is not None and blank.any():

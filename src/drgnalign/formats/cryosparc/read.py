@@ -54,6 +54,8 @@ from drgnalign.particles import (
 CLASS_SLOTS = ("alignments_class_", "alignments_class_3D_", "alignments_class3D_")
 # Two of one value that programs have written with float32.
 SAME_FIELD = 1e-5
+# rad: single precision leaves a thousandth of a degree beside so many whole turns.
+LARGEST_TURN = 100.0
 
 
 def read_cs(
@@ -379,6 +381,7 @@ def _alignment_columns(
         warn(path, "has 2-D alignments only: the particles have no rlnAngleRot and rlnAngleTilt, and are no 3-D poses")
     else:
         pose = number_field(path, f"{slot}/pose", alignment["pose"], (3,)).astype(np.float64)
+        _refuse_turns(path, f"{slot}/pose", pose)
         columns |= dict(zip(ANGLES, euler_angles(pose), strict=True))
     if "shift" in alignment:
         shift = number_field(path, f"{slot}/shift", alignment["shift"], (2,)).astype(np.float64)
@@ -387,6 +390,16 @@ def _alignment_columns(
         pixel = _alignment_pixel_size(path, slot, alignment, shift, optics, groups)
         columns |= dict(zip(ORIGINS, (shift * pixel[:, None]).T, strict=True))
     return columns | _class_columns(path, slot, alignment)
+
+
+def _refuse_turns(path: Path, field: str, pose: FloatArray) -> None:
+    """Refuse rotation vectors (N, 3) of so many turns that what is left of them beside whole ones means nothing."""
+    turns = np.abs(pose).max(axis=1, initial=0)
+    bad = (turns > LARGEST_TURN) & np.isfinite(turns)
+    if bad.any():
+        problem = f"row {bad.argmax() + 1}: {field} turns by {turns[bad][0]:g} rad, beyond {LARGEST_TURN:g}"
+        remedy = "export the particles from cryoSPARC again, or leave the rows out with `drgnalign select --drop`"
+        raise InputError(path, f"{problem} ({bad.sum():,} such rows)", remedy)
 
 
 def _class_columns(path: Path, slot: str, alignment: Fields) -> Fields:
