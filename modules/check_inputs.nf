@@ -10,6 +10,8 @@ process CHECK_INPUTS {
     val settings
 
     output:
+    // first, and so before what CHECK_SETTINGS, which adds to it, puts in its place
+    tuple val(task.process), val([:]), path('inputs.json'), topic: 'published'
     tuple path('particles.star'), path('inputs.json'), emit: checked
     path 'versions.yml', topic: 'versions'
     path 'said.txt', topic: 'said'
