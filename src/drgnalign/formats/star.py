@@ -515,7 +515,8 @@ def _refuse_words(path: Path, block: pd.DataFrame, where: str = "") -> None:
         bad = np.array([not NUMBER.fullmatch(word) for word in words])
         if not bad.any():
             # whole numbers that no type holds
-            bad = np.array([len(word) == max(map(len, words)) for word in words])
+            longest = max(map(len, words))
+            bad = np.array([len(word) == longest for word in words])
         if where:
             row = int(bad.argmax())
             raise InputError(path, f"row {row + 1}{where}: {label} is {words[row][:80]!r}", "correct it")

@@ -30,7 +30,7 @@ from drgnalign.run.record import read_record, write_record
 @click.option("--mask", type=FILE, help="The user's own mask.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
 @click.option("--inputs", type=FILE, help="What was found of the particles, JSON.")
-@click.option("--report", type=OUTPUT, help="The same with what is warned of here.")
+@click.option("--report", type=OUTPUT, help="The same with what is warned of here, if anything is.")
 @click.option("--said", type=OUTPUT, help="What is to be said on the screen of the run.")
 @diameter_option
 @with_engine
@@ -67,7 +67,7 @@ def main(
         for path in filter(None, (mask, focus_mask)):
             check_mask(path, table.box, table.pixel_size, diameter)
         engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
-    if facts is not None and report is not None:
+    if noted and facts is not None and report is not None:
         facts.warnings += list(noted)
         write_record(facts, report)
     if said is not None:
