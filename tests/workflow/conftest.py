@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import yaml
 from runs import DEFAULT_PARSER, REPOSITORY, Run, run_workflow
@@ -25,8 +26,9 @@ LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,
 FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
 FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1, "junk": "keep"}
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
-# So few in half set 2 that of two clusters exactly one has the ten that a half map needs.
-FEW_IN_HALF_2 = 20
+# So few of each state in half set 2 that of two clusters exactly one has the ten that a half map needs, wherever a few
+# of them go.
+IN_HALF_2 = {1: 16, 2: 4}
 ONE_TASK_AT_A_TIME = "executor.'$local'.queueSize = 1\n"
 # For runs that are not about chunks: their particles are one.
 ONE_CHUNK = {"chunk_size": 500}
@@ -161,7 +163,9 @@ class Scenarios:
     def joint_run(self) -> Run:
         particles = self.set.given.select(range(len(self.set.given)))
         particles.table["rlnRandomSubset"] = 1
-        particles.table.loc[: FEW_IN_HALF_2 - 1, "rlnRandomSubset"] = 2
+        for state, few in IN_HALF_2.items():
+            rows = np.flatnonzero(self.set.truth.table["rlnClassNumber"] == state)[:few]
+            particles.table.loc[rows, "rlnRandomSubset"] = 2
         folder = self.folder / "joint"
         folder.mkdir()
         write_star(particles, folder / "unbalanced.star")

@@ -13,7 +13,7 @@ import pytest
 from runs import Run, last_trace
 from sklearn.metrics import adjusted_rand_score
 
-from conftest import FEW_IN_HALF_2, Consensus, Interrupted, Masks
+from conftest import IN_HALF_2, Consensus, Interrupted, Masks
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.fourier import soft_sphere
@@ -191,9 +191,11 @@ def test_each_pass_is_told_on_the_screen_and_the_findings_at_the_end(loop_run: R
         "Pass 4 of 5, round 1 of 2",
         "Pass 5 of 5, round 2 of 2",
     ]
-    sizes = [cluster["particles"] for cluster in metrics(loop_run, "round_02")["clusters"]]
-    assert f": 2 states; {sizes[0]} and {sizes[1]} particles at 1" in passes[-1]
-    assert "ARI with the last round" in passes[-1] and "left" not in passes[-1]
+    one, other = metrics(loop_run, "round_02")["clusters"]
+    finest = [f"{cluster['resolution_angstrom']:.1f}" for cluster in (one, other)]
+    sizes = f"{one['particles']} and {other['particles']} particles at {finest[0]} and {finest[1]} Å"
+    assert f": 2 states; {sizes}; ARI with the last round" in passes[-1]
+    assert "left" not in passes[-1]
     # the second round trains for fewer epochs
     assert re.search(r"; at most \d+ (s|min) left$", passes[3])
     findings = (loop_run.results / "findings.txt").read_text()
@@ -225,7 +227,7 @@ def test_joint_reference_is_marked(joint_run: Run) -> None:
 
 def test_a_tiny_cluster_is_skipped_and_the_run_goes_on(joint_run: Run) -> None:
     before, after = particles(joint_run, "consensus/pass_01"), particles(joint_run, "round_01")
-    assert (after.half_sets() == 2).sum() == FEW_IN_HALF_2
+    assert (after.half_sets() == 2).sum() == sum(IN_HALF_2.values())
     clusters = metrics(joint_run, "round_01")["clusters"]
     assert sorted(cluster["skipped"] for cluster in clusters) == [False, True]
     assert next(c["reference"] for c in clusters if not c["skipped"]) == "consensus"
