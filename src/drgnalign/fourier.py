@@ -7,7 +7,7 @@ Images are (row = y, column = x), volumes (z, y, x), both centred on index N//2.
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 RealArray = NDArray[np.floating]

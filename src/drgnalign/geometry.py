@@ -8,8 +8,8 @@ which are Frealign's PHI, THETA, PSI. cryoDRGN stores the transpose.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import FloatArray
 
@@ -28,7 +28,7 @@ def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> FloatArr
         ``R`` with ``x_volume = R x_image``.
     """
     angles = np.stack(np.broadcast_arrays(rot, tilt, psi), axis=-1).astype(np.float64)
-    return Rotation.from_euler("ZYZ", angles.reshape(-1, 3), degrees=True).as_matrix()
+    return scipy.spatial.transform.Rotation.from_euler("ZYZ", angles.reshape(-1, 3), degrees=True).as_matrix()
 
 
 def matrix_to_euler(rotations: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -72,7 +72,7 @@ def angular_distance(first: ArrayLike, second: ArrayLike) -> FloatArray:
         Degrees, 0…180.
     """
     relative = np.swapaxes(np.asarray(first, float), -1, -2) @ np.asarray(second, float)
-    return np.degrees(Rotation.from_matrix(relative.reshape(-1, 3, 3)).magnitude())
+    return np.degrees(scipy.spatial.transform.Rotation.from_matrix(relative.reshape(-1, 3, 3)).magnitude())
 
 
 def global_rotation(truth: ArrayLike, estimate: ArrayLike) -> FloatArray:
@@ -94,8 +94,8 @@ def global_rotation(truth: ArrayLike, estimate: ArrayLike) -> FloatArray:
     """
     truth, estimate = np.asarray(truth, float), np.asarray(estimate, float)
     relative = truth @ np.swapaxes(estimate, -1, -2)
-    best = Rotation.from_matrix(relative).mean()
+    best = scipy.spatial.transform.Rotation.from_matrix(relative).mean()
     for _ in range(3):
         error = angular_distance(truth, best.as_matrix() @ estimate)
-        best = Rotation.from_matrix(relative[error <= np.median(error)]).mean()
+        best = scipy.spatial.transform.Rotation.from_matrix(relative[error <= np.median(error)]).mean()
     return best.as_matrix()

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
@@ -255,5 +254,5 @@ def _joined(*kinds: list[IntArray]) -> IntArray:
             things.append(size + numbers[mine])
         size += max((int(numbers.max(initial=-1)) + 1 for numbers in columns), default=0)
     first, second = np.concatenate(rows), np.concatenate(things)
-    graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(size, size))
-    return pd.factorize(connected_components(graph, directed=False)[1][:count])[0]
+    graph = scipy.sparse.coo_array((np.ones(len(first), np.int8), (first, second)), shape=(size, size))
+    return pd.factorize(scipy.sparse.csgraph.connected_components(graph, directed=False)[1][:count])[0]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.special
+import scipy
 from numpy.typing import NDArray
 
 from drgnalign.arrays import IntArray

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from drgnalign.errors import InputError
 
@@ -60,5 +60,5 @@ def point_group(name: str) -> NDArray[np.float64]:
 
 def _turn(order: int, axis: NDArray[np.float64]) -> NDArray[np.float64]:
     vector = 2 * np.pi / order * axis / np.linalg.norm(axis)
-    matrix: NDArray[np.float64] = Rotation.from_rotvec(vector).as_matrix()
+    matrix: NDArray[np.float64] = scipy.spatial.transform.Rotation.from_rotvec(vector).as_matrix()
     return matrix

@@ -303,7 +303,9 @@ def test_a_full_disk_is_told_without_a_traceback() -> None:
     ("module", "slow"),
     [
         ("drgnalign.cli", {"numpy", "numba", "pandas", "scipy"}),
-        ("drgnalign.commands.refine", {"scipy.ndimage", "sklearn", "matplotlib", "umap"}),
+        ("drgnalign.commands.refine", {"scipy.fft", "scipy.spatial", "sklearn", "matplotlib", "umap"}),
+        ("drgnalign.steps.assign", {"scipy.fft", "scipy.stats", "sklearn", "matplotlib"}),
+        ("drgnalign.steps.report", {"scipy.fft", "scipy.stats", "sklearn", "umap"}),
     ],
 )
 def test_slow_libraries_wait_until_they_are_needed(module: str, slow: set[str]) -> None:

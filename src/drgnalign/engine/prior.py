@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from drgnalign.ctf import stretches
 from drgnalign.engine.images import coefficient_batches
@@ -59,7 +59,9 @@ def estimate_prior(
     good = amplitudes > 0
     if good.sum() < FEWEST:
         return NO_PRIOR
-    turns = Rotation.from_matrix(np.swapaxes(pilot.rotations(), 1, 2) @ refinement.rotations).as_rotvec()[good]
+    turns = scipy.spatial.transform.Rotation.from_matrix(
+        np.swapaxes(pilot.rotations(), 1, 2) @ refinement.rotations
+    ).as_rotvec()[good]
     shifts = (refinement.displacements - pilot.displacements())[good]
     rotation, shift = (
         float(max(PER_MEDIAN * np.median(np.abs(changes)), LEAST_WIDTH * np.sqrt(np.median(own))))

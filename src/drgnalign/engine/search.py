@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from drgnalign.engine.images import coefficient_batches, poses_of
@@ -34,7 +34,7 @@ def evenly_spread_rotations(number: int) -> NDArray[np.float64]:
     inner, outer = np.sqrt(place / number), np.sqrt(1 - place / number)
     first, second = (2 * np.pi * place / turn for turn in SPIRALS)
     quaternions = [inner * np.sin(first), inner * np.cos(first), outer * np.sin(second), outer * np.cos(second)]
-    return Rotation.from_quat(np.stack(quaternions, axis=1)).as_matrix()
+    return scipy.spatial.transform.Rotation.from_quat(np.stack(quaternions, axis=1)).as_matrix()
 
 
 def wide_search(

@@ -8,6 +8,7 @@ correlation of the two halves of the difference says how much of it is real.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
@@ -42,12 +43,10 @@ def difference_fsc(
     -------
     (N//2 + 1,) float64
     """
-    from scipy.ndimage import uniform_filter1d  # slow to import
-
     first, second = ((mine - common) * mask for mine, common in zip(halves, consensus, strict=True))
     correlation = fourier_shell_correlation(first, second)
     correlation[0] = correlation[1]  # one Fourier pixel, whose value is the maps' mean, tells nothing
-    return uniform_filter1d(correlation, SMOOTHED, mode="nearest")
+    return scipy.ndimage.uniform_filter1d(correlation, SMOOTHED, mode="nearest")
 
 
 def difference_figures(correlation: NDArray[np.float64], width: float) -> dict[str, float | None]:

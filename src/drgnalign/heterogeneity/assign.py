@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from drgnalign.arrays import FloatArray, FloatVolume, IntArray
 from drgnalign.engine.images import Batch, coefficient_batches, poses_of
@@ -547,7 +547,7 @@ class Assigner:
                 junk[rows] = population.junk_posteriors(fitted, cautious)
                 out[rows] = junk[rows] > bars[rows]
             total += float(population.log_likelihoods(products, powers, weights).sum())
-            found[rows] = softmax(exponents, axis=1)
+            found[rows] = scipy.special.softmax(exponents, axis=1)
             shares = self._shares(found[rows]) * ~out[rows, None]
             for number, label in enumerate(model.clusters):
                 self._add(batch, shares[:, number], sums[label])

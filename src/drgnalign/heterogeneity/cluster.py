@@ -8,10 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.cluster import DBSCAN, KMeans
-from sklearn.metrics import silhouette_score
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 
 from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
@@ -159,6 +155,8 @@ def silhouette(points: ArrayLike, labels: ArrayLike, seed: int) -> float | None:
     float or None
         -1 (wrong) … 1 (well separated); None where there are fewer than two clusters.
     """
+    from sklearn.metrics import silhouette_score
+
     labels = np.asarray(labels)
     assigned = np.flatnonzero(labels)
     if len(assigned) > SILHOUETTE_SAMPLE:
@@ -195,6 +193,10 @@ def nearest_to_centroids(points: ArrayLike, labels: ArrayLike) -> dict[int, int]
 def _raw_labels(
     data: FloatArray, method: str, k: int, seed: int, settings: dict[str, float], centres: FloatArray | None
 ) -> tuple[IntArray, FloatArray | None]:
+    # slow to import, and ASSIGN describes clusters without making them
+    from sklearn.cluster import DBSCAN, KMeans
+    from sklearn.mixture import GaussianMixture
+
     if method == "kmeans":
         start = {} if centres is None else {"init": centres, "n_init": 1}
         return KMeans(k, random_state=seed, **(settings | start)).fit_predict(data), None
@@ -248,6 +250,8 @@ def _searched(data: FloatArray, wanted: int) -> dict[str, float]:
 
 def _knee_of_neighbour_distances(data: FloatArray, min_samples: int) -> float:
     """Where the sorted curve of neighbour distances is farthest below the line between its ends."""
+    from sklearn.neighbors import NearestNeighbors
+
     distances, _ = NearestNeighbors(n_neighbors=min_samples).fit(data).kneighbors(data)
     curve = np.sort(distances[:, -1])
     rise = curve[-1] - curve[0]

@@ -8,16 +8,17 @@ one that falls off where details begin: a wrong view of the right particle has t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import logsumexp
-from scipy.stats import median_abs_deviation
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from drgnalign.arrays import FloatArray
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
 
 # Particles that a mixture is fitted to, and the fewest that tell anything.
 SAMPLE, FEWEST = 5000, 100
@@ -145,10 +146,10 @@ class Population:
     def log_likelihoods(self, products: FloatArray, powers: FloatArray, log_shares: FloatArray) -> FloatArray:
         """Of images (n,), over that of no signal: of all clusters (n, K), in the proportions of their shares (K,), and
         of junk, whose amplitudes are others."""
-        likelihoods = logsumexp(evidence(products, powers, self.contrast) + log_shares, axis=1)
+        likelihoods = scipy.special.logsumexp(evidence(products, powers, self.contrast) + log_shares, axis=1)
         if self.junk is None:
             return likelihoods
-        of_junk = logsumexp(evidence(products, powers, self.junk) + log_shares, axis=1)
+        of_junk = scipy.special.logsumexp(evidence(products, powers, self.junk) + log_shares, axis=1)
         return np.logaddexp(np.log1p(-self.share) + likelihoods, np.log(self.share) + of_junk)
 
     def junk_posteriors(self, amplitudes: Amplitudes, cautious: bool = False) -> FloatArray:
@@ -197,7 +198,10 @@ def fitted_population(amplitudes: Amplitudes) -> Population:
     sample = amplitudes.of(rows)
     if len(rows) < FEWEST:
         return Population(_contrast(sample, np.ones(len(rows))))
-    usual = float(np.median(sample.unexplained) + DEVIATIONS * median_abs_deviation(sample.unexplained, scale="normal"))
+    usual = float(
+        np.median(sample.unexplained)
+        + DEVIATIONS * scipy.stats.median_abs_deviation(sample.unexplained, scale="normal")
+    )
     ours = sample.of(Population(_usual=usual).junk_posteriors(sample) < 0.5)
     # of those that match well, whatever share of all they are
     unit = float(np.median(ours.detail[ours.detail > np.quantile(ours.detail, 0.4)]))
@@ -244,6 +248,8 @@ def _apart(mixture: GaussianMixture, main: int) -> NDArray[np.bool_]:
 
 
 def _mixture(features: FloatArray, means: FloatArray) -> GaussianMixture:
+    from sklearn.mixture import GaussianMixture  # slow to import, and most steps only use what SCREEN has fitted
+
     number = len(means)
     precision = np.diag(number / np.maximum(features.var(axis=0), WIDTH))
     return GaussianMixture(

@@ -16,13 +16,11 @@ from sklearn.neighbors import NearestNeighbors
 from drgnalign.arrays import FloatArray
 from drgnalign.errors import DrgnalignError, InputError
 from drgnalign.files import atomic_path, write_text
-from drgnalign.run.latent import ALONG_PC1, EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START
+from drgnalign.run.latent import ALONG_PC1, EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START, places_along
 
 # As cryoDRGN's own analysis.
 N_NEIGHBORS = 15
 MIN_DIST = 0.1
-PC1_POINTS = 6
-PC1_PERCENTILES = (5.0, 95.0)
 
 
 @dataclass
@@ -93,8 +91,7 @@ def embed(
     else:
         begin = [start["umap2"][fitted], start["umap3"][fitted]]
     umap2, umap3 = _with_others(latent, fitted, _umap(latent[fitted], begin, seed))
-    low, high = np.percentile(pcs[fitted, 0], PC1_PERCENTILES)
-    along = np.linspace(low, high, PC1_POINTS)
+    along = places_along(pcs[fitted, 0])
     pc1_z = pca.mean_ + along[:, None] * components[0]
     embedding = Embedding(_table(latent, pcs, umap2, umap3), pca.explained_variance_ratio_, pc1_z)
     outdir.mkdir(parents=True, exist_ok=True)

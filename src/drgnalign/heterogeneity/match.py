@@ -8,9 +8,8 @@ from itertools import count
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.arrays import IntArray
 
@@ -79,8 +78,15 @@ def match_labels(
     counted = np.ones(len(now), np.bool_) if counted is None else counted
     both = (before > 0) & (now > 0) & counted
     overlap = pd.crosstab(pd.Series(before[counted], name="previous"), pd.Series(labels[counted], name="current"))
-    ari = float(adjusted_rand_score(before[both], now[both])) if both.any() else None
+    ari = adjusted_rand_index(before[both], now[both]) if both.any() else None
     return Matching(labels, dict(sorted(counterparts.items())), ari, overlap)
+
+
+def adjusted_rand_index(labels: ArrayLike, others: ArrayLike) -> float:
+    """How far two labellings (N,) agree whatever the names: 1 = the same groups, 0 = as by chance."""
+    from sklearn.metrics import adjusted_rand_score  # slow to import, and many steps only read what others found
+
+    return float(adjusted_rand_score(labels, others))
 
 
 def _assign(before: IntArray, now: IntArray) -> dict[int, int]:
@@ -90,5 +96,5 @@ def _assign(before: IntArray, now: IntArray) -> dict[int, int]:
     new, columns = np.unique(now[both], return_inverse=True)
     shared = np.zeros((len(old), len(new)), dtype=np.int64)
     np.add.at(shared, (rows, columns), 1)
-    pairs = zip(*linear_sum_assignment(shared, maximize=True), strict=True)
+    pairs = zip(*scipy.optimize.linear_sum_assignment(shared, maximize=True), strict=True)
     return {int(new[column]): int(old[row]) for row, column in pairs if shared[row, column] > 0}

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.arrays import IntArray
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
@@ -21,6 +20,7 @@ from drgnalign.engine.shrinkage import difference_figures
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
 from drgnalign.heterogeneity.lost import looked_for
+from drgnalign.heterogeneity.match import adjusted_rand_index
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
 from drgnalign.maps.mask import resampled_mask
@@ -311,7 +311,7 @@ def find_states(
     likeliest = max(range(len(found)), key=lambda number: found[number].assignment.log_likelihood)
     best = found[likeliest]
     agreement = [
-        float(adjusted_rand_score(best.assignment.labels, one.assignment.labels))
+        adjusted_rand_index(best.assignment.labels, one.assignment.labels)
         for number, one in enumerate(found)
         if number != likeliest and not (related[number] and related[likeliest])
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
@@ -156,12 +156,10 @@ def density_outside(volume: FloatVolume, mask: FloatVolume, pixel_size: float, d
     float
         Share of the density, integrated above the background; 0 where none is outside.
     """
-    from scipy import ndimage
-
     view = _coarse_view(volume, pixel_size, diameter)
     box = len(view.smooth)
     seen = (view.smooth > view.level) & (view.radius <= min(AROUND * view.sphere, 0.5 * box - 1))
-    distance = ndimage.distance_transform_edt(resampled_mask(mask, box) < 0.5)
+    distance = scipy.ndimage.distance_transform_edt(resampled_mask(mask, box) < 0.5)
     outside = _parts(seen & (distance > max(GROW / view.pixel_size, FEWEST_VOXELS)), view.speck)
     density = view.smooth - view.background
     return float(density[outside].sum() / density[seen].sum()) if outside.any() else 0.0
@@ -219,23 +217,19 @@ def _view(volume: FloatVolume, pixel_size: float, diameter: float) -> _View:
 
 def _particle(view: _View, mass_kda: float | None = None) -> NDArray[np.bool_]:
     """Voxels of the particle: parts above the level, followed to where they enclose the mass."""
-    from scipy import ndimage  # slow to import, and refinement, which gets its mask, imports this module
-
     inside = view.radius <= view.sphere
     found = _parts((view.smooth > view.level) & inside, view.speck)
     if mass_kda is None or not found.any():
         return found
     voxels = min(int(mass_kda * 1e3 * ANGSTROM3_PER_DALTON / view.pixel_size**3), int(inside.sum()) - 1)
     enclosing = float(np.partition(view.smooth[inside], -voxels)[-voxels])
-    parts, _ = ndimage.label((view.smooth > min(enclosing, view.level)) & inside)
+    parts, _ = scipy.ndimage.label((view.smooth > min(enclosing, view.level)) & inside)
     return np.isin(parts, np.unique(parts[found]))
 
 
 def _parts(above: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
     """The connected parts of at least so many voxels."""
-    from scipy import ndimage
-
-    parts, _ = ndimage.label(above)
+    parts, _ = scipy.ndimage.label(above)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return (sizes >= smallest)[parts]
@@ -243,10 +237,8 @@ def _parts(above: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
 
 def _softened(found: NDArray[np.bool_], view: _View) -> FloatVolume:
     """The found voxels grown, with a soft edge, within the sphere."""
-    from scipy import ndimage
-
     edge = max(EDGE / view.pixel_size, FEWEST_VOXELS)
-    grown = ndimage.distance_transform_edt(~found) - max(GROW / view.pixel_size, FEWEST_VOXELS)
+    grown = scipy.ndimage.distance_transform_edt(~found) - max(GROW / view.pixel_size, FEWEST_VOXELS)
     return raised_cosine(grown, edge) * raised_cosine(view.radius - view.sphere + edge, edge)
 
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.embed import PC1_PERCENTILES, PC1_POINTS
 from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, labels_by_round
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
-from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD
+from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD, places_along
 from drgnalign.run.state import LATENT, PARTICLES
 
 # Particles that are shown, and in all rounds together: many rounds have fewer, for the page must stay small.
@@ -184,7 +183,5 @@ def _pca(table: pd.DataFrame, fitted: NDArray[np.bool_], explained: list[float])
     if "pc2" not in table:
         return None
     pcs = table[["pc1", "pc2"]].to_numpy()
-    # as `drgnalign.heterogeneity.embed` chose them
-    low, high = np.percentile(pcs[fitted, 0], PC1_PERCENTILES)
-    along = np.linspace(low, high, PC1_POINTS)
-    return density(pcs, np.column_stack([along, np.zeros(PC1_POINTS)]), explained)
+    along = places_along(pcs[fitted, 0])
+    return density(pcs, np.column_stack([along, np.zeros_like(along)]), explained)

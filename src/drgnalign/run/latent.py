@@ -28,6 +28,14 @@ WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl
 TRAINING = "training.json"
 EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json", "embedding.npz"
 ALONG_PC1 = "pc1_z.txt"
+# Points along a principal component, and the percentiles of the particles between which they are.
+ALONG, BETWEEN = 6, (5.0, 95.0)
+
+
+def places_along(component: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where maps along a principal component are decoded, of the particles' places on it (N,); evenly spaced."""
+    low, high = np.percentile(component, BETWEEN)
+    return np.linspace(low, high, ALONG)
 
 
 def read_points(path: str | Path, space: str) -> NDArray[np.float64]:

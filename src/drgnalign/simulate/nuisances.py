@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import BoolArray, FloatArray, IntArray
 from drgnalign.errors import InputError
@@ -283,9 +283,9 @@ def _turns(rng: np.random.Generator, junk: NDArray[np.str_], lost: NDArray[np.st
     n = len(junk)
     turns = np.tile(np.eye(3), (n, 1, 1))
     random, off = (junk != NO) | (lost == "random"), lost == "off"
-    anywhere, axes = Rotation.random(n, rng), _directions(rng, n)
+    anywhere, axes = scipy.spatial.transform.Rotation.random(n, rng), _directions(rng, n)
     turns[random] = anywhere.as_matrix()[random]
-    turns[off] = Rotation.from_rotvec(np.radians(OFF_DEGREES) * axes[off]).as_matrix()
+    turns[off] = scipy.spatial.transform.Rotation.from_rotvec(np.radians(OFF_DEGREES) * axes[off]).as_matrix()
     return turns
 
 

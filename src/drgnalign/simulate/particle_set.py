@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import FloatArray, ImageArray
 from drgnalign.errors import InputError
@@ -132,7 +132,7 @@ def simulate_set(
     state_rng, half_rng, pose_rng, defocus_rng, error_rng, noise_rng = map(np.random.default_rng, streams)
     labels = state_rng.permutation(np.repeat(np.arange(len(states)), state_counts(populations, n)))
     if rotations is None:
-        rotations = Rotation.random(n, pose_rng).as_matrix()
+        rotations = scipy.spatial.transform.Rotation.random(n, pose_rng).as_matrix()
     if displacements is None:
         displacements = displacement_spread * pose_rng.standard_normal((n, 2))
     if defoci is None:
@@ -177,7 +177,7 @@ def perturbations(
     """Gaussian errors of pose: rotations (n, 3, 3) with the median angle in degrees, shifts (n, 2) in px."""
     vectors = np.radians(median_angle) / MEDIAN_NORM_3D * rng.standard_normal((n, 3))
     shifts = median_shift / MEDIAN_NORM_2D * rng.standard_normal((n, 2))
-    return Rotation.from_rotvec(vectors).as_matrix(), shifts
+    return scipy.spatial.transform.Rotation.from_rotvec(vectors).as_matrix(), shifts
 
 
 def state_counts(populations: Sequence[float], n: int) -> NDArray[np.int64]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, threads_option
 from drgnalign.commands.assignment_options import AssignmentOptions, with_assignment
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import cluster_record
 from drgnalign.heterogeneity.lost import with_found_poses, with_searched
-from drgnalign.heterogeneity.match import match_labels
+from drgnalign.heterogeneity.match import adjusted_rand_index, match_labels
 from drgnalign.heterogeneity.states import (
     evidence,
     find_states,
@@ -67,7 +66,7 @@ def main(
         k="auto" if wanted is None else wanted,
         against=options.against,
         assignment=options.assignment,
-        ari_with_proposed=float(adjusted_rand_score(starts[0][~found.left_out], found.labels[~found.left_out])),
+        ari_with_proposed=adjusted_rand_index(starts[0][~found.left_out], found.labels[~found.left_out]),
         searched=int(states.searched.sum()),
         brought_back=int(states.brought_back.sum()),
         **evidence(states, table.box * table.pixel_size, options.focus_mask is not None),

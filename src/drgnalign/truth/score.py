@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.geometry import angular_distance, global_rotation
+from drgnalign.heterogeneity.match import adjusted_rand_index
 from drgnalign.particles import Particles
 
 
@@ -40,8 +41,6 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
         Poses are missing or no numbers, `truth` has no states, an image of `estimate` is none of `truth`, `truth` has
         images twice and the rows are not the same, or all images of `estimate` are junk.
     """
-    from sklearn.metrics import adjusted_rand_score  # slow to import, and every command imports this module
-
     for particles in (truth, estimate):
         particles.require_poses()
         particles.refuse_not_finite()
@@ -67,7 +66,7 @@ def score_particles(truth: Particles, estimate: Particles) -> dict[str, Any]:
         "rotation_degrees": _summary(rotation),
         "shift_angstrom": _summary(shift),
         "global_rotation_degrees": float(angular_distance(turn[None], np.eye(3)[None])[0]),
-        "label_ari": float(adjusted_rand_score(states[labelled], labels[labelled])) if labelled.any() else None,
+        "label_ari": adjusted_rand_index(states[labelled], labels[labelled]) if labelled.any() else None,
         "unassigned": int((~labelled).sum()),
         "states": {
             int(state): {

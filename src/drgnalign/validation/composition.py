@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaincc
-from scipy.stats import rankdata
+import scipy
 
 from drgnalign.arrays import BoolArray, FloatArray, IntArray
 from drgnalign.particles import Particles
@@ -43,7 +42,7 @@ class Composition:
         self._views = view_bins(particles.rotations()[self._kept])
         self._of_all = np.bincount(self._views, minlength=BINS)
         self._defocus = particles.table[["rlnDefocusU", "rlnDefocusV"]].to_numpy(np.float64)[self._kept].mean(axis=1)
-        self._ranks = rankdata(self._defocus)
+        self._ranks = scipy.stats.rankdata(self._defocus)
 
     def of(self, members: BoolArray) -> dict[str, Any]:
         """Figures of a cluster.
@@ -103,7 +102,11 @@ def micrograph_concentration(of_all: IntArray, mine: IntArray) -> dict[str, floa
     pairs = float((_falling(np.bincount(mine).astype(np.float64), 2)).sum())
     mean, variance = _pairs_by_chance(sizes, count, everyone)
     # A continuity correction of half a pair; Σ n_m (n_m − 1) counts each twice.
-    chance = float(gammaincc(mean**2 / variance, max(pairs - 1.0, 0.0) * mean / variance)) if variance > 0 else 1.0
+    chance = (
+        float(scipy.special.gammaincc(mean**2 / variance, max(pairs - 1.0, 0.0) * mean / variance))
+        if variance > 0
+        else 1.0
+    )
     return {
         "effective": count**2 / (pairs + count),
         "expected": count**2 / (mean + count),
@@ -141,10 +144,8 @@ def view_bins(rotations: FloatArray) -> IntArray:
     rotations : (N, 3, 3) float64
         ``R`` with ``x_volume = R x_image``: the view's direction is the third column.
     """
-    from scipy.spatial import cKDTree
-
     centres = bin_centres()
-    _, nearest = cKDTree(np.concatenate([centres, -centres])).query(rotations[:, :, 2])
+    _, nearest = scipy.spatial.cKDTree(np.concatenate([centres, -centres])).query(rotations[:, :, 2])
     return (nearest % BINS).astype(np.int64)
 
 

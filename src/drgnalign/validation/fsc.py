@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 
 from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers, soft_sphere
@@ -177,11 +178,11 @@ def half_map_fsc(
 
 def randomised_from(half1: NDArray[np.floating], half2: NDArray[np.floating]) -> int:
     """The shell from which `half_map_fsc` randomises phases; half the box where the maps do not differ."""
-    from scipy.ndimage import uniform_filter1d  # slow to import
-
     box = half1.shape[0]
     sphere = soft_sphere(box, SPHERE_RADIUS * box, SPHERE_EDGE * box)
-    correlation = uniform_filter1d(fourier_shell_correlation(half1 * sphere, half2 * sphere), SMOOTHED, mode="nearest")
+    correlation = scipy.ndimage.uniform_filter1d(
+        fourier_shell_correlation(half1 * sphere, half2 * sphere), SMOOTHED, mode="nearest"
+    )
     low = np.flatnonzero(correlation < RANDOMISE_BELOW)
     return max(int(low[0]), FEWEST_SHELLS) if len(low) else box // 2
 

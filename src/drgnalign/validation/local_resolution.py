@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
@@ -37,8 +38,6 @@ def local_resolution(half1: FloatVolume, half2: FloatVolume, pixel_size: float, 
     (N, N, N) float32
         Å, from the coarsest shell to Nyquist.
     """
-    from scipy.ndimage import gaussian_filter  # slow to import
-
     box = half1.shape[0]
     first, second = rfft_volume(half1), rfft_volume(half2)
     shells = shell_numbers(box, 3)
@@ -52,7 +51,9 @@ def local_resolution(half1: FloatVolume, half2: FloatVolume, pixel_size: float, 
         band = np.exp(-0.5 * ((shells - centre) / (0.5 * width)) ** 2).astype(np.float32)
         a, b = irfft_volume(first * band, box), irfft_volume(second * band, box)
         sigma = max(WAVELENGTHS * box / centre, NARROWEST)
-        cross, power1, power2 = (gaussian_filter(values, sigma)[inside] for values in (a * b, a * a, b * b))
+        cross, power1, power2 = (
+            scipy.ndimage.gaussian_filter(values, sigma)[inside] for values in (a * b, a * a, b * b)
+        )
         correlation = cross / np.sqrt(np.maximum(power1 * power2, np.finfo(np.float32).tiny))
         falls = going & (correlation < THRESHOLD)
         if number:

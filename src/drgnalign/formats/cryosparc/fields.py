@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError, InputWarning
@@ -191,7 +191,9 @@ def shortest_decimals(stored: NDArray, degrees: bool = False) -> FloatArray:
 def euler_angles(pose: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """RELION's angles of rotation vectors; NaN where a vector is not finite."""
     bad = ~np.isfinite(pose.sum(axis=1))
-    rot, tilt, psi = matrix_to_euler(Rotation.from_rotvec(np.where(bad[:, None], 0.0, pose)).as_matrix())
+    rot, tilt, psi = matrix_to_euler(
+        scipy.spatial.transform.Rotation.from_rotvec(np.where(bad[:, None], 0.0, pose)).as_matrix()
+    )
     for angle in (rot, tilt, psi):
         angle[bad] = np.nan
     return rot, tilt, psi

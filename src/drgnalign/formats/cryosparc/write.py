@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.ctf import lenses, listed_numbers
@@ -322,7 +322,9 @@ def _rotation_vectors(particles: Particles) -> NDArray:
         changed = np.asarray(~(np.abs(read - angles) < SAME_ANGLE).all(axis=0))  # so that NaN counts as changed
         vectors[~changed] = stored[~changed]
     if changed.any():
-        vectors[changed] = Rotation.from_matrix(euler_to_matrix(*angles[:, changed])).as_rotvec()
+        vectors[changed] = scipy.spatial.transform.Rotation.from_matrix(
+            euler_to_matrix(*angles[:, changed])
+        ).as_rotvec()
     return vectors
 
 
