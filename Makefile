@@ -6,6 +6,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+BENCHES := $(patsubst %/run.py,%,$(wildcard benchmarks/*/run.py))
 
 .PHONY: help setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real clean
 
@@ -41,6 +42,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for folder in benchmarks $(BENCHES); do $(BIN)/mypy $$folder/*.py || exit 1; done
 	NXF_SYNTAX_PARSER=v2 .tools/nextflow lint main.nf nextflow.config conf modules subworkflows
 
 # All that CI runs

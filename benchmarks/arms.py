@@ -34,8 +34,9 @@ def run_workflow(
     command += [word for name, value in parameters.items() for word in (f"--{name}", value)]
     output = None if show_line is None else subprocess.PIPE
     with subprocess.Popen([str(word) for word in command], cwd=folder, stdout=output, text=True) as process:
-        for line in process.stdout or ():
-            show_line(line.rstrip("\n"))
+        if process.stdout is not None and show_line is not None:
+            for line in process.stdout:
+                show_line(line.rstrip("\n"))
     if process.returncode:
         sys.exit(f"the workflow failed with exit status {process.returncode}; its log is {folder / '.nextflow.log'}")
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import numpy as np
@@ -72,7 +73,10 @@ def main(frealignx_dir: Path | None, frealign9_dir: Path | None, seed: int, data
             print(f"{name} is left out: give the folder of its programs with --{name}-dir")
             continue
         arms[name] = {"frealign_dir": programs.resolve()} | ({"frealign_args": arguments} if arguments else {})
-    record = {"command": " ".join(["benchmarks/engines.py", f"--seed {seed}"]), "machine": platform.machine()}
+    record: dict[str, Any] = {
+        "command": " ".join(["benchmarks/engines.py", f"--seed {seed}"]),
+        "machine": platform.machine(),
+    }
     for name, own in arms.items():
         results = folder / name
         run_workflow(folder / "set", folder, results, "standard", {**COMMON, "seed": seed, "engine": name, **own})

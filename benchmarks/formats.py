@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -35,7 +36,7 @@ from drgnalign.particles import Particles
 
 REPETITIONS = 3
 FEW = 10
-FACTS = {"pixel_size": 1.31, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.07}
+FACTS: dict[str, Any] = {"pixel_size": 1.31, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.07}
 # Programs and functions that are measured in turn; what is not named otherwise is drgnalign.
 GROUPS = [
     ["star read", "star read starfile", "star read cryodrgn parse_pose_star"],

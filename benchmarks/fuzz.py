@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import click
 import numpy as np
@@ -54,7 +55,7 @@ MOST_FAILURES = 100
 ROWS = 6
 FORK = multiprocessing.get_context("fork")
 
-FACTS = {"pixel_size": 1.5, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}
+FACTS: dict[str, Any] = {"pixel_size": 1.5, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}
 NUMBERS = [0, 1, 2, 3, 4, 6, 12, 101, 255, 1024, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**32, 2**53 + 1, 2**63, 2**64]
 NUMBERS += [-number for number in NUMBERS[1:]] + [10**30]
 NUMBER_WORDS = (

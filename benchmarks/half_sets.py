@@ -19,12 +19,11 @@ from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "engine"))
 
 from records import REPOSITORY, Records
-from states import HALVES, Experiment
+from states import Experiment, HalfMaps, half_maps
 
 from drgnalign.fourier import soft_sphere
 from drgnalign.half_maps import FORGETS
@@ -99,9 +98,8 @@ class HalfSets:
             found.append({"limit": limit, **self._judged(particles)})
         return found
 
-    def _half_maps(self, particles: Particles) -> list[NDArray[np.float32]]:
-        sums = self._experiment.reconstruct(particles)
-        return [sums.half_map(half) for half in HALVES]
+    def _half_maps(self, particles: Particles) -> HalfMaps:
+        return half_maps(self._experiment.reconstruct(particles))
 
     def _judged(self, particles: Particles) -> dict[str, float | None]:
         first, second = self._half_maps(particles)

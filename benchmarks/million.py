@@ -45,7 +45,7 @@ def make_images(folder: Path) -> None:
     """A small simulated set, whose stack all rows share, and its reconstruction for the maps of all clusters."""
     simulate_set(folder / "images", phantom_states(1), [1.0], IMAGES, BOX, PIXEL_SIZE, snr=1.0)
     (folder / "maps").mkdir()
-    command = [sys.executable, BIN / "reconstruct.py", folder / "images" / "particles.star"]
+    command: list[str | Path] = [sys.executable, BIN / "reconstruct.py", folder / "images" / "particles.star"]
     subprocess.run([*command, "-o", folder / "maps" / "consensus"], check=True)
     references = folder / "references"
     references.mkdir()

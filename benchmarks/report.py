@@ -89,14 +89,24 @@ def make_pass(folder: Path, maps: Path, number: int, round_: int, rows: int, clu
 def write_particles(folder: Path, labels: np.ndarray, box: int) -> None:
     particles = random_particles(len(labels), seed=1)
     particles.optics = particles.optics.assign(rlnImagePixelSize=PIXEL_SIZE, rlnImageSize=box, drgnContrast="white")
-    own = {"rlnClassNumber": labels, "drgnRow": np.arange(len(labels)), "drgnLeftOut": 0, "drgnPosterior": 0.9}
+    own: dict[str, Any] = {
+        "rlnClassNumber": labels,
+        "drgnRow": np.arange(len(labels)),
+        "drgnLeftOut": 0,
+        "drgnPosterior": 0.9,
+    }
     particles.table = particles.table.assign(**own)
     write_star(particles, folder / "particles.star")
 
 
 def write_figures(folder: Path, number: int, round_: int, sizes: dict[str, int], box: int) -> None:
     """metrics.json and fsc.csv."""
-    common = {"skipped": False, "carried": False, "alignment_limit_angstrom": 5.0, "resolution_angstrom": 3.5}
+    common: dict[str, Any] = {
+        "skipped": False,
+        "carried": False,
+        "alignment_limit_angstrom": 5.0,
+        "resolution_angstrom": 3.5,
+    }
     common |= {"composition": {"micrographs": None, "views": None}, "spread": 0.02}
     common |= {"reaches_nyquist": False, "mean_fsc": 0.8, "halves": "independent", "warnings": []}
     metrics: dict[str, Any] = {"pass": number, "round": round_, "particles": sum(sizes.values()), "unassigned": 0}

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -56,12 +57,12 @@ def refine_seconds(data: Path, folder: Path, cores: int) -> dict[str, float]:
 def main(seconds: float, output: Path) -> None:
     """Measure, print, write the results."""
     folder = REPOSITORY / "benchmarks" / "out" / f"scaling_{os.getpid()}"
-    asleep = {}
+    asleep: dict[object, Any] = {}
     for cores in (1, 2, 4):
         wall = stage_seconds(run_stub(seconds, 1, 4 * CHUNKS, 1, cores), "REFINE")
         asleep[cores] = {"wall": round(wall, 1), "ideal": 4 * CHUNKS * seconds / cores}
         print(f"{cores} cores, asleep: {asleep[cores]}", flush=True)
-    real = {}
+    real: dict[int, Any] = {}
     try:
         make_set(folder / "data")
         for cores in (1, 2):

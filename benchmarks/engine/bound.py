@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drgnalign.arrays import FloatArray
 from drgnalign.ctf import ctf
 from drgnalign.fourier import rfft_images
 from drgnalign.particles import Particles
@@ -54,9 +55,11 @@ def pose_errors(
     degrees, angstrom = [], []
     for row in rows:
         defocus = [table[f"rlnDefocus{name}"].iloc[row] for name in ("U", "V", "Angle")]
-        factor = amplitude * ctf(kx, ky, *defocus, *Microscope())[used] / box
+        factor = amplitude * ctf(kx, ky, *(*defocus, *Microscope()))[used] / box
 
-        def model(turn: NDArray[np.float64], shift: NDArray[np.float64], row: int = row, factor: object = factor):
+        def model(
+            turn: FloatArray, shift: FloatArray, row: int = row, factor: FloatArray = factor
+        ) -> NDArray[np.complex128]:
             rotation = rotations[row] @ Rotation.from_rotvec(turn).as_matrix()
             image = project(*specimen, rotation, displacements[row] + shift, box, pixel_size, sigma)
             return rfft_images(image[None].astype(np.float64))[0][used] * factor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drgnalign.engine.noise import estimate_noise, write_noise
 from drgnalign.formats.mrc import ImageSource, read_volume, write_volume
@@ -72,7 +72,10 @@ def make(case: Case, folder: Path) -> Path:
     out = folder / f"{case.box}_{100 * case.fill:.0f}"
     if (out / "mask.mrc").exists():
         return out
-    errors = {"rotation_error_deg": ROTATION_ERROR, "shift_error_angstrom": SHIFT_ERROR * case.pixel_size}
+    errors: dict[str, Any] = {
+        "rotation_error_deg": ROTATION_ERROR,
+        "shift_error_angstrom": SHIFT_ERROR * case.pixel_size,
+    }
     simulate_set(
         out, [case.specimen()], [1.0], case.particles, case.box, case.pixel_size,
         snr=case.snr, sigma=SIGMA, seed=1, **errors,

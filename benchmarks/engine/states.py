@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rib50s"))
 from make_set import DATA
 from make_set import main as make_set
 
+from drgnalign.arrays import FloatVolume
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.prior import estimate_prior
 from drgnalign.engine.reconstruct import HalfMapSums, insert_particles
@@ -41,7 +42,18 @@ from drgnalign.validation.fsc import fourier_shell_correlation
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIAMETER, HALVES = 300.0, (1, 2)
 CONSENSUS = {"small": (20.0, 16.0, 14.0, 13.2), "medium": (20.0, 14.0, 10.0, 8.0, 7.0)}
-Volumes = Sequence[NDArray[np.float32]]
+HalfMaps = tuple[FloatVolume, FloatVolume]
+
+
+def half_maps(sums: HalfMapSums) -> HalfMaps:
+    """Both, unfiltered."""
+    return sums.half_map(1), sums.half_map(2)
+
+
+def mean_of(halves: HalfMaps) -> FloatVolume:
+    """The map of both half sets."""
+    mean: FloatVolume = np.mean(halves, axis=0, dtype=np.float32)
+    return mean
 
 
 class Experiment:
@@ -80,7 +92,7 @@ class Experiment:
     def refine(
         self,
         particles: Particles,
-        volumes: Volumes,
+        volumes: HalfMaps,
         mask: NDArray[np.float32],
         limit: float,
         weighted: bool,
@@ -88,7 +100,8 @@ class Experiment:
     ) -> tuple[Particles, HalfMapSums]:
         weights = np.ones(particles.box // 2 + 1)
         if not weighted:
-            *volumes, weights = weighted_halves(volumes[0], volumes[1], mask, joint=joint)
+            one, two, weights = weighted_halves(volumes[0], volumes[1], mask, joint=joint)
+            volumes = one, two
         references = {
             half: transform_reference(volume, mask, weights, particles.pixel_size, limit, self.padding)
             for half, volume in zip(HALVES, volumes, strict=True)
@@ -99,18 +112,18 @@ class Experiment:
         refinement = refine_particles(particles, source, references, self.noise, limit, prior=prior, sums=sums)
         return refinement.apply_to(particles), sums
 
-    def consensus(self, limits: Sequence[float]) -> tuple[Particles, Volumes, NDArray[np.float32]]:
+    def consensus(self, limits: Sequence[float]) -> tuple[Particles, HalfMaps, NDArray[np.float32]]:
         """Poses, unfiltered half maps and mask."""
         particles, sums = self.given, self.reconstruct(self.given)
         for limit in limits:
-            volumes = [sums.half_map(half) for half in HALVES]
+            volumes = half_maps(sums)
             mask = self._mask(volumes)
             particles, sums = self.refine(particles, volumes, mask, limit, weighted=False)
-        volumes = [sums.half_map(half) for half in HALVES]
+        volumes = half_maps(sums)
         return particles, volumes, self._mask(volumes)
 
     def clusters(
-        self, start: Particles, labels: NDArray[np.int64], common: Volumes, mask: NDArray[np.float32], limit: float,
+        self, start: Particles, labels: NDArray[np.int64], common: HalfMaps, mask: NDArray[np.float32], limit: float,
         prior: bool,
     ) -> dict[str, Any]:  # fmt: skip
         """Refine each cluster once; poses against the truth, and maps before and after against their states'."""
@@ -121,14 +134,14 @@ class Experiment:
             rows = np.flatnonzero(labels == label)
             mine = start.select(rows)
             sums = self.reconstruct(mine)
-            volumes = [sums.half_map(half) for half in HALVES]
+            volumes = half_maps(sums)
             differences.append(self._at(difference_fsc(volumes, common, mask), (40.0, 25.0)))
             area["before"].append(self._area(volumes, label, mask))
             if prior:
-                weights = [sums.weights(half) for half in HALVES]
+                weights = sums.weights(1), sums.weights(2)
                 volumes = shrunk_references(volumes, weights, common, mask)
             refined, sums = self.refine(mine, volumes, mask, limit, weighted=prior)
-            area["after"].append(self._area([sums.half_map(half) for half in HALVES], label, mask))
+            area["after"].append(self._area(half_maps(sums), label, mask))
             rotations[rows], displacements[rows] = refined.rotations(), refined.displacements()
         return {
             **self.score(start.with_poses(rotations, displacements)),
@@ -150,14 +163,14 @@ class Experiment:
             "angstrom": {name: round(value, 4) for name, value in scores["shift_angstrom"].items()},
         }
 
-    def _mask(self, volumes: Volumes) -> NDArray[np.float32]:
-        return particle_mask(0.5 * (volumes[0] + volumes[1]), self.given.pixel_size, self.diameter)
+    def _mask(self, volumes: HalfMaps) -> NDArray[np.float32]:
+        return particle_mask(mean_of(volumes), self.given.pixel_size, self.diameter)
 
     def _at(self, correlation: NDArray[np.float64], resolutions: Sequence[float]) -> list[float]:
         width = self.given.box * self.given.pixel_size
         return [round(float(correlation[round(width / resolution)]), 3) for resolution in resolutions]
 
-    def _area(self, volumes: Volumes, label: int, mask: NDArray[np.float32]) -> float:
+    def _area(self, volumes: HalfMaps, label: int, mask: NDArray[np.float32]) -> float:
         """Mean FSC of a cluster's map against the true map of its label."""
         truth = self.true_maps[int(label)]
         return float(fourier_shell_correlation((volumes[0] + volumes[1]) * mask, truth * mask)[1:].mean())

@@ -68,7 +68,7 @@ def cost_per_particle(step: str, stars: Sequence[Path], counts: Sequence[int], a
 
     Output goes to names that are relative to a folder of its own for each run.
     """
-    runs = []
+    runs: list[list[Used]] = []
     for _ in range(REPEATS):
         runs.append([])
         for star in stars:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -88,7 +89,7 @@ def main(size: str, rounds: int, seed: int, folder: Path | None, data: Path) -> 
         sys.exit("rib50s small missed its bars")
 
 
-def _figures(table: object) -> dict[str, float]:
+def _figures(table: pd.DataFrame) -> dict[str, float]:
     consensus = table[table["pass"].str.startswith("consensus")].iloc[-1]
     last = table.iloc[-1]
     names = ["rotation_median", "rotation_p90", "rarest_rotation_median", "ari_truth"]

@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
-from states import DIAMETER, Experiment
+from states import DIAMETER, Experiment, half_maps, mean_of
 
 from drgnalign.arrays import IntArray
 from drgnalign.downsample import box_for_limit, downsample_stack, with_stack
@@ -111,9 +111,8 @@ class Case:
         self.truth, self.states, self.good = self.experiment.truth, self.experiment.states, self.experiment.good
         self.particles = self._consensus()
         sums = self.experiment.reconstruct(self.particles)
-        self.common = sums.half_map(1), sums.half_map(2)
-        mean = 0.5 * (self.common[0] + self.common[1])
-        self.mask = particle_mask(mean, self.particles.pixel_size, diameter)
+        self.common = half_maps(sums)
+        self.mask = particle_mask(mean_of(self.common), self.particles.pixel_size, diameter)
         self._truth_mask = self._mask_of_truth() if one_mask else self.mask
 
     def _mask_of_truth(self) -> NDArray[np.float32]:
@@ -196,15 +195,16 @@ class Case:
             rows = np.flatnonzero(labels == label)
             mine = particles.select(rows)
             sums = self.experiment.reconstruct(mine)
-            volumes: Sequence[NDArray[np.float32]] = [sums.half_map(half) for half in HALVES]
+            volumes = half_maps(sums)
             if not joint:
-                volumes = shrunk_references(volumes, [sums.weights(half) for half in HALVES], self.common, self.mask)
+                weights = sums.weights(1), sums.weights(2)
+                volumes = shrunk_references(volumes, weights, self.common, self.mask)
             refined, sums = self.experiment.refine(
                 mine, volumes, self.mask, self.limits[-1], weighted=not joint, joint=joint
             )
             rotations[rows], displacements[rows] = refined.rotations(), refined.displacements()
-            halves = [sums.half_map(half) for half in HALVES]
-            maps[int(label)] = 0.5 * (halves[0] + halves[1])
+            halves = half_maps(sums)
+            maps[int(label)] = mean_of(halves)
             area, claim = self.judged_map(halves, rows, "not independent" if joint else "independent")
             areas.append(area)
             claims.append({"cluster": int(label), **claim})
@@ -228,7 +228,7 @@ class Case:
             mine = particles.select(rows)
             mine.table[LEFT_OUT] = 0
             sums = self.experiment.reconstruct(mine)
-            areas.append(self.judged_map([sums.half_map(half) for half in HALVES], rows, "independent")[0])
+            areas.append(self.judged_map(half_maps(sums), rows, "independent")[0])
         return float(np.mean(areas))
 
     def judged_map(

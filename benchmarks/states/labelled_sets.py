@@ -62,7 +62,7 @@ def make(name: str, seed: int, out: Path, data: Path = DATA) -> None:
     """Make a set if it is not there."""
     if (out / "truth.star").exists():
         return
-    options = {"size": "small", "seed": seed, "out": out, "data": data} | SETS[name]
+    options: dict[str, Any] = {"size": "small", "seed": seed, "out": out, "data": data} | SETS[name]
     perturbation = options.pop("perturbation", None)
     if "hinge" in name:
         hinge(seed, out, data, options["snr"])

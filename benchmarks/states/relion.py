@@ -33,7 +33,7 @@ def class3d(
     given.table["rlnClassNumber"] = 1
     write_star(given, out / "particles.star")
     write_volume(out / "reference.mrc", reference, particles.pixel_size)
-    command = ["relion_refine", "--i", "particles.star", "--ref", "reference.mrc", "--o", "./run"]
+    command: list[object] = ["relion_refine", "--i", "particles.star", "--ref", "reference.mrc", "--o", "./run"]
     command += ["--ini_high", INITIAL, "--K", k, "--iter", ITERATIONS, "--tau2_fudge", TAU, "--skip_align"]
     command += ["--ctf", "--pad", 2, "--particle_diameter", diameter, "--flatten_solvent", "--zero_mask"]
     command += ["--norm", "--scale", "--random_seed", seed, "--j", os.cpu_count()]

@@ -36,7 +36,7 @@ RESULT = REPOSITORY / "benchmarks" / "results" / "states.json"
 ARMS = ("bounds", "ours", "rounds", "random", "loop", "relion", "fixed", "cost")
 # What sets are for; else rounds of ours and of the reference method.
 COMPARED = ("bounds", "ours", "rounds", "random", "loop", "relion")
-ARMS_OF = {name: COMPARED for name in ("snr_0.1", "snr_0.05", "other_states")}
+ARMS_OF: dict[str, tuple[str, ...]] = {name: COMPARED for name in ("snr_0.1", "snr_0.05", "other_states")}
 ARMS_OF |= {name: ("ours", "random", "relion") for name in CONTROLS}
 ARMS_OF |= {"medium": ("bounds", "ours", "rounds"), "faint": ("fixed",), "large": ("cost",)}
 SEEDS_OF = {"snr_0.1": (1, 2, 3, 4, 5)}
