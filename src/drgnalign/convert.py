@@ -16,7 +16,7 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_cryodrgn
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
-from drgnalign.formats.particle_file import Facts, expected_contrast, read_particle_file, usual_contrast
+from drgnalign.formats.particle_file import NAMES_STACKS, Facts, expected_contrast, read_particle_file, usual_contrast
 from drgnalign.inputs import CONTRAST_OF_INVERT, check_found, detect_contrast, images_root
 from drgnalign.particles import ANGLES, DEFOCUS, NO_STACK, OPTICS_OPTIONS, Particles, image_names, no_views
 from drgnalign.stack_names import missing_stacks, tell_missing
@@ -95,7 +95,7 @@ def read_for_conversion(
         raise InputError(path, "--ind is of pickles only", "choose its rows with `drgnalign select --ind` first")
     else:
         particles = read_particle_file(path, name, passthrough, facts)
-        names_stack = suffix_of(path) in (".star", ".cs")
+        names_stack = suffix_of(path) in NAMES_STACKS
         if stack is not None and names_stack:
             particles = in_stack(particles, stack, name, numbers)
         elif numbers != "auto":
@@ -360,7 +360,7 @@ def _tell_order(particles: Particles, root: Path) -> None:
         return
     what = "cryoDRGN takes row by row what is written, and image by image the stack that it is given"
     remedy = "give it a stack of these images in the order of the rows"
-    if suffix_of(particles.path) in (".star", ".cs"):
+    if suffix_of(particles.path) in NAMES_STACKS:
         remedy += f", or {particles.path} in its place"
     warnings.warn(f"{particles.path}: {problem}: {what}: {remedy}", InputWarning, stacklevel=3)
 

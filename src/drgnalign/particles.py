@@ -230,8 +230,8 @@ def no_views(table: pd.DataFrame) -> str | None:
     return f"the tilt (rlnAngleTilt) of all {len(table):,} particles is 0: these are 2-D alignments, no 3-D poses"
 
 
-# Files that `drgnalign select` reads.
-SELECTED = (".star", ".par", ".parx", ".cs")
+# What particle files are called: one of another name is refused (`drgnalign.formats.particle_file`).
+PARTICLE_FILES = (".star", ".par", ".parx", ".cs")
 # Rows, or runs of them, that a message lists.
 LISTED = 50
 
@@ -245,7 +245,7 @@ def row_list(rows: NDArray[np.bool_]) -> str:
 
 def dropping(path: Path, bad: NDArray[np.bool_]) -> str | None:
     """The command that leaves some rows (N,) of a file out, if there is one that leaves others in."""
-    if bad.all() or path.suffix.lower() not in SELECTED:
+    if bad.all() or path.suffix.lower() not in PARTICLE_FILES:
         return None
     listed, name, good = row_list(bad), shlex.quote(str(path)), f"good{path.suffix}"
     if listed.endswith("…"):

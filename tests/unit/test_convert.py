@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 from drgnalign.engine.reconstruct import insert_particles
 from drgnalign.formats.cryodrgn import read_ctf, read_poses
 from drgnalign.formats.mrc import ImageSource, StackWriter
-from drgnalign.formats.particle_file import read_particle_file
+from drgnalign.formats.particle_file import FORM_OF_NAME, NAMES_STACKS, TARGETS, expected_contrast, read_particle_file
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
-from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, Particles
+from drgnalign.inspect.kinds import INSPECTORS
+from drgnalign.particles import ANGLES, DEFOCUS, ORIGINS, PARTICLE_FILES, Particles
 
 BOX, PIXEL_SIZE = 64, 3.0
 FORMS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
+# Of the files of a form; ".par" of the others, and a folder is cryoDRGN's.
+SUFFIXES = {"star": ".star", "cistem": ".star", "cs": ".cs", "cryodrgn": ""}
 FACTS = ["--pixel-size", PIXEL_SIZE, "--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.07, "--box", BOX]
 # The particle of the worked example: rot, tilt, psi, displacement in px, defocus; and it is dark.
 EXAMPLE = {
@@ -81,12 +84,18 @@ def particles(rows: list[dict[str, float]], folder: Path) -> Particles:
 
 def converted(form: str, source: list[object], folder: Path, name: str) -> list[object]:
     """Convert, and give the arguments that name the result as an input."""
-    suffix = {"star": ".star", "cistem": ".star", "cs": ".cs", "cryodrgn": ""}.get(form, ".par")
-    output = folder / f"{name}_{form}{suffix}"
+    output = folder / f"{name}_{form}{SUFFIXES.get(form, '.par')}"
     succeed("convert", *source, "-o", output, "--to", form)
     if form == "cryodrgn":
         return ["--poses", output / "poses.pkl", "--ctf", output / "ctf.pkl", "--images", folder / "images.mrcs"]
     return [output, *(["--images", folder / "images.mrcs", *FACTS] if form.startswith("par") else [])]
+
+
+def test_each_form_is_known_where_forms_are_told_apart() -> None:
+    assert FORMS == TARGETS
+    assert set(FORM_OF_NAME) == set(PARTICLE_FILES) <= set(INSPECTORS)
+    assert set(NAMES_STACKS) <= set(PARTICLE_FILES)
+    assert {expected_contrast(target) for target in TARGETS} == {"white", "dark", None}
 
 
 def as_star(source: list[object], folder: Path) -> Particles:
@@ -207,7 +216,7 @@ def test_one_map_from_every_form(noisy_set: Any, tmp_path: Path, form: str) -> N
     facts = ["--pixel-size", optics["rlnImagePixelSize"], "--voltage", optics["rlnVoltage"], "--box", truth.box]
     facts += ["--cs", optics["rlnSphericalAberration"], "--amplitude-contrast", optics["rlnAmplitudeContrast"]]
     stack = ["--images", noisy_set.folder / "particles.mrcs"]
-    output = tmp_path / {"cs": "p.cs", "cryodrgn": "p", "cistem": "cistem.star"}.get(form, "p.par")
+    output = tmp_path / f"made{SUFFIXES.get(form, '.par')}"
     succeed("convert", noisy_set.folder / "truth.star", "-o", output, "--to", form)
     source = ["--poses", output / "poses.pkl", "--ctf", output / "ctf.pkl"] if form == "cryodrgn" else [output]
     succeed("convert", *source, *stack, *([] if form == "cs" else facts), "-o", tmp_path / "p.star")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
 from drgnalign.errors import InputError
 
@@ -53,6 +54,14 @@ def test_a_case_follows_from_its_number_and_the_seed(tmp_path: Path, name: str) 
     first, again, others = ([fuzz.mutated(name, examples, seed, case) for case in range(20)] for seed in (7, 7, 8))
     assert first == again != others
     assert len(set(first)) > 10
+
+
+def test_a_run_of_one_parser_leaves_the_record_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "RESULTS", tmp_path / "fuzz.json")
+    monkeypatch.setattr(fuzz, "fuzz", lambda *_: {"failures": 0})
+    for parser, recorded in (("star", False), ("all", True)):
+        assert CliRunner().invoke(fuzz.main, ["--parser", parser]).exit_code == 0
+        assert (tmp_path / "fuzz.json").exists() == recorded
 
 
 def out_of_memory() -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.half_sets import SOURCE_UID_COLUMN, ties
 from drgnalign.optics import optics_terms
-from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, PHASE_FLIPPED, PREMULTIPLIED, Particles
+from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, PARTICLE_FILES, PHASE_FLIPPED, PREMULTIPLIED, Particles
 
 # What can be written; a par file's version does not follow from its name.
 TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
@@ -37,6 +38,10 @@ EXPECTED_CONTRAST = {
     "par": ("dark", "Frealign", "invert the images"),
     "cryodrgn": ("dark", "cryoDRGN", "train with --uninvert-data"),
 }
+# As what a file of such a name is written; a .star file may be cisTEM's.
+FORM_OF_NAME = {".star": "star", ".par": "par", ".parx": "par", ".cs": "cs"}
+# Whose image names say the stack.
+NAMES_STACKS = (".star", ".cs")
 # Columns by which Frealign and cisTEM leave particles out: their star file's readers take no notice.
 FOREIGN_TO_RELION = (ACTIVITY_COLUMN, OCCUPANCY_COLUMN)
 # What no form but RELION's can say.
@@ -112,14 +117,18 @@ def _read(
     dropped: Sequence[int],
     keep_pixels: bool,
 ) -> Particles:
+    if suffix not in PARTICLE_FILES:
+        _refuse_name(path, suffix)
     if suffix == ".star" and is_cistem(path):
         return read_cistem(path, stack, **given, dropped=dropped)
     if suffix == ".star":
         return read_star(path, **given, dropped=dropped, keep_pixels=keep_pixels)
     if suffix in (".par", ".parx"):
         return read_par(path, stack, **given, dropped=dropped)
-    if suffix == ".cs":
-        return read_cs(path, passthrough, **given, dropped=dropped, keep_pixels=keep_pixels)
+    return read_cs(path, passthrough, **given, dropped=dropped, keep_pixels=keep_pixels)
+
+
+def _refuse_name(path: Path, suffix: str) -> NoReturn:
     if path.is_file():
         refuse_packed(path)
     problem = f"files of type {path.suffix!r} cannot be read as particles"
@@ -296,12 +305,8 @@ def expected_contrast(target: str) -> str | None:
 
 def usual_contrast(particles: Particles) -> str | None:
     """The same of the program whose file the particles come from."""
-    suffix = suffix_of(particles.path)
-    if suffix == ".cs":
-        return None
-    if suffix == ".star":
-        return expected_contrast("cistem" if is_cistem(particles.path) else "star")
-    return expected_contrast("par" if suffix in (".par", ".parx") else "cryodrgn")
+    form = FORM_OF_NAME.get(suffix_of(particles.path), "cryodrgn")
+    return expected_contrast("cistem" if form == "star" and is_cistem(particles.path) else form)
 
 
 def _contrast_messages(particles: Particles, target: str) -> list[str]:
