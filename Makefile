@@ -18,7 +18,7 @@ help:
 setup: .venv/.done .tools/.done
 
 # The environment holds exactly what requirements.lock lists, hashes checked, and the package with its compiled kernels.
-.venv/.done: requirements.lock pyproject.toml setup.py setup/uv.lock $(wildcard src/drgnalign/engine/*.c)
+.venv/.done: requirements.lock pyproject.toml setup.py setup/uv.lock $(wildcard src/drgnalign/*.c src/drgnalign/*/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed" if sys.version_info < (3, 10) else 0)'
 	@command -v cc >/dev/null || { echo "ERROR: a C compiler is needed: install gcc" >&2; exit 1; }
 	@echo "Setting up .venv: Python packages as requirements.lock lists them, and the compiled kernels (minutes, once)"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
+from drgnalign.compiled import Array, load_library
 from drgnalign.errors import InputError
 from drgnalign.geometry import euler_to_matrix, matrix_to_euler
 
@@ -105,6 +106,8 @@ OPTICS_OPTIONS = {
     "rlnImagePixelSize": "--pixel_size (Å/px)",
     "rlnImageSize": "--box (px)",
 }
+_INT = ctypes.c_int64
+_LIBRARY = load_library(__file__, {"mark_bad_names": [ctypes.c_char_p, _INT, _INT, Array(np.bool_), Array(np.int64)]})
 
 
 def fill_optics(
@@ -188,32 +191,13 @@ def image_names(numbers: ArrayLike, stack: str) -> list[str]:
 
 def _badly_named(names: list[str]) -> NDArray[np.bool_]:
     """Which names are not of the form number@stack, with a number from 1 of at most 18 digits."""
-    lines = np.frombuffer("\n".join(names).encode(errors="replace"), np.uint8)
-    bad = np.zeros(len(names), np.bool_)
-    if _mark_bad_lines(lines, bad) != len(names):
+    text = "\n".join(names).encode(errors="replace")
+    bad, lines = np.empty(len(names), np.bool_), np.empty(1, np.int64)
+    _LIBRARY.mark_bad_names(text, len(text), len(names), bad, lines)
+    if lines[0] != len(names):
         # a name with a line's end in it
         return np.array(["\n" in name for name in names])
     return bad
-
-
-@numba.njit(cache=True)
-def _mark_bad_lines(text: NDArray[np.uint8], bad: NDArray[np.bool_]) -> int:
-    """Mark the lines that are no image names; the number of lines."""
-    line, i = 0, 0
-    while i <= len(text):
-        zero, digits = True, 0
-        while i < len(text) and 48 <= text[i] <= 57:
-            zero &= text[i] == 48
-            digits += not zero
-            i += 1
-        named = i + 1 < len(text) and text[i] == 64 and text[i + 1] != 10
-        while i < len(text) and text[i] != 10:
-            i += 1
-        if line < len(bad):
-            bad[line] = digits == 0 or digits > 18 or not named
-        line += 1
-        i += 1
-    return line
 
 
 def _not_finite(labels: Sequence[str]) -> str:

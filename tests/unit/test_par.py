@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.formats.par import LAYOUTS, layout_of, read_par, read_par_table, write_par
+from drgnalign.formats.par import LAYOUTS, _format_rows, _row_lengths, layout_of, read_par, read_par_table, write_par
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 
@@ -358,6 +358,28 @@ def test_written_poses_are_right_to_half_a_last_digit(
     again = read(tmp_path / "out.par")
     half_digit = 0.005 * np.array([1, 1, 1, *([OPTICS["pixel_size"]] * 2 if layout == "par8" else [1, 1])])
     assert (np.abs(again.table[columns] - p.table[columns]) <= half_digit + 1e-9).all(axis=None)
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(list(LAYOUTS)))
+def test_numbers_are_written_as_fortran_writes_them(data: st.DataObject, layout: str) -> None:
+    """All that fit: whole numbers of last digits."""
+    columns = LAYOUTS[layout].columns
+    most = [10 ** (column.width - (column.name != "N") - (column.decimals > 0)) - 1 for column in columns]
+    steps = [data.draw(st.integers(-(highest // 10), highest)) for highest in most]
+    values = [step / 10**column.decimals for step, column in zip(steps, columns, strict=True)]
+    widths, decimals = np.array([column[1:] for column in columns]).T.copy()
+    words = [f"{value:{column.width}.{column.decimals}f}" for value, column in zip(values, columns, strict=True)]
+    assert _format_rows(np.array([values]), widths, decimals).tobytes().decode() == "".join(words) + "\n"
+
+
+@settings(deadline=None)
+@given(st.text("C1 \t\r\n\0", max_size=40))
+def test_lengths_of_rows(text: str) -> None:
+    """Blank lines and comments are no rows; one line end of another system is no part of them."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    lengths = [len(line) for line in lines if line.strip(" \t\r") and line[0] != "C"]
+    assert _row_lengths(text.encode()) == ((lengths[0], min(lengths), max(lengths)) if lengths else (0, 0, 0))
 
 
 @needs_data

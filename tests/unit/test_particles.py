@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from drgnalign.errors import InputError
-from drgnalign.particles import Particles
+from drgnalign.particles import Particles, _badly_named
 
 
 def particles() -> Particles:
@@ -109,6 +112,23 @@ def test_broken_tables_are_refused() -> None:
     for label in ("rlnImageName", "rlnOpticsGroup"):
         with pytest.raises(InputError, match=f"no column {label}"):
             Particles(p.table.drop(columns=label), p.optics, p.path).validate()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.text("019@aé²٣ \0\ud800", max_size=6), st.from_regex(r"\A0{0,3}[0-9]{17,19}@a\Z")),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_names_of_images_are_numbers_of_stacks(names: list[str]) -> None:
+    bad = [re.fullmatch(r"0*[1-9][0-9]{0,17}@.+", name, re.DOTALL) is None for name in names]
+    assert _badly_named(names).tolist() == bad
+
+
+def test_a_name_with_a_line_s_end_is_bad() -> None:
+    assert _badly_named(["1@a", "1@a\n2@b", "3@c"]).tolist() == [False, True, False]
 
 
 def test_missing_box_is_an_input_error() -> None:

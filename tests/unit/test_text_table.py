@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,6 +38,31 @@ def test_decimals_are_rounded_as_python_rounds_them(decimals: list[tuple[int, in
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**9), max_value=10**9))
 def test_fixed_notation_is_rounded_as_python_rounds_it(value: object) -> None:
     assert np.asarray(column([f"{value:f}"]), np.float64)[0] == float(f"{value:f}")
+
+
+@settings(deadline=None)
+@given(st.from_regex(r"\A[-+]?([0-9]{1,40}\.[0-9]{0,40}|\.[0-9]{1,40}|[0-9]{1,15})([eE][-+]?[0-9]{1,3})?\Z"))
+def test_any_number_of_digits_is_rounded_as_python_rounds_it(word: str) -> None:
+    (read,) = np.asarray(column([word]), np.float64)
+    assert read == float(word)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1e300), st.sampled_from(["", "0", "1"]), st.integers(0, 900))
+def test_the_last_of_many_digits_decides_midway_between_two_doubles(below: float, last: str, zeros: int) -> None:
+    """Such numbers have up to 767 digits; one that is any greater is rounded up."""
+    middle = (Fraction(below) + Fraction(math.nextafter(below, math.inf))) / 2
+    places = middle.denominator.bit_length() - 1  # the denominator is a power of two
+    digits = str(middle.numerator * 5**places) + "0" * zeros + last
+    word = f"{digits}e{-places - zeros - len(last)}"
+    assert np.asarray(column([word]), np.float64)[0] == float(word)
+
+
+@pytest.mark.parametrize(
+    "word", ["0." + "0" * 10050 + "1e10052", "1" + "0" * 10050 + ".0e-10049", "1e99999999999999999999"]
+)
+def test_what_an_exponent_takes_back_counts(word: str) -> None:
+    assert np.asarray(column([word]), np.float64)[0] == float(word)
 
 
 @settings(deadline=None)
@@ -82,3 +108,10 @@ def test_another_number_of_fields_is_told(line: str, fields: int) -> None:
 def test_only_the_body_is_read() -> None:
     data = b"1\n2\n3\n4\n"
     assert np.asarray(read_table(data, 2, 6, 1, [], PAR).columns[0]).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("rest", ["9", "e5", "7.5", "x", "'", "\0", ""])
+@pytest.mark.parametrize("word", ["1.5", "1234567890.1234567890123", "1.5e-300", "inf"])
+def test_a_body_ends_where_it_is_said_to(word: str, rest: str) -> None:
+    table = read_table((word + rest).encode(), 0, len(word), 1, [], PAR)
+    assert np.asarray(table.columns[0]).tolist() == [float(word)] and table.end == len(word)

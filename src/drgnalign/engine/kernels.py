@@ -11,13 +11,13 @@ import ctypes
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from drgnalign.compiled import Array, load_library
 from drgnalign.ctf import LEAST_SINE, CtfTerms
 from drgnalign.engine.fft import Fft, aligned, radices_of
 from drgnalign.errors import DrgnalignError
@@ -48,17 +48,6 @@ SMALL_GAIN, LARGEST_ROTATION, SCAN_ROTATION = 0.2, math.radians(6.0), math.radia
 GRID = 5
 # Images of a batch, and bytes of its coefficients, which stay in the processor's cache.
 BATCH, BATCH_BYTES = 64, 2**21
-
-
-def _library() -> ctypes.CDLL:
-    found = sorted(Path(__file__).parent.glob("_kernels*.so"))
-    if not found:
-        raise DrgnalignError(Path(__file__).with_name("kernels.c"), "it has not been compiled", "run `make setup`")
-    library = ctypes.CDLL(str(found[0]))
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, None
-    return library
 
 
 class Reference(NamedTuple):
@@ -160,26 +149,24 @@ class _Settings(ctypes.Structure):
     )
 
 
-def _array(dtype: type[np.generic]) -> type:
-    return np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
-
-
 _PLAN, _REFERENCE, _SETTINGS, _FFT = (ctypes.POINTER(one) for one in (_Plan, _Reference, _Settings, Fft))
 _INT, _FLOAT = ctypes.c_int, ctypes.c_float
-_INTS, _FLOATS, _DOUBLES = (_array(kind) for kind in (np.int32, np.float32, np.float64))
-_ARGUMENTS = {
-    "prepare": [
-        *(_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _INTS),
-        *([_DOUBLES] * 3),
-        *(_INTS, _INTS, _FLOATS, _FLOATS, _DOUBLES, _INTS, _FLOAT, _FLOATS),
-    ],
-    "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, _SETTINGS, _DOUBLES, _DOUBLES],
-    "search": [_PLAN, _REFERENCE, _INT, _FLOATS, _INT, _DOUBLES, _INT, *[_DOUBLES] * 3],
-    "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "matches": [_PLAN, _FLOATS, _INT, _INT, _FLOAT, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
-    "insert": [_PLAN, _FLOATS, _INTS, _INT, _FLOAT, _FLOAT, _INT, _FLOATS, _DOUBLES],
-}
-_LIBRARY = _library()
+_INTS, _FLOATS, _DOUBLES = (Array(kind) for kind in (np.int32, np.float32, np.float64))
+_LIBRARY = load_library(
+    __file__,
+    {
+        "prepare": [
+            *(_PLAN, _FFT, _INT, _FLOATS, _FLOATS, _INTS),
+            *([_DOUBLES] * 3),
+            *(_INTS, _INTS, _FLOATS, _FLOATS, _DOUBLES, _INTS, _FLOAT, _FLOATS),
+        ],
+        "refine": [_PLAN, _REFERENCE, _INT, _FLOATS, _SETTINGS, _DOUBLES, _DOUBLES],
+        "search": [_PLAN, _REFERENCE, _INT, _FLOATS, _INT, _DOUBLES, _INT, *[_DOUBLES] * 3],
+        "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+        "matches": [_PLAN, _FLOATS, _INT, _INT, _FLOAT, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+        "insert": [_PLAN, _FLOATS, _INTS, _INT, _FLOAT, _FLOAT, _INT, _FLOATS, _DOUBLES],
+    },
+)
 
 
 @dataclass(frozen=True)

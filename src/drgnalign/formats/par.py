@@ -8,6 +8,7 @@ in radians. N is the number of the image in its stack, from 1. Lines that begin 
 from __future__ import annotations
 
 import codecs
+import ctypes
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.compiled import Array, load_library
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
 from drgnalign.formats.dropped import kept_rows, refuse_words
@@ -37,6 +38,14 @@ from drgnalign.particles import (
 
 SYNTAX = Syntax(comment=ord("C"), star=False)
 ROWS_AT_ONCE = 100_000
+_INT, _INTS = ctypes.c_int64, Array(np.int64)
+_LIBRARY = load_library(
+    __file__,
+    {
+        "row_lengths": [ctypes.c_char_p, _INT, _INTS],
+        "format_rows": [Array(np.float64), _INT, ctypes.c_int, _INTS, _INTS, Array(np.uint8)],
+    },
+)
 
 
 class Column(NamedTuple):
@@ -232,7 +241,7 @@ def read_par_table(path: str | Path, dropped: Sequence[int] = ()) -> pd.DataFram
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     refuse_packed(path, data)
     refuse_other_text(path, data)
-    first, shortest, longest = _row_lengths(np.frombuffer(data, np.uint8))
+    first, shortest, longest = _row_lengths(data)
     if longest == 0:
         # FrealignX would wait for one for ever.
         raise InputError(path, "has no rows", "give a par file with one row a particle")
@@ -538,53 +547,19 @@ def _heading(columns: tuple[Column, ...]) -> str:
     return "C" + " " * (columns[0].width - 1) + captions + "\n"
 
 
-@numba.njit(cache=True)
-def _row_lengths(data: NDArray[np.uint8]) -> tuple[int, int, int]:
+def _row_lengths(data: bytes) -> tuple[int, int, int]:
     """Length of the first row, of the shortest and of the longest, without line ends; comments do not count."""
-    first, shortest, longest = 0, 0, 0
-    start = 0
-    for i in range(len(data) + 1):
-        if i < len(data) and data[i] != 10:
-            continue
-        end = i - 1 if i > start and data[i - 1] == 13 else i
-        blank = True
-        for j in range(start, end):
-            blank &= data[j] == 32 or 9 <= data[j] <= 13
-        if not blank and data[start] != 67:
-            length = end - start
-            first = first if longest else length
-            shortest = min(shortest, length) if longest else length
-            longest = max(longest, length)
-        start = i + 1
+    lengths = np.empty(3, np.int64)
+    _LIBRARY.row_lengths(data, len(data), lengths)
+    first, shortest, longest = lengths.tolist()
     return first, shortest, longest
 
 
-@numba.njit(cache=True)
 def _format_rows(
     values: NDArray[np.float64], widths: NDArray[np.int64], decimals: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
     """Text (rows, width + 1) of numbers that fit; each is rounded to its column's last digit."""
-    rows = np.full((len(values), widths.sum() + 1), np.uint8(32))
-    rows[:, -1] = 10
-    for row in range(len(values)):
-        end = 0
-        for column in range(len(widths)):
-            end += widths[column]
-            digits = np.int64(np.rint(abs(values[row, column]) * 10.0 ** decimals[column]))
-            negative = values[row, column] < 0 and digits > 0
-            place = end - 1
-            for position in range(widths[column]):
-                if decimals[column] > 0 and position == decimals[column]:
-                    rows[row, place] = 46
-                    place -= 1
-                    continue
-                rows[row, place] = 48 + digits % 10
-                digits //= 10
-                place -= 1
-                if digits == 0 and position > decimals[column]:
-                    break
-                if digits == 0 and decimals[column] == 0:
-                    break
-            if negative:
-                rows[row, place] = 45
+    rows = np.full((len(values), widths.sum() + 1), ord(" "), np.uint8)
+    rows[:, -1] = ord("\n")
+    _LIBRARY.format_rows(np.ascontiguousarray(values), len(values), len(widths), widths, decimals, rows)
     return rows
