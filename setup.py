@@ -24,5 +24,6 @@ setup(
         extension("drgnalign.formats.par", "-ffp-contract=off"),
         extension("drgnalign.formats.text_table", "-ffp-contract=off"),
         extension("drgnalign.particles", "-ffp-contract=off"),
+        extension("drgnalign.simulate.projection", "-ffp-contract=off"),
     ]
 )

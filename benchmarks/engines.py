@@ -117,7 +117,7 @@ def cost_of(name: str, options: Mapping[str, object], results: Path, particles: 
 
 def cpu_seconds(command: list[str], folder: Path) -> float:
     """Of a command and its children, on one thread."""
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *command], cwd=folder, env={**os.environ, **one_thread}, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -2,8 +2,8 @@
 """Seconds and memory to read and write a million particles in every format, beside what others need for the same.
 
 Each measurement has a process of its own: the wall time of one call, after the imports and a call on ten rows (so
-that compilation does not count), and by how much that call raised the resident memory. Programs are timed from start
-to end. Those compared are run in turn, three times; the medians count.
+that what others compile first does not count), and by how much that call raised the resident memory. Programs are timed
+from start to end. Those compared are run in turn, three times; the medians count.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def main(rows: int, output: Path, child: str | None, folder: Path | None) -> Non
             "load_average": {"before": load, "after": os.getloadavg()},
         },
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("numpy", "pandas", "numba", "starfile", "cryodrgn")},
+        | {name: version(name) for name in ("numpy", "pandas", "starfile", "cryodrgn")},
         "results": results,
         "goals": {goal: {"ratio": ratio, "met": goal not in missed} for goal, ratio in ratios.items()},
     }

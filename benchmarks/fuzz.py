@@ -704,7 +704,7 @@ def _run_cases(name: str, examples: list[bytes], cases: int, seed: int, path: Pa
 
 
 def _warm_up(name: str, examples: list[bytes], path: Path) -> None:
-    """Compile before time and memory count."""
+    """Load what is loaded when it is needed, before time and memory count."""
     for example in examples:
         path.write_bytes(example)
         for case in range(len(PARSERS[name].readers)):

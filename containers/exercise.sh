@@ -1,5 +1,5 @@
 #!/bin/sh
-# A tiny set through every kernel: the build keeps what is compiled here, the test shows that it all runs.
+# A tiny set through every kernel: the test shows that it all runs, the build keeps what numba compiles for UMAP.
 set -eu
 export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 folder=$(mktemp -d)

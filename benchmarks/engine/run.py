@@ -241,7 +241,7 @@ def table(records: list[dict[str, Any]]) -> pd.DataFrame:
 )
 def main(only: tuple[str, ...]) -> None:
     """Run everything and print the table."""
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     OUT.mkdir(parents=True, exist_ok=True)
     options = engines()
     result: dict[str, Any] = json.loads(RESULT.read_text()) if only else {"cases": [None] * len(CASES)}

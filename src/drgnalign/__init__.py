@@ -10,7 +10,8 @@ from pathlib import Path
 
 __version__ = "0.2.0"
 
-# What numba compiles is for one generation of processors. One level for all lets an image bring its functions along.
+# What numba compiles, for UMAP, is for one generation of processors. One level for all lets an image bring its
+# functions along.
 if platform.machine() == "x86_64":
     os.environ.setdefault("NUMBA_CPU_NAME", "x86-64-v3")
     os.environ.setdefault("NUMBA_CPU_FEATURES", "")

@@ -62,26 +62,6 @@ def test_list_of_contents(image: Path) -> None:
     assert packages["libc6"]["externalRefs"][0]["referenceLocator"].startswith("pkg:deb/debian/libc6@")
 
 
-def test_kernels_come_compiled(image: Path) -> None:
-    """No kernel of the library is compiled again, though nothing in the image can be written to."""
-    script = (
-        "from drgnalign.engine import kernels\n"
-        "import numba.core.event as event, numpy as np\n"
-        "with event.install_recorder('numba:compile') as recorder:\n"
-        "    from drgnalign.particles import Particles\n"
-        "    from drgnalign.formats.star import read_star\n"
-        "    from pathlib import Path\n"
-        "    from drgnalign.simulate import phantom_states, simulate_set\n"
-        "    import tempfile\n"
-        "    with tempfile.TemporaryDirectory() as folder:\n"
-        "        simulate_set(Path(folder), phantom_states(1), [1.0], 20, 32, 8.0, snr=1.0, seed=0)\n"
-        "        read_star(Path(folder) / 'particles.star')\n"
-        "print(sorted({str(e.data['dispatcher']) for _, e in recorder.buffer if 'drgnalign' in str(e.data)}))\n"
-    )
-    outcome = apptainer("exec", "--no-home", image, "python", "-c", script)
-    assert outcome.stdout.strip() == "[]", outcome.stdout + outcome.stderr
-
-
 def test_start_up_is_measured(image: Path, record_property: Callable[[str, object], None]) -> None:
     """A figure, not a bar: a machine that runs tests is busy."""
 

@@ -303,9 +303,10 @@ def test_a_full_disk_is_told_without_a_traceback() -> None:
     ("module", "slow"),
     [
         ("drgnalign.cli", {"numpy", "numba", "pandas", "scipy"}),
-        ("drgnalign.commands.refine", {"scipy.fft", "scipy.spatial", "sklearn", "matplotlib", "umap"}),
-        ("drgnalign.steps.assign", {"scipy.fft", "scipy.stats", "sklearn", "matplotlib"}),
-        ("drgnalign.steps.report", {"scipy.fft", "scipy.stats", "sklearn", "umap"}),
+        ("drgnalign.commands.refine", {"numba", "scipy.fft", "scipy.spatial", "sklearn", "matplotlib", "umap"}),
+        ("drgnalign.steps.assign", {"numba", "scipy.fft", "scipy.stats", "sklearn", "matplotlib"}),
+        ("drgnalign.steps.report", {"numba", "scipy.fft", "scipy.stats", "sklearn", "umap"}),
+        ("drgnalign.simulate", {"numba"}),
     ],
 )
 def test_slow_libraries_wait_until_they_are_needed(module: str, slow: set[str]) -> None:

@@ -77,6 +77,13 @@ def test_a_point_is_drawn_where_it_lies() -> None:
     assert np.unravel_index(image.argmax(), image.shape) == (16 - 2, 16 + 3)
 
 
+def test_points_beyond_the_box_wrap_around(specimen: Specimen) -> None:
+    away = specimen._replace(points=specimen.points + 32 * PIXEL * np.array([1, -3, 2]))
+    for draw in (lambda one: simulate.density_map(*one, 32, PIXEL, SIGMA), lambda one: project(one, IDENTITY, box=32)):
+        still = draw(specimen)
+        assert_allclose(draw(away), still, atol=1e-5 * still.max())
+
+
 def test_displacement_moves_the_image_to_higher_columns_and_rows(specimen: Specimen) -> None:
     still = project(specimen, IDENTITY)
     assert_allclose(project(specimen, IDENTITY, (3, 0)), np.roll(still, 3, axis=1), atol=1e-4 * still.max())

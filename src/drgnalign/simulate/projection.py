@@ -8,16 +8,29 @@ frequency, and falls off with the fourth power of the frequency below it.
 
 from __future__ import annotations
 
-import numba
+import ctypes
+from functools import lru_cache
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from drgnalign.arrays import FloatArray, ImageArray
+from drgnalign.compiled import Array, load_library
 from drgnalign.fourier import irfft_images, irfft_volume
 from drgnalign.simulate.specimens import Specimen
 
 OVERSAMPLING = 2
+_INT, _DOUBLES = ctypes.c_int64, Array(np.float64)
+# Both add points to a periodic grid with its origin at (0, 0): (y, x), where `axes` (3, 2) rotates and scales points,
+# which are then displaced by (x, y); and (z, y, x), in whose units the points are.
+_LIBRARY = load_library(
+    __file__,
+    {
+        "splat_2d": [_DOUBLES, _INT, _INT, *[_DOUBLES] * 4],
+        "splat_3d": [Array(np.float32), _INT, _INT, *[_DOUBLES] * 2],
+    },
+)
 
 
 def density_map(points: ArrayLike, weights: ArrayLike, box: int, pixel_size: float, sigma: float) -> ImageArray:
@@ -44,7 +57,7 @@ def density_map(points: ArrayLike, weights: ArrayLike, box: int, pixel_size: flo
     fine = OVERSAMPLING * box
     positions = np.asarray(points, np.float64) * (OVERSAMPLING / pixel_size)
     grid = np.zeros((fine, fine, fine), np.float32)
-    _splat_3d(grid, np.ascontiguousarray(positions), np.ascontiguousarray(weights, np.float64))
+    _LIBRARY.splat_3d(grid, fine, *_points(Specimen(positions, np.asarray(weights, np.float64))))
     rows = _kept_rows(box)
     transform = scipy.fft.rfftn(grid)[:, :, : box // 2 + 1][:, rows][rows]
     full, half = _axis_filters(box, pixel_size, sigma)
@@ -97,17 +110,20 @@ def projection_transform(
     grid = np.zeros((fine, fine))
     # x_image = Rᵀ x_volume, of which x and y are kept
     axes = np.ascontiguousarray(rotation[:, :2] * (OVERSAMPLING / pixel_size))
-    _splat_2d(grid, specimen.points, specimen.weights, axes, OVERSAMPLING * displacement)
+    _LIBRARY.splat_2d(grid, fine, *_points(specimen), axes, OVERSAMPLING * displacement)
     transform = scipy.fft.rfft2(grid.astype(np.float32))[_kept_rows(box), : box // 2 + 1]
     full, half = _axis_filters(box, pixel_size, sigma)
     return transform * (full[:, None] * half[None, :])
 
 
+# The same for all images of a set.
+@lru_cache
 def _kept_rows(box: int) -> NDArray[np.int64]:
     """Where the frequencies of a box stand in the transform of the oversampled grid."""
     return np.fft.fftfreq(box, 1.0 / box).astype(np.int64) % (OVERSAMPLING * box)
 
 
+@lru_cache
 def _axis_filters(box: int, pixel_size: float, sigma: float) -> tuple[ImageArray, ImageArray]:
     """Gaussian blur divided by the splat's sinc⁴, along a full and a halved axis.
 
@@ -120,54 +136,8 @@ def _axis_filters(box: int, pixel_size: float, sigma: float) -> tuple[ImageArray
     return factor, factor[: box // 2 + 1]
 
 
-@numba.njit
-def _spread(x: float, size: int) -> tuple[tuple[int, int, int, int], tuple[float, float, float, float]]:
-    """Nodes of a periodic axis that a point touches, and its cubic B-spline weights there."""
-    below = int(np.floor(x))
-    t = x - below
-    s = 1.0 - t
-    taps = (
-        s * s * s / 6.0,
-        (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0,
-        (4.0 - 6.0 * s * s + 3.0 * s * s * s) / 6.0,
-        t * t * t / 6.0,
-    )
-    # One division a point: it would cost more than all else here.
-    n0 = (below - 1) % size
-    n1 = n0 + 1 if n0 + 1 < size else 0
-    n2 = n1 + 1 if n1 + 1 < size else 0
-    n3 = n2 + 1 if n2 + 1 < size else 0
-    return (n0, n1, n2, n3), taps
-
-
-@numba.njit(cache=True)
-def _splat_2d(
-    grid: FloatArray, points: FloatArray, weights: FloatArray, axes: FloatArray, displacement: FloatArray
-) -> None:
-    """Add points to a periodic grid (y, x) with origin at (0, 0); `axes` (3, 2) rotates and scales."""
-    size = grid.shape[0]
-    for i in range(points.shape[0]):
-        a, b, c = points[i, 0], points[i, 1], points[i, 2]
-        x = a * axes[0, 0] + b * axes[1, 0] + c * axes[2, 0] + displacement[0]
-        y = a * axes[0, 1] + b * axes[1, 1] + c * axes[2, 1] + displacement[1]
-        columns, across = _spread(x, size)
-        rows, along = _spread(y, size)
-        for j in range(4):
-            w = weights[i] * along[j]
-            for k in range(4):
-                grid[rows[j], columns[k]] += w * across[k]
-
-
-@numba.njit(cache=True)
-def _splat_3d(grid: ImageArray, positions: FloatArray, weights: FloatArray) -> None:
-    """Add points (x, y, z) in grid units to a periodic grid (z, y, x) with origin at (0, 0, 0)."""
-    size = grid.shape[0]
-    for i in range(positions.shape[0]):
-        columns, tx = _spread(positions[i, 0], size)
-        rows, ty = _spread(positions[i, 1], size)
-        sections, tz = _spread(positions[i, 2], size)
-        for j in range(4):
-            for k in range(4):
-                w = weights[i] * tz[j] * ty[k]
-                for m in range(4):
-                    grid[sections[j], rows[k], columns[m]] += w * tx[m]
+def _points(specimen: Specimen) -> tuple[int, FloatArray, FloatArray]:
+    """Their number, positions and weights, as C reads them."""
+    points, weights = (np.ascontiguousarray(array, np.float64) for array in specimen)
+    assert points.shape == (len(weights), 3)
+    return len(points), points, weights
