@@ -807,3 +807,5 @@ void search(const Plan *plan, const Reference *reference, int images, const floa
                    reached + (int64_t)kept * i);
     }
 }
+
+#include "latent.c"

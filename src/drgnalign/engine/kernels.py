@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Coefficients are worked on so many at a time.
 LANES = 8
+# Of a linear latent model: the most volumes, and what of an image is multiplied with their slices besides.
+MOST_VOLUMES, BESIDES = 16, 6
 # The sums of `products`: of the five derivatives with each other (upper triangle, row by row), with the model and with
 # the data; model·model and data·model.
 SUMS = np.dtype(
@@ -102,6 +104,43 @@ class Matches(NamedTuple):
     bulk_powers: NDArray[np.float64]
 
 
+class LatentEquations:
+    """Normal equations of the volumes of a linear latent model at the Fourier pixels of a cube.
+
+    Parameters
+    ----------
+    volumes : int
+        V, the mean among them.
+    edge : int
+        K.
+    scale : float
+        Padded box / box.
+
+    Attributes
+    ----------
+    sums : (2K+1, 2K+1, K+1, pairs + 2 filled) float32
+        As the kernels add them up; `normal` and `data` are views.
+    """
+
+    def __init__(self, volumes: int, edge: int, scale: float) -> None:
+        self.volumes, self.edge, self.scale = volumes, edge, scale
+        self.filled = -(-volumes // LANES) * LANES
+        self.pairs = -(-(volumes * (volumes + 1) // 2) // LANES) * LANES
+        self.sums = np.zeros((2 * edge + 1, 2 * edge + 1, edge + 1, self.pairs + 2 * self.filled), np.float32)
+
+    @property
+    def normal(self) -> NDArray[np.float32]:
+        """Σ CTF²/σ² ⟨z_a z_b⟩ of the pairs a ≤ b (2K+1, 2K+1, K+1, V (V + 1)/2), row by row."""
+        return self.sums[..., : self.volumes * (self.volumes + 1) // 2]
+
+    @property
+    def data(self) -> NDArray[np.complex64]:
+        """Σ CTF F/σ² ⟨z_a⟩ (2K+1, 2K+1, K+1, V)."""
+        real = self.sums[..., self.pairs : self.pairs + self.volumes]
+        imaginary = self.sums[..., self.pairs + self.filled :][..., : self.volumes]
+        return (real + 1j * imaginary).astype(np.complex64)
+
+
 class Prior(NamedTuple):
     """What is expected of particles before their images are looked at.
 
@@ -165,6 +204,8 @@ _LIBRARY = load_library(
         "products": [_PLAN, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
         "matches": [_PLAN, _FLOATS, _INT, _INT, _FLOAT, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
         "insert": [_PLAN, _FLOATS, _INTS, _INT, _FLOAT, _FLOAT, _INT, _FLOATS, _DOUBLES],
+        "latent_gram": [_PLAN, _FLOATS, _REFERENCE, _INT, _INT, _FLOATS, _DOUBLES, _DOUBLES],
+        "latent_insert": [_PLAN, _FLOATS, _INT, _FLOAT, _INT, _INT, _INT, _FLOATS, _DOUBLES, _FLOATS, _FLOATS],
     },
 )
 
@@ -381,6 +422,62 @@ class Kernels:
         """
         rows = (sums, starts, len(starts) // 2, scale, reach)
         _LIBRARY.insert(self._plan, *rows, len(poses), coefficients, _finite(poses))
+
+    def latent_gram(
+        self, volumes: ReferenceSet, coefficients: NDArray[np.float32], poses: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Re⟨a, b⟩ of all pairs of what a linear latent model needs of each image.
+
+        Parameters
+        ----------
+        volumes : ReferenceSet
+            V, at most 16: the mean first.
+        coefficients, poses
+            (n, 3, m), (n, 15).
+
+        Returns
+        -------
+        (n, V + 6, V + 6) float64
+            Slices m of all volumes; derivatives of the mean's slice by the pose (rotation vector in radians, shift in
+            px); the whitened image, brought back to the origin.
+        """
+        mean, number = volumes.members[0], len(volumes.members)
+        if number > MOST_VOLUMES:
+            raise ValueError(f"{number} volumes, of at most {MOST_VOLUMES}")
+        grams = np.empty((len(poses), number + BESIDES, number + BESIDES))
+        _LIBRARY.latent_gram(
+            self._plan, volumes.packs, _pointer(mean), number, len(poses), coefficients, _finite(poses), grams
+        )
+        return grams
+
+    def latent_insert(
+        self,
+        equations: LatentEquations,
+        coefficients: NDArray[np.float32],
+        poses: NDArray[np.float64],
+        first: NDArray[np.float64],
+        second: NDArray[np.float64],
+    ) -> None:
+        """Add images to the normal equations of all volumes of a linear latent model.
+
+        Parameters
+        ----------
+        equations : LatentEquations
+            Of V volumes.
+        coefficients, poses
+            (n, 3, m), (n, 15).
+        first, second : (n, V), (n, V, V) float64
+            Moments of each image's latent variables, that of the mean among them.
+        """
+        pairs = np.zeros((len(poses), equations.pairs), np.float32)
+        a, b = np.triu_indices(equations.volumes)
+        pairs[:, : len(a)] = second[:, a, b]
+        ones = np.zeros((len(poses), equations.filled), np.float32)
+        ones[:, : equations.volumes] = first
+        layout = (equations.edge, equations.scale, equations.pairs, equations.filled)
+        _LIBRARY.latent_insert(
+            self._plan, equations.sums, *layout, len(poses), coefficients, _finite(poses), pairs, ones
+        )
 
     def scaled(self, coefficients: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
         """Coefficients (n, 3, m), each image's times a factor (n,)."""
