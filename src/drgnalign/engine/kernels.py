@@ -119,7 +119,7 @@ class LatentEquations:
     Attributes
     ----------
     sums : (2K+1, 2K+1, K+1, pairs + 2 filled) float32
-        As the kernels add them up; `normal` and `data` are views.
+        As the kernels add them up; `normal` is a view of them, `data` a copy.
     """
 
     def __init__(self, volumes: int, edge: int, scale: float) -> None:
