@@ -272,10 +272,27 @@ INLINE void prefetch(const Reference *reference, const Plan *plan, const float *
     }
 }
 
-/* Products of model, data and pose derivatives over the first `count` coefficients.
- *
- * Model m = c V(R q), q = M k; data d = F/sigma e^{2 pi i k.s/N}. With g = R^T grad V the derivatives are q_y g2,
- * -q_x g2, q_x g1 - q_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift. Real parts.
+/* The model m = c V(R q), q = M k, and its derivatives by the pose. With g = R^T grad V these are q_y g2, -q_x g2,
+ * q_x g1 - q_y g0 for R <- R exp(w), and -2 pi i k/N m for the shift, here without the factor -2 pi/N. */
+INLINE Complex slice_and_derivatives(const Reference *reference, const float *r, vec x, vec y, vec qx, vec qy, vec c,
+                                     vec *p_re, vec *p_im)
+{
+    Complex gradient[3], g[3];
+    const Complex value = interpolated(reference, r, qx, qy, gradient);
+    const Complex m = {c * value.re, c * value.im};
+    for (int i = 0; i < 3; i++) {
+        g[i].re = c * (r[i] * gradient[0].re + r[3 + i] * gradient[1].re + r[6 + i] * gradient[2].re);
+        g[i].im = c * (r[i] * gradient[0].im + r[3 + i] * gradient[1].im + r[6 + i] * gradient[2].im);
+    }
+    p_re[0] = qy * g[2].re, p_re[1] = -qx * g[2].re, p_re[2] = qx * g[1].re - qy * g[0].re;
+    p_im[0] = qy * g[2].im, p_im[1] = -qx * g[2].im, p_im[2] = qx * g[1].im - qy * g[0].im;
+    p_re[3] = -x * m.im, p_re[4] = -y * m.im;
+    p_im[3] = x * m.re, p_im[4] = y * m.re;
+    return m;
+}
+
+/* Products of model, data and pose derivatives over the first `count` coefficients; data d = F/sigma e^{2 pi i k.s/N}.
+ * Real parts.
  */
 static FAST void normal_equations(const Reference *reference, const Image *image, int count, const Pose *pose,
                                   double *sums)
@@ -296,16 +313,8 @@ static FAST void normal_equations(const Reference *reference, const Image *image
         const vec x = load(image->plan->kx + j), y = load(image->plan->ky + j);
         vec qx = x, qy = y, c = load(image->ctf + j);
         in_volume(&stretch, &qx, &qy, &c);
-        Complex gradient[3], g[3];
-        const Complex value = interpolated(reference, r, qx, qy, gradient);
-        const Complex m = {c * value.re, c * value.im};
-        for (int i = 0; i < 3; i++) {
-            g[i].re = c * (r[i] * gradient[0].re + r[3 + i] * gradient[1].re + r[6 + i] * gradient[2].re);
-            g[i].im = c * (r[i] * gradient[0].im + r[3 + i] * gradient[1].im + r[6 + i] * gradient[2].im);
-        }
-        /* the factor -2 pi/N of the shifts' derivatives comes at the end */
-        const vec p_re[POSE] = {qy * g[2].re, -qx * g[2].re, qx * g[1].re - qy * g[0].re, -x * m.im, -y * m.im};
-        const vec p_im[POSE] = {qy * g[2].im, -qx * g[2].im, qx * g[1].im - qy * g[0].im, x * m.re, y * m.re};
+        vec p_re[POSE], p_im[POSE];
+        const Complex m = slice_and_derivatives(reference, r, x, y, qx, qy, c, p_re, p_im);
         const Complex d = brought_back(image, j, x, y, turn);
         int n = CURVATURE;
         for (int a = 0; a < POSE; a++)

@@ -32,24 +32,6 @@ INLINE void slices_of(const float *pack, int edge, const Place *at, vec c, float
     }
 }
 
-/* The derivatives of the mean's slice m by the pose, as in `normal_equations`, but that those by the shift are complete. */
-INLINE void derivatives(const Reference *mean, const float *r, vec x, vec y, vec qx, vec qy, vec c, float to_shift,
-                        float (*rows)[2 * BLOCK], int j)
-{
-    Complex gradient[3], g[3];
-    const Complex value = interpolated(mean, r, qx, qy, gradient);
-    const Complex m = {c * value.re, c * value.im};
-    for (int i = 0; i < 3; i++) {
-        g[i].re = c * (r[i] * gradient[0].re + r[3 + i] * gradient[1].re + r[6 + i] * gradient[2].re);
-        g[i].im = c * (r[i] * gradient[0].im + r[3 + i] * gradient[1].im + r[6 + i] * gradient[2].im);
-    }
-    put(rows[0], j, qy * g[2].re, qy * g[2].im);
-    put(rows[1], j, -qx * g[2].re, -qx * g[2].im);
-    put(rows[2], j, qx * g[1].re - qy * g[0].re, qx * g[1].im - qy * g[0].im);
-    put(rows[3], j, -to_shift * x * m.im, to_shift * x * m.re);
-    put(rows[4], j, -to_shift * y * m.im, to_shift * y * m.re);
-}
-
 /* Re<a,b> of all pairs of rows (volumes, derivatives, image) of one image, a symmetric matrix. */
 static FAST void gram_of(const float *packs, const Reference *mean, int volumes, const Image *image, const Pose *pose,
                          double *gram)
@@ -73,7 +55,12 @@ static FAST void gram_of(const float *packs, const Reference *mean, int volumes,
             /* what fills up the last pack is written over by what follows */
             for (int v = 0; v < volumes; v += LANES)
                 slices_of(packs + size * (v / LANES), edge, &at, c, rows.of + v, j);
-            derivatives(mean, r, x, y, qx, qy, c, -2.0 * M_PI / plan->box, rows.of + volumes, j);
+            vec p_re[POSE], p_im[POSE];
+            slice_and_derivatives(mean, r, x, y, qx, qy, c, p_re, p_im);
+            for (int p = 0; p < POSE; p++) {
+                const float factor = p < 3 ? 1.0f : -2.0f * (float)M_PI / plan->box;
+                put(rows.of[volumes + p], j, factor * p_re[p], factor * p_im[p]);
+            }
             const Complex d = brought_back(image, first + j, x, y, turn);
             put(rows.of[volumes + POSE], j, d.re, d.im);
         }

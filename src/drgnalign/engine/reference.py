@@ -72,9 +72,13 @@ def transform_reference(
     filtered = irfft_volume(rfft_volume(volume) * shell_weights[shells].astype(np.float32), box)
     padded = padded_box(box, padding)
     masked = filtered * mask / interpolation_envelope(box, padded)
-    scale = padded / box
-    edge = math.ceil(scale * limit_radius(box, pixel_size, limit)) + 1
-    return Reference(padded_transform(masked, padded, edge), scale)
+    edge = reference_edge(box, pixel_size, limit, padding)
+    return Reference(padded_transform(masked, padded, edge), padded / box)
+
+
+def reference_edge(box: int, pixel_size: float, limit: float, padding: float) -> int:
+    """K of a reference that reaches a limit (Å), and so of what images are inserted into up to there."""
+    return math.ceil(padded_box(box, padding) / box * limit_radius(box, pixel_size, limit)) + 1
 
 
 def interpolation_envelope(box: int, padded: int) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import BESIDES, Kernels, LatentEquations, ReferenceSet
 from drgnalign.engine.plan import coefficient_plan
 from drgnalign.engine.reconstruct import HALVES
-from drgnalign.engine.reference import interpolation_envelope, transform_reference
+from drgnalign.engine.reference import interpolation_envelope, reference_edge, transform_reference
 from drgnalign.engine.sampling import oversampling, padded_box
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import central_box
@@ -134,9 +134,9 @@ class _Images:
         return ReferenceSet(tuple(transform_reference(volume, *given) for volume in volumes))
 
     def equations(self, volumes: int) -> LatentEquations:
-        padded = padded_box(self.particles.box, self.padding)
-        edge = self.references(self.mask[None]).members[0].transform.shape[0] // 2
-        return LatentEquations(volumes, edge, padded / self.particles.box)
+        box, pixel_size = self.particles.box, self.particles.pixel_size
+        edge = reference_edge(box, pixel_size, self.limit, self.padding)
+        return LatentEquations(volumes, edge, padded_box(box, self.padding) / box)
 
 
 def _precisions(number: int, spreads: Spreads) -> FloatArray:
@@ -146,23 +146,26 @@ def _precisions(number: int, spreads: Spreads) -> FloatArray:
     return np.maximum(spread, 1e-6) ** -2
 
 
+def _normal_equations(grams: FloatArray, spreads: Spreads) -> tuple[FloatArray, FloatArray]:
+    """Precision (n, m, m) and right side (n, m) of contrast less 1, latent variables and errors of the pose."""
+    precision = 2 * grams[:, :-1, :-1] + np.diag(_precisions(grams.shape[1] - 1 - BESIDES, spreads))
+    return precision, 2 * (grams[:, :-1, -1] - grams[:, :-1, 0])
+
+
 def _posterior(grams: FloatArray, spreads: Spreads) -> tuple[FloatArray, FloatArray]:
     """Mean (n, m) and covariance (n, m, m) of contrast less 1, latent variables and errors of the pose."""
-    number = grams.shape[1] - 1 - BESIDES
-    precision = 2 * grams[:, :-1, :-1] + np.diag(_precisions(number, spreads))
+    precision, residual = _normal_equations(grams, spreads)
     covariance = np.asarray(np.linalg.inv(precision), np.float64)
-    residual = 2 * (grams[:, :-1, -1] - grams[:, :-1, 0])
     return np.einsum("nab,nb->na", covariance, residual), covariance
 
 
 def _known(grams: FloatArray, spreads: Spreads) -> Known:
     """Of the latent variables, contrast and pose integrated out."""
-    number = grams.shape[1] - 1 - BESIDES
-    precision = 2 * grams[:, :-1, :-1] + np.diag(_precisions(number, spreads))
-    precision[:, np.arange(1, 1 + number), np.arange(1, 1 + number)] -= 1.0
-    residual = 2 * (grams[:, :-1, -1] - grams[:, :-1, 0])
-    ours = np.arange(1, 1 + number)
+    precision, residual = _normal_equations(grams, spreads)
+    ours = np.arange(1, grams.shape[1] - BESIDES)
     others = np.setdiff1d(np.arange(precision.shape[1]), ours)
+    # the prior of the latent variables is not what an image knows
+    precision[:, ours, ours] -= 1.0
     across = precision[:, ours[:, None], others]
     gone = np.linalg.solve(precision[:, others[:, None], others], np.swapaxes(across, 1, 2))
     quadratic = precision[:, ours[:, None], ours] - across @ gone
@@ -212,6 +215,7 @@ def fit_linear(
     volumes = {
         half: np.concatenate([means[half][None], np.zeros((components, *mask.shape), np.float32)]) for half in HALVES
     }
+    counts = {half: int((particles.half_sets() == half).sum()) for half in HALVES}
     images: _Images | None = None
     correlations = None
     guessed: FloatArray | None = rng.normal(size=(len(particles), components))
@@ -226,7 +230,6 @@ def fit_linear(
             moments[half] += second.sum(axis=0)
         guessed = None
         volumes = {half: _solved(equations[half], images, correlations, iteration.floor) for half in HALVES}
-        counts = {half: int((particles.half_sets() == half).sum()) for half in HALVES}
         volumes = _aligned({half: _standardised(volumes[half], moments[half] / counts[half]) for half in HALVES})
         correlations = _correlations(volumes)
     return LinearModel(volumes, spreads, schedule[-1].limit)
