@@ -259,37 +259,42 @@ def _solved(
     # both members of the Hermitian pairs on x = 0
     normal[:, :, 0] += normal[::-1, ::-1, 0].copy()
     data[:, :, 0] += data[::-1, ::-1, 0].conj().copy()
-    z, y, x = np.ogrid[-edge : edge + 1, -edge : edge + 1, 0 : edge + 1]
-    shells = np.rint(np.sqrt(z**2 + y**2 + x**2)).astype(np.int64)
-    diagonal = np.cumsum([0, *range(number, 1, -1)])
     reached = normal[..., 0] > 0
+    z, y, x = np.ogrid[-edge : edge + 1, -edge : edge + 1, 0 : edge + 1]
+    shells = np.rint(np.sqrt(z**2 + y**2 + x**2)).astype(np.int64)[reached]
     rows, columns = np.triu_indices(number)
-    matrix = np.zeros((int(reached.sum()), number, number))
-    matrix[:, rows, columns] = normal[reached]
-    matrix[:, columns, rows] = normal[reached]
-    own = np.arange(number)
-    at = shells[reached]
-    for k in own:
-        total = np.bincount(at, normal[reached][:, diagonal[k]]) / np.maximum(np.bincount(at), 1)
-        weight = np.full(len(total), LEAST_WEIGHT)
-        if k > 0 and correlations is not None:
-            there = np.minimum(np.arange(len(total)) / equations.scale, correlations.shape[1] - 1)
-            f = np.interp(there, np.arange(correlations.shape[1]), correlations[k - 1])
-            f = np.maximum(f, floor)
-            weight = weight + (1 - f) / f
-        matrix[:, k, k] += (weight * total)[at]
+    matrix = np.zeros((len(shells), number, number))
+    matrix[:, rows, columns] = matrix[:, columns, rows] = normal[reached]
+    for k in range(number):
+        own = matrix[:, k, k]
+        means = np.bincount(shells, own) / np.maximum(np.bincount(shells), 1)
+        own += (means * _added_weight(k, len(means), equations.scale, correlations, floor))[shells]
     right = np.stack([data[reached].real, data[reached].imag], axis=-1)
     found = np.linalg.solve(matrix, right)
-    transforms = np.zeros((number, *shells.shape), np.complex64)
+    transforms = np.zeros((number, *reached.shape), np.complex64)
     transforms[:, reached] = (found[..., 0] + 1j * found[..., 1]).T
-    box = images.particles.box
+    return np.stack([_in_mask(one, images) for one in transforms])
+
+
+def _added_weight(k: int, shells: int, scale: float, correlations: FloatArray | None, floor: float) -> FloatArray:
+    """What is added to the weights of a volume, in units of their shell's mean (shells,): next to nothing of the mean
+    map, (1 − F)/F of a component whose half sets correlate by F."""
+    weight = np.full(shells, LEAST_WEIGHT)
+    if k == 0 or correlations is None:
+        return weight
+    f = np.interp(np.arange(shells) / scale, np.arange(correlations.shape[1]), correlations[k - 1])
+    f = np.maximum(f, floor)
+    return weight + (1 - f) / f
+
+
+def _in_mask(transform: NDArray[np.complex64], images: _Images) -> NDArray[np.float32]:
+    """The map (N, N, N) of a transform (2K+1, 2K+1, K+1)."""
+    box, edge = images.particles.box, transform.shape[0] // 2
     padded = padded_box(box, images.padding)
     held = min(edge, (padded - 1) // 2)
     inner = slice(edge - held, edge + held + 1)
-    envelope = interpolation_envelope(box, padded)
-    return np.stack(
-        [central_box(one[inner, inner, : held + 1], padded, box) / envelope * images.mask for one in transforms]
-    )
+    real = central_box(transform[inner, inner, : held + 1], padded, box)
+    return real / interpolation_envelope(box, padded) * images.mask
 
 
 def _standardised(volumes: NDArray[np.float32], moments: FloatArray) -> NDArray[np.float32]:
