@@ -41,8 +41,9 @@ DIVIDED = "_particles.star"
 FEWEST_IN_HALF = 10
 # What half maps are worth.
 INDEPENDENT, DEALT_AT_IMPORT, NOT_INDEPENDENT = "independent", "dealt at import", "not independent"
-# In the optics table: dealt at import; one image in both; both aligned to one map. Nothing else is known of the others.
-DEALT, SHARED, JOINT = "dealt", "shared", "joint"
+# In the optics table: dealt at import; one image in both; both aligned to one map. Nothing is known against the others:
+# they have no mark, or beside groups that have one OF_FILE.
+DEALT, SHARED, JOINT, OF_FILE = "dealt", "shared", "joint", "file"
 # Half sets that were dealt at import are independent where a claim is finer by this factor than the coarsest limit to
 # which poses were refined since.
 FORGETS = 2.0

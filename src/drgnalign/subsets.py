@@ -17,16 +17,19 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.exclusion import excluded_by
 from drgnalign.formats.cryosparc import cs_split
 from drgnalign.geometry import angular_distance
+from drgnalign.half_maps import OF_FILE
 from drgnalign.half_sets import UID_COLUMN, ties
 from drgnalign.particles import (
     ANGLES,
     CRYOSPARC_TERMS,
     EXCLUDED,
+    HALVES,
     LEFT_OUT,
     MIRRORED,
     NEUTRAL_CTF,
     NEUTRAL_OPTICS,
     ORIGINS,
+    REFINED_FROM,
     Particles,
 )
 
@@ -37,6 +40,13 @@ NEUTRAL: dict[str, float | str] = {
     **NEUTRAL_CTF,
     **NEUTRAL_OPTICS,
     **{label: f"[{','.join(['0'] * count)}]" for label, count in CRYOSPARC_TERMS.items()},
+    # left out by nobody; nothing known against half sets: to lose these marks would take junk back, or noise for signal
+    LEFT_OUT: 0,
+    EXCLUDED: 0,
+    "rlnSelected": 1,
+    "rlnEnabled": 1,
+    HALVES: OF_FILE,
+    REFINED_FROM: 0.0,
 }
 
 # Degrees, Å: rows of one image whose poses differ by less are one particle, refined twice. Symmetry expansion turns by

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from drgnalign.errors import InputWarning
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.par import write_par
 from drgnalign.formats.star import read_blocks, read_star, write_star
+from drgnalign.half_maps import DEALT, DEALT_AT_IMPORT, INDEPENDENT, marked, refined_at, standing
 from drgnalign.particles import ANGLES, Particles
 
 N = 12
@@ -228,6 +230,31 @@ def test_columns_that_not_all_have_are_left_out_where_asked(tmp_path: Path, colu
     assert column not in [*merged.table, *merged.optics]
     assert merged.table["rlnPhaseShift"].tolist() == [0.0] * 6 + [30.0] * 6
     assert merged.table["rlnDefocusU"].tolist() == [row + 15000.1 for row in range(N)]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_whom_a_run_left_out_stays_so_beside_a_file_that_knows_none(tmp_path: Path, swapped: bool) -> None:
+    files = two_files(tmp_path)
+    first = read_star(files[0])
+    write_star(replace(first, table=first.table.assign(drgnLeftOut=[1, 0, 0, 0, 0, 1], rlnSelected=1)), files[0])
+    result = succeed("merge", *(files[::-1] if swapped else files), "-o", tmp_path / "m.star")
+    assert f"{files[1]}: drgnLeftOut, which others say, is 0 there" in result.stderr
+    merged = read_star(tmp_path / "m.star").table.sort_values("rlnDefocusU")
+    assert merged["drgnLeftOut"].tolist() == [1, 0, 0, 0, 0, 1] + [0] * (N - 6)
+    assert merged["rlnSelected"].tolist() == [1] * N
+
+
+def test_half_sets_that_were_dealt_stay_so_beside_those_of_a_refinement(tmp_path: Path) -> None:
+    files = two_files(tmp_path)
+    write_star(marked(read_star(files[0]), DEALT), files[0])
+    for options in ([], ["--common-columns"]):
+        succeed("merge", *files, *options, "-o", tmp_path / "m.star")
+        merged = read_star(tmp_path / "m.star")
+        marks = merged.optics["drgnHalves"].to_numpy()[merged.optics_rows()]
+        assert marks.tolist() == ["dealt"] * 6 + ["file"] * (N - 6)
+        assert standing(merged, np.ones(N, bool), 8.0) == DEALT_AT_IMPORT
+        # after a pass of all of them at a coarse limit they are independent
+        assert standing(refined_at(merged, 20.0), np.ones(N, bool), 8.0) == INDEPENDENT
 
 
 def test_groups_of_one_name_and_other_facts_get_names_of_their_own(tmp_path: Path) -> None:
