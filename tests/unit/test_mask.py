@@ -214,6 +214,7 @@ def test_a_mask_is_read_with_values_from_0_to_1(tmp_path: Path) -> None:
         (ball(32, 60.0) - 0.5, PIXEL, "its values are -0.5 … 0.5, those of a mask 0 … 1"),
         (np.zeros((32, 32, 32)), PIXEL, "no voxel of this mask is inside"),
         (np.ones((32, 32, 32)), PIXEL, "no voxel of this mask is outside"),
+        (1 - ball(32, 60.0), PIXEL, "as if it were inverted"),
     ],
 )
 def test_what_is_no_mask_of_these_images_is_refused(

@@ -19,6 +19,8 @@ MASK_ROUNDING = 0.01
 LEAST_MASK = 33
 # What is stored in a mask of bytes that IMOD shows as 0 and 1.
 IMOD_BYTES = (-128.0, -127.0)
+# Indices of the six faces of a box.
+FACES = [(*[slice(None)] * axis, end) for axis in range(3) for end in (0, -1)]
 
 
 def read_map(path: Path, box: int, pixel_size: float) -> FloatVolume:
@@ -90,7 +92,8 @@ def read_mask(path: Path, box: int, pixel_size: float) -> FloatVolume:
     Raises
     ------
     InputError
-        As `read_map`, or values that are not 0…1 (within 0.01), or next to nothing that is inside, or nothing outside.
+        As `read_map`, or values that are not 0…1 (within 0.01), or next to nothing that is inside, or nothing outside,
+        or most of the box's faces inside.
     """
     mask = _read_sampled(path, box, pixel_size)
     refuse_as_mask(path, mask)
@@ -114,6 +117,9 @@ def refuse_as_mask(path: Path, mask: NDArray) -> None:
         raise InputError(path, problem, "give a mask around the particle, or a part of it")
     if least > 0.5:
         raise InputError(path, "no voxel of this mask is outside: none is below 0.5", "give another mask")
+    if np.mean([mask[face].mean(dtype=np.float64) for face in FACES]) > 0.5:
+        problem = "most of the box's faces are inside of this mask, as if it were inverted"
+        raise InputError(path, problem, "invert it: 1 is inside, 0 outside")
 
 
 def check_mask(path: Path, box: int, pixel_size: float, diameter: float) -> None:
