@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -203,6 +204,9 @@ def open_particles(
     InputError
         As `import_particles`.
     """
+    if suffix_of(path) != ".star":
+        made = shlex.join(["drgnalign", "convert", str(path), "-o", str(path.with_suffix(".star"))])
+        raise InputError(path, "poses are taken from star files", f"make one: {made}, and give that")
     given = asdict(facts or Facts())
     particles = None if is_cistem(path) else read_star(path, **given)
     had_halves = particles is not None and "rlnRandomSubset" in particles.table

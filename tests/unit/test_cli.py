@@ -202,6 +202,7 @@ def bad(folder: Path) -> Path:
     write_volume(folder / "small.mrc", np.ones((24, 24, 24), np.float32), 8.0)
     write_volume(folder / "slab.mrc", np.ones((32, 32, 10), np.float32), 8.0)
     (folder / "text.txt").write_text("this is no map\n")
+    (folder / "particles.cs").write_bytes(b"not looked at")
     (folder / "text.star").write_text("this is no star file\n")
     particles = read_star(folder / "set" / "particles.star")
     for name, column, value in (("nan", "rlnAngleRot", np.nan), ("beyond", "rlnImageName", "301@particles.mrcs")):
@@ -249,6 +250,12 @@ HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
         ("refine set/beyond.star " + HALVES + " --limit 20 -o x.star", "particles.mrcs"),
         ("refine text.star " + HALVES + " --limit 20 -o x.star", "text.star"),
         ("reconstruct set/particles.star given.mrc -o x", "given together with other inputs"),
+        ("reconstruct particles.cs -o x", "convert particles.cs -o particles.star, and give that"),
+        ("refine particles.cs " + HALVES + " --limit 20 -o x.star", "convert particles.cs -o particles.star, and give"),
+        (
+            "refine set/particles.star --half1 given_half2.mrc --half2 given_half1.mrc --limit 20 -o x.star",
+            "given_half2.mrc: is given as --half1, and by its name is the map of half set 2",
+        ),
         ("reconstruct given.mrc -o x", "given.mrc"),
         ("reconstruct set/particles.star -o x --mask-diameter 0", "0.0 is not in the range x>0"),
         ("reconstruct set/particles.star -o x --mass-kda -3", "-3.0 is not in the range x>0"),

@@ -33,7 +33,7 @@ from drgnalign.inputs import as_it_came, open_particles
 from drgnalign.interface import Chunk, Engine, Reconstruction
 from drgnalign.maps.read import read_map, read_mask
 from drgnalign.maps.write import write_maps
-from drgnalign.particles import USUAL_FILL, Particles
+from drgnalign.particles import PARTICLE_FILES, USUAL_FILL, Particles
 from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
 from drgnalign.stack_names import named_beside
 
@@ -91,7 +91,7 @@ def reconstruct(
         raise InputError(None, "--reference-prior consensus lacks the consensus", "give --consensus")
     if consensus is not None and mask is None:
         raise InputError(None, "--consensus lacks the mask that all clusters share", "give --mask")
-    star = [path for path in inputs if suffix_of(path) == ".star"]
+    star = [path for path in inputs if suffix_of(path) in PARTICLE_FILES]
     if star and len(inputs) > 1:
         raise InputError(star[0], "it is given together with other inputs", "give one star file, or parts only")
     if star:

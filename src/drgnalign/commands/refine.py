@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ from drgnalign.particles import HALVES
 from drgnalign.run.state import beside
 from drgnalign.stack_names import named_beside
 from drgnalign.staging import in_task
+
+# Of which half set a half map is by its name, as RELION, cryoSPARC and drgnalign write them.
+HALF_MAP_NAME = re.compile(r"half[-_]?(?:map[-_]?)?(?P<half>[12ab])(?![a-z0-9])")
 
 
 @click.command(cls=Command)
@@ -100,6 +104,8 @@ def refine(
         raise InputError(None, f"{len(half1)} --half1 and {len(half2)} --half2", "give both of every reference")
     if not score_only and suffix_of(output) != ".star":
         raise InputError(output, "poses are written as a star file", "name it .star, then `drgnalign convert` it")
+    for pair in zip(half1, half2, strict=True):
+        _refuse_exchanged(*pair)
     table, root, dealt = open_particles(particles, images, mask_diameter, normalise, half_sets, facts, invert)
     references = [References(first, second, mask, weighted) for first, second in zip(half1, half2, strict=True)]
     one_map = all(map(are_one_map, half1, half2))
@@ -121,6 +127,14 @@ def refine(
         click.echo(
             f"{output}: {len(refined):,} particles, refined up to {limit:g} Å{_following(output, images)}", err=True
         )
+
+
+def _refuse_exchanged(half1: Path, half2: Path) -> None:
+    """Refuse half maps that by their names are each the other's, which would align half sets to each other."""
+    named = [HALF_MAP_NAME.search(path.name.lower()) for path in (half1, half2)]
+    if [found and found["half"] for found in named] in (["2", "1"], ["b", "a"]):
+        problem = "is given as --half1, and by its name is the map of half set 2"
+        raise InputError(half1, problem, f"exchange it with --half2, {half2}, or rename the maps if they are right")
 
 
 def _following(output: Path, images: Path | None) -> str:
