@@ -594,12 +594,16 @@ class Particles:
         used = self.used_optics()
         return used[label].to_numpy(np.float64) != 0 if label in used else np.zeros(len(used), np.bool_)
 
-    def refuse_rows(self, bad: NDArray[np.bool_], problem: str) -> None:
-        """Raise an InputError that names the first bad row, counted from 1, if there is one."""
+    def refuse_rows(self, bad: NDArray[np.bool_], problem: str, remedy: str | None = None) -> None:
+        """Raise an InputError that names the first bad row, counted from 1, if there is one.
+
+        Without a remedy of its own it says to correct the rows, or how to leave them out.
+        """
         if bad.any():
             problem = f"row {bad.argmax() + 1}: {problem} ({bad.sum()} such rows)"
-            remedy = "correct it in the file: all its rows are so"
-            if not bad.all():
+            if remedy is None and bad.all():
+                remedy = "correct it in the file: all its rows are so"
+            elif remedy is None:
                 command = self.dropping(bad)
                 remedy = "correct or remove the rows" + (f": {command}" if command else "")
             raise InputError(self.path, problem, remedy)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -308,7 +309,7 @@ def test_columns_that_run_together_are_read_by_their_widths(tmp_path: Path) -> N
     [
         ({"rlnOriginXAngst": 100000.0}, "SHX of 100000 does not fit"),
         ({"rlnDefocusU": np.nan}, "DF1 is not a finite number"),
-        ({"rlnPhaseShift": 90.0}, "Frealign 9 knows no phase shift"),
+        ({"rlnPhaseShift": 90.0}, "(?s)Frealign 9 knows no phase shift.*--to parx"),
         ({"rlnImageName": "10000000@stack.mrc"}, "N of 1e\\+07 does not fit"),
     ],
 )
@@ -325,6 +326,16 @@ def test_particles_of_several_stacks_are_not_written(tmp_path: Path) -> None:
     p.table["rlnImageName"] = ["1@a.mrcs", "1@b.mrcs"]
     with pytest.raises(InputError, match="in 2 stacks, Frealign takes one"):
         write_par(p, tmp_path / "out.par", "par9")
+
+
+def test_rows_of_one_image_that_follow_each_other_are_told(tmp_path: Path) -> None:
+    p = read(par(tmp_path, V9 + V9.replace("    1 ", "    2 ", 1)))
+    p = p.select(np.array([0, 0, 1, 0]))
+    with pytest.warns(InputWarning, match="1 rows name the image of the row before them: Frealign 9 leaves them out"):
+        write_par(p, tmp_path / "out.par", "par9")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        write_par(p, tmp_path / "out.parx", "parx")
 
 
 def test_images_that_are_to_be_left_out_stay_marked(tmp_path: Path) -> None:

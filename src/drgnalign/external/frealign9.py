@@ -64,7 +64,8 @@ class Frealign9(FrealignDriver):
         if particles.box % 2:
             problem = f"the images have {particles.box} px a side, and Frealign 9 takes even boxes only"
             raise InputError(particles.path, problem, "cut or downsample them to an even box")
-        particles.refuse_rows(particles.phase_shifts() != 0, "Frealign 9 knows no phase shift")
+        remedy = "give --engine native or frealignx, which know them"
+        particles.refuse_rows(particles.phase_shifts() != 0, "Frealign 9 knows no phase shift", remedy)
         particles.refuse_rows(_outside(particles), "the particle is outside its image, and Frealign 9 would move it")
         for limit in limits:
             self._check_reconstruction_limit(limit)

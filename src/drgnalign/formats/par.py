@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.compiled import Array, load_library
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
@@ -460,7 +461,9 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
         raise InputError(particles.path, problem, remedy)
     phase_shifts = particles.phase_shifts()
     if layout in ("par8", "par9"):
-        particles.refuse_rows(phase_shifts != 0, f"{LAYOUTS[layout].title} knows no phase shift")
+        remedy = "write --to parx, or --to cistem, which have them"
+        particles.refuse_rows(phase_shifts != 0, f"{LAYOUTS[layout].title} knows no phase shift", remedy)
+        _tell_neighbours(particles.path, numbers)
     _check_optics(particles, layout)
     origins = origins_of(particles, in_pixels=layout == "par8")
     known = {
@@ -479,6 +482,15 @@ def _par_table(particles: Particles, layout: str) -> pd.DataFrame:
     return pd.DataFrame(
         {name: known[name] if name in known else _extra(particles, name) for name in names}, index=table.index
     )
+
+
+def _tell_neighbours(path: Path, numbers: IntArray) -> None:
+    """Say that of rows of one image that follow each other, as after symmetry expansion, Frealign 9 takes the first."""
+    same = int((np.diff(numbers) == 0).sum())
+    if same:
+        message = f"{path}: {same:,} rows name the image of the row before them: Frealign 9 leaves them out"
+        advice = "give it a stack that has the image of each row (--images), or write --to parx for FrealignX"
+        warnings.warn(f"{message}; {advice}", InputWarning, stacklevel=4)
 
 
 def _check_optics(particles: Particles, layout: str) -> None:
