@@ -827,3 +827,19 @@ def test_what_a_new_file_has_no_place_for_is_told(tmp_path: Path) -> None:
     result = succeed("convert", tmp_path / "a.star", "-o", tmp_path / "b.cs")
     assert "rlnCoordinateX, rlnCoordinateY cannot be written to a .cs file" in result.stderr
     assert np.load(tmp_path / "b.cs")["location/micrograph_path"].tolist() == [b"m/a.mrc", b"m/b.mrc", b"m/a.mrc"]
+
+
+@pytest.mark.parametrize("silent", [[np.nan, np.nan], [0, 0], [0.5, 0.5]])
+def test_posteriors_that_tell_no_class_choose_none(tmp_path: Path, silent: list[float]) -> None:
+    poses, posterior = several_classes()
+    posterior[1] = silent
+    fields = slot("alignments3D_multi", pose=poses, shift=np.zeros((3, 2, 2), "f4"), class_posterior=posterior)
+    del fields["alignments3D_multi/class"]
+    apart = {}
+    for k in range(2):
+        apart |= slot(f"alignments_class_{k}", pose=poses[:, k], class_posterior=posterior[:, k])
+    for alignments in (fields, apart):
+        path = save(tmp_path / "a.cs", BLOB | CTF | alignments)
+        with pytest.raises(InputError, match=r"row 2: \w+/class_posterior says of no class .*\(1 such rows\)"):
+            read_cs(path)
+        assert len(read_cs(path, dropped=[1])) == 2

@@ -488,8 +488,15 @@ def _class_of(slot: str) -> int:
     return int(slot.rpartition("_")[2])
 
 
-def _most_probable(posterior: NDArray) -> IntArray:
-    return np.argmax(np.where(np.isnan(posterior), -np.inf, posterior), axis=1)
+def _most_probable(path: Path, slot: str, posterior: NDArray) -> IntArray:
+    """Of each row's classes (N, K); refused where posteriors are missing or all alike, so that they tell none."""
+    known = np.where(np.isnan(posterior), -np.inf, posterior)
+    silent = (known == known[:, :1]).all(axis=1) & (posterior.shape[1] > 1)
+    if silent.any():
+        problem = f"row {silent.argmax() + 1}: {slot}/class_posterior says of no class that it is the most probable one"
+        remedy = "refine the particles (homogeneous refinement), or leave the rows out with `drgnalign select --drop`"
+        raise InputError(path, f"{problem} ({silent.sum():,} such rows)", remedy)
+    return np.argmax(known, axis=1)
 
 
 def _no_posterior(path: Path, slot: str) -> InputError:
@@ -507,7 +514,7 @@ def _best_of_multi(path: Path, rows: Rows) -> Fields:
     posterior = number_field(path, f"{slot}/class_posterior", rows[f"{slot}/class_posterior"], classes)
     if posterior.ndim != 2:
         raise _no_posterior(path, slot)
-    best, every = _most_probable(posterior), np.arange(len(rows))
+    best, every = _most_probable(path, slot, posterior), np.arange(len(rows))
     ends = {"pose": (3,), "shift": (2,)}
     for field, values in alignment.items():
         # pixel size and split are one for all classes
@@ -524,7 +531,8 @@ def _best_of_slots(path: Path, rows: Rows, slots: list[str]) -> Fields:
         names = [f"{slot}/class_posterior" for slot in slots]
         if not set(names) <= set(field_names(rows)):
             raise _no_posterior(path, slots[0])
-        best = _most_probable(np.stack([number_field(path, name, rows[name]) for name in names], axis=1))
+        posteriors = np.stack([number_field(path, name, rows[name]) for name in names], axis=1)
+        best = _most_probable(path, slots[0], posteriors)
     alignment = {}
     for field, first in columns[0].items():
         alignment[field] = first.copy()
