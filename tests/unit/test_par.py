@@ -284,7 +284,6 @@ def test_line_ends_of_another_system(tmp_path: Path, recwarn: pytest.WarningsRec
         (" ".join(V9.split()) + "\n", "Frealign 9 would not read it"),
         (V9 + V9.replace("20.00", "20.001").replace("    1 ", "    2 ", 1), "FrealignX needs them of one length"),
         (V9 + V9, "an image of an earlier row"),
-        (V9 + V9.replace("    1 ", "   -2 ", 1), "left out"),
         (V8.replace("   -0.68   -0.29   10000", "-1000.68-1000.29   10000"), "columns run together"),
     ],
 )
@@ -428,3 +427,15 @@ def test_nan_for_a_score_is_told(tmp_path: Path) -> None:
     with pytest.warns(InputWarning, match=r"NaN stands for scores \(SCORE in 1 rows\)"):
         p = read(par(tmp_path, V9.replace("  20.00", "    nan") + V9.replace("      1   68", "      2   68")))
     assert np.isnan(p.table["drgnFrealignScore"].iloc[0])
+
+
+def test_rows_that_name_no_image_are_left_out_by_their_numbers_in_the_file(tmp_path: Path) -> None:
+    """Left out silently they would shift the numbers by which messages name rows, and --drop finds them."""
+    rows = [V9.replace("    1 ", f"{number:5d} ", 1) for number in (-2, 2, 3)]
+    path = par(tmp_path, "".join([*rows[:2], rows[2].replace("68.02", "  nan")]))
+    with pytest.raises(InputError, match=r"row 1: N is below 1.*\n.*select \S+ --drop 1 -o"):
+        read(path)
+    with pytest.raises(InputError, match=r"row 2: N is below 1"):
+        read(par(tmp_path, rows[1] + rows[0]))
+    with pytest.raises(InputError, match="has no particles"):
+        read(par(tmp_path, rows[0]))

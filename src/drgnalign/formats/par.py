@@ -34,6 +34,7 @@ from drgnalign.particles import (
     ORIGINS,
     PIXEL_ORIGINS,
     Particles,
+    dropping,
     image_names,
 )
 
@@ -178,7 +179,7 @@ def read_par(
     origins, unit = ORIGINS, 1.0
     if layout == "par8":
         origins, unit = (PIXEL_ORIGINS, 1.0) if pixel_size is None else (ORIGINS, pixel_size)
-    par = _without_nameless(path, par)
+    _refuse_nameless(path, par["N"])
     _tell_magnifications(path, par["MAG"])
     columns = {
         "rlnImageName": image_names(par["N"], stack or NO_STACK),
@@ -395,9 +396,9 @@ def _warn_of_widths(path: Path, count: int, first: int, shortest: int, longest: 
         warnings.warn(message, InputWarning, stacklevel=2)
 
 
-def _without_nameless(path: Path, par: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows that name no image, which the programs leave out too."""
-    numbers = par["N"]
+def _refuse_nameless(path: Path, numbers: pd.Series) -> None:
+    """Refuse rows that name no image. The programs leave them out; here all others would be counted anew, and who
+    drops a row by its number would drop another one."""
     if numbers.dtype.kind != "i":
         bad = int((numbers % 1 != 0).to_numpy().argmax())
         problem = f"row {bad + 1}: {numbers.iloc[bad]:g} is no image number"
@@ -406,15 +407,16 @@ def _without_nameless(path: Path, par: pd.DataFrame) -> pd.DataFrame:
         row = int((numbers == 0).to_numpy().argmax()) + 1
         problem = f"the file counts from 0, and Frealign counts images from 1 (row {row}: N is 0)"
         raise InputError(path, problem, "add 1 to the first column")
-    nameless = numbers < 1
+    nameless = (numbers < 1).to_numpy()
+    if nameless.all():
+        raise InputError(path, "has no particles: N is below 1 in all rows", "the first column counts images from 1")
     if nameless.any():
-        message = f"{path}: {nameless.sum()} rows with N < 1 name no image; they are left out, as Frealign does"
-        warnings.warn(message, InputWarning, stacklevel=3)
+        problem = f"row {nameless.argmax() + 1}: N is below 1, which names no image ({nameless.sum():,} such rows)"
+        raise InputError(path, problem, f"leave them out, as Frealign does: {dropping(path, nameless)}")
     twice = numbers.duplicated()
     if twice.any():
         message = f"{path}: {twice.sum()} rows name an image of an earlier row; Frealign 9 leaves out such a neighbour"
         warnings.warn(message, InputWarning, stacklevel=3)
-    return par[~nameless].reset_index(drop=True) if nameless.any() else par
 
 
 def write_par(particles: Particles, path: str | Path, layout: str) -> None:
