@@ -79,6 +79,8 @@ LEAST_WITH_PLATE = 10.0
 DEFOCUS_UNITS = {"nm": 0.1, "µm": 1e-4, "mm": 1e-7, "m": 1e-10}
 # Share of the rows that a few failed fits make up. So many angles, spread by so much, reach beyond π in degrees.
 MOST_ODD, FEWEST_ODD, FEWEST_ANGLES, SPREAD_OVER = 0.01, 4, 20, 0.4
+# °: programs write angles of one turn, or of two where they add up.
+MOST_ANGLE = 720.0
 # °: what lies beyond has been converted from radians twice.
 MOST_PHASE_SHIFT = 360.0
 
@@ -129,6 +131,7 @@ def _findings(particles: Particles) -> Iterator[Finding]:
     if set(DEFOCUS[:2]) <= set(particles.table):
         yield from _defocus_findings(particles)
     yield from _radians_findings(particles)
+    yield from _turns_findings(particles)
     yield from _origin_findings(particles)
     if "rlnPhaseShift" in particles.table:
         yield from _phase_findings(_finite(particles.table["rlnPhaseShift"]))
@@ -237,6 +240,18 @@ def _radians_findings(particles: Particles) -> Iterator[Finding]:
             most = max(np.abs(angles).max() for angles in columns)
             problem = f"no angle of the {what} ({', '.join(labels)}) is beyond {most:.3g}°"
             yield Finding(WARNING, problem, "they seem to be radians: convert them to degrees")
+
+
+def _turns_findings(particles: Particles) -> Iterator[Finding]:
+    """Angles of several turns, as of degrees that were converted from radians once more."""
+    for label in [*ANGLES, DEFOCUS[2]]:
+        if label in particles.table:
+            angles = np.abs(_finite(particles.table[label]))
+            beyond = int((angles > MOST_ANGLE).sum())
+            if _are_many(beyond, len(angles)):
+                problem = f"{beyond:,} of {len(angles):,} angles ({label}) are beyond {MOST_ANGLE:g}°, up to"
+                problem += f" {angles.max():,.0f}°"
+                yield Finding(WARNING, problem, "degrees seem to have been written where radians belong: correct them")
 
 
 def _origin_findings(particles: Particles) -> Iterator[Finding]:

@@ -296,14 +296,15 @@ def test_a_part_of_any_name_can_be_written(folder: Path, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
 
 
-def test_a_full_disk_is_told_without_a_traceback() -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_without_a_traceback(number: int) -> None:
     @click.command(cls=Command)
     def write() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "particles.star")
+        raise OSError(number, os.strerror(number), "particles.star")
 
     result = CliRunner().invoke(write)
     assert result.exit_code == 1
-    assert result.output.startswith("ERROR: particles.star: No space left on device\n  What to do: make room")
+    assert result.output.startswith(f"ERROR: particles.star: {os.strerror(number)}\n  What to do: make room")
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,11 @@ def test_groups_without_particles_may_say_what_they_like(given: Particles, tmp_p
     assert open_particles(tmp_path / "p.star", None)[0].pixel_size == PIXEL
     result = succeed("inspect", tmp_path / "p.star")
     assert "1 of 2 optics groups is used by no particle" in result.output
+
+
+@pytest.mark.parametrize("label", ["rlnAnglePsi", "rlnDefocusAngle"])
+def test_angles_that_were_converted_twice_are_told(given: Particles, label: str) -> None:
+    """The CTF and the pose would be of any angle."""
+    particles = replace(given, table=given.table.assign(**{label: np.degrees(np.linspace(0, 170, 40))}))
+    with pytest.warns(InputWarning, match=rf"of 40 angles \({label}\) are beyond 720°, up to 9,740°"):
+        check_constants(particles)

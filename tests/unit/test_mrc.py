@@ -364,3 +364,10 @@ def test_voxels_that_are_no_cubes(tmp_path: Path) -> None:
     data[36:40] = np.array(1, "<i4").tobytes()
     path.write_bytes(data)
     assert read_volume(path)[1] == 2.0
+
+
+def test_a_cell_that_is_infinite_says_no_pixel_size(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", np.ones((4, 4, 4)), np.inf)
+    assert read_header(tmp_path / "a.mrc").pixel_size is None
+    with pytest.raises(InputError, match="no voxel size"):
+        read_volume(tmp_path / "a.mrc")

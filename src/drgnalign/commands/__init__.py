@@ -21,7 +21,10 @@ from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.files import reading, refuse_input, suffix_of
 from drgnalign.staging import as_given, in_task
 
-MAKE_ROOM = "make room on the disk, or in your quota, and run again; with -resume the workflow goes on where it was"
+MAKE_ROOM = (
+    "make room on the disk, or in your quota or limit (ulimit -f), and run again; with -resume the workflow goes on "
+    "where it was"
+)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -62,7 +65,7 @@ class _Reporting:
             click.echo(f"ERROR: {as_given(str(error))}", err=True)
             sys.exit(error.exit_code)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             where = error.filename or Path.cwd()
             full = DrgnalignError(where, error.strerror or "the disk is full", MAKE_ROOM)

@@ -182,7 +182,8 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
     # of what calls itself a stack of images, the third says nothing
     flat = cell[2][1] == 1 and sections > 1
     voxel = tuple(
-        width / intervals if width > 0 and intervals > 0 else None for width, intervals in cell[: 2 if flat else 3]
+        width / intervals if 0 < width < np.inf and intervals > 0 else None
+        for width, intervals in cell[: 2 if flat else 3]
     )
     depth = int(header["mz"])
     is_volume_stack = int(header["ispg"]) >= VOLUME_STACK and depth > 0 and sections % depth == 0
