@@ -250,6 +250,7 @@ def _checked_own(particles: Particles, root: Path) -> Particles:
     _refuse_other_contrasts(particles)
     # in a run CHECK_INPUTS has looked at all stacks, which every chunk would open twice, and at the half sets
     if not in_task():
+        _refuse_too_few(particles)
         check_images(particles, root)
         if "rlnRandomSubset" in particles.table:
             particles = _with_half_sets(particles, root, np.random.default_rng(0), "file")
@@ -385,6 +386,12 @@ def _refuse_beyond(particles: Particles, beyond: NDArray[np.bool_], where: str) 
         likely = "probably this is another stack of that name, or a part of it"
         remedy = "give the stack that the particles come from, or its folder, with --images"
         raise InputError(particles.path, f"{problem}: {likely}", remedy)
+    if beyond.any() and not (particles.image_locations()[0] == 1).any():
+        problem = f"row {beyond.argmax() + 1}: asks for image {where}, and no row for the first image of a stack"
+        remedy = (
+            "the numbers may all be one too large: images count from 1 in star and par files, blob/idx of .cs from 0"
+        )
+        raise InputError(particles.path, problem, f"{remedy}; if they are right, leave the row out with --drop")
     particles.refuse_rows(beyond, f"asks for image {where}")
 
 
@@ -589,16 +596,23 @@ def _check_optics(particles: Particles) -> None:
 
 
 def _check_table(particles: Particles) -> None:
-    path, table = particles.path, particles.table[~particles.left_out()]
-    if len(table) < 2:
-        raise InputError(path, "has only one particle", "give at least two")
     particles.require_ctf()
     particles.require_poses()
     _refuse_no_views(particles)
     particles.refuse_unusable()
+    _refuse_too_few(particles)
+
+
+def _refuse_too_few(particles: Particles) -> None:
+    """Refuse particles of which no two half maps can be made."""
+    table = particles.table[~particles.left_out()]
+    if len(table) < 2:
+        count = "only one particle" if len(table) else "no particle"
+        in_maps = " that is not left out" if len(table) < len(particles) else ""
+        raise InputError(particles.path, f"has {count}{in_maps}", "give at least two")
     if "rlnRandomSubset" in table and table["rlnRandomSubset"].nunique() < 2:
         problem = f"rlnRandomSubset is {table['rlnRandomSubset'].iloc[0]} for all particles"
-        raise InputError(path, problem, "give both half sets, or --half_sets deal to have them dealt anew")
+        raise InputError(particles.path, problem, "give both half sets, or --half_sets deal to have them dealt anew")
 
 
 def _refuse_no_views(particles: Particles) -> None:

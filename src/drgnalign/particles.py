@@ -524,10 +524,25 @@ class Particles:
         """
         self.refuse_not_finite()
         if "rlnRandomSubset" in self.table:
-            self.refuse_rows(~self.table["rlnRandomSubset"].isin([1, 2]).to_numpy(), "rlnRandomSubset is not 1 or 2")
+            self._refuse_half_sets()
+        shares = self.occupancies()
+        self.refuse_rows(~((shares >= 0) & (shares <= 1)), f"{OCCUPANCY} is not within 0 to 1")
         self.refuse_rows(~(self.ctf_factors("rlnCtfScalefactor") > 0), "rlnCtfScalefactor is not above 0")
         self.refuse_absurd()
         self.refuse_treated()
+
+    def _refuse_half_sets(self) -> None:
+        halves = self.table["rlnRandomSubset"]
+        bad = ~halves.isin([1, 2]).to_numpy()
+        dealt = "--half_sets deal to have them dealt anew"
+        if bad.all():
+            problem = f"rlnRandomSubset is 1 or 2 for no particle, but {halves.iloc[0]:g}"
+            raise InputError(self.path, problem, f"give the particle file of a refinement, or {dealt}")
+        # who removes such rows has one half set left
+        if bad.any() and halves.isin([0, 1]).all():
+            problem = "rlnRandomSubset is 0 or 1 throughout: half sets count from 1"
+            raise InputError(self.path, problem, f"add 1 to it if these are the two half sets, or give {dealt}")
+        self.refuse_rows(bad, "rlnRandomSubset is not 1 or 2")
 
     def refuse_not_finite(self) -> None:
         """Refuse poses, CTF values and shares that are not finite numbers.

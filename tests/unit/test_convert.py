@@ -388,6 +388,7 @@ def test_rows_of_several_stacks_for_cryodrgn_are_told(tmp_path: Path) -> None:
     assert f"or {tmp_path / 'given.star'} in its place" in told
 
 
+@pytest.mark.parametrize(("label", "half"), [("drgnFrealignOcc", 50.0), ("drgnOccupancy", 0.5)])
 @pytest.mark.parametrize(
     ("form", "told"),
     [
@@ -398,9 +399,9 @@ def test_rows_of_several_stacks_for_cryodrgn_are_told(tmp_path: Path) -> None:
         ("cistem", ""),
     ],
 )
-def test_occupancies_that_are_lost_are_told(tmp_path: Path, form: str, told: str) -> None:
+def test_occupancies_that_are_lost_are_told(tmp_path: Path, form: str, told: str, label: str, half: float) -> None:
     given = particles([EXAMPLE] * 2, tmp_path)
-    given.table["drgnFrealignOcc"] = 50.0
+    given.table[label] = half
     write_star(given, tmp_path / "given.star")
     output = tmp_path / {"cryodrgn": "x", "star": "x.star", "cistem": "x.star"}.get(form, "x.par")
     said = succeed("convert", tmp_path / "given.star", "-o", output, "--to", form).output

@@ -520,3 +520,30 @@ def test_stacks_are_looked_at_once_in_a_run(folder: Path, monkeypatch: pytest.Mo
         open_particles(folder / "own.star", folder)
     monkeypatch.setenv("DRGNALIGN_TASK", "1")
     assert len(open_particles(folder / "own.star", folder).particles) == N
+
+
+def test_numbers_that_are_all_one_too_large_are_no_row_to_be_dropped(folder: Path) -> None:
+    """Without the last row all others would be of their neighbours' images, and nothing would say so."""
+    particles = particle_set()
+    particles.table["rlnImageName"] = [f"{number:06d}@a.mrcs" for number in range(2, N + 2)]
+    with pytest.raises(InputError, match=rf"row {N}: asks for image {N + 1}.*\n.*may all be one too large") as error:
+        import_particles(saved(folder, particles))
+    assert f"--drop {N}" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"rlnRandomSubset": 1}, "rlnRandomSubset is 1 for all particles"),
+        ({"drgnLeftOut": 1}, "has no particle that is not left out"),
+        ({"drgnLeftOut": [0] + [1] * (N - 1)}, "has only one particle that is not left out"),
+        ({"drgnOccupancy": [-0.5] + [1.0] * (N - 1)}, "row 1: drgnOccupancy is not within 0 to 1"),
+        ({"drgnOccupancy": [1.0] * (N - 1) + [5.0]}, f"row {N}: drgnOccupancy is not within 0 to 1"),
+    ],
+)
+def test_a_file_of_our_own_that_makes_no_two_maps(folder: Path, columns: dict[str, object], message: str) -> None:
+    """As a part of it that was selected, or changed by hand: one half map would be empty, or a weight negative."""
+    own = import_particles(saved(folder, particle_set()))
+    path = saved(folder, replace(own, table=own.table.assign(**columns)))
+    with pytest.raises(InputError, match=message):
+        open_particles(path, None)

@@ -11,7 +11,7 @@ import pytest
 from command_line import run, succeed
 
 from drgnalign.errors import InputError, InputWarning
-from drgnalign.formats.star import copy_star_rows, read_star
+from drgnalign.formats.star import copy_star_rows, read_star, write_star
 from drgnalign.inputs import import_particles
 from drgnalign.inspect import inspect_file
 from drgnalign.particles import ANGLES, DEFOCUS
@@ -437,3 +437,53 @@ def test_line_ends_that_an_editor_has_doubled(tmp_path: Path) -> None:
     assert read_star(tmp_path / "x.star").table["rlnImageName"].tolist() == [
         row["rlnImageName"] for row in numbered(4)[1:3]
     ]
+
+
+@pytest.mark.parametrize("name", ["_a.mrc", ";a.mrc"])
+def test_a_first_word_that_begins_like_a_label_or_a_comment(tmp_path: Path, name: str) -> None:
+    """RELION passes over a first row that begins with ;, so that it would be lost without a word."""
+    rows = [{"rlnMicrographName": f"m{row}.mrc", **particle} for row, particle in enumerate(numbered(3))]
+    rows[0]["rlnMicrographName"] = name
+    with pytest.raises(InputError, match=r"is not a readable star file: line \d+ has"):
+        read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)))
+    rows[0]["rlnMicrographName"] = f"'{name}'"
+    particles = read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)))
+    write_star(particles, tmp_path / "again.star")
+    again = read_star(tmp_path / "again.star").table["rlnMicrographName"].tolist()
+    assert again == particles.table["rlnMicrographName"].tolist() == [name, "m1.mrc", "m2.mrc"]
+    copy_star_rows(tmp_path / "again.star", np.array([True, False, True]), tmp_path / "two.star")
+    assert read_star(tmp_path / "two.star").table["rlnMicrographName"].tolist() == [name, "m2.mrc"]
+
+
+@pytest.mark.parametrize(
+    "said", [{"rlnPixelSize": "3.0"}, {"rlnDetectorPixelSize": "3.0", "rlnMagnification": "10000.0"}]
+)
+def test_pixel_sizes_of_particles_beside_an_optics_table(tmp_path: Path, said: dict[str, str]) -> None:
+    path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *numbered(2, {**PARTICLES, **said})))
+    with pytest.warns(InputWarning, match=r"contradict each other.*says 8 Å/px, and rln\w+.* of its particles 3$"):
+        assert read_star(path).pixel_size == 8
+
+
+def test_a_gap_in_a_column_of_the_optics_is_not_filled_by_its_neighbours(tmp_path: Path) -> None:
+    rows = numbered(3, {**PARTICLES, "rlnBeamTiltX": "0.3"})
+    rows[1]["rlnBeamTiltX"] = "nan"
+    path = star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows))
+    with pytest.raises(InputError, match=r"row 2: rlnBeamTiltX is not a number \(1 such rows\)\n.*--drop 2 "):
+        read_star(path)
+
+
+@pytest.mark.parametrize(
+    ("halves", "message"),
+    [
+        ("0101", "0 or 1 throughout: half sets count from 1"),
+        ("0000", "1 or 2 for no particle"),
+        ("1203", "--drop 3-4 "),
+    ],
+)
+def test_half_sets_that_count_from_0_are_no_rows_to_be_dropped(tmp_path: Path, halves: str, message: str) -> None:
+    """Who drops the rows of one half set has none of it left."""
+    rows = [{**row, "rlnRandomSubset": half} for row, half in zip(numbered(4), halves, strict=True)]
+    particles = read_star(star(tmp_path, loop("optics", OPTICS) + loop("particles", *rows)))
+    with pytest.raises(InputError, match=message) as error:
+        particles.refuse_unusable()
+    assert ("--drop" in str(error.value)) == (halves == "1203") != ("--half_sets deal" in str(error.value))

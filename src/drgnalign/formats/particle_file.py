@@ -274,7 +274,7 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
         if left_out:
             how = "`drgnalign select --kept` writes the others"
             lost.append(f"that {left_out} particles are left out ({LEFT_OUT}; {how})")
-    partly = int(partly_occupied(particles).sum())
+    partly = int((partly_occupied(particles) | (particles.occupancies() < 1)).sum())
     if partly and not _has_occupancies(target) and target != "star":
         lost.append(f"the occupancies between 0 and 100 % of {partly:,} particles")
     messages = [f"what is written has no place for {', '.join(lost)}"] if lost else []

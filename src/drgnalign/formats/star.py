@@ -28,6 +28,7 @@ from drgnalign.particles import (
     ORIGINS,
     PIXEL_ORIGINS,
     Particles,
+    dropping,
     fill_optics,
     optics_table,
 )
@@ -154,6 +155,8 @@ def read_star(
         table, optics = _with_optics(path, table)
     particles = Particles(table, optics, path, origin_names=ORIGINS if "optics" in blocks else PIXEL_ORIGINS)
     particles.validate()
+    if "rlnImagePixelSize" in blocks.get("optics", ()):
+        _tell_other_sizes(particles)
     _take_from_groups(particles)
     given = {
         "rlnImagePixelSize": pixel_size,
@@ -295,7 +298,8 @@ def _words(column: pd.Series) -> Iterable[str]:
 
 
 def _quoted(text: str) -> str:
-    if text and text[0] not in "\"'#" and not re.search(r"\s", text):
+    # a row that began with _ or ; would be a label, or a comment
+    if text and text[0] not in "\"'#_;" and not re.search(r"\s", text):
         return text
     quote = "'" if '"' in text else '"'
     if quote in text or "\n" in text:
@@ -374,6 +378,10 @@ def _read_block(data: bytes, start: int, stop: int) -> pd.DataFrame:
         end = data.find(b"\n", offset, stop)
         end = stop if end < 0 else end
         words = data[offset:end].split()
+        if labels and len(words) >= len(labels) and words[0].startswith(b";"):
+            raise _SyntaxError(
+                offset, "has the fields of a row, and begins with ;, by which RELION takes it for a comment"
+            )
         if words and words[0].startswith((b"#", b";")):
             words = []
         if labels and words and not words[0].startswith(b"_"):
@@ -560,9 +568,7 @@ def _with_groups(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd
 
 def _with_pixel_size(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     """A table whose rlnImagePixelSize is one of the other pixel sizes that it has, if need be."""
-    sizes = {label: frame[label] for label in ("rlnImagePixelSize", "rlnPixelSize") if label in frame}
-    if set(MAGNIFICATION) <= set(frame):
-        sizes[" and ".join(MAGNIFICATION)] = frame["rlnDetectorPixelSize"] * 1e4 / frame["rlnMagnification"]
+    sizes = _pixel_sizes(frame)
     if not sizes:
         return frame
     used, size = next(iter(sizes.items()))
@@ -577,6 +583,25 @@ def _with_pixel_size(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(rlnImagePixelSize=size)
 
 
+def _pixel_sizes(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """What a table says of the pixel size, by the columns that say it."""
+    sizes = {label: frame[label] for label in ("rlnImagePixelSize", "rlnPixelSize") if label in frame}
+    if set(MAGNIFICATION) <= set(frame):
+        sizes[" and ".join(MAGNIFICATION)] = frame["rlnDetectorPixelSize"] * 1e4 / frame["rlnMagnification"]
+    return sizes
+
+
+def _tell_other_sizes(particles: Particles) -> None:
+    """Say which pixel sizes of the particle table are not those of its optics table."""
+    used = particles.optics["rlnImagePixelSize"].to_numpy(np.float64)[particles.optics_rows()]
+    for label, sizes in _pixel_sizes(particles.table).items():
+        odd = ~np.isclose(used, sizes, rtol=SAME_SIZE, atol=0)
+        if odd.any():
+            row = int(odd.argmax())
+            two = f"rlnImagePixelSize in its optics table says {used[row]:g} Å/px, and {label} of its particles"
+            _warn(particles.path, f"its pixel sizes contradict each other, and the first is used: {two} {sizes[row]:g}")
+
+
 def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> None:
     """Take into the optics table what a mixed file has only once a particle."""
     for frame, where in ((table, "particle"), (optics, "optics")):
@@ -587,6 +612,11 @@ def _complete_optics(path: Path, table: pd.DataFrame, optics: pd.DataFrame) -> N
         if (values.nunique() > 1).any():
             problem = f"{label} differs within an optics group"
             raise InputError(path, problem, "split the group, and move the column to the optics table")
+        # a group's first value would stand for them
+        gaps = (table[label].isna() & values.transform("first").notna()).to_numpy()
+        if gaps.any():
+            problem = f"row {gaps.argmax() + 1}: {label} is not a number ({gaps.sum():,} such rows)"
+            raise InputError(path, problem, f"correct or remove the rows: {dropping(path, gaps)}")
         told = optics["rlnOpticsGroup"].map(values.first())
         if label not in optics:
             optics[label] = told
