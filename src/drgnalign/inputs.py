@@ -361,7 +361,13 @@ def check_images(particles: Particles, root: Path) -> int:
     stack_of_spelling, stacks = pd.factorize(np.array([os.path.normpath(name) for name in spellings], object))
     stack_of = stack_of_spelling[spelling_of]
     tell_places(particles.path, list(map(str, stacks)), root)
-    headers = _read_headers([find_stack(name, root) for name in stacks])
+    paths = [find_stack(name, root) for name in stacks]
+    # by a full path, or with its type, one file may be named so too
+    if len(set(paths)) < len(paths) and without_folders(stacks, root):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        problem = "several stacks of different folders would be read from this one file"
+        raise InputError(twice, problem, "give the folder that the image names with their folders refer to")
+    headers = _read_headers(paths)
     boxes = np.array([_square_box(header) for header in headers])
     if len(np.unique(boxes)) > 1:
         other = headers[int((boxes != boxes[0]).argmax())]
@@ -670,10 +676,6 @@ def _read_headers(paths: list[Path]) -> list[StackHeader]:
         if Path(f"{missing[0]}.gz").exists():
             raise InputError(missing[0], f"{problem}, but {missing[0].name}.gz is there", "unpack it")
         raise InputError(missing[0], problem, "give the folder that the image names refer to with --images")
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        problem = "several stacks of different folders would be read from this one file"
-        raise InputError(twice, problem, "give the folder that the image names with their folders refer to")
     headers = [read_header(path) for path in paths]
     tell_doubts(headers)
     return headers

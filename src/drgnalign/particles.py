@@ -79,6 +79,8 @@ ABSURD: dict[str, tuple[float, str]] = {
     **dict.fromkeys(ORIGINS, (1e6, " Å")),
     **dict.fromkeys(DEFOCUS[:2], (1e7, " Å")),
 }
+# Shares that are reckoned may be beyond 1 by their last digits.
+ROUNDED = 1e-6
 # So many particles are not all seen along one axis.
 FEWEST_VIEWS = 20
 # What has poses, by the names that its programs give it.
@@ -526,7 +528,7 @@ class Particles:
         if "rlnRandomSubset" in self.table:
             self._refuse_half_sets()
         shares = self.occupancies()
-        self.refuse_rows(~((shares >= 0) & (shares <= 1)), f"{OCCUPANCY} is not within 0 to 1")
+        self.refuse_rows(~((shares >= 0) & (shares <= 1 + ROUNDED)), f"{OCCUPANCY} is not within 0 to 1")
         self.refuse_rows(~(self.ctf_factors("rlnCtfScalefactor") > 0), "rlnCtfScalefactor is not above 0")
         self.refuse_absurd()
         self.refuse_treated()

@@ -547,3 +547,14 @@ def test_a_file_of_our_own_that_makes_no_two_maps(folder: Path, columns: dict[st
     path = saved(folder, replace(own, table=own.table.assign(**columns)))
     with pytest.raises(InputError, match=message):
         open_particles(path, None)
+
+
+@pytest.mark.parametrize("other", ["{folder}/a.mrcs", "a.mrcs:mrcs"])
+def test_a_stack_by_its_full_path_and_with_its_type_is_one(folder: Path, other: str) -> None:
+    """Its images are then known to stand in both half sets."""
+    given, n = particle_set(), N // 2
+    names = ["a.mrcs"] * n + [other.format(folder=folder)] * n
+    given.table["rlnImageName"] = [f"{i % n + 1:06d}@{name}" for i, name in enumerate(names)]
+    given.table["rlnRandomSubset"] = [1] * n + [2] * n
+    with pytest.warns(InputWarning, match=f"both half sets hold rows of the same {n} images"):
+        import_particles(saved(folder, given))
