@@ -67,10 +67,11 @@ def downsample_stack(particles: Particles, source: ImageSource, box: int, path: 
             images = source.read(rows)
             # Frealign makes NaN of such an image, and of all that it adds it to.
             is_blank[rows] = images.min(axis=(1, 2)) == images.max(axis=(1, 2))
-            if is_blank[rows].any():
-                particles.refuse_rows(is_blank, "the image is blank: all its pixels are alike")
-            stack.append(plain.of(crop_images(images, box), rows))
+            # after the first such image the others are looked for, which one message names: each run reads all
+            if not is_blank.any():
+                stack.append(plain.of(crop_images(images, box), rows))
             progress.update(len(rows))
+        particles.refuse_rows(is_blank, "the image is blank: all its pixels are alike")
     return pixel_size
 
 

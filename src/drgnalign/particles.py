@@ -16,6 +16,7 @@ from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.compiled import Array, load_library
 from drgnalign.errors import InputError
 from drgnalign.geometry import euler_to_matrix, matrix_to_euler
+from drgnalign.staging import is_of_the_run
 
 # A particle is taken to fill this much of its box unless a diameter is given.
 USUAL_FILL = 0.85
@@ -233,10 +234,12 @@ def dropping(path: Path, bad: NDArray[np.bool_]) -> str | None:
     """The command that leaves some rows (N,) of a file out, if there is one that leaves others in."""
     if bad.all() or path.suffix.lower() not in PARTICLE_FILES:
         return None
-    listed, name, good = row_list(bad), shlex.quote(str(path)), f"good{path.suffix}"
-    if listed.endswith("…"):
-        return f"drgnalign select {name} --drop ROWS -o {good}, where ROWS are {listed}"
-    return f"drgnalign select {name} --drop {listed} -o {good}"
+    rows, name, good, meant = row_list(bad), shlex.quote(str(path)), f"good{path.suffix}", []
+    if rows.endswith("…"):
+        rows, meant = "ROWS", [f"ROWS are {rows}"]
+    if is_of_the_run(path):
+        name, good, meant = "FILE", "GOOD", ["FILE is the one given with --input", *meant]
+    return f"drgnalign select {name} --drop {rows} -o {good}" + (f", where {' and '.join(meant)}" if meant else "")
 
 
 @dataclass

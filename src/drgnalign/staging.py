@@ -18,6 +18,11 @@ def in_task() -> bool:
     return IN_TASK in os.environ
 
 
+def is_of_the_run(path: Path) -> bool:
+    """Is a file of this task one that another task has made, so that the user has none of that name?"""
+    return in_task() and path.is_symlink() and TASK_FOLDER.search(str(path.readlink())) is not None
+
+
 def as_given(message: str) -> str:
     """A message with the user's own paths in place of the links that a task of the workflow has for them.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from drgnalign.particles import dropping
 from drgnalign.staging import IN_TASK, as_given
 
 
@@ -47,3 +49,14 @@ def test_links_become_what_they_lead_to(task: Path, monkeypatch: pytest.MonkeyPa
 
 def test_elsewhere_messages_stay_as_they_are(task: Path) -> None:
     assert as_given("input/my particles.star: row 8") == "input/my particles.star: row 8"
+
+
+def test_rows_of_another_tasks_result_are_dropped_from_the_users_file(
+    task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user has none of that name."""
+    monkeypatch.setenv(IN_TASK, "1")
+    bad = np.array([False, True, True])
+    ours, users = Path("particles.star"), Path("input/my particles.star")
+    assert dropping(ours, bad) == "drgnalign select FILE --drop 2-3 -o GOOD, where FILE is the one given with --input"
+    assert dropping(users, bad) == "drgnalign select 'input/my particles.star' --drop 2-3 -o good.star"
