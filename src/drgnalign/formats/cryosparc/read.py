@@ -46,6 +46,7 @@ from drgnalign.particles import (
     ORIGINS,
     PIXEL_ORIGINS,
     Particles,
+    dropping,
     fill_optics,
     optics_table,
 )
@@ -494,7 +495,10 @@ def _most_probable(path: Path, slot: str, posterior: NDArray) -> IntArray:
     silent = (known == known[:, :1]).all(axis=1) & (posterior.shape[1] > 1)
     if silent.any():
         problem = f"row {silent.argmax() + 1}: {slot}/class_posterior says of no class that it is the most probable one"
-        remedy = "refine the particles (homogeneous refinement), or leave the rows out with `drgnalign select --drop`"
+        command = dropping(path, silent)
+        remedy = "refine the particles (homogeneous refinement)" + (
+            f", or leave the rows out: {command}" if command else ""
+        )
         raise InputError(path, f"{problem} ({silent.sum():,} such rows)", remedy)
     return np.argmax(known, axis=1)
 
