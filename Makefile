@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := $(patsubst %/run.py,%,$(wildcard benchmarks/*/run.py))
 
-.PHONY: help setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real clean
+.PHONY: help setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real bench-latent clean
 
 # What there is to make
 help:
@@ -79,6 +79,10 @@ bench-states: setup
 # The same with what real images have besides noise (needs the test data; a night, what is recorded is not run again).
 bench-real: setup
 	$(BIN)/python benchmarks/real/run.py
+
+# What a linear latent model says of these sets (needs the test data; half an hour, and what makes the sets).
+bench-latent: setup
+	$(BIN)/python benchmarks/latent/run.py
 
 # The picture of the report in the README: of `make demo`, by Chromium
 screenshot: setup

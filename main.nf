@@ -1,4 +1,4 @@
-// drgnalign: particles -> consensus -> rounds of train, embed, cluster, refine, merge -> report
+// drgnalign: particles -> consensus -> rounds of train and fit, embed, cluster, refine, merge -> report
 
 include { checkParameters ; helpText ; schedule ; typed } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
@@ -70,7 +70,7 @@ workflow {
 
     def code = codeDigest()
     def (scripts, library) = [file("${projectDir}/bin"), file("${projectDir}/src/drgnalign")]
-    CHECK_IMAGE(channel.fromList(imagesNeeded(given.container_dir, given.engine)), library, code)
+    CHECK_IMAGE(channel.fromList(imagesNeeded(given.container_dir, given.engine, given.latent != 'linear' || given.device == 'cuda')), library, code)
     DIGEST(scripts, library, file("${projectDir}/requirements.lock"), CHECK_IMAGE.out.installed.toSortedList(), code)
     // of each step by its name; the report shows all parameters
     def shown = [parameters: digest(params), info: results.resolve('pipeline_info').toString()]
@@ -97,15 +97,17 @@ workflow {
     DOWNSAMPLE(stars.combine(images), settings.map { step -> step.downsample })
     training_stack = DOWNSAMPLE.out.stack.first()
     CHECK_TRAINING(
-        stars.combine(DOWNSAMPLE.out.stack).filter { _star, _stack -> given.rounds > 0 },
+        stars.combine(DOWNSAMPLE.out.stack).filter { _star, _stack -> given.rounds > 0 && given.latent != 'linear' },
         passes.sum { pass -> pass.epochs ?: 0 },
         gpusSeen(),
         settings.map { step -> step.check_training },
     )
-    checked_stack = training_stack.combine(CHECK_TRAINING.out.passed).map { stack, _passed -> stack }.first()
+    checked_stack = given.latent == 'linear'
+        ? training_stack
+        : training_stack.combine(CHECK_TRAINING.out.passed).map { stack, _passed -> stack }.first()
     COARSEN(
         stars.combine(DOWNSAMPLE.out.stack)
-            .filter { _star, _stack -> given.assign == 'likelihood' && given.rounds > 0 }
+            .filter { _star, _stack -> (given.assign == 'likelihood' || given.latent != 'cryodrgn') && given.rounds > 0 }
             .combine(images),
         settings.map { step -> step.coarsen },
     )

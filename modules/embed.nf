@@ -6,7 +6,7 @@ process EMBED {
     label 'cpu_small'
 
     input:
-    tuple val(meta), path(training), path(last_latent, stageAs: 'last_latent')
+    tuple val(meta), path(training, stageAs: 'training'), path(linear, stageAs: 'linear'), path(last_latent, stageAs: 'last_latent')
     val settings
 
     output:
@@ -16,7 +16,8 @@ process EMBED {
     script:
     """
     # version ${settings.version}
-    embed.py ${training} ${option('last-latent', meta.round > 1 ? last_latent : null)} \\
+    embed.py ${option('training', training ?: null)} ${option('linear', linear ?: null)} \\
+        ${option('last-latent', meta.round > 1 ? last_latent : null)} \\
         --seed ${settings.seed} --output latent
     """
 

@@ -10,6 +10,7 @@
 // and in rounds
 //   clustering  kmeans, gmm, hdbscan, dbscan; 'fixed' where labels stay
 //   assign      'likelihood' where the images choose, else 'none'
+//   latent      'cryodrgn', 'linear' or 'both': who makes the latent space; of both, the network's is embedded
 //   epochs      of training
 // A step is given only the keys that it depends on: -resume compares what it was given.
 //
@@ -29,7 +30,7 @@
 //   latent      folder of the latent space: the last pass's, from EMBED on this one's
 //   labelled    .star of the particles with the clusters of this pass
 //   clusters    clusters.json, how they were found; in the pass that looks for junk screening.json; else []
-//   decoded     folder of maps of cryoDRGN's decoder, or []
+//   decoded     folder of maps at points of latent space, or []
 
 // [pass, cargo] of what a step gives as [meta, …], by these names
 def byPass(made, names) {

@@ -1,14 +1,14 @@
 // The images that tasks run in, and what of them can be seen without starting one.
 
-// [name, path, stamp] of every image that this run needs; none where tasks run without
-def imagesNeeded(container_dir, engine) {
+// [name, path, stamp] of every image that this run needs; none where tasks run without. network: with cryoDRGN and PyTorch
+def imagesNeeded(container_dir, engine, network) {
     if (!(workflow.containerEngine in ['apptainer', 'singularity'])) {
         return []
     }
     if (!container_dir) {
         error("--container_dir: not given\n  What to do: give the folder of the images that `make images` built.")
     }
-    def names = ['drgnalign', 'cryodrgn'] + (engine == 'native' ? [] : ['frealign'])
+    def names = ['drgnalign'] + (network ? ['cryodrgn'] : []) + (engine == 'native' ? [] : ['frealign'])
     return names.collect { name -> imageOf(name, file("${container_dir}/${name}.sif", glob: false)) }
 }
 

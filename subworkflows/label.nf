@@ -1,10 +1,12 @@
-// From poses to clusters: train, embed, cluster, let the images choose, and decode maps to look at.
+// From poses to clusters: train and fit, embed, cluster, let the images choose, and make maps to look at.
 
 include { TRAIN } from '../modules/train.nf'
+include { FIT } from '../modules/fit.nf'
 include { EMBED } from '../modules/embed.nf'
 include { CLUSTER } from '../modules/cluster.nf'
 include { ASSIGN } from '../modules/assign.nf'
 include { DECODE } from '../modules/decode.nf'
+include { COMBINE } from '../modules/combine.nf'
 include { byPass ; joined } from './cargo.nf'
 
 workflow LABEL {
@@ -17,14 +19,33 @@ workflow LABEL {
 
     main:
     // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
+    trained = states.branch { _pass, cargo ->
+        yes: cargo.meta.latent != 'linear'
+        no: true
+    }
     TRAIN(
-        states.map { _pass, cargo -> [cargo.meta.subMap('pass', 'round', 'epochs'), cargo.particles, cargo.latent] },
+        trained.yes.map { _pass, cargo -> [cargo.meta.subMap('pass', 'round', 'epochs'), cargo.particles, cargo.latent] },
         training_stack,
         settings.map { step -> step.train },
     )
+    fitted = states.branch { _pass, cargo ->
+        yes: cargo.meta.latent != 'cryodrgn'
+        no: true
+    }
+    FIT(
+        fitted.yes.map { _pass, cargo ->
+            [cargo.meta.subMap('pass', 'round'), cargo.particles, cargo.references, cargo.latent]
+        },
+        assign_stack,
+        focus,
+        settings.map { step -> step.fit },
+    )
+    // [pass, [training]], [pass, [linear]]; [] where there is none
+    trainings = byPass(TRAIN.out.training, ['training']).mix(trained.no.map { pass, _cargo -> [pass, [training: []]] })
+    models = byPass(FIT.out.model, ['linear']).mix(fitted.no.map { pass, _cargo -> [pass, [linear: []]] })
     EMBED(
-        joined([states, byPass(TRAIN.out.training, ['training'])])
-            .map { _pass, cargo -> [cargo.meta.subMap('pass', 'round'), cargo.training, cargo.latent] },
+        joined([states, trainings, models])
+            .map { _pass, cargo -> [cargo.meta.subMap('pass', 'round'), cargo.training, cargo.linear, cargo.latent] },
         settings.map { step -> step.embed },
     )
     embedded = joined([states, byPass(EMBED.out.latent, ['latent'])])
@@ -50,16 +71,26 @@ workflow LABEL {
     )
     chosen = joined([proposed.open, byPass(ASSIGN.out.labelled, ['labelled', 'clusters'])])
     clustered = proposed.decided.mix(chosen)
+    mapped = clustered.branch { _pass, cargo ->
+        network: cargo.meta.latent != 'linear'
+        linear: true
+    }
     DECODE(
-        clustered.map { _pass, cargo ->
+        mapped.network.map { _pass, cargo ->
             def meta = cargo.meta.subMap('pass', 'round', 'references')
             [meta, cargo.labelled, cargo.references, cargo.latent, cargo.clusters]
         },
         training_stack,
         settings.map { step -> step.decode },
     )
+    COMBINE(
+        mapped.linear.map { _pass, cargo ->
+            [cargo.meta.subMap('pass', 'round', 'references'), cargo.references, cargo.latent, cargo.clusters]
+        },
+        settings.map { step -> step.combine },
+    )
 
-    labelled = joined([clustered, byPass(DECODE.out.decoded, ['decoded'])])
+    labelled = joined([clustered, byPass(DECODE.out.decoded.mix(COMBINE.out.decoded), ['decoded'])])
 
     emit:
     labelled // [pass, [meta, labelled, references, latent, clusters, decoded]]

@@ -44,6 +44,8 @@ Examples
     nextflow run main.nf --input particles.star --outdir results --k 6 --rounds 5 --mask_diameter 300
   The same poses refined first, coarse to fine; as many clusters as the images tell apart:
     nextflow run main.nf --input particles.star --outdir results --consensus_limits 20,16,12 --k auto
+  States of a set within minutes, without training and without a GPU:
+    nextflow run main.nf --input particles.star --outdir results --k auto --latent linear --rounds 2
   On a cluster, going on where the last attempt was:
     nextflow run main.nf -profile hpc -resume --input particles.star --outdir results \\
         --container_dir /shared/images --queue cpu --gpu_queue gpu
@@ -184,6 +186,7 @@ def schedule(given) {
             references: valueInRound(given.references, round),
             clustering: fixed ? 'fixed' : valueInRound(given.clustering, round),
             assign: fixed ? 'none' : given.assign,
+            latent: given.latent,
             epochs: round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,
         ]
     }

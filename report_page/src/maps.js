@@ -19,7 +19,7 @@ const LEGENDS = {
   resolution: ({ low, high }) => `Local resolution from ${low.toFixed(1)} Å (yellow) to ${high.toFixed(1)} Å (violet).`,
 };
 const FRAME_TIME = 500;
-const ABOUT_FILM = 'What changes most in latent space: maps that cryoDRGN’s network draws at six points along its first '
+const ABOUT_FILM = 'What changes most in latent space: maps that the latent model draws at six points along its first '
   + 'principal component, from the 5th to the 95th percentile of the particles (1 to 6 in the picture of principal '
   + 'components below), all at one contour. No half maps stand behind them, so they have no resolution: look at what '
   + 'moves or comes and goes, and measure in the clusters’ maps.';

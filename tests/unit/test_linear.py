@@ -13,7 +13,8 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.reconstruct import HALVES, insert_particles
 from drgnalign.engine.sampling import oversampling
 from drgnalign.fourier import soft_sphere
-from drgnalign.heterogeneity.linear import Iteration, Known, LinearModel, Spreads, fit_linear, latent_of
+from drgnalign.heterogeneity.known import Known
+from drgnalign.heterogeneity.linear import Iteration, LinearModel, Spreads, fit_linear, latent_of
 from drgnalign.heterogeneity.points import Points, fit_points
 
 BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
@@ -28,7 +29,7 @@ def fitted(
     given, source = simulated.given, simulated.source
     noise, padding = estimate_noise(given, source, DIAMETER), oversampling(BOX, PIXEL, DIAMETER)
     sums = insert_particles(given, source, noise, padding)
-    means = {half: sums.half_map(half) for half in HALVES}
+    means = {half: sums.half_map(half)[None] for half in HALVES}
     mask = soft_sphere(BOX, 14, 2).astype(np.float32)
     model = fit_linear(
         given, source, noise, means, mask, DIAMETER, components=3, spreads=Spreads(**options), schedule=SCHEDULE
@@ -42,7 +43,7 @@ def test_states_are_points(simulate: Callable[..., Any], states: int) -> None:
     found = fit_points(known, 6)
     # one more gains next to nothing
     assert len(found) == states + 1
-    labels = found[-2].labels
+    labels = found[-2].labels_of(known)
     assert adjusted_rand_score(simulated.truth.cluster_labels(), labels) > 0.95
     assert found[-2].shares == pytest.approx(np.full(states, 1 / states), abs=0.05)
     assert model.volumes[1].shape == (4, BOX, BOX, BOX)
@@ -65,13 +66,14 @@ def known_of(places: np.ndarray, precision: float, seed: int = 0) -> Known:
 def test_points_are_found_where_they_are() -> None:
     true = np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.5]])
     which = np.random.default_rng(1).choice(3, 600, p=[0.6, 0.3, 0.1])
-    found: list[Points] = fit_points(known_of(true[which], 10.0), 6)
+    known = known_of(true[which], 10.0)
+    found: list[Points] = fit_points(known, 6)
     assert len(found) == 4
     three = found[2]
     order = [int(np.linalg.norm(three.places - place, axis=1).argmin()) for place in true]
     np.testing.assert_allclose(three.places[order], true, atol=0.15)
     np.testing.assert_allclose(three.shares[order], [0.6, 0.3, 0.1], atol=0.05)
-    assert adjusted_rand_score(which, three.labels) > 0.9
+    assert adjusted_rand_score(which, three.labels_of(known)) > 0.9
 
 
 def test_what_cannot_be_told_apart_is_one_point() -> None:

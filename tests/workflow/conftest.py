@@ -22,7 +22,7 @@ from drgnalign.simulate import Nuisances, phantom_states, simulate_set
 DOUBLES = REPOSITORY / "tests" / "doubles"
 DATA = REPOSITORY.parent / "shared" / "data"
 ATP_SYNTHASE = DATA / "particles" / "freehand"
-LOOP = {"clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
+LOOP = {"latent": "both", "clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
 FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
 FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1, "junk": "keep"}
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}

@@ -27,6 +27,9 @@ TIME_LIMIT = 900
 # For `variables`: the parser of a user who does not ask for the strict one.
 DEFAULT_PARSER = {"NXF_SYNTAX_PARSER": "v1"}
 
+# A network is half a minute of each run: those that are not about one do without.
+WITHOUT_NETWORK = {"latent": "linear"}
+
 # In the names of tasks: of how many passes, of how many rounds.
 TOTALS = r"(?<=\d)/\d+(?=[ )])"
 
@@ -161,7 +164,7 @@ def run_workflow(
     particles : Path
         --input.
     parameters : mapping, optional
-        Further parameters by name; one that is True is given as a flag.
+        Further parameters by name; one that is True is given as a flag. `latent` is linear unless it is given.
     results : str
         --outdir, relative to `folder`.
     profile : str
@@ -177,7 +180,7 @@ def run_workflow(
     """
     folder.mkdir(parents=True, exist_ok=True)
     words: list[object] = ["run", code / "main.nf", "-profile", profile, *options]
-    for name, value in {"input": particles, "outdir": results, **(parameters or {})}.items():
+    for name, value in (WITHOUT_NETWORK | {"input": particles, "outdir": results} | dict(parameters or {})).items():
         words += [f"--{name}"] if value is True else [f"--{name}", value]
     status, log = nextflow(folder, *words, kill_at=kill_at, meanwhile=meanwhile, code=code, variables=variables)
     return Run(folder / results, status, log)

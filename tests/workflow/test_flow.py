@@ -47,7 +47,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     folder = tmp_path_factory.mktemp("stubs")
     focus = folder / "focus.mrc"
     focus.touch()
-    loop = {"references": "reconstruct,decoder", "focus_mask": focus}
+    loop = {"latent": "both", "references": "reconstruct,decoder", "focus_mask": focus}
     first = stub(folder, "first", **loop)
     focus.write_text("another")
     other_focus = stub(folder, "other_focus", "-resume", **loop)

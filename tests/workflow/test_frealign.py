@@ -111,7 +111,7 @@ def test_after_a_failure_nothing_that_had_finished_runs_again(fault: Fault) -> N
     done = fault.failed.named("COMPLETED") | fault.failed.named("CACHED")
     # a report shows where results are, and these are in another folder
     report = {"REPORT (1)"}
-    assert {"LABEL:TRAIN (2 r1)", "MAP:MERGE (1)"} <= done - report <= fault.finished.named("CACHED")
+    assert {"LABEL:FIT (2 r1)", "MAP:MERGE (1)"} <= done - report <= fault.finished.named("CACHED")
     again = {re.split(r" \(2 r1", name)[0] for name in fault.finished.named("COMPLETED") - report}
     steps = ("REFINE", "REASSIGN", "RESPLIT", "REINSERT", "RECONSTRUCT", "MERGE")
     assert again == {*(f"MAP:{name}" for name in steps), "REPORT", "EXPORT"}

@@ -83,5 +83,5 @@ def test_kept_junk_is_in_everything_and_only_named(junk_runs: LeftOut) -> None:
     assert not (kept.results / "final" / "left_out_particles.star").exists()
     # what comes before anybody is left out was not done again, the rest is another run
     assert {"DOWNSAMPLE (1)", "MAP:MERGE (1)", "MAP:MERGE (2)"} <= kept.named("CACHED")
-    assert "LABEL:TRAIN (3 r1)" in kept.named("COMPLETED") and "LABEL:TRAIN (4 r1)" in excluded.named("COMPLETED")
+    assert "LABEL:FIT (3 r1)" in kept.named("COMPLETED") and "LABEL:FIT (4 r1)" in excluded.named("COMPLETED")
     assert "SCREEN (3)" in excluded.named("COMPLETED") and not any("SCREEN" in name for name in kept.tasks.index)

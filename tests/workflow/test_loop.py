@@ -25,6 +25,8 @@ NAMES = ["cluster_01", "cluster_02"]
 MAPS = [f"{name}{ending}.mrc" for name in NAMES for ending in ("", "_half1", "_half2")]
 LATENT = ["z.pkl", "weights.pkl", "config.yaml", "train.log", "training.json"]
 EMBEDDING = ["embedding.csv", "embedding.json", "embedding.npz", "pc1_z.txt"]
+VOLUMES = ["mean", *(f"component_{number:02d}" for number in range(1, 9))]
+LINEAR = ["z.pkl", "known.npz", "linear.json", *(f"{name}_half{half}.mrc" for name in VOLUMES for half in (1, 2))]
 DECODED = ["cluster_01.mrc", "cluster_02.mrc", *(f"pc1_{i:02d}.mrc" for i in range(1, 7))]
 PASS = ["particles.star", "metrics.json", "fsc.csv", "clusters/mask.mrc"]
 ROUND = [
@@ -32,6 +34,7 @@ ROUND = [
     "clusters.json",
     *(f"clusters/{name}" for name in MAPS),
     *(f"latent/{name}" for name in LATENT + EMBEDDING),
+    *(f"latent/linear/{name}" for name in LINEAR),
     *(f"decoded/{name}" for name in DECODED),
 ]
 CONSENSUS = [*PASS, *(f"clusters/consensus{ending}.mrc" for ending in ("", "_half1", "_half2"))]

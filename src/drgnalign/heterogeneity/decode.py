@@ -1,19 +1,63 @@
-"""Maps from cryoDRGN's decoder."""
+"""Maps at points of latent space: of cryoDRGN's decoder, or of a linear model."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError
+from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import resize_volume
 from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
-from drgnalign.run.latent import CONFIG, WEIGHTS
-from drgnalign.run.state import CONSENSUS, DECODER, HALF_MAPS, MASK, beside
+from drgnalign.run.latent import ALONG_PC1, CONFIG, WEIGHTS, Z
+from drgnalign.run.linear import mixed, read_model
+from drgnalign.run.state import CONSENSUS, DECODER, FILM, FILTERED, HALF_MAPS, MASK, beside, cluster_name
+
+
+def points_to_map(latent: Path, nearest: Mapping[str, int]) -> dict[str, FloatArray]:
+    """Points of latent space that are worth a map, by the names of the maps.
+
+    Parameters
+    ----------
+    latent : path
+        A round's latent folder.
+    nearest : mapping
+        Row of the particle nearest to the centre of each cluster, by the cluster's label.
+
+    Returns
+    -------
+    dict of str to (zdim,) float64
+        Along the first principal component, then at the clusters' centres.
+    """
+    along = np.loadtxt(latent / ALONG_PC1, ndmin=2)
+    z, _ = read_latent(latent / Z)
+    points = {f"{FILM}{number:02d}": point for number, point in enumerate(along, start=1)}
+    return points | {cluster_name(int(label)): z[row].astype(np.float64) for label, row in nearest.items()}
+
+
+def under_their_names(names: Sequence[str], made: Sequence[Path], consensus: Path | None, outdir: Path) -> None:
+    """Give maps their names, and make references of those of clusters if there is a consensus.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As of `points_to_map`.
+    made : sequence of path
+        The maps, in the same order.
+    consensus : path, optional
+        See `write_decoder_references`.
+    outdir : path
+    """
+    maps = {name: path.rename(beside(outdir / name, FILTERED)) for name, path in zip(names, made, strict=True)}
+    if consensus is not None:
+        of_clusters = {name: path for name, path in maps.items() if not name.startswith(FILM)}
+        write_decoder_references(of_clusters, consensus, outdir)
 
 
 def decode_volumes(latent_dir: Path, z: ArrayLike, outdir: Path, pixel_size: float, threads: int = 1) -> list[Path]:
@@ -64,6 +108,30 @@ def decode_volumes(latent_dir: Path, z: ArrayLike, outdir: Path, pixel_size: flo
             volume, _ = read_volume(work / name)
             write_volume(outdir / name, volume, pixel_size)
             paths.append(outdir / name)
+    return paths
+
+
+def combine_volumes(linear: Path, z: ArrayLike, outdir: Path) -> list[Path]:
+    """The maps of a linear latent model at points of latent space.
+
+    Parameters
+    ----------
+    linear : path
+        Folder of the model, see `drgnalign.run.linear`.
+    z : (M, q) array_like
+    outdir : path
+
+    Returns
+    -------
+    list of Path
+        ``vol_001.mrc`` … in the order of `z`, of both half sets.
+    """
+    volumes, pixel_size = read_model(linear)
+    outdir.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, volume in enumerate(mixed(volumes, z), start=1):
+        paths.append(outdir / f"vol_{number:03d}.mrc")
+        write_volume(paths[-1], volume, pixel_size)
     return paths
 
 

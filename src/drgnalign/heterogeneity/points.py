@@ -9,14 +9,16 @@ import scipy
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
-from drgnalign.heterogeneity.linear import Known
+from drgnalign.heterogeneity.known import Known
 
 # Expectation maximisation ends where a step gains less than this, nats of all images, or after so many.
 SMALL_GAIN, MOST_STEPS = 0.01, 300
 # Starts for each number of points.
 STARTS = 4
-# A point more has to gain so many nats of all images.
-LEAST_GAIN = 20.0
+# A point more has to gain so many nats of the images that points are fitted to, which are no more than these.
+LEAST_GAIN, SAMPLE = 20.0, 40_000
+# Images whose products with all points are held at once.
+BATCH = 2**16
 
 
 class Points(NamedTuple):
@@ -26,21 +28,21 @@ class Points(NamedTuple):
     ----------
     places : (K, q) float64
     shares : (K,) float64
-        Of all images.
-    posteriors : (N, K) float64
+        Of the images.
     log_likelihood : float
-        Of all images over that of the mean map alone, nats.
+        Mean over the images, over that of the mean map alone, nats.
     """
 
     places: FloatArray
     shares: FloatArray
-    posteriors: FloatArray
     log_likelihood: float
 
-    @property
-    def labels(self) -> IntArray:
+    def labels_of(self, known: Known) -> IntArray:
         """The most probable point of each image (N,), from 1."""
-        labels: NDArray[np.int64] = self.posteriors.argmax(axis=1) + 1
+        rows = np.arange(len(known.linear))
+        parts = np.array_split(rows, -(-len(rows) // BATCH))
+        found = [_log_joint(known.of(part), self.places, self.shares).argmax(axis=1) for part in parts]
+        labels: NDArray[np.int64] = np.concatenate(found) + 1
         return labels
 
 
@@ -50,7 +52,7 @@ def fit_points(known: Known, most: int, seed: int = 0) -> list[Points]:
     Parameters
     ----------
     known : Known
-        Of N images.
+        Of N images, of which no more than 40,000 are looked at.
     most : int
         Points at most.
     seed : int
@@ -61,17 +63,30 @@ def fit_points(known: Known, most: int, seed: int = 0) -> list[Points]:
         With 1, 2, … points; the last is the first that gained less than 20 nats, unless there are `most`.
     """
     rng, found = np.random.default_rng(seed), list[Points]()
+    count = len(known.linear)
+    if count > SAMPLE:
+        known, count = known.of(np.sort(rng.choice(count, SAMPLE, replace=False))), SAMPLE
     for number in range(1, most + 1):
         starts = [_start(known, found[-1] if found else None, rng) for _ in range(STARTS if number > 1 else 1)]
         found.append(max((_climbed(known, start) for start in starts), key=lambda points: points.log_likelihood))
-        if number > 1 and found[-1].log_likelihood - found[-2].log_likelihood < LEAST_GAIN:
+        if number > 1 and not _gains(found, count):
             break
     return found
 
 
+def points_found(tried: list[Points], images: int) -> Points:
+    """Of what `fit_points` tried on so many images, the most points of which each gained something."""
+    return tried[-1] if len(tried) == 1 or _gains(tried, min(images, SAMPLE)) else tried[-2]
+
+
+def _gains(tried: list[Points], count: int) -> bool:
+    """Does the last point gain more than next to nothing?"""
+    return count * (tried[-1].log_likelihood - tried[-2].log_likelihood) >= LEAST_GAIN
+
+
 def _start(known: Known, last: Points | None, rng: np.random.Generator) -> FloatArray:
     """The last points and one image's place, of images that the points suit badly more often."""
-    means = known.means()
+    means, _ = known.posterior()
     if last is None:
         return np.zeros((1, means.shape[1]))
     own = np.einsum("nq,nq->n", known.linear, means) - 0.5 * np.einsum("nq,nqp,np->n", means, known.quadratic, means)
@@ -98,4 +113,4 @@ def _climbed(known: Known, places: FloatArray) -> Points:
         shares = posteriors.mean(axis=0)
         precision = np.einsum("nk,nqp->kqp", posteriors, known.quadratic) + 1e-6 * np.eye(places.shape[1])
         places = np.linalg.solve(precision, (posteriors.T @ known.linear)[..., None])[..., 0]
-    return Points(places, shares, posteriors, reached)
+    return Points(places, shares, reached / len(known.linear))

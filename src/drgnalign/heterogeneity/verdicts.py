@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from drgnalign.run.records import LinearRecord
+
 # Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
 # States did by .04 at most, by up to .12 where a tail of the poses was wrong; cuts through a hinge by .18 to .22.
 SPREAD = 0.15
@@ -23,6 +25,22 @@ IN_WORDS: Mapping[str, str] = {
     OTHER_CLUSTERS: "Whether they are states cannot be told: other starts lead to other clusters, as in a motion or "
     "where there is too little signal",
 }
+
+
+def with_points(verdict: str, states: int, linear: LinearRecord | None) -> str:
+    """A verdict on a number of states, and that of a linear model's points where it is another one.
+
+    Parameters
+    ----------
+    verdict : str
+    states : int
+        Clusters that the images tell apart.
+    linear : LinearRecord or None
+        None: nobody has looked for points.
+    """
+    if linear is None or linear.points == states:
+        return verdict
+    return f"{verdict}; the linear model sees {linear.number}"
 
 
 def in_words(assignment: Mapping[str, Any], clusters: int) -> str:

@@ -216,7 +216,7 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         steps += _of_too_little_signal(facts, parameters)
     elif verdict.startswith(CONTINUUM):
         why = "Clusters run into each other, as cuts through a motion do; each map is then an average over a part of "
-        why += "it. Look at the film along cryoDRGN's first component; a mask round what moves tells more."
+        why += "it. Look at the film along the first component; a mask round what moves tells more."
         steps.append(_with_mask(facts, why))
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
         steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))

@@ -9,9 +9,11 @@
 ``embedding.json``     share of the variance that each principal component explains, UMAP's settings
 ``embedding.npz``      what the next round's embedding starts from
 ``pc1_z.txt``          points along the first principal component, which are decoded
+``linear/``            the linear model (`drgnalign.run.linear`), of FIT; none with ``--latent cryodrgn``
 =====================  ==============================================================================================
 
-TRAIN writes the first four (`drgnalign.heterogeneity.train`), EMBED the others (`drgnalign.heterogeneity.embed`).
+TRAIN writes the first four (`drgnalign.heterogeneity.train`), EMBED the others (`drgnalign.heterogeneity.embed`). With
+``--latent linear`` there is no network, and ``z.pkl`` and ``ind.pkl`` are the linear model's.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from drgnalign.errors import InputError
 WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl"
 TRAINING = "training.json"
 EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json", "embedding.npz"
-ALONG_PC1 = "pc1_z.txt"
+ALONG_PC1, LINEAR = "pc1_z.txt", "linear"
 # Points along a principal component, and the percentiles of the particles between which they are.
 ALONG, BETWEEN = 6, (5.0, 95.0)
 

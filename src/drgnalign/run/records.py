@@ -86,6 +86,34 @@ class ReassignmentRecord(Record):
 
 
 @dataclass(kw_only=True)
+class LinearRecord(Record):
+    """``linear.json``: a linear latent model, and what it says of the number of states."""
+
+    WHAT: ClassVar[str] = "the record of a linear latent model"
+
+    particles: int | None = None
+    components: int | None = None
+    limit_angstrom: float | None = None
+    # whether it started from the last round's
+    continued: bool | None = None
+    contrast_spread: float | None = None
+    rotation_degrees: float | None = None
+    shift_angstrom: float | None = None
+    # correlation of each component between the half sets
+    shared: list[float] = field(default_factory=list)
+    # nats a particle over the mean map alone, by the number of points
+    gains: list[float] = field(default_factory=list)
+    points: int | None = None
+    shares: list[float] = field(default_factory=list)
+
+    @property
+    def number(self) -> str:
+        """``3 points``; where the last one that was looked for still gained something, there may be more."""
+        more = " or more" if len(self.gains) == self.points and len(self.gains) > 1 else ""
+        return f"{self.points} point{'' if self.points == 1 else 's'}{more}"
+
+
+@dataclass(kw_only=True)
 class ClusteringRecord(Record):
     """``clusters.json``: how clusters were proposed (CLUSTER), and what the images made of them (ASSIGN, REASSIGN)."""
 
@@ -100,6 +128,7 @@ class ClusteringRecord(Record):
     counterparts: dict[str, int | None] = field(default_factory=dict)
     overlap: dict[str, list[Any]] = field(default_factory=dict)
     nearest: dict[str, int] = field(default_factory=dict)
+    linear: LinearRecord | None = field(default=None, metadata={"read": _of(LinearRecord), "part": "linear"})
     assignment: AssignmentRecord | None = field(
         default=None, metadata={"read": _of(AssignmentRecord), "part": "assignment"}
     )

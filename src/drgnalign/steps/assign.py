@@ -19,7 +19,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
-from drgnalign.heterogeneity.verdicts import in_words
+from drgnalign.heterogeneity.verdicts import in_words, with_points
 from drgnalign.run.latent import EMBEDDING, read_points
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import AssignmentRecord, ClusteringRecord
@@ -61,6 +61,7 @@ def main(
     given = read_record(ClusteringRecord, clusters)
     points = read_points(latent / EMBEDDING, given.space)
     facts = cluster_record(points, matching, given.method, given.space, given.proposed, given.settings, 0)
+    facts.linear = given.linear
     facts.assignment = AssignmentRecord(
         **reached.record,
         k="auto" if wanted is None else wanted,
@@ -71,6 +72,8 @@ def main(
         brought_back=int(states.brought_back.sum()),
         **evidence(states, table.box * table.pixel_size, options.focus_mask is not None),
     )
+    judged = facts.assignment
+    judged.verdict = with_points(judged.verdict or "", judged.states or 0, given.linear)
     write_record(facts, record)
     said = in_words(facts.assignment.written(), len(facts.assignment.clusters))
     click.echo(f"{said} (of {len(set(starts[0].tolist()) - {0})} clusters proposed)")

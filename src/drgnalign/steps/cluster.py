@@ -11,8 +11,10 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
 from drgnalign.particles import START
-from drgnalign.run.latent import EMBEDDING, read_points
-from drgnalign.run.record import write_record
+from drgnalign.run.latent import EMBEDDING, LINEAR, read_points
+from drgnalign.run.linear import RECORD, read_found
+from drgnalign.run.record import read_record, write_record
+from drgnalign.run.records import LinearRecord
 from drgnalign.run.state import read_used_labels
 
 
@@ -24,7 +26,11 @@ from drgnalign.run.state import read_used_labels
 @click.option("--space", type=click.Choice(["z", "umap2", "umap3"]), required=True)
 @click.option("--k", type=int, help="Default: as many as there were.")
 @click.option("--hdbscan-k", type=click.IntRange(1), help="Clusters that hdbscan searches its settings for.")
-@click.option("--starts", is_flag=True, help="Add labels of k-means with more and with fewer clusters: drgnStartN.")
+@click.option(
+    "--starts",
+    is_flag=True,
+    help="Add labels of k-means with more and fewer clusters, and of a linear model's points: drgnStart….",
+)
 @seed_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the new labels.")
 @click.option("--record", type=OUTPUT, required=True, help="Method, agreement and overlap with the last round, JSON.")
@@ -53,5 +59,11 @@ def main(
         labelled.table["drgnMembership"] = found.membership
     for number in other_numbers(k, int(kept.sum())) if starts else ():
         labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number, kept=kept).labels
+    facts = cluster_record(points, matching, method, space, k, found.settings, seed)
+    linear = latent / LINEAR
+    if linear.is_dir():
+        facts.linear = read_record(LinearRecord, linear / RECORD)
+        if starts:
+            labelled.table[f"{START}Points"] = read_found(linear, len(table)).labels
     write_star(labelled, output)
-    write_record(cluster_record(points, matching, method, space, k, found.settings, seed), record)
+    write_record(facts, record)

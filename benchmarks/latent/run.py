@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""What a linear latent model says of labelled sets: how many points, which particles are in each, in what time.
+
+What is recorded is not fitted again, so that an interrupted run goes on where it was. Needs the test data.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "states"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real"))
+
+import click
+import numpy as np
+import real_sets
+from case import LIMIT, Case
+from labelled_sets import SETS as LABELLED
+from labelled_sets import case_of
+from records import REPOSITORY, Records
+from sklearn.metrics import adjusted_rand_score
+
+from drgnalign.arrays import IntArray
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.engine.reconstruct import HALVES, insert_particles
+from drgnalign.engine.sampling import oversampling
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.heterogeneity.linear import SCHEDULE, LinearModel, fit_linear, latent_of
+from drgnalign.heterogeneity.points import fit_points, points_found
+from drgnalign.maps.mask import soft_sphere
+from drgnalign.particles import Particles
+
+RESULT = REPOSITORY / "benchmarks" / "results" / "latent.json"
+SETS = ("snr_0.1", "snr_0.05", "one_state", "other_states", "together", "minority_0.1", "minority_0.05")
+SEEDS = (1, 2, 3)
+COMPONENTS, MOST_POINTS = 8, 12
+
+
+def fitted(case: Case, particles: Particles) -> tuple[LinearModel, ImageSource, Any, float]:
+    """A model of the particles that are kept, and what it took in s."""
+    kept = particles.select(np.flatnonzero(case.kept))
+    source = ImageSource(kept, case.folder)
+    noise = estimate_noise(kept, source, case.diameter)
+    start = time.perf_counter()
+    sums = insert_particles(kept, source, noise, oversampling(kept.box, kept.pixel_size, case.diameter))
+    means = {half: sums.half_map(half)[None] for half in HALVES}
+    mask = soft_sphere(kept.box, kept.pixel_size, case.diameter)
+    model = fit_linear(kept, source, noise, means, mask, case.diameter, COMPONENTS, seed=case.seed)
+    return model, source, noise, time.perf_counter() - start
+
+
+def judged(case: Case) -> dict[str, Any]:
+    """What is recorded of a set."""
+    particles = case.with_assigned_images(case.particles)
+    model, _, noise, seconds = fitted(case, particles)
+    mask = soft_sphere(particles.box, particles.pixel_size, case.diameter)
+    known = latent_of(particles, ImageSource(particles, case.folder), noise, model, mask, case.diameter)
+    kept = np.flatnonzero(case.kept)
+    start = time.perf_counter()
+    tried = fit_points(known.of(kept), MOST_POINTS, case.seed)
+    searched = time.perf_counter() - start
+    labels = points_found(tried, len(kept)).labels_of(known)
+    return {
+        "particles": len(kept),
+        "limit": LIMIT,
+        "gains": [round(one.log_likelihood, 5) for one in tried],
+        "points": len(points_found(tried, len(kept)).shares),
+        "shares": np.round(points_found(tried, len(kept)).shares, 4).tolist(),
+        **agreement(case, labels),
+        "shared": np.round(model.shared, 3).tolist(),
+        "contrast_spread": round(model.spreads.contrast, 4),
+        "rotation_degrees": round(float(np.degrees(model.spreads.rotation)), 3),
+        "shift_angstrom": round(model.spreads.shift * particles.pixel_size, 3),
+        "fit_seconds": round(seconds, 1),
+        "points_seconds": round(searched, 1),
+        "ms_per_particle_and_iteration": round(1e3 * seconds / len(kept) / len(SCHEDULE), 3),
+    }
+
+
+def agreement(case: Case, labels: IntArray) -> dict[str, float]:
+    """Of labels with the truth, on particles that count: index, and recall and purity of the rarest state."""
+    counts = case.good & case.kept
+    truth, found = case.states[counts], labels[counts]
+    rarest = int(np.bincount(truth)[1:].argmin()) + 1
+    its = int(np.bincount(found[truth == rarest]).argmax())
+    return {
+        "ari": round(float(adjusted_rand_score(truth, found)), 4),
+        "rare_recall": round(float((found[truth == rarest] == its).mean()), 3),
+        "rare_purity": round(float((truth[found == its] == rarest).mean()), 3),
+    }
+
+
+@click.command()
+@click.option("--set", "names", multiple=True, default=SETS, help="Of the benchmarks on states and on real images.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=SEEDS)
+def main(names: tuple[str, ...], seeds: tuple[int, ...]) -> None:
+    """Fit a model to each set at its consensus poses, and hold its points against the truth."""
+    records = Records(RESULT, "make bench-latent")
+    for seed in seeds:
+        for name in names:
+            if not records.has(name, seed, "linear"):
+                case = case_of(name, seed) if name in LABELLED else real_sets.case_of(name, seed)
+                found = judged(case)
+                click.echo(
+                    f"{name}, seed {seed}: {found['points']} points, ARI {found['ari']}, {found['fit_seconds']} s"
+                )
+                records.keep(name, seed, {"linear": found})
+
+
+if __name__ == "__main__":
+    main()

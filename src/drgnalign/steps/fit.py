@@ -1,0 +1,125 @@
+"""FIT: a linear latent model of the present poses, what each image says of it, and points that describe that."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+import numpy as np
+
+from drgnalign.commands import (
+    FILE,
+    FOLDER,
+    OUTPUT,
+    Command,
+    diameter_option,
+    seed_option,
+    symmetry_option,
+    threads_option,
+)
+from drgnalign.downsample import with_stack
+from drgnalign.engine.noise import estimate_noise
+from drgnalign.engine.reconstruct import HALVES, insert_particles
+from drgnalign.engine.sampling import oversampling
+from drgnalign.formats.cryodrgn import write_indices, write_latent
+from drgnalign.formats.mrc import ImageSource
+from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, LinearModel, fit_linear, latent_of
+from drgnalign.heterogeneity.points import fit_points, points_found
+from drgnalign.heterogeneity.states import assignment_limit
+from drgnalign.maps.mask import resampled_mask, soft_sphere
+from drgnalign.maps.read import read_mask
+from drgnalign.run.latent import LINEAR, TRAINED_ON, Z
+from drgnalign.run.linear import RECORD, Found, read_model, write_found, write_model
+from drgnalign.run.record import write_record
+from drgnalign.run.records import LinearRecord
+from drgnalign.symmetry import point_group
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@click.option("--stack", type=FILE, required=True, help="Images for assignment, in the order of the particles.")
+@click.option("--last-references", type=FOLDER, required=True)
+@click.option("--last-latent", type=FOLDER, help="The last round's folder, whose model this one starts from.")
+@click.option("--components", type=click.IntRange(1, 15), required=True)
+@click.option("--most-points", type=click.IntRange(1), required=True, help="Points that are looked for at most.")
+@click.option("--limit", type=float, required=True, help="Å; coarser where the consensus is.")
+@click.option("--focus-mask", type=FILE, help="Mask of the part that may differ, of full size.")
+@diameter_option
+@symmetry_option
+@seed_option
+@threads_option
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder of the model.")
+def main(
+    particles: Path,
+    stack: Path,
+    last_references: Path,
+    last_latent: Path | None,
+    components: int,
+    most_points: int,
+    limit: float,
+    focus_mask: Path | None,
+    mask_diameter: float | None,
+    symmetry: str,
+    seed: int,
+    threads: int,
+    output: Path,
+) -> None:
+    """Fit the volumes that PARTICLES vary along, each half set on its own."""
+    table = read_star(particles)
+    diameter, reached = table.diameter(mask_diameter), assignment_limit(last_references, limit, table, stack)
+    focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
+    coarse = with_stack(table, stack)
+    mask = soft_sphere(coarse.box, coarse.pixel_size, diameter)
+    focus = None if focus is None else resampled_mask(focus, coarse.box)
+    kept = coarse.select(np.flatnonzero(~coarse.left_out()))
+    source, group = ImageSource(kept, stack.parent), point_group(symmetry)
+    noise = estimate_noise(kept, source, diameter)
+    start = None if last_latent is None else read_model(last_latent / LINEAR)[0]
+    if start is None:
+        padding = oversampling(coarse.box, coarse.pixel_size, diameter)
+        sums = insert_particles(kept, source, noise, padding, group)
+        start = {half: sums.half_map(half)[None] for half in HALVES}
+    model = fit_linear(
+        kept,
+        source,
+        noise,
+        start,
+        mask,
+        diameter,
+        components,
+        schedule=[one.no_finer(reached.angstrom) for one in (SCHEDULE if last_latent is None else CONTINUED)],
+        symmetry=group,
+        focus=focus,
+        seed=seed,
+        threads=threads,
+    )
+    known = latent_of(coarse, ImageSource(coarse, stack.parent), noise, model, mask, diameter, threads)
+    chosen = ~coarse.left_out()
+    tried = fit_points(known.of(np.flatnonzero(chosen)), most_points, seed)
+    points = points_found(tried, int(chosen.sum()))
+    output.mkdir()
+    write_model(model.volumes, coarse.pixel_size, output)
+    write_found(Found(known, np.where(chosen, points.labels_of(known), 0), points.places), output)
+    means, variances = known.posterior()
+    write_latent(output / Z, means, np.log(variances))
+    if not chosen.all():
+        write_indices(output / TRAINED_ON, np.flatnonzero(chosen))
+    record = _record(model, coarse.pixel_size, last_latent is not None)
+    record.particles = int(chosen.sum())
+    record.gains = [one.log_likelihood for one in tried]
+    record.points, record.shares = len(points.shares), points.shares.tolist()
+    write_record(record, output / RECORD)
+
+
+def _record(model: LinearModel, pixel_size: float, continued: bool) -> LinearRecord:
+    return LinearRecord(
+        components=len(model.volumes[1]) - 1,
+        limit_angstrom=model.limit,
+        continued=continued,
+        contrast_spread=model.spreads.contrast,
+        rotation_degrees=math.degrees(model.spreads.rotation),
+        shift_angstrom=model.spreads.shift * pixel_size,
+        shared=model.shared.tolist(),
+    )
