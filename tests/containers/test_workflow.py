@@ -14,6 +14,7 @@ import cluster
 ON_SLURM = {"gpu_options": "none", "require_gpu": "false", "max_cpus": 1, "max_memory": "3.GB", "max_jobs": 8}
 DATA = REPOSITORY.parent / "shared" / "data"
 RIB50S = {
+    "latent": "both",
     "rounds": 3,
     "k": 4,
     "seed": 1,
@@ -41,7 +42,10 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def test_a_round_in_images_is_a_round_without(images: Path, noisy_set: Any, tmp_path: Path) -> None:
-    particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
+    particles, parameters = (
+        noisy_set.folder / "particles.star",
+        {"latent": "both", "rounds": 1, "consensus_limits": "none"},
+    )
     without = run_workflow(tmp_path / "without", particles, parameters)
     assert without.status == 0, without.log
     parameters["container_dir"] = str(images)

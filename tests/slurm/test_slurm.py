@@ -181,7 +181,10 @@ def test_a_full_disk(run: Callable[..., Run], small_disk: Path, expected: dict[s
 
 
 def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
-    particles, parameters = noisy_set.folder / "particles.star", {"rounds": 1, "consensus_limits": "none"}
+    particles, parameters = (
+        noisy_set.folder / "particles.star",
+        {"latent": "both", "rounds": 1, "consensus_limits": "none"},
+    )
     here = run_workflow(tmp_path / "here", particles, parameters)
     assert here.status == 0, here.log
     parameters |= CLUSTER
@@ -193,7 +196,14 @@ def test_a_round_on_slurm_is_a_round_here(on_slurm: None, noisy_set: Any, tmp_pa
 def test_training_that_is_killed_twice_goes_on(on_slurm: None, noisy_set: Any, tmp_path: Path) -> None:
     """After its last whole stretch, and ends as if nothing had happened."""
     particles, folder = noisy_set.folder / "particles.star", tmp_path / "there"
-    parameters = {"rounds": 1, "consensus_limits": "none", "junk": "keep", "epochs_first": 4, "checkpoint_epochs": 1}
+    parameters = {
+        "latent": "both",
+        "rounds": 1,
+        "consensus_limits": "none",
+        "junk": "keep",
+        "epochs_first": 4,
+        "checkpoint_epochs": 1,
+    }
     here = run_workflow(tmp_path / "here", particles, parameters)
     assert here.status == 0, here.log
 

@@ -339,7 +339,7 @@ def test_a_free_number_of_clusters_needs_assignment(inputs: InputSet) -> None:
 def stopped_before_training(run: Run) -> str:
     """What was printed by a run that failed, as it should, before the loop."""
     assert run.status > 0
-    assert "TRAIN" not in run.log and "REFINE" not in run.log
+    assert "LABEL:" not in run.log and "REFINE" not in run.log
     assert "Traceback" not in run.log
     return run.log
 
