@@ -22,11 +22,11 @@ from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity import states as states_module
 from drgnalign.heterogeneity.assign import AGAINST, Assigner, Assignment, AssignmentSettings, Pass
 from drgnalign.heterogeneity.contrast import Contrast, Population
+from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.spread import Spread
 from drgnalign.heterogeneity.states import (
     Clusters,
     States,
-    assignment_limit,
     coarse_images,
     evidence,
     find_states,

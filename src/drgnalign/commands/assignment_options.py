@@ -13,7 +13,8 @@ import click
 
 from drgnalign.commands import FILE, FOLDER, diameter_option, junk_option, symmetry_option
 from drgnalign.heterogeneity.assign import AGAINST, Assigner, AssignmentSettings
-from drgnalign.heterogeneity.states import Limit, assigner_for, assignment_limit
+from drgnalign.heterogeneity.limit import Limit, assignment_limit
+from drgnalign.heterogeneity.states import assigner_for
 from drgnalign.maps.read import read_mask
 from drgnalign.particles import Particles
 

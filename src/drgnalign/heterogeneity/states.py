@@ -19,6 +19,7 @@ from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.shrinkage import difference_figures
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
+from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.match import adjusted_rand_index
 from drgnalign.heterogeneity.spread import Spread
@@ -26,7 +27,6 @@ from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERH
 from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
 from drgnalign.run.records import ClusterEvidence
-from drgnalign.run.state import CONSENSUS, FSC, by_cluster
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
@@ -123,55 +123,6 @@ class States:
             )
             found += "" if self.agreement else " (from one start only)"
         return found if kept == number else f"{found}; {number} clusters united into {kept}, as many as were wanted"
-
-
-class Limit(NamedTuple):
-    """Resolution up to which images are compared.
-
-    Attributes
-    ----------
-    angstrom, wanted : float
-    because : str
-        Why it is coarser than wanted; empty where it is not.
-    """
-
-    angstrom: float
-    wanted: float
-    because: str = ""
-
-    @property
-    def note(self) -> str:
-        """For the user, where it is coarser than wanted; else empty."""
-        said = f"images are compared up to {self.angstrom:.1f} Å, not {self.wanted:g} Å: {self.because}"
-        return said if self.because else ""
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For the record of an assignment."""
-        return {"limit_angstrom": self.angstrom, "limit_because": self.because or None}
-
-
-def assignment_limit(references: Path, wanted: float, particles: Particles, stack: Path) -> Limit:
-    """What images are compared up to: as wanted, or as the consensus or the pixels allow.
-
-    Parameters
-    ----------
-    references : Path
-        Folder of the last pass, with ``fsc.csv``.
-    wanted : float
-        Å.
-    particles : Particles
-    stack : Path
-        Images for assignment, see `drgnalign.downsample.coarsen`.
-    """
-    consensus = float(by_cluster(references / FSC)["resolution_0143_angstrom"][CONSENSUS])
-    nyquist = 2 * with_stack(particles, stack).pixel_size
-    # NaN: without resolution, which sets no limit. Maps are shrunk to what the half sets share of them anyway.
-    if wanted >= nyquist and not consensus > wanted:
-        return Limit(wanted, wanted)
-    if consensus > nyquist:
-        return Limit(consensus, wanted, f"the consensus has a resolution of {consensus:.1f} Å")
-    return Limit(nyquist, wanted, f"Nyquist of the images is {nyquist:.1f} Å")
 
 
 def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path) -> CoarseImages:

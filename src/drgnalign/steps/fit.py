@@ -25,9 +25,9 @@ from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, LinearModel, fit_linear, latent_of
 from drgnalign.heterogeneity.points import fit_points, points_found
-from drgnalign.heterogeneity.states import assignment_limit
 from drgnalign.maps.mask import resampled_mask, soft_sphere
 from drgnalign.maps.read import read_mask
 from drgnalign.run.latent import LINEAR, TRAINED_ON, Z
