@@ -15,13 +15,15 @@ process ESTIMATE_DISK {
     path 'disk.json', emit: needs
 
     script:
+    def linear = settings.latent != 'cryodrgn'
     def clusters = settings.k == 'auto' ? clustersProposed(settings.k_start, settings.k) : settings.k
     """
     # version ${settings.version}
     estimate_disk.py ${particles} --consensus ${consensus} --rounds ${settings.rounds} --clusters ${clusters} \\
         ${settings.references.tokenize(',').contains('reconstruct') ? '--reconstructs' : ''} \\
         --train-box ${settings.train_box} ${option('chunk-size', settings.chunk_size)} \\
-        ${option('assign-limit', settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        ${option('assign-limit', linear || settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        --components ${linear ? settings.components : 0} \\
         --engine ${settings.engine} ${settings.keep ? '--keep' : ''} ${option('mask-diameter', settings.mask_diameter)} \\
         --output disk.json
     """

@@ -48,3 +48,12 @@ def test_the_stacks_are_counted(particles: Particles) -> None:
     assert estimate_disk(particles, PLAN, DIAMETER)["work"] - smaller == 4 * COUNT * (128**2 - 64**2)
     coarser = estimate_disk(particles, replace(PLAN, assign_limit=14.0), DIAMETER)["work"]
     assert coarser > estimate_disk(particles, PLAN, DIAMETER)["work"]
+
+
+def test_a_linear_model_is_counted(particles: Particles) -> None:
+    """Nine volumes of 64 px for each half set, and 44 numbers a particle."""
+    without = estimate_disk(particles, replace(PLAN, assign_limit=14.0), DIAMETER)
+    fitted = estimate_disk(particles, replace(PLAN, assign_limit=14.0, components=8), DIAMETER)
+    of_a_round = 4 * (2 * 9 * 64**3 + 44 * COUNT)
+    assert fitted["results"] - without["results"] == 10 * of_a_round
+    assert fitted["work"] - without["work"] == 20 * of_a_round

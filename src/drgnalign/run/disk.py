@@ -14,6 +14,8 @@ from drgnalign.run.split import USUAL_CHUNK, usual_chunk_size
 ROW_BYTES, TABLES_OF_A_PASS, TABLES_OF_ITS_RESULTS = 400, 6, 2
 # Half maps, filtered map, and the two references that are shrunk towards the consensus.
 MAPS_OF_A_CLUSTER, MAPS_OF_ITS_RESULTS = 5, 3
+# A linear model stands in the folders of FIT and EMBED, and in the results.
+LINEAR_IN_WORK = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Plan:
     train_box : int
         px.
     assign_limit : float or None
-        Å.
+        Å; None where nothing needs images for it.
+    components : int
+        Of the linear model; 0 where there is none.
     chunk_size : int or None
     native : bool
         Is it the project's own engine?
@@ -48,6 +52,7 @@ class Plan:
     chunk_size: int | None
     native: bool
     keep: bool
+    components: int = 0
 
 
 def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str, int]:
@@ -75,7 +80,17 @@ def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str
     # those of the last round once more, in final/
     results = volume * MAPS_OF_ITS_RESULTS * (maps + plan.clusters)
     results += (passes + 1) * count * ROW_BYTES * TABLES_OF_ITS_RESULTS
-    return {"work": work, "results": results}
+    models = plan.rounds * _model(particles, plan)
+    return {"work": work + LINEAR_IN_WORK * models, "results": results + models}
+
+
+def _model(particles: Particles, plan: Plan) -> int:
+    """A linear model: volumes of both half sets, and what each image says of the latent variables."""
+    q = plan.components
+    if not q or plan.assign_limit is None:
+        return 0
+    said = q + q * (q + 1) // 2
+    return 4 * (2 * (1 + q) * box_for_limit(particles, plan.assign_limit) ** 3 + len(particles) * said)
 
 
 def _stacks(particles: Particles, plan: Plan) -> int:

@@ -21,7 +21,8 @@ from drgnalign.run.disk import Plan, estimate_disk
 @click.option("--reconstructs", is_flag=True, help="Some rounds begin with reconstructions of their clusters.")
 @click.option("--train-box", type=int, required=True)
 @click.option("--chunk-size", type=int)
-@click.option("--assign-limit", type=float, help="Å.")
+@click.option("--assign-limit", type=float, help="Å; of the images for assignment, where there are any.")
+@click.option("--components", type=int, default=0, help="Of the linear model.")
 @click.option("--engine", type=click.Choice(ENGINE_NAMES), required=True)
 @click.option("--keep", is_flag=True, help="Nothing is removed.")
 @diameter_option
