@@ -1,1 +1,1 @@
-"""What differs between particles: cryoDRGN's latent space, its pictures, its clusters and its maps."""
+"""What differs between particles: latent spaces, their pictures, clusters and maps, and what images say of these."""
