@@ -73,8 +73,6 @@ def judged(case: Case) -> dict[str, Any]:
         **agreement(case, labels),
         "shared": np.round(model.shared, 3).tolist(),
         "contrast_spread": round(model.spreads.contrast, 4),
-        "rotation_degrees": round(float(np.degrees(model.spreads.rotation)), 3),
-        "shift_angstrom": round(model.spreads.shift * particles.pixel_size, 3),
         "fit_seconds": round(seconds, 1),
         "points_seconds": round(searched, 1),
         "ms_per_particle_and_iteration": round(1e3 * seconds / len(kept) / len(SCHEDULE), 3),

@@ -14,16 +14,14 @@ from drgnalign.engine.reconstruct import HALVES, insert_particles
 from drgnalign.engine.sampling import oversampling
 from drgnalign.fourier import soft_sphere
 from drgnalign.heterogeneity.known import Known
-from drgnalign.heterogeneity.linear import Iteration, LinearModel, Spreads, fit_linear, latent_of
+from drgnalign.heterogeneity.linear import Iteration, LinearModel, fit_linear, latent_of
 from drgnalign.heterogeneity.points import Points, fit_points
 
 BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
 SCHEDULE = (*[Iteration(40.0, False, 0.3)] * 5, *[Iteration(24.0, False, 0.1)] * 4)
 
 
-def fitted(
-    simulate: Callable[..., Any], states: int, particles: int, **options: float
-) -> tuple[Any, LinearModel, Known]:
+def fitted(simulate: Callable[..., Any], states: int, particles: int) -> tuple[Any, LinearModel, Known]:
     errors = {"rotation_error_deg": 1.0, "shift_error_angstrom": 1.0}
     simulated = simulate(particles, BOX, PIXEL, states=states, snr=0.3, **errors)
     given, source = simulated.given, simulated.source
@@ -31,9 +29,7 @@ def fitted(
     sums = insert_particles(given, source, noise, padding)
     means = {half: sums.half_map(half)[None] for half in HALVES}
     mask = soft_sphere(BOX, 14, 2).astype(np.float32)
-    model = fit_linear(
-        given, source, noise, means, mask, DIAMETER, components=3, spreads=Spreads(**options), schedule=SCHEDULE
-    )
+    model = fit_linear(given, source, noise, means, mask, DIAMETER, components=3, schedule=SCHEDULE)
     return simulated, model, latent_of(given, source, noise, model, mask, DIAMETER)
 
 

@@ -97,8 +97,6 @@ class LinearRecord(Record):
     # whether it started from the last round's
     continued: bool | None = None
     contrast_spread: float | None = None
-    rotation_degrees: float | None = None
-    shift_angstrom: float | None = None
     # correlation of each component between the half sets
     shared: list[float] = field(default_factory=list)
     # nats a particle over the mean map alone, by the number of points

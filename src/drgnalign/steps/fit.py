@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
@@ -26,7 +25,7 @@ from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.limit import assignment_limit
-from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, LinearModel, fit_linear, latent_of
+from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
 from drgnalign.heterogeneity.points import fit_points, points_found
 from drgnalign.maps.mask import resampled_mask, soft_sphere
 from drgnalign.maps.read import read_mask
@@ -106,20 +105,15 @@ def main(
     write_latent(output / Z, means, np.log(variances))
     if not chosen.all():
         write_indices(output / TRAINED_ON, np.flatnonzero(chosen))
-    record = _record(model, coarse.pixel_size, last_latent is not None)
-    record.particles = int(chosen.sum())
-    record.gains = [one.log_likelihood for one in tried]
-    record.points, record.shares = len(points.shares), points.shares.tolist()
-    write_record(record, output / RECORD)
-
-
-def _record(model: LinearModel, pixel_size: float, continued: bool) -> LinearRecord:
-    return LinearRecord(
-        components=len(model.volumes[1]) - 1,
+    record = LinearRecord(
+        particles=int(chosen.sum()),
+        components=components,
         limit_angstrom=model.limit,
-        continued=continued,
+        continued=last_latent is not None,
         contrast_spread=model.spreads.contrast,
-        rotation_degrees=math.degrees(model.spreads.rotation),
-        shift_angstrom=model.spreads.shift * pixel_size,
         shared=model.shared.tolist(),
+        gains=[one.log_likelihood for one in tried],
+        points=len(points.shares),
+        shares=points.shares.tolist(),
     )
+    write_record(record, output / RECORD)
