@@ -18,11 +18,13 @@ FUNCTIONS = "\n".join(path.read_text() for path in (REPOSITORY / "subworkflows")
 
 
 class Stubs(NamedTuple):
-    """Two rounds by another mask for assignment, with the given one and resumed with another rate of learning."""
+    """Two rounds by another mask for assignment, with the given one and resumed with another rate of learning; one
+    round without a network."""
 
     first: Run
     other_focus: Run
     other_rate: Run
+    linear: Run
 
 
 class ChangedCode(NamedTuple):
@@ -51,7 +53,8 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     first = stub(folder, "first", **loop)
     focus.write_text("another")
     other_focus = stub(folder, "other_focus", "-resume", **loop)
-    return Stubs(first, other_focus, stub(folder, "other_rate", "-resume", **loop, learning_rate=0.01))
+    other_rate = stub(folder, "other_rate", "-resume", **loop, learning_rate=0.01)
+    return Stubs(first, other_focus, other_rate, stub(folder, "linear", **loop | {"latent": "linear"}, rounds=1))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,11 @@ def steps_of(names: set[str]) -> set[str]:
 
 def test_every_process_has_its_place_in_the_loop(stubs: Stubs) -> None:
     declared = {re.search(r"^process (\w+)", text, re.MULTILINE)[1] for text in MODULES.values()}  # type: ignore[index]
+    done = steps_of(set(stubs.first.tasks.index))
     # images are looked at where there are any
-    assert steps_of(set(stubs.first.tasks.index)) == declared - {"CHECK_IMAGE"} | {"RESPLIT", "REINSERT", "REFERENCE"}
+    assert done == declared - {"CHECK_IMAGE", "COMBINE"} | {"RESPLIT", "REINSERT", "REFERENCE"}
+    without_network = steps_of(set(stubs.linear.tasks.index))
+    assert without_network == done - {"CHECK_TRAINING", "TRAIN", "DECODE"} | {"COMBINE"}
     assert "WARN: " not in stubs.first.log
 
 
@@ -151,7 +157,8 @@ def test_a_setting_runs_again_what_reads_it_and_what_follows(stubs: Stubs) -> No
     assert {"COARSEN (1)", "CHECK_TRAINING (1)", "SCREEN (3)", "MAP:MERGE (3)", "EXPORT (3)"} <= cached
     # what is shown are all parameters
     assert {name for name in again if " r" not in name} == {f"REPORT ({number})" for number in (1, 2, 3)}
-    assert not any(" r" in name for name in cached)
+    # the linear model learns nothing at a rate
+    assert {name for name in cached if " r" in name} == {"LABEL:FIT (4 r1)"}
 
 
 def test_what_depends_on_a_mask_runs_again_when_its_file_changes(stubs: Stubs) -> None:
