@@ -76,3 +76,13 @@ def test_what_cannot_be_told_apart_is_one_point() -> None:
     found = fit_points(known_of(np.zeros((500, 3)), 4.0), 5)
     assert len(found) == 2
     np.testing.assert_allclose(found[0].places, 0.0, atol=0.1)
+
+
+def test_what_spreads_round_a_state_is_no_state() -> None:
+    """Rests of the errors of poses: a third point gains 20 nats of all images, but not one of each that it takes."""
+    rng = np.random.default_rng(1)
+    which = rng.choice(2, 1500)
+    true = np.array([[2.0, 0.0], [-2.0, 0.0]])[which] + np.stack([np.zeros(1500), rng.normal(0, 0.3, 1500)], axis=1)
+    found = fit_points(known_of(true, 10.0), 6)
+    assert 1500 * (found[2].log_likelihood - found[1].log_likelihood) > 20
+    assert len(found) == 3

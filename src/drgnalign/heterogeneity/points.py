@@ -15,8 +15,10 @@ from drgnalign.heterogeneity.known import Known
 SMALL_GAIN, MOST_STEPS = 0.01, 300
 # Starts for each number of points.
 STARTS = 4
-# A point more has to gain so many nats of the images that points are fitted to, which are no more than these.
-LEAST_GAIN, SAMPLE = 20.0, 40_000
+# A point more has to gain so many nats of the images that points are fitted to, which are no more than these; and so
+# many of each image that it takes: below that, labels are guesses, and what is described are rests of the poses' errors
+# (.4 nats in two states of 21 nats) or a motion, not a state (6 nats, a tenth of the images at a ratio of .05).
+LEAST_GAIN, SAMPLE, LEAST_OF_EACH = 20.0, 40_000, 1.0
 # Images whose products with all points are held at once.
 BATCH = 2**16
 
@@ -60,7 +62,7 @@ def fit_points(known: Known, most: int, seed: int = 0) -> list[Points]:
     Returns
     -------
     list of Points
-        With 1, 2, … points; the last is the first that gained less than 20 nats, unless there are `most`.
+        With 1, 2, … points; the last is the first that gained too little, unless there are `most`.
     """
     rng, found = np.random.default_rng(seed), list[Points]()
     count = len(known.linear)
@@ -80,8 +82,13 @@ def points_found(tried: list[Points], images: int) -> Points:
 
 
 def _gains(tried: list[Points], count: int) -> bool:
-    """Does the last point gain more than next to nothing?"""
-    return count * (tried[-1].log_likelihood - tried[-2].log_likelihood) >= LEAST_GAIN
+    """Does the last point gain enough, of all images and of each of its own?"""
+    gained = tried[-1].log_likelihood - tried[-2].log_likelihood
+    *others, new = tried[-1].places
+    nearest = int(np.linalg.norm(np.array(others) - new, axis=1).argmin())
+    # of two that were one, either may be the new one
+    its_own = min(tried[-1].shares[-1], tried[-1].shares[nearest])
+    return count * gained >= LEAST_GAIN and gained >= LEAST_OF_EACH * its_own
 
 
 def _start(known: Known, last: Points | None, rng: np.random.Generator) -> FloatArray:
