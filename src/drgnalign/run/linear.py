@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,23 +89,35 @@ def write_found(found: Found, folder: Path) -> None:
         )
 
 
-def read_found(folder: Path, count: int) -> Found:
-    """What the images of `count` particles say of the latent variables.
+def read_labels(folder: Path, count: int) -> IntArray:
+    """Of the points that `count` particles are at (N,); 0 = left out. What their images say besides is not read.
 
     Raises
     ------
     InputError
-        It is missing, broken, or of another number of particles.
+        They are missing, broken, or of another number of particles.
     """
+    (labels,) = _read(folder, count, "labels")
+    return labels
+
+
+def _read(folder: Path, count: int, *names: str) -> list[NDArray[Any]]:
+    """Some of the arrays of ``known.npz``."""
     path = folder / KNOWN
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            linear, triangle = np.asarray(arrays["linear"], np.float64), arrays["quadratic"]
-            labels, places = arrays["labels"], arrays["places"]
+            found, of = [arrays[name] for name in names], len(arrays["labels"])
     except (OSError, ValueError, KeyError) as error:
         raise InputError(path, f"cannot be read ({error})", "run again with -resume") from error
-    if len(linear) != count:
-        raise InputError(path, f"it is of {len(linear)} particles, not of {count}", "run again with -resume")
+    if of != count:
+        raise InputError(path, f"it is of {of} particles, not of {count}", "run again with -resume")
+    return found
+
+
+def read_found(folder: Path, count: int) -> Found:
+    """What the images of `count` particles say of the latent variables; errors as of `read_labels`."""
+    linear, triangle, labels, places = _read(folder, count, "linear", "quadratic", "labels", "places")
+    linear = np.asarray(linear, np.float64)
     number = linear.shape[1]
     quadratic = np.empty((count, number, number))
     rows, columns = np.tril_indices(number)

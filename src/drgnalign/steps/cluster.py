@@ -12,7 +12,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
 from drgnalign.particles import START
 from drgnalign.run.latent import EMBEDDING, LINEAR, read_points
-from drgnalign.run.linear import RECORD, read_found
+from drgnalign.run.linear import RECORD, read_labels
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import LinearRecord
 from drgnalign.run.state import read_used_labels
@@ -64,6 +64,6 @@ def main(
     if linear.is_dir():
         facts.linear = read_record(LinearRecord, linear / RECORD)
         if starts:
-            labelled.table[f"{START}Points"] = read_found(linear, len(table)).labels
+            labelled.table[f"{START}Points"] = read_labels(linear, len(table))
     write_star(labelled, output)
     write_record(facts, record)

@@ -72,7 +72,8 @@ def main(
     coarse = with_stack(table, stack)
     mask = soft_sphere(coarse.box, coarse.pixel_size, diameter)
     focus = None if focus is None else resampled_mask(focus, coarse.box)
-    kept = coarse.select(np.flatnonzero(~coarse.left_out()))
+    rows = np.flatnonzero(~coarse.left_out())
+    kept = coarse.select(rows)
     source, group = ImageSource(kept, stack.parent), point_group(symmetry)
     noise = estimate_noise(kept, source, diameter)
     start = None if last_latent is None else read_model(last_latent / LINEAR)[0]
@@ -95,18 +96,20 @@ def main(
         threads=threads,
     )
     known = latent_of(coarse, ImageSource(coarse, stack.parent), noise, model, mask, diameter, threads)
-    chosen = ~coarse.left_out()
-    tried = fit_points(known.of(np.flatnonzero(chosen)), most_points, seed)
-    points = points_found(tried, int(chosen.sum()))
+    mine = known.of(rows)
+    tried = fit_points(mine, most_points, seed)
+    points = points_found(tried, len(rows))
+    labels = np.zeros(len(coarse), np.int64)
+    labels[rows] = points.labels_of(mine)
     output.mkdir()
     write_model(model.volumes, coarse.pixel_size, output)
-    write_found(Found(known, np.where(chosen, points.labels_of(known), 0), points.places), output)
+    write_found(Found(known, labels, points.places), output)
     means, variances = known.posterior()
     write_latent(output / Z, means, np.log(variances))
-    if not chosen.all():
-        write_indices(output / TRAINED_ON, np.flatnonzero(chosen))
+    if len(rows) < len(coarse):
+        write_indices(output / TRAINED_ON, rows)
     record = LinearRecord(
-        particles=int(chosen.sum()),
+        particles=len(rows),
         components=components,
         limit_angstrom=model.limit,
         continued=last_latent is not None,
