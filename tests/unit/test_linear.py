@@ -51,6 +51,23 @@ def test_half_sets_share_the_component_between_two_states(simulate: Callable[...
     assert np.corrcoef(first, second)[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("few", [1, 4, 20])
+def test_a_half_set_of_few_particles_is_fitted(simulate: Callable[..., Any], few: int) -> None:
+    """Fewer than components: latent variables of so few lie in a plane, and some components are nothing at all."""
+    simulated = simulate(100, BOX, PIXEL, states=2, snr=0.1)
+    given, source = simulated.given, simulated.source
+    given.table["rlnRandomSubset"] = np.where(np.arange(len(given)) < few, 2, 1)
+    noise = estimate_noise(given, source, DIAMETER)
+    sums = insert_particles(given, source, noise, oversampling(BOX, PIXEL, DIAMETER))
+    means = {half: sums.half_map(half)[None] for half in HALVES}
+    mask = soft_sphere(BOX, 14, 2).astype(np.float32)
+    schedule = [Iteration(40.0, hard, 0.1) for hard in (False, True, True, False)]
+    model = fit_linear(given, source, noise, means, mask, DIAMETER, components=8, schedule=schedule)
+    assert all(np.isfinite(model.volumes[half]).all() for half in HALVES)
+    known = latent_of(given, source, noise, model, mask, DIAMETER)
+    assert np.isfinite(known.linear).all() and np.isfinite(known.quadratic).all()
+
+
 def known_of(places: np.ndarray, precision: float, seed: int = 0) -> Known:
     """Of images that show where they are with an error of their own."""
     rng = np.random.default_rng(seed)

@@ -36,6 +36,8 @@ Result = TypeVar("Result")
 
 # A voxel of a shell that few views reach keeps this share of its shell's mean weight.
 LEAST_WEIGHT = 1e-3
+# And each volume at least this share of what the mean map has there.
+LEAST_SHARE = 1e-9
 # Å: of the neighbourhood in which the power of components is averaged.
 LOCAL = 15.0
 # Correlations of shells are averaged over so many.
@@ -367,6 +369,8 @@ def _solved(
         own = matrix[:, k, k]
         means = np.bincount(shells, own) / np.maximum(np.bincount(shells), 1)
         own += (means * _added_weight(k, len(means), equations.scale, correlations, floor))[shells]
+        # a component that no image shows has no weight of its own
+        own += LEAST_SHARE * matrix[:, 0, 0]
     right = np.stack([data[reached].real, data[reached].imag], axis=-1)
     found = np.linalg.solve(matrix, right)
     transforms = np.zeros((number, *reached.shape), np.complex64)
@@ -401,8 +405,9 @@ def _standardised(volumes: NDArray[np.float32], moments: FloatArray) -> NDArray[
     mean = moments[0, 1:]
     covariance = moments[1:, 1:] - np.outer(mean, mean)
     components = volumes[1:].reshape(len(mean), -1)
-    root = np.linalg.cholesky(covariance + 1e-9 * np.trace(covariance) * np.eye(len(mean)))
-    scaled = root.T @ components
+    # not Cholesky's: latent variables of few particles lie in a plane
+    variances, directions = np.linalg.eigh(covariance)
+    scaled = (directions * np.sqrt(np.maximum(variances, 0.0))).T @ components
     _, axes = np.linalg.eigh(scaled @ scaled.T)
     principal = (axes[:, ::-1].T @ scaled).reshape(volumes[1:].shape)
     centre = volumes[0] + np.tensordot(mean, volumes[1:], 1)
