@@ -1,11 +1,9 @@
 """The compiled part of the package; pyproject.toml has the rest."""
 
-from pathlib import Path
-
 from setuptools import Extension, setup
 
-# fft.c and latent.c are included by kernels.c
-INNER_LOOPS = tuple(str(path) for path in sorted(Path("src/drgnalign/engine").glob("*.c")))
+# included by kernels.c
+INNER_LOOPS = ("src/drgnalign/engine/fft.c", "src/drgnalign/engine/latent.c")
 
 
 def extension(module: str, *options: str, included: tuple[str, ...] = ()) -> Extension:
@@ -25,6 +23,7 @@ def extension(module: str, *options: str, included: tuple[str, ...] = ()) -> Ext
 setup(
     ext_modules=[
         extension("drgnalign.engine.kernels", "-Wno-psabi", included=INNER_LOOPS),
+        extension("drgnalign.engine.reconstruct"),
         # The same to the last bit on every processor.
         extension("drgnalign.formats.par", "-ffp-contract=off"),
         extension("drgnalign.formats.text_table", "-ffp-contract=off"),

@@ -47,7 +47,7 @@ def irfft_volume(transform: ComplexArray, box: int) -> RealArray:
 def padded_transform(volume: RealArray, padded: int, edge: int) -> ComplexArray:
     """Low frequencies of a centred volume that is zero-padded first.
 
-    Axis by axis, so that the padded volume is never whole in memory.
+    Axis by axis and some planes at a time, so that the padded volume is never whole in memory.
 
     Parameters
     ----------
@@ -66,17 +66,17 @@ def padded_transform(volume: RealArray, padded: int, edge: int) -> ComplexArray:
     voxels, frequencies = (np.arange(box) - box // 2) % padded, np.arange(-held, held + 1) % padded
     inside = slice(edge - held, edge + held + 1)
     planes = np.empty((box, 2 * held + 1, held + 1), np.complex64)
-    for z in range(box):
-        rows = np.zeros((box, padded), np.float32)
-        rows[:, voxels] = volume[z]
-        columns = np.zeros((padded, held + 1), np.complex64)
-        columns[voxels] = scipy.fft.rfft(rows)[:, : held + 1]
-        planes[z] = scipy.fft.fft(columns, axis=0)[frequencies]
+    for some in _slabs(box, padded * (held + 1)):
+        rows = np.zeros((len(some), box, padded), np.float32)
+        rows[..., voxels] = volume[some]
+        columns = np.zeros((len(some), padded, held + 1), np.complex64)
+        columns[:, voxels] = scipy.fft.rfft(rows)[..., : held + 1]
+        planes[some] = scipy.fft.fft(columns, axis=1)[:, frequencies]
     result = np.zeros((2 * edge + 1, 2 * edge + 1, edge + 1), np.complex64)
-    for y in range(2 * held + 1):
-        columns = np.zeros((padded, held + 1), np.complex64)
-        columns[voxels] = planes[:, y]
-        result[inside, edge - held + y, : held + 1] = scipy.fft.fft(columns, axis=0)[frequencies]
+    for some in _slabs(2 * held + 1, padded * (held + 1)):
+        columns = np.zeros((padded, len(some), held + 1), np.complex64)
+        columns[voxels] = planes[:, some]
+        result[inside, edge - held + some, : held + 1] = scipy.fft.fft(columns, axis=0)[frequencies]
     return result
 
 
@@ -96,16 +96,21 @@ def central_box(transform: ComplexArray, padded: int, box: int) -> NDArray[np.fl
     held = transform.shape[0] // 2
     voxels, frequencies = (np.arange(box) - box // 2) % padded, np.arange(-held, held + 1) % padded
     planes = np.empty((box, 2 * held + 1, held + 1), np.complex64)
-    for y in range(2 * held + 1):
-        columns = np.zeros((padded, held + 1), np.complex64)
-        columns[frequencies] = transform[:, y]
-        planes[:, y] = scipy.fft.ifft(columns, axis=0)[voxels]
+    for some in _slabs(2 * held + 1, padded * (held + 1)):
+        columns = np.zeros((padded, len(some), held + 1), np.complex64)
+        columns[frequencies] = transform[:, some]
+        planes[:, some] = scipy.fft.ifft(columns, axis=0)[voxels]
     result = np.empty((box, box, box), np.float32)
-    for z in range(box):
-        columns = np.zeros((padded, held + 1), np.complex64)
-        columns[frequencies] = planes[z]
-        result[z] = scipy.fft.irfft(scipy.fft.ifft(columns, axis=0)[voxels], padded)[:, voxels]
+    for some in _slabs(box, padded * (held + 1)):
+        columns = np.zeros((len(some), padded, held + 1), np.complex64)
+        columns[:, frequencies] = planes[some]
+        result[some] = scipy.fft.irfft(scipy.fft.ifft(columns, axis=1)[:, voxels], padded)[..., voxels]
     return result
+
+
+def _slabs(planes: int, size: int) -> list[NDArray[np.int64]]:
+    """Numbers of planes, so many at once as fit in a fast cache: one by one where they are large."""
+    return np.array_split(np.arange(planes), -(-planes // max(1, 2**15 // size)))
 
 
 def shell_numbers(box: int, dimensions: int) -> NDArray[np.int64]:

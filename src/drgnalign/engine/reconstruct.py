@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
+from drgnalign.compiled import Array, load_library
 from drgnalign.engine.images import coefficient_batches, poses_of
 from drgnalign.engine.kernels import Kernels, kernels_for
 from drgnalign.engine.plan import coefficient_plan
@@ -34,6 +36,17 @@ LEAST_WEIGHT = 1e-2
 SMALLEST_WEIGHT = 1e-30
 # Parts are read in pieces of so many bytes.
 PIECE = 2**24
+# Sums of a half set, (K, K) starts and lengths of its rows, and K.
+_SUMS = (Array(np.float32), Array(np.int32), Array(np.int64), ctypes.c_int)
+_LIBRARY = load_library(
+    __file__,
+    {
+        # totals and counts of shells
+        "shell_weights": (*_SUMS, Array(np.float64), Array(np.float64)),
+        # frequencies held, radius, the least that a shell is divided by, the transform
+        "divided": (*_SUMS, ctypes.c_int, ctypes.c_float, Array(np.float64), Array(np.complex64)),
+    },
+)
 
 
 class HalfMapSums:
@@ -154,16 +167,10 @@ class HalfMapSums:
 
     def half_map(self, half: int) -> FloatVolume:
         """The unfiltered map of one half set (1 or 2), as large as the images."""
-        edge, held = self._rows.edge, (self.padded - 1) // 2
-        floor = LEAST_WEIGHT * self._shell_means(half)
+        held = (self.padded - 1) // 2
+        least = LEAST_WEIGHT * self._shell_means(half)
         transform = np.zeros((2 * held + 1, 2 * held + 1, held + 1), dtype=np.complex64)
-        central = slice(edge - held, edge + held + 1)
-        for z in range(-held, held + 1):
-            values, weights, held_voxels, radii = self._plane(half, z)
-            values *= radii <= self.padded / 2
-            plane = np.zeros(held_voxels.shape, dtype=np.complex64)
-            plane[held_voxels] = values / np.maximum(weights, floor[_shells(radii)])
-            transform[z + held] = plane[central, : held + 1]
+        _LIBRARY.divided(*self._of_half(half), held, self.padded / 2, least, transform)
         real = central_box(transform, self.padded, self.box)
         return real / interpolation_envelope(self.box, self.padded)
 
@@ -182,45 +189,33 @@ class HalfMapSums:
         places = np.rint(scale * rows).astype(np.int64) + edge
         columns = np.rint(scale * np.arange(radius + 1)).astype(np.int64)
         for z, place in zip(rows, places, strict=True):
-            _, weights, held, _ = self._plane(half, int(place) - edge)
-            plane = np.zeros(held.shape, np.float32)
-            plane[held] = weights
+            plane = self._weights(half, int(place) - edge)
             result[z, rows[:, None], np.arange(radius + 1)] = plane[places[:, None], columns]
         return result
 
-    def _plane(
-        self, half: int, z: int
-    ) -> tuple[NDArray[np.complex128], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float32]]:
-        """Numerators and denominators of a plane z = −K…K, which of its (2K+1, K+1) voxels they are, and their radii.
+    def _weights(self, half: int, z: int) -> NDArray[np.float32]:
+        """Denominators of a plane z = −K…K (2K+1, K+1).
 
         What was inserted at the Hermitian mates V(0, y, z) and conj V(0, −y, −z) is added up.
         """
-        numerator, denominator = self.numerator[half - 1], self.denominator[half - 1]
-        starts, lengths, edge = self._rows.starts, self._rows.lengths, self._rows.edge
-        held = np.arange(edge + 1) < lengths[z + edge][:, None]
+        denominator, starts, edge = self.denominator[half - 1], self._rows.starts, self._rows.edge
+        held = np.arange(edge + 1) < self._rows.lengths[z + edge][:, None]
         begin = int(starts[z + edge, 0])
-        plane = slice(begin, begin + int(held.sum()))
-        values, weights = numerator[plane].copy(), denominator[plane].copy()
-        first, mates = starts[z + edge][held[:, 0]] - begin, starts[edge - z][::-1][held[:, 0]]
-        values[first] += numerator[mates].conj()
-        weights[first] += denominator[mates]
-        x, y = np.arange(edge + 1, dtype=np.float32), np.arange(-edge, edge + 1, dtype=np.float32)
-        return values, weights, held, np.sqrt(np.float32(z) ** 2 + y[:, None] ** 2 + x**2)[held]
+        plane = np.zeros(held.shape, np.float32)
+        plane[held] = denominator[begin : begin + int(held.sum())]
+        plane[held[:, 0], 0] += denominator[starts[edge - z][::-1][held[:, 0]]]
+        return plane
 
     def _shell_means(self, half: int) -> NDArray[np.float64]:
         """Mean weight of each shell, and a tiny positive number where a shell is empty."""
-        edge = self._rows.edge
-        totals, counts = np.zeros(2 * edge), np.zeros(2 * edge)
-        for z in range(-edge, edge + 1):
-            _, weights, _, radii = self._plane(half, z)
-            totals += np.bincount(_shells(radii), weights, len(totals))
-            counts += np.bincount(_shells(radii), minlength=len(counts))
+        totals, counts = np.zeros((2, 2 * self._rows.edge))
+        _LIBRARY.shell_weights(*self._of_half(half), totals, counts)
         means = totals / np.maximum(counts, 1)
         return np.maximum(means, max(float(means.max()) * 1e-6, SMALLEST_WEIGHT))
 
-
-def _shells(radii: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.rint(radii).astype(np.int64)
+    def _of_half(self, half: int) -> tuple[Any, ...]:
+        """Its sums and where they are, as C is given them."""
+        return self.sums[half - 1], self._rows.starts, self._rows.lengths, self._rows.edge
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Composition:
         self._views = view_bins(particles.rotations()[self._kept])
         self._of_all = np.bincount(self._views, minlength=BINS)
         self._defocus = particles.table[["rlnDefocusU", "rlnDefocusV"]].to_numpy(np.float64)[self._kept].mean(axis=1)
-        self._ranks = scipy.stats.rankdata(self._defocus)
+        self._ranks = pd.Series(self._defocus).rank().to_numpy()
 
     def of(self, members: BoolArray) -> dict[str, Any]:
         """Figures of a cluster.
