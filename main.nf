@@ -24,6 +24,7 @@ include { byPass ; joined ; stateOf } from './subworkflows/cargo.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
 include { emptied } from './subworkflows/emptied.nf'
+include { MOTION } from './modules/motion.nf'
 include { REPORT } from './modules/report.nf'
 include { EXPORT } from './modules/export.nf'
 
@@ -31,6 +32,12 @@ include { EXPORT } from './modules/export.nf'
 def nextState(passes, last) {
     def next = last.stop == 'true' ? null : passes[last.meta.pass]
     return [next?.pass, [meta: next] + last.subMap('particles', 'references', 'latent')]
+}
+
+// Does the linear model of a latent space see a motion?
+def moves(latent) {
+    def record = latent.resolve('linear/linear.json')
+    return record.exists() && readJson(record).motion
 }
 
 // What a step of a channel gives. An error two files deep, or in what `subscribe` calls, would come out as one of Java's
@@ -161,6 +168,15 @@ workflow {
     EXPORT(
         MAP.out.state.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.particles, state.references] },
         settings.map { step -> step.export },
+    )
+    MOTION(
+        MAP.out.state.filter { _pass, state -> state.meta.round && moves(state.latent) }
+            .combine(channel.of(1..given.path_points))
+            .combine(images)
+            .map { _pass, state, point, known ->
+                [state.meta.subMap('pass', 'round'), point, state.particles, state.references, known]
+            },
+        settings.map { step -> step.motion },
     )
     anew = MAP.out.folder.map { meta, _folder, said -> [meta.pass, isAnew(said)] }
     REPORT.out.files.map { meta, files -> [meta.pass, files] }.join(anew).map { pass, files, is_new ->

@@ -30,6 +30,7 @@ def readParameters() {
         reassign: choice,
         reconstruct: engine + ['mask_diameter', 'reference_prior', 'local_resolution'],
         merge: ['stop', 'mask_diameter'],
+        motion: engine + ['device', 'mask_diameter', 'path_points'],
         export: [],
         report: [],
     ]

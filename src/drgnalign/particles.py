@@ -28,6 +28,8 @@ PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY"]
 OCCUPANCY = "drgnOccupancy"
 # Columns with further labels for assignment to start from.
 START = "drgnStart"
+# Where on a motion's path a particle is, 0 … 1, and the standard deviation of that; NaN where it is left out.
+PATH, PATH_ERROR = "drgnPath", "drgnPathError"
 # 1 where a particle is none of the states: it stays in the file, and is in no map, training or statistic.
 LEFT_OUT = "drgnLeftOut"
 # 1 where the program that the file comes from had left a particle out: so it is left out of everything, and no image

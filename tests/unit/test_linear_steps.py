@@ -146,4 +146,6 @@ def test_embedding_needs_a_latent_space(tmp_path: Path) -> None:
 def test_a_verdict_says_where_the_linear_model_disagrees(gains: list[float], points: int, said: str) -> None:
     assert with_points("2 states", 2, LinearRecord(gains=gains, points=points)) == said
     assert with_points("2 states", 2, None) == "2 states"
+    moving = LinearRecord(gains=gains, points=points, motion=True)
+    assert with_points("2 states", 2, moving) == "2 states; the linear model sees a motion"
     assert json.dumps(LinearRecord(gains=gains, points=points).written())

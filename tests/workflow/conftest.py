@@ -17,7 +17,7 @@ from runs import DEFAULT_PARSER, REPOSITORY, Run, run_workflow
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.fourier import soft_sphere
-from drgnalign.simulate import Nuisances, phantom_states, simulate_set
+from drgnalign.simulate import Nuisances, phantom_states, simulate_set, swinging_states
 
 DOUBLES = REPOSITORY / "tests" / "doubles"
 DATA = REPOSITORY.parent / "shared" / "data"
@@ -274,6 +274,13 @@ class Scenarios:
             variables=variables,
         )
 
+    def motion_run(self) -> Run:
+        folder = self.folder / "motion"
+        simulate_set(folder / "set", swinging_states(20), [1.0] * 20, 400, 32, 8.0, snr=0.5, sigma=6.0, seed=2)
+        parameters = {"rounds": 1, "consensus_limits": "none", "junk": "keep", "assign": "none", "k": 1, **ONE_CHUNK}
+        parameters |= {"path_points": 2}
+        return finished(run_workflow(folder, folder / "set" / "particles.star", parameters))
+
     def real_run(self) -> Run:
         parameters = {
             "images": ATP_SYNTHASE / "parts.stk",
@@ -316,7 +323,7 @@ def scenario(
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     # the longest first; what goes on from loop_run has to wait for it
     names = ("loop_run", "interrupted_runs", "frealign_runs", "junk_runs", "fixed_run", "mask_runs", "real_run")
-    names += ("consensus_runs", "coarser_run", "joint_run", "own_folder_runs", "dbscan_run")
+    names += ("motion_run", "consensus_runs", "coarser_run", "joint_run", "own_folder_runs", "dbscan_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -377,6 +384,12 @@ def own_folder_runs(scenario: Callable[[str], Any]) -> OwnFolder:
 @pytest.fixture(scope="session")
 def junk_runs(scenario: Callable[[str], Any]) -> LeftOut:
     return scenario("junk_runs")
+
+
+@pytest.fixture(scope="session")
+def motion_run(scenario: Callable[[str], Any]) -> Run:
+    """One round of a particle of which a lobe swings."""
+    return scenario("motion_run")
 
 
 @pytest.fixture(scope="session")

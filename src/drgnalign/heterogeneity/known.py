@@ -25,6 +25,11 @@ class Known(NamedTuple):
         """Of some images."""
         return Known(self.linear[rows], self.quadratic[rows])
 
+    def log_joint(self, places: FloatArray, shares: FloatArray) -> FloatArray:
+        """ln of share and likelihood (N, K) of places in latent space (K, q), over the likelihood of the mean map."""
+        quadratic = np.einsum("kq,nqp,kp->nk", places, self.quadratic, places, optimize=True)
+        return np.asarray(self.linear @ places.T - 0.5 * quadratic + np.log(np.maximum(shares, 1e-12)), np.float64)
+
     def posterior(self) -> tuple[FloatArray, FloatArray]:
         """Means and variances of z (N, q), given the image and z ~ N(0, 1)."""
         covariance = np.linalg.inv(self.quadratic + np.eye(self.linear.shape[1]))

@@ -43,7 +43,7 @@ class Points(NamedTuple):
         """The most probable point of each image (N,), from 1."""
         rows = np.arange(len(known.linear))
         parts = np.array_split(rows, -(-len(rows) // BATCH))
-        found = [_log_joint(known.of(part), self.places, self.shares).argmax(axis=1) for part in parts]
+        found = [known.of(part).log_joint(self.places, self.shares).argmax(axis=1) for part in parts]
         labels: NDArray[np.int64] = np.concatenate(found) + 1
         return labels
 
@@ -97,20 +97,15 @@ def _start(known: Known, last: Points | None, rng: np.random.Generator) -> Float
     if last is None:
         return np.zeros((1, means.shape[1]))
     own = np.einsum("nq,nq->n", known.linear, means) - 0.5 * np.einsum("nq,nqp,np->n", means, known.quadratic, means)
-    lost = np.maximum(own - _log_joint(known, last.places, last.shares).max(axis=1), 0.0)
+    lost = np.maximum(own - known.log_joint(last.places, last.shares).max(axis=1), 0.0)
     chosen = rng.choice(len(lost), p=lost / lost.sum())
     return np.concatenate([last.places, means[[chosen]]])
-
-
-def _log_joint(known: Known, places: FloatArray, shares: FloatArray) -> FloatArray:
-    quadratic = np.einsum("kq,nqp,kp->nk", places, known.quadratic, places, optimize=True)
-    return known.linear @ places.T - 0.5 * quadratic + np.log(np.maximum(shares, 1e-12))
 
 
 def _climbed(known: Known, places: FloatArray) -> Points:
     shares, reached = np.full(len(places), 1 / len(places)), -np.inf
     for _ in range(MOST_STEPS):
-        joint = _log_joint(known, places, shares)
+        joint = known.log_joint(places, shares)
         evidence = scipy.special.logsumexp(joint, axis=1)
         posteriors = np.exp(joint - evidence[:, None])
         gained = float(evidence.sum()) - reached

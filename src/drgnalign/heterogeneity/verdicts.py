@@ -28,7 +28,7 @@ IN_WORDS: Mapping[str, str] = {
 
 
 def with_points(verdict: str, states: int, linear: LinearRecord | None) -> str:
-    """A verdict on a number of states, and that of a linear model's points where it is another one.
+    """A verdict on a number of states, and what a linear model says where that is something else.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def with_points(verdict: str, states: int, linear: LinearRecord | None) -> str:
     linear : LinearRecord or None
         None: nobody has looked for points.
     """
-    if linear is None or linear.points == states:
+    if linear is None or (linear.points == states and not linear.motion):
         return verdict
-    return f"{verdict}; the linear model sees {linear.number}"
+    return f"{verdict}; the linear model sees {'a motion' if linear.motion else linear.number}"
 
 
 def in_words(assignment: Mapping[str, Any], clusters: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import CONTINUUM, in_words, is_open
-from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, published_name
+from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, MOTION, published_name
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
 
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
@@ -211,6 +211,8 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     if facts["halves"] == DEALT_AT_IMPORT:
         why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
         steps.append({"why": why, "command": _again(facts, "--consensus_limits", _coarse_to_fine(facts))})
+    if (facts["evidence"]["linear"] or {}).get("motion"):
+        steps.append(_of_motion(facts))
     verdict = facts["verdict"] or ""
     if is_open(verdict):
         steps += _of_too_little_signal(facts, parameters)
@@ -226,6 +228,13 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         why = f"{which} at Nyquist: extract the particles with finer pixels to see what the data hold."
         steps.append({"why": why, "command": None})
     return steps
+
+
+def _of_motion(facts: Mapping[str, Any]) -> dict[str, str | None]:
+    folder = f"{_outdir(facts)}/{published_name(facts['pass'], facts['round'])}/{MOTION}"
+    why = "The linear model sees a motion: look at the half maps along it as a film. Where each particle is on it, "
+    why += "from 0 to 1, is drgnPath in particles.star."
+    return {"why": why, "command": shlex.join(["chimerax", "--cmd", f"open {folder}/point_??.mrc vseries true"])}
 
 
 def _of_too_little_signal(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str | None]]:
@@ -259,8 +268,7 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     if agreement is None or agreement < SETTLED:
         why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
         return [{"why": why, "command": one_more_round(facts)}]
-    outdir = next((str(row["value"]) for row in facts["parameters"] if row["name"] == "outdir"), "RESULTS")
-    maps = [f"{outdir}/{one['file']}" for one in open_first(facts)]
+    maps = [f"{_outdir(facts)}/{one['file']}" for one in open_first(facts)]
     why = (
         "The clusters have come to rest: open the maps of the good ones. Their particles, final/…_particles.star, are "
     )
@@ -270,6 +278,10 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         {"why": why, "command": shlex.join(["chimerax", *maps])},
         {"why": more, "command": one_more_round(facts)},
     ]
+
+
+def _outdir(facts: Mapping[str, Any]) -> str:
+    return next((str(row["value"]) for row in facts["parameters"] if row["name"] == "outdir"), "RESULTS")
 
 
 def one_more_round(facts: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drgnalign.heterogeneity.verdicts import in_words
 from drgnalign.run.records import ClusterMetrics, PassMetrics
-from drgnalign.run.state import CONSENSUS, round_name
+from drgnalign.run.state import CONSENSUS, MOTION, published_name, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
@@ -128,6 +128,11 @@ def findings(passes: list[PassMetrics]) -> str:
     if last.verdict:
         said = verdict_of(last)
         lines.append(f"  The images support: {said}" if said == last.verdict else f"  {said}")
+    linear = last.clustering and last.clustering.linear
+    if linear and linear.motion:
+        lines.append(
+            f"  Particles move: half maps along the motion are in {published_name(last.number, last.round)}/{MOTION}"
+        )
     lines += [f"  {cluster.cluster}: {_cluster_in_words(cluster)}" for cluster in last.clusters]
     if last.unassigned:
         lines.append(f"  {last.unassigned:,} of {last.particles:,} particles are in no cluster")

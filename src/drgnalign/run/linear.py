@@ -7,7 +7,9 @@
 ``ind.pkl``                     rows that it was fitted to; none where to all
 ``known.npz``                   of each particle what its image says of z: ``linear`` (N, q) and the lower triangle of
                                 ``quadratic`` (N, q (q + 1)/2), as `drgnalign.heterogeneity.known.Known`; ``labels``
-                                (N,) of the points, 0 of particles that were left out, and ``places`` (K, q)
+                                (N,) of the points, 0 of particles that were left out, and ``places`` (K, q); where
+                                particles move, ``path`` and ``path_error`` (N,), as the columns ``drgnPath…``, NaN of
+                                particles that were left out, and ``nodes`` (M, q) of the curve; else none of them
 ``linear.json``                 how it was fitted, and what it found (`drgnalign.run.records.LinearRecord`)
 ==============================  =====================================================================================
 """
@@ -29,10 +31,27 @@ from drgnalign.run.state import HALF_MAPS, beside
 
 MEAN, COMPONENT = "mean", "component_"
 KNOWN, RECORD = "known.npz", "linear.json"
+# Arrays of a motion.
+MOTION = ("nodes", "path", "path_error")
+
+
+class Moving(NamedTuple):
+    """A motion's curve through latent space, and where on it particles are.
+
+    Attributes
+    ----------
+    nodes : (M, q) float64
+    along, errors : (N,) float64
+        0 … 1, and the standard deviation of that; NaN = left out.
+    """
+
+    nodes: FloatArray
+    along: FloatArray
+    errors: FloatArray
 
 
 class Found(NamedTuple):
-    """What images say of the latent variables, and the points that describe it.
+    """What images say of the latent variables, and the points and the motion that describe it.
 
     Attributes
     ----------
@@ -40,11 +59,13 @@ class Found(NamedTuple):
     labels : (N,) int64
         0 = left out.
     places : (K, q) float64
+    motion : Moving or None
     """
 
     known: Known
     labels: IntArray
     places: FloatArray
+    motion: Moving | None = None
 
 
 def write_model(volumes: dict[int, NDArray[np.float32]], pixel_size: float, folder: Path) -> None:
@@ -79,6 +100,7 @@ def _names(components: int) -> list[str]:
 def write_found(found: Found, folder: Path) -> None:
     """Write what images say of the latent variables."""
     rows, columns = np.tril_indices(found.known.linear.shape[1])
+    moving: dict[str, Any] = {} if found.motion is None else dict(zip(MOTION, found.motion, strict=True))
     with atomic_path(folder / KNOWN) as temporary:
         np.savez(
             temporary,
@@ -86,6 +108,7 @@ def write_found(found: Found, folder: Path) -> None:
             quadratic=found.known.quadratic[:, rows, columns].astype(np.float32),
             labels=found.labels,
             places=found.places,
+            **moving,
         )
 
 
@@ -99,6 +122,11 @@ def read_labels(folder: Path, count: int) -> IntArray:
     """
     (labels,) = _read(folder, count, "labels")
     return labels
+
+
+def read_motion(folder: Path, count: int) -> Moving:
+    """Where `count` particles are on the motion's path; errors as of `read_labels`, also where none was found."""
+    return Moving(*_read(folder, count, *MOTION))
 
 
 def _read(folder: Path, count: int, *names: str) -> list[NDArray[Any]]:

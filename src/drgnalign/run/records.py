@@ -103,6 +103,10 @@ class LinearRecord(Record):
     gains: list[float] = field(default_factory=list)
     points: int | None = None
     shares: list[float] = field(default_factory=list)
+    # nats a particle that a curve gains over the points, of images that neither was fitted to
+    motion_gain: float | None = None
+    # whether the curve is believed
+    motion: bool | None = None
 
     @property
     def number(self) -> str:
@@ -154,6 +158,21 @@ class ScreeningRecord(Record):
     searched: int | None = None
     brought_back: int | None = None
     left_out: int | None = None
+
+
+@dataclass(kw_only=True)
+class PathPoint(Record):
+    """``motion/point_NN.json``: a map along a motion."""
+
+    WHAT: ClassVar[str] = "the record of a point of a motion"
+
+    # on the path, 0 … 1, and the standard deviation of the true places of what is in the map
+    place: float
+    spread: float
+    # with any share in it; as many whole ones would make a map as good
+    particles: int
+    worth_particles: float
+    resolution_angstrom: float | None = None
 
 
 @dataclass(kw_only=True)

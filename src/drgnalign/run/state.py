@@ -43,7 +43,8 @@ writes ``decoder_cluster_KK_half1.mrc`` and ``_half2.mrc``, references of this f
 What a pass leaves for people, and for REPORT in a folder ``pass_N``, published as ``consensus/pass_NN`` or
 ``round_NN``: ``particles.star`` and ``fsc.csv`` as above, ``metrics.json`` and, of rounds, ``clusters.json``
 (`drgnalign.run.records`), ``clusters/`` (the pass's maps and ``mask.mrc``), and of rounds ``latent/`` and
-``decoded/`` (``pc1_NN.mrc`` along the first principal component, ``cluster_KK.mrc`` at the clusters' centres).
+``decoded/`` (``pc1_NN.mrc`` along the first principal component, ``cluster_KK.mrc`` at the clusters' centres). Where
+FIT sees a motion, ``motion/`` is for people alone: maps ``point_NN``, and of each a `drgnalign.run.records.PathPoint`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ from drgnalign.files import write_text
 
 # Of a state and of a pass's folder.
 PARTICLES, FSC, METRICS = "particles.star", "fsc.csv", "metrics.json"
-MAPS, LATENT, DECODED = "clusters", "latent", "decoded"
+MAPS, LATENT, DECODED, MOTION = "clusters", "latent", "decoded", "motion"
 # Of references.
 NOISE, MASK, USED_LABELS = "noise.csv", "mask.mrc", "labels_used.json"
 CONSENSUS = "consensus"

@@ -16,7 +16,7 @@ from drgnalign.simulate.particle_set import (
     state_counts,
 )
 from drgnalign.simulate.projection import density_map, project
-from drgnalign.simulate.specimens import Specimen, phantom_states
+from drgnalign.simulate.specimens import Specimen, phantom_states, swinging_states
 
 __all__ = [
     "MEDIAN_NORM_2D",
@@ -34,4 +34,5 @@ __all__ = [
     "random_defoci",
     "simulate_set",
     "state_counts",
+    "swinging_states",
 ]

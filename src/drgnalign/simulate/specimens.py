@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError
@@ -46,6 +47,32 @@ def phantom_states(k: int, seed: int = 0) -> list[Specimen]:
     for direction in LOBE_DIRECTIONS[: k - 1]:
         states.append(_joined(states[-1], _lobe(rng, direction, lobe_mass)))
     return states
+
+
+def swinging_states(positions: int, degrees: float = 35.0, seed: int = 0) -> list[Specimen]:
+    """A motion: the second phantom state, whose lobe swings about z by so many degrees each way.
+
+    Parameters
+    ----------
+    positions : int
+        Evenly spaced.
+    degrees : float
+    seed : int
+        As of `phantom_states`.
+
+    Returns
+    -------
+    list of Specimen
+        One a position, in their order.
+    """
+    body, whole = phantom_states(2, seed)
+    lobe, made = slice(len(body.points), None), []
+    angles = np.linspace(-degrees, degrees, positions)
+    for turn in scipy.spatial.transform.Rotation.from_euler("z", angles[:, None], degrees=True):
+        points = whole.points.copy()
+        points[lobe] = turn.apply(points[lobe])
+        made.append(Specimen(points, whole.weights))
+    return made
 
 
 # Well apart on the sphere, in an order that keeps the first four apart too; no symmetry axis through them.

@@ -10,9 +10,9 @@ import numpy as np
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
-from drgnalign.particles import START
+from drgnalign.particles import PATH, PATH_ERROR, START
 from drgnalign.run.latent import EMBEDDING, LINEAR, read_points
-from drgnalign.run.linear import RECORD, read_labels
+from drgnalign.run.linear import RECORD, read_labels, read_motion
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import LinearRecord
 from drgnalign.run.state import read_used_labels
@@ -54,6 +54,8 @@ def main(
     k = k or len(np.unique(last[last > 0]))
     matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k, kept)
     labelled = table.select(np.arange(len(table)))
+    # the last round's
+    labelled.table = labelled.table.drop(columns=[PATH, PATH_ERROR], errors="ignore")
     labelled.table["rlnClassNumber"] = matching.labels
     if found.membership is not None:
         labelled.table["drgnMembership"] = found.membership
@@ -65,5 +67,8 @@ def main(
         facts.linear = read_record(LinearRecord, linear / RECORD)
         if starts:
             labelled.table[f"{START}Points"] = read_labels(linear, len(table))
+        if facts.linear.motion:
+            motion = read_motion(linear, len(table))
+            labelled.table[PATH], labelled.table[PATH_ERROR] = motion.along, motion.errors
     write_star(labelled, output)
     write_record(facts, record)

@@ -24,13 +24,14 @@ from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity.curve import fit_curve, gain_over_points, is_motion
 from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
 from drgnalign.heterogeneity.points import fit_points, points_found
 from drgnalign.maps.mask import resampled_mask, soft_sphere
 from drgnalign.maps.read import read_mask
 from drgnalign.run.latent import LINEAR, TRAINED_ON, Z
-from drgnalign.run.linear import RECORD, Found, read_model, write_found, write_model
+from drgnalign.run.linear import RECORD, Found, Moving, read_model, write_found, write_model
 from drgnalign.run.record import write_record
 from drgnalign.run.records import LinearRecord
 from drgnalign.symmetry import point_group
@@ -101,9 +102,15 @@ def main(
     points = points_found(tried, len(rows))
     labels = np.zeros(len(coarse), np.int64)
     labels[rows] = points.labels_of(mine)
+    curve, gain = fit_curve(mine, seed), gain_over_points(mine, most_points, seed)
+    moving = None
+    if is_motion(curve, gain, len(rows)):
+        along, errors = np.full((2, len(coarse)), np.nan)
+        along[rows], errors[rows] = curve.along(mine)
+        moving = Moving(curve.nodes, along, errors)
     output.mkdir()
     write_model(model.volumes, coarse.pixel_size, output)
-    write_found(Found(known, labels, points.places), output)
+    write_found(Found(known, labels, points.places, moving), output)
     means, variances = known.posterior()
     write_latent(output / Z, means, np.log(variances))
     if len(rows) < len(coarse):
@@ -118,5 +125,7 @@ def main(
         gains=[one.log_likelihood for one in tried],
         points=len(points.shares),
         shares=points.shares.tolist(),
+        motion_gain=gain,
+        motion=moving is not None,
     )
     write_record(record, output / RECORD)

@@ -1,0 +1,71 @@
+"""MOTION: half maps of the particles that show one place of a motion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+
+from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option
+from drgnalign.commands.engine_options import with_engine
+from drgnalign.heterogeneity.path import points_along, shown_at
+from drgnalign.inputs import open_particles
+from drgnalign.interface import Chunk, Engine
+from drgnalign.maps.read import read_mask
+from drgnalign.maps.write import write_maps
+from drgnalign.run.record import write_record
+from drgnalign.run.records import PathPoint
+from drgnalign.run.state import beside
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@click.option("--point", type=click.IntRange(1), required=True, help="Of these points, the one to make.")
+@click.option("--points", type=click.IntRange(2), required=True, help="Maps along the motion.")
+@click.option("--mask", type=FILE, required=True, help="Soft mask of the FSC.")
+@images_option
+@noise_option
+@diameter_option
+@with_engine
+@click.option("-o", "--output", "prefix", type=OUTPUT, required=True, help="What names of files begin with.")
+def main(
+    particles: Path,
+    point: int,
+    points: int,
+    mask: Path,
+    images: Path | None,
+    noise: Path | None,
+    mask_diameter: float | None,
+    engine: Engine,
+    prefix: Path,
+) -> None:
+    """Reconstruct what PARTICLES show at a point of their motion."""
+    table, root, _ = open_particles(particles, images, mask_diameter)
+    place = float(points_along(table, points)[point - 1])
+    shown, spread = shown_at(table, place)
+    shares = shown.occupancies()
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=Path.cwd()) as folder:
+        part = Path(folder, "point.part")
+        engine.insert(Chunk(shown, root, noise, mask_diameter), part)
+        made = engine.reconstruct([part], prefix)
+    fsc = write_maps(
+        made.half1,
+        made.half2,
+        made.pixel_size,
+        prefix,
+        mask=read_mask(mask, table.box, table.pixel_size),
+        mask_name=mask.name,
+        diameter=table.diameter(mask_diameter),
+        mass_kda=engine.settings.mass_kda,
+    )
+    record = PathPoint(
+        place=place,
+        spread=spread,
+        particles=len(shown),
+        worth_particles=float(np.square(shares.sum()) / np.square(shares).sum()),
+        resolution_angstrom=fsc.resolution,
+    )
+    write_record(record, beside(prefix, ".json"))
