@@ -23,7 +23,7 @@ process ESTIMATE_DISK {
         ${settings.references.tokenize(',').contains('reconstruct') ? '--reconstructs' : ''} \\
         --train-box ${settings.train_box} ${option('chunk-size', settings.chunk_size)} \\
         ${option('assign-limit', linear || settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
-        --components ${linear ? settings.components : 0} \\
+        --components ${linear ? settings.components : 0} --path-points ${linear ? settings.path_points : 0} \\
         --engine ${settings.engine} ${settings.keep ? '--keep' : ''} ${option('mask-diameter', settings.mask_diameter)} \\
         --output disk.json
     """

@@ -11,7 +11,7 @@ def readParameters() {
         list_stacks: file,
         check_inputs: file + ['invert', 'normalise', 'mask_diameter', 'half_sets', 'perturb_rotation', 'perturb_shift', 'seed', 'train_box'],
         check_settings: engine + clusters + ['consensus_limits', 'resolution_limits', 'clustering', 'perturb_shift', 'device'],
-        estimate_disk: clusters + ['latent', 'components', 'references', 'train_box', 'chunk_size', 'engine', 'keep'],
+        estimate_disk: clusters + ['latent', 'components', 'path_points', 'references', 'train_box', 'chunk_size', 'engine', 'keep'],
         downsample: ['train_box', 'mask_diameter'],
         check_training: network + ['require_gpu'],
         coarsen: ['assign_limit'],

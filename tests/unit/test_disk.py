@@ -57,3 +57,10 @@ def test_a_linear_model_is_counted(particles: Particles) -> None:
     of_a_round = 4 * (2 * 9 * 64**3 + 44 * COUNT)
     assert fitted["results"] - without["results"] == 10 * of_a_round
     assert fitted["work"] - without["work"] == 20 * of_a_round
+
+
+def test_maps_along_a_motion_are_counted(particles: Particles) -> None:
+    """Half maps and a filtered one, of eight points in each of ten rounds."""
+    without, moving = (estimate_disk(particles, replace(PLAN, path_points=points), DIAMETER) for points in (0, 8))
+    for folder in ("work", "results"):
+        assert moving[folder] - without[folder] == 10 * 8 * 3 * 4 * 320**3

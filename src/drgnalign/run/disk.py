@@ -36,6 +36,8 @@ class Plan:
         Å; None where nothing needs images for it.
     components : int
         Of the linear model; 0 where there is none.
+    path_points : int
+        Maps along a motion, which each round may turn out to see.
     chunk_size : int or None
     native : bool
         Is it the project's own engine?
@@ -53,6 +55,7 @@ class Plan:
     native: bool
     keep: bool
     components: int = 0
+    path_points: int = 0
 
 
 def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str, int]:
@@ -81,7 +84,8 @@ def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str
     results = volume * MAPS_OF_ITS_RESULTS * (maps + plan.clusters)
     results += (passes + 1) * count * ROW_BYTES * TABLES_OF_ITS_RESULTS
     models = plan.rounds * _model(particles, plan)
-    return {"work": work + LINEAR_IN_WORK * models, "results": results + models}
+    along = volume * MAPS_OF_ITS_RESULTS * plan.rounds * plan.path_points
+    return {"work": work + LINEAR_IN_WORK * models + along, "results": results + models + along}
 
 
 def _model(particles: Particles, plan: Plan) -> int:

@@ -23,6 +23,7 @@ from drgnalign.run.disk import Plan, estimate_disk
 @click.option("--chunk-size", type=int)
 @click.option("--assign-limit", type=float, help="Å; of the images for assignment, where there are any.")
 @click.option("--components", type=int, default=0, help="Of the linear model.")
+@click.option("--path-points", type=int, default=0, help="Maps along a motion.")
 @click.option("--engine", type=click.Choice(ENGINE_NAMES), required=True)
 @click.option("--keep", is_flag=True, help="Nothing is removed.")
 @diameter_option
