@@ -89,6 +89,10 @@ def test_points_are_found_where_they_are() -> None:
     assert adjusted_rand_score(which, three.labels_of(known)) > 0.9
 
 
+def test_few_images_that_one_point_suits_have_points() -> None:
+    assert len(fit_points(known_of(np.zeros((1, 2)), 100.0), 5)) == 2
+
+
 def test_what_cannot_be_told_apart_is_one_point() -> None:
     found = fit_points(known_of(np.zeros((500, 3)), 4.0), 5)
     assert len(found) == 2

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import spearmanr
 
 from drgnalign.downsample import downsample_stack
+from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.path import WIDTH, points_along, shown_at
@@ -87,6 +88,27 @@ def test_a_map_is_of_the_particles_that_are_there(swing: Swing) -> None:
     exact.table[PATH_ERROR] = 0.0
     shown, _ = shown_at(exact, 0.5)
     assert_allclose(shown.occupancies(), np.exp(-0.5 * ((shown.table[PATH] - 0.5) / WIDTH) ** 2))
+
+
+def test_where_nobody_is_there_is_no_map(swing: Swing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the round end: the others are made."""
+    monkeypatch.chdir(tmp_path)
+    gap = swing.particles
+    gap.table[PATH], gap.table[PATH_ERROR] = np.where(np.arange(COUNT) % 2, 0.0, 1.0), 0.01
+    write_star(gap, tmp_path / "particles.star")
+    write_volume(tmp_path / "mask.mrc", soft_sphere(32, 8.0, 220.0), 8.0)
+    words = [tmp_path / "particles.star", "--point", 2, "--points", 3, "--mask", tmp_path / "mask.mrc"]
+    words += ["--images", swing.simulated.folder, "-o", tmp_path / "point_02"]
+    ended = CliRunner().invoke(motion, [str(word) for word in words], catch_exceptions=False)
+    assert ended.exit_code == 0 and "point_02: no map: 0 particles of the smaller half set" in ended.output
+    record = read_record(PathPoint, tmp_path / "point_02.json")
+    assert record.particles == 0 and record.resolution_angstrom is None
+    assert not list(tmp_path.glob("*half1.mrc"))
+
+
+def test_particles_without_a_motion_are_refused(swing: Swing) -> None:
+    with pytest.raises(InputError, match="has no drgnPath"):
+        points_along(swing.simulated.given, 4)
 
 
 def test_maps_show_where_the_lobe_is(swing: Swing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

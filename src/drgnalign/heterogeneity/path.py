@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from drgnalign.arrays import FloatArray
+from drgnalign.errors import InputError
 from drgnalign.particles import OCCUPANCY, PATH, PATH_ERROR, Particles
 from drgnalign.run.latent import BETWEEN
 
@@ -18,6 +19,9 @@ LEAST_SHARE = 0.01
 
 def points_along(particles: Particles, number: int) -> FloatArray:
     """Where on the path (0 … 1) maps are made: evenly spaced, from the 5th to the 95th percentile of the particles."""
+    if PATH not in particles.table:
+        problem = f"it has no {PATH}: the linear model of its round saw no motion, or there was none"
+        raise InputError(particles.path, problem, "give the particles of a round that saw one")
     places = particles.table[PATH].to_numpy(np.float64)[~particles.left_out()]
     low, high = np.percentile(places[np.isfinite(places)], BETWEEN)
     return np.linspace(low, high, number)
@@ -49,5 +53,6 @@ def shown_at(particles: Particles, place: float) -> tuple[Particles, float]:
     shares = WIDTH / np.sqrt(variances) * np.exp(-0.5 * (places - place) ** 2 / variances)
     rows = np.flatnonzero(np.where(particles.left_out(), 0.0, np.nan_to_num(shares)) >= LEAST_SHARE)
     chosen = particles.select(rows)
-    spread = np.average((places[rows] - place) ** 2 + errors[rows] ** 2, weights=shares[rows])
-    return replace(chosen, table=chosen.table.assign(**{OCCUPANCY: shares[rows]})), float(np.sqrt(spread))
+    squares = (places[rows] - place) ** 2 + errors[rows] ** 2
+    spread = float(np.sqrt(np.average(squares, weights=shares[rows]))) if len(rows) else 0.0
+    return replace(chosen, table=chosen.table.assign(**{OCCUPANCY: shares[rows]})), spread

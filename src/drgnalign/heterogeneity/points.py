@@ -97,7 +97,8 @@ def _start(known: Known, last: Points | None, rng: np.random.Generator) -> Float
     if last is None:
         return np.zeros((1, means.shape[1]))
     own = np.einsum("nq,nq->n", known.linear, means) - 0.5 * np.einsum("nq,nqp,np->n", means, known.quadratic, means)
-    lost = np.maximum(own - known.log_joint(last.places, last.shares).max(axis=1), 0.0)
+    # all alike where the points suit everybody
+    lost = np.maximum(own - known.log_joint(last.places, last.shares).max(axis=1), 1e-9)
     chosen = rng.choice(len(lost), p=lost / lost.sum())
     return np.concatenate([last.places, means[[chosen]]])
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, images_option, noise_option
 from drgnalign.commands.engine_options import with_engine
-from drgnalign.heterogeneity.path import points_along, shown_at
+from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
+from drgnalign.heterogeneity.path import LEAST_SHARE, points_along, shown_at
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine
 from drgnalign.maps.read import read_mask
@@ -45,8 +46,14 @@ def main(
     table, root, _ = open_particles(particles, images, mask_diameter)
     place = float(points_along(table, points)[point - 1])
     shown, spread = shown_at(table, place)
-    shares = shown.occupancies()
+    shares, half = shown.occupancies(), smaller_half(shown.half_sets())
+    worth = shares.sum() ** 2 / max(float(np.square(shares).sum()), LEAST_SHARE**2)
+    record = PathPoint(place=place, spread=spread, particles=len(shown), worth_particles=float(worth))
     prefix.parent.mkdir(parents=True, exist_ok=True)
+    if half < FEWEST_IN_HALF:
+        click.echo(f"{prefix.name}: no map: {half} particles of the smaller half set show this place", err=True)
+        write_record(record, beside(prefix, ".json"))
+        return
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         part = Path(folder, "point.part")
         engine.insert(Chunk(shown, root, noise, mask_diameter), part)
@@ -61,11 +68,5 @@ def main(
         diameter=table.diameter(mask_diameter),
         mass_kda=engine.settings.mass_kda,
     )
-    record = PathPoint(
-        place=place,
-        spread=spread,
-        particles=len(shown),
-        worth_particles=float(np.square(shares.sum()) / np.square(shares).sum()),
-        resolution_angstrom=fsc.resolution,
-    )
+    record.resolution_angstrom = fsc.resolution
     write_record(record, beside(prefix, ".json"))
