@@ -51,7 +51,7 @@ test: lint test-unit test-workflow
 # Of units and of the report in Chromium, on two cores
 test-unit: setup
 	bash tests/browser/get_chromium.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit tests/browser
 
 # Of real runs on this machine, which are two at a time by themselves
 test-workflow: setup

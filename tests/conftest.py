@@ -19,6 +19,16 @@ from drgnalign.simulate import Specimen, phantom_states, simulate_set
 BLUR_PIXELS = 0.75
 
 
+# Modules that take minutes, the longest first.
+LONGEST = ("test_train", "test_frealignx", "test_every_engine", "test_frealign9", "test_screen", "test_assign")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that both workers end together: a module goes to one worker as a whole."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 class SimulatedSet(NamedTuple):
     """A set in a folder: true and given poses, and the true map of the first state."""
 
