@@ -354,6 +354,18 @@ def test_rows_of_one_source_image_are_told(tmp_path: Path, form: str) -> None:
     assert ("its rows are of 2 source images, which half sets must not part" in told) is (form != "star")
 
 
+@pytest.mark.parametrize("form", ["par9", "parx", "cistem", "cryodrgn"])
+def test_columns_that_are_lost_are_named(tmp_path: Path, form: str) -> None:
+    """Those that tell particles apart: the first eight; and filaments, where there is one in each micrograph."""
+    given = particles([EXAMPLE] * 4, tmp_path)
+    numbers = {f"rlnFactor{letter}": np.arange(4.0) for letter in "ABCDEFGHIJ"}
+    given.table = given.table.assign(**numbers, rlnAllAlike=3.0, rlnHelicalTubeID=1, rlnOriginXAngst=np.arange(4.0))
+    write_star(given, tmp_path / "particles.star")
+    said = succeed("convert", tmp_path / "particles.star", "-o", tmp_path / f"lost_{form}", "--to", form).stderr
+    assert "rlnFactorA, rlnFactorB" in said and "rlnFactorH, 2 more" in said and "filaments" in said
+    assert not any(name in said for name in ("rlnFactorI", "rlnAllAlike", "rlnOrigin", "rlnAngle", "rlnDefocus"))
+
+
 @pytest.mark.parametrize("form", ["par8", "par9", "parx", "cryodrgn"])
 def test_one_half_set_alone_is_lost_too(tmp_path: Path, form: str) -> None:
     given = particles([EXAMPLE] * 2, tmp_path)

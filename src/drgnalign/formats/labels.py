@@ -1,4 +1,4 @@
-"""Labels of columns that are nearly those that are known."""
+"""Labels of columns in messages: those that are nearly known ones, and those that are lost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from drgnalign.errors import InputWarning
 
 # A misspelt label differs by so many letters at most, and not by small and capital ones; shorter ones differ anyway.
 MOST_EDITS, SHORTEST = 2, 8
+# So many are named, the others counted.
+MOST_NAMED = 8
 
 
 def tell_misspelt(path: Path, labels: Iterable[str], known: Sequence[str], others: Sequence[str] = ()) -> None:
@@ -57,3 +59,8 @@ def edits(first: str, second: str) -> int:
         for place, other in enumerate(second, start=1):
             row.append(min(before[place] + 1, row[-1] + 1, before[place - 1] + (letter != other)))
     return row[-1]
+
+
+def first_of(labels: Sequence[str]) -> list[str]:
+    """The first eight labels, and how many more there are."""
+    return [*labels[:MOST_NAMED], *([f"{len(labels) - MOST_NAMED} more"] if len(labels) > MOST_NAMED else [])]

@@ -19,12 +19,24 @@ from drgnalign.formats.cistem import is_cistem, read_cistem, write_cistem
 from drgnalign.formats.cryodrgn import write_cryodrgn
 from drgnalign.formats.cryosparc import read_cs, write_cs
 from drgnalign.formats.cryosparc.fields import fields_lost
+from drgnalign.formats.labels import first_of
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.formats.par import LAYOUTS, layout_of, read_par, write_par
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.half_sets import SOURCE_UID_COLUMN, ties
 from drgnalign.optics import optics_terms
-from drgnalign.particles import BEAM_TILT, HALVES, LEFT_OUT, PARTICLE_FILES, PHASE_FLIPPED, PREMULTIPLIED, Particles
+from drgnalign.particles import (
+    ANGLES,
+    BEAM_TILT,
+    DEFOCUS,
+    HALVES,
+    LEFT_OUT,
+    ORIGINS,
+    PARTICLE_FILES,
+    PHASE_FLIPPED,
+    PREMULTIPLIED,
+    Particles,
+)
 
 # What can be written; a par file's version does not follow from its name.
 TARGETS = ["star", "cistem", "par8", "par9", "parx", "cryodrgn", "cs"]
@@ -44,6 +56,9 @@ FORM_OF_NAME = {".star": "star", ".par": "par", ".parx": "par", ".cs": "cs"}
 NAMES_STACKS = (".star", ".cs")
 # Columns by which Frealign and cisTEM leave particles out: their star file's readers take no notice.
 FOREIGN_TO_RELION = (ACTIVITY_COLUMN, OCCUPANCY_COLUMN)
+# What every form holds of a particle, or what is told of it apart.
+EVERYWHERE = [*("rlnImageName", "rlnMicrographName", "rlnOpticsGroup", "rlnPhaseShift"), *ANGLES, *ORIGINS, *DEFOCUS]
+EVERYWHERE += ["rlnCoordinateY"]
 # What no form but RELION's can say.
 DONE_TO_IMAGES = (PHASE_FLIPPED, PREMULTIPLIED)
 
@@ -227,8 +242,10 @@ def _with_activity(particles: Particles) -> Particles:
 
 
 def _says(column: pd.Series) -> bool:
-    """Does a column tell particles apart? A half set does so alone, too: the other one is in another file."""
-    return column.nunique() > 1 or (column.name == "rlnRandomSubset" and bool(column.isin([1, 2]).any()))
+    """Does a column tell particles apart? A half set does so alone, too: the other one is in another file; and a
+    filament, which is numbered within its micrograph."""
+    alone = {"rlnRandomSubset": column.isin([1, 2]).any(), "rlnHelicalTubeID": True}
+    return column.nunique() > 1 or bool(alone.get(str(column.name), False))
 
 
 def _shared_sources(particles: Particles) -> list[str]:
@@ -262,6 +279,10 @@ def _warn_of_loss(particles: Particles, target: str) -> None:
             terms = [term for term in terms if BEAM_TILT[0] not in term.columns]
         lost += [what for label, what in names.items() if label in table and _says(table[label])]
         lost += [str(term) for term in terms]
+        told = [label for term in optics_terms(particles) for label in term.columns.split("/")]
+        known = {*EVERYWHERE, *names, *told, "rlnRandomSubset"}
+        others = [label for label in map(str, table) if label.startswith("rln") and label not in known]
+        lost += first_of([label for label in others if _says(table[label])])
     if target != "star" and not (target == "cs" and SOURCE_UID_COLUMN in table):
         lost += _shared_sources(particles)
     if target != "star" and HALVES in particles.optics and "rlnRandomSubset" in table:

@@ -37,6 +37,7 @@ from drgnalign.formats.cryosparc.fields import (
     warn,
 )
 from drgnalign.formats.cryosparc.read import unchanged_poses
+from drgnalign.formats.labels import first_of
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.optics import STRETCH, optics_terms
 from drgnalign.particles import ANGLES, CRYOSPARC_TERMS, MAGNIFICATION, NO_STACK, ORIGINS, Particles
@@ -49,7 +50,6 @@ HELD = [
     *("rlnImageName", "rlnMicrographName", "rlnOpticsGroup", "rlnPhaseShift", "rlnClassNumber", "rlnRandomSubset"),
     *(*ANGLES, *ORIGINS, *DEFOCUS_FIELDS, *ENVELOPE_FIELDS),
 ]
-MOST_NAMED = 8
 # Of `optics_terms`: those that a .cs file has fields for, with signs that are known or that it had before.
 WRITTEN = [STRETCH, *ENVELOPE_FIELDS, *KEPT_FIELDS]
 
@@ -289,7 +289,7 @@ def _warn_of_loss(particles: Particles, columns: list[str]) -> None:
     if particles.cs_rows is None:
         lost = [label for label in columns if label in particles.table]
         others = [label for label in map(str, particles.table) if label.startswith("rln") and label not in HELD]
-        lost += [*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else [])]
+        lost += first_of(others)
     lost += [str(term) for term in optics_terms(particles) if term.columns not in WRITTEN and term.matters_at()]
     if lost:
         warn(particles.path, f"{', '.join(lost)} cannot be written to a .cs file: what they say is lost")
