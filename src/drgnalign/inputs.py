@@ -42,6 +42,7 @@ from drgnalign.particles import (
     image_names,
     no_views,
 )
+from drgnalign.run.possible import refuse_diameter
 from drgnalign.staging import in_task
 
 NORMALISE = ("auto", "no")
@@ -230,6 +231,7 @@ def open_particles(
         _refuse_samplings(particles)
     if "rlnRandomSubset" not in particles.table:
         particles = _with_half_sets(particles, root, np.random.default_rng(0), half_sets)
+    refuse_diameter(particles, mask_diameter, "--mask-diameter")
     out = particles.left_out() & ~particles.excluded()
     if out.any():
         message = f"{path}: {out.sum():,} of {len(particles):,} particles are left out, as {LEFT_OUT} says"

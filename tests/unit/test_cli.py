@@ -258,6 +258,11 @@ HALVES = "--half1 given_half1.mrc --half2 given_half2.mrc"
         ),
         ("reconstruct given.mrc -o x", "given.mrc"),
         ("reconstruct set/particles.star -o x --mask-diameter 0", "0.0 is not in the range x>0"),
+        (
+            "reconstruct set/particles.star -o x --mask-diameter 900",
+            "--mask-diameter 900 Å is larger than the box (256 Å)",
+        ),
+        ("reconstruct set/particles.star -o x --mask-diameter 20", "--mask-diameter 20 Å is less than 4 pixels of 8 Å"),
         ("reconstruct set/particles.star -o x --mass-kda -3", "-3.0 is not in the range x>0"),
         ("reconstruct set/particles.star -o x --mask small.mrc", "small.mrc"),
         ("reconstruct set/particles.star -o x --mask bytes.mrc", "bytes.mrc: its values are 0 … 255"),

@@ -69,12 +69,8 @@ def refuse_impossible_sizes(
     ------
     InputError
     """
-    pixel, width = particles.pixel_size, particles.box * particles.pixel_size
-    if mask_diameter is not None and not SMALLEST_DIAMETER * pixel <= mask_diameter <= width:
-        problem = f"--mask_diameter {mask_diameter:g} Å is larger than the box ({width:g} Å)"
-        if mask_diameter < width:
-            problem = f"--mask_diameter {mask_diameter:g} Å is less than {SMALLEST_DIAMETER:g} pixels of {pixel:g} Å"
-        raise InputError(particles.path, problem, "give the particle's diameter in Å")
+    width = particles.box * particles.pixel_size
+    refuse_diameter(particles, mask_diameter, "--mask_diameter")
     room = min(mask_diameter or math.inf, width)
     if mass_kda is not None and ball_of(mass_kda) > room:
         problem = f"--mass_kda {mass_kda:g} is a ball of {ball_of(mass_kda):.0f} Å at least, larger than {room:g} Å"
@@ -83,6 +79,21 @@ def refuse_impossible_sizes(
     if perturb_shift > width / 2:
         problem = f"--perturb_shift {perturb_shift:g} Å moves particles out of their box of {width:g} Å"
         raise InputError(particles.path, problem, f"give less than {width / 2:g} Å")
+
+
+def refuse_diameter(particles: Particles, diameter: float | None, option: str) -> None:
+    """Refuse a diameter (Å) that the box cannot hold, or that is no larger than its pixels; `option` gave it.
+
+    Raises
+    ------
+    InputError
+    """
+    pixel, width = particles.pixel_size, particles.box * particles.pixel_size
+    if diameter is not None and not SMALLEST_DIAMETER * pixel <= diameter <= width:
+        problem = f"{option} {diameter:g} Å is larger than the box ({width:g} Å)"
+        if diameter < width:
+            problem = f"{option} {diameter:g} Å is less than {SMALLEST_DIAMETER:g} pixels of {pixel:g} Å"
+        raise InputError(particles.path, problem, "give the particle's diameter in Å")
 
 
 def ball_of(mass_kda: float) -> float:
