@@ -21,8 +21,8 @@ NODES, WIDEST, NARROWEST = 24, 4.0, 1.3
 NARROWING, MOST_STEPS, SMALL_GAIN = 30, 150, 0.05
 # Latent axes along which the first curves run, and images that a curve is fitted to at most.
 STARTS, SAMPLE = 2, 10_000
-# A curve is believed where it gains so many nats of all images over points, and so many of each: in a hinge at a
-# signal-to-noise ratio of .1 that is .24.
+# A curve is believed where it gains so many nats of all images over points, and so many of each: on hinges at
+# signal-to-noise ratios of .1 and .05 these are .17 and .13, and where there are four states -.06.
 LEAST_GAIN, LEAST_OF_EACH = 20.0, 0.05
 # And where no more than this of its length is empty, which is where images are so much sparser than on average.
 MOST_EMPTY, SPARSE = 0.3, 0.1

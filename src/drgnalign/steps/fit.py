@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from drgnalign.arrays import IntArray
 from drgnalign.commands import (
     FILE,
     FOLDER,
@@ -25,6 +26,7 @@ from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.curve import fit_curve, gain_over_points, is_motion
+from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
 from drgnalign.heterogeneity.points import fit_points, points_found
@@ -102,12 +104,8 @@ def main(
     points = points_found(tried, len(rows))
     labels = np.zeros(len(coarse), np.int64)
     labels[rows] = points.labels_of(mine)
-    curve, gain = fit_curve(mine, seed), gain_over_points(mine, most_points, seed)
-    moving = None
-    if is_motion(curve, gain, len(rows)):
-        along, errors = np.full((2, len(coarse)), np.nan)
-        along[rows], errors[rows] = curve.along(mine)
-        moving = Moving(curve.nodes, along, errors)
+    gain = gain_over_points(mine, most_points, seed)
+    moving = _moving(known, rows, gain, seed)
     output.mkdir()
     write_model(model.volumes, coarse.pixel_size, output)
     write_found(Found(known, labels, points.places, moving), output)
@@ -129,3 +127,14 @@ def main(
         motion=moving is not None,
     )
     write_record(record, output / RECORD)
+
+
+def _moving(known: Known, rows: IntArray, gain: float, seed: int) -> Moving | None:
+    """The motion of the images in `rows`, where there is one."""
+    mine = known.of(rows)
+    curve = fit_curve(mine, seed)
+    if not is_motion(curve, gain, len(rows)):
+        return None
+    along, errors = np.full((2, len(known.linear)), np.nan)
+    along[rows], errors[rows] = curve.along(mine)
+    return Moving(curve.nodes, along, errors)
