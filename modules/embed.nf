@@ -24,5 +24,6 @@ process EMBED {
     stub:
     """
     mkdir latent
+    if [ -e linear ]; then cp -rL linear latent/; fi
     """
 }

@@ -32,5 +32,6 @@ process FIT {
     stub:
     """
     mkdir linear
+    echo '{"motion": true}' > linear/linear.json
     """
 }

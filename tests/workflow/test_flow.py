@@ -108,7 +108,10 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     every = {"particles.star", "metrics.json", "fsc.csv"}
     decoded = {f"decoded/decoder_cluster_0{state}_half{half}.mrc" for state in (1, 2) for half in (1, 2)}
     expected = {f"consensus/pass_0{number}/{name}" for number in (1, 2, 3) for name in every}
-    expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in every | decoded | {"clusters.json"}}
+    motion = {f"motion/point_0{point}.mrc" for point in range(1, 9)}
+    latent = {"latent/linear/linear.json"}
+    of_round = every | decoded | motion | latent | {"clusters.json"}
+    expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in of_round}
     expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
     assert {name for name in files if re.match(r"consensus|round_", name)} <= expected <= files
     assert {"findings.txt", "report.html"} <= files and (results / "final").is_dir()
@@ -229,7 +232,7 @@ def test_parameters_are_read_where_the_run_begins_alone() -> None:
     """But labels, which Nextflow reads before it has any inputs."""
     lines = [line.strip() for text in (*MODULES.values(), FUNCTIONS) for line in text.splitlines()]
     read = [line for line in lines if re.search(r"\bparams\.", line.split("//")[0])]
-    assert all(line.startswith("label params.device == 'cuda'") for line in read) and len(read) == 2
+    assert all(line.startswith("label params.device == 'cuda'") for line in read) and len(read) == 3
 
 
 def test_what_stands_for_a_process_in_a_stub_run_is_in_its_module() -> None:

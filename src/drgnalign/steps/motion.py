@@ -55,7 +55,7 @@ def main(
         write_record(record, beside(prefix, ".json"))
         return
     with TemporaryDirectory(dir=Path.cwd()) as folder:
-        part = Path(folder, "point.part")
+        part = Path(folder, f"{prefix.name}.part")
         engine.insert(Chunk(shown, root, noise, mask_diameter), part)
         made = engine.reconstruct([part], prefix)
     fsc = write_maps(
