@@ -92,7 +92,7 @@ def judged(case: Case) -> dict[str, Any]:
         "points": len(points_found(tried, len(kept)).shares),
         "shares": np.round(points_found(tried, len(kept)).shares, 4).tolist(),
         **(of_motion or agreement(case, labels)),
-        "motion_gain": round(gain_over_points(known.of(kept), MOST_POINTS, case.seed), 4),
+        "motion_gain": [round(value, 4) for value in gain_over_points(known.of(kept), MOST_POINTS, case.seed)],
         "shared": np.round(model.shared, 3).tolist(),
         "contrast_spread": round(model.spreads.contrast, 4),
         "fit_seconds": round(seconds, 1),
@@ -128,7 +128,7 @@ def moved(case: Case, known: Known, kept: IntArray) -> dict[str, Any]:
         areas.append(float(fourier_shell_correlation(one + two, truth).mean()))
         spreads.append(spread)
     return {
-        "motion": is_motion(curve, gain_over_points(known, MOST_POINTS, case.seed), len(kept)),
+        "motion": is_motion(curve, gain_over_points(known, MOST_POINTS, case.seed)),
         "rank_correlation": round(abs(float(spearmanr(along[kept], states)[0])), 4),
         "map_area": round(float(np.mean(areas)), 4),
         "claimed_area": round(float(np.mean(claims)), 4),

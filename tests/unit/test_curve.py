@@ -27,7 +27,7 @@ def bow(along: FloatArray) -> FloatArray:
 
 
 def believed(known: Known) -> bool:
-    return is_motion(fit_curve(known), gain_over_points(known, 12), len(known.linear))
+    return is_motion(fit_curve(known), gain_over_points(known, 12))
 
 
 def test_a_motion_is_a_curve_and_images_lie_along_it() -> None:

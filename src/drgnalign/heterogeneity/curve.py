@@ -21,9 +21,11 @@ NODES, WIDEST, NARROWEST = 24, 4.0, 1.3
 NARROWING, MOST_STEPS, SMALL_GAIN = 30, 150, 0.05
 # Latent axes along which the first curves run, and images that a curve is fitted to at most.
 STARTS, SAMPLE = 2, 10_000
-# A curve is believed where it gains so many nats of all images over points, and so many of each: on hinges at
-# signal-to-noise ratios of .1 and .05 these are .17 and .13, and where there are four states -.06.
-LEAST_GAIN, LEAST_OF_EACH = 20.0, 0.05
+# A curve is believed where it gains so many nats an image over points, and so many standard errors: on hinges at
+# signal-to-noise ratios of .1 and .05 these are .17 and .13 nats, and where there are four states -.06.
+LEAST_GAIN, CERTAIN = 0.05, 3.5
+# Images of the smaller half set, whose model says where the other half's images are: of fewer, that is chance.
+FEWEST = 100
 # And where no more than this of its length is empty, which is where images are so much sparser than on average.
 MOST_EMPTY, SPARSE = 0.3, 0.1
 # Images whose products with all nodes are held at once.
@@ -57,9 +59,9 @@ class Curve(NamedTuple):
         steps, between = np.diff(self.places), 0.5 * (self.shares[1:] + self.shares[:-1])
         return float(steps[between < SPARSE * steps].sum())
 
-    def log_likelihood(self, known: Known) -> float:
-        """Mean over the images, over that of the mean map alone, nats."""
-        return log_likelihood(known, self.nodes, self.shares)
+    def evidence(self, known: Known) -> FloatArray:
+        """ln of the likelihood of each image (N,), over that of the mean map alone, nats."""
+        return evidence(known, self.nodes, self.shares)
 
     def along(self, known: Known) -> tuple[FloatArray, FloatArray]:
         """Where on the curve (0 … 1) each image is, (N,), and the standard deviation of that, given the image."""
@@ -73,9 +75,9 @@ class Curve(NamedTuple):
         return np.asarray(posteriors @ np.stack([self.places, self.places**2], axis=1), np.float64)
 
 
-def log_likelihood(known: Known, places: FloatArray, shares: FloatArray) -> float:
-    """Mean over the images, over that of the mean map alone, nats, of a mixture of places in latent space."""
-    return float(scipy.special.logsumexp(known.log_joint(places, shares), axis=1).mean())
+def evidence(known: Known, places: FloatArray, shares: FloatArray) -> FloatArray:
+    """ln of the likelihood of each image (N,), over that of the mean map alone, in a mixture of places."""
+    return np.asarray(scipy.special.logsumexp(known.log_joint(places, shares), axis=1), np.float64)
 
 
 def fit_curve(known: Known, seed: int = 0) -> Curve:
@@ -98,7 +100,7 @@ def fit_curve(known: Known, seed: int = 0) -> Curve:
     means, _ = known.posterior()
     axes = range(min(STARTS, means.shape[1]))
     curves = [_climbed(known, _ranked(means[:, axis])) for axis in axes]
-    best = max(curves, key=lambda curve: curve.log_likelihood(known))
+    best = max(curves, key=lambda curve: float(curve.evidence(known).sum()))
     return best if best.nodes[0, 0] <= best.nodes[-1, 0] else Curve(best.nodes[::-1], best.shares[::-1])
 
 
@@ -133,8 +135,21 @@ def _moved(known: Known, responsible: FloatArray, width: float) -> Curve:
     return Curve(np.linalg.solve(precision, linear[..., None])[..., 0], smooth / smooth.sum())
 
 
-def gain_over_points(known: Known, most: int, seed: int = 0) -> float:
-    """What a curve says of images better than points do, of images that neither was fitted to: nats an image.
+class Gain(NamedTuple):
+    """What a curve says of images better than points do, of images that neither was fitted to.
+
+    Attributes
+    ----------
+    nats, error : float
+        Mean over the images, and its standard error.
+    """
+
+    nats: float
+    error: float
+
+
+def gain_over_points(known: Known, most: int, seed: int = 0) -> Gain:
+    """Hold a curve against points.
 
     Parameters
     ----------
@@ -145,18 +160,18 @@ def gain_over_points(known: Known, most: int, seed: int = 0) -> float:
         Points at most.
     seed : int
     """
-    gained, order = 0.0, np.random.default_rng(seed).permutation(len(known.linear))[: 2 * SAMPLE]
-    parts = np.sort(order[::2]), np.sort(order[1::2])
+    order = np.random.default_rng(seed).permutation(len(known.linear))[: 2 * SAMPLE]
+    parts, better = (np.sort(order[::2]), np.sort(order[1::2])), []
     for mine, others in ((known.of(one), known.of(other)) for one, other in (parts, parts[::-1])):
         points, curve = points_found(fit_points(mine, most, seed), len(mine.linear)), fit_curve(mine, seed)
-        better = curve.log_likelihood(others) - log_likelihood(others, points.places, points.shares)
-        gained += better * len(others.linear)
-    return gained / len(order)
+        better.append(curve.evidence(others) - evidence(others, points.places, points.shares))
+    each = np.concatenate(better)
+    return Gain(float(each.mean()), float(each.std() / np.sqrt(len(each))))
 
 
-def is_motion(curve: Curve, gain: float, images: int) -> bool:
-    """Is a curve believed that gains so many nats an image (`gain_over_points`) of so many images?
+def is_motion(curve: Curve, gain: Gain) -> bool:
+    """Is a curve believed that gains so much?
 
     Not one that leaps from state to state, whatever it says of how they spread.
     """
-    return gain >= LEAST_OF_EACH and gain * images >= LEAST_GAIN and curve.empty < MOST_EMPTY
+    return gain.nats >= max(LEAST_GAIN, CERTAIN * gain.error) and curve.empty < MOST_EMPTY

@@ -103,8 +103,9 @@ class LinearRecord(Record):
     gains: list[float] = field(default_factory=list)
     points: int | None = None
     shares: list[float] = field(default_factory=list)
-    # nats a particle that a curve gains over the points, of images that neither was fitted to
+    # nats a particle that a curve gains over the points, of images that neither was fitted to, and the standard error
     motion_gain: float | None = None
+    motion_gain_error: float | None = None
     # whether the curve is believed
     motion: bool | None = None
 

@@ -25,7 +25,8 @@ from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.curve import fit_curve, gain_over_points, is_motion
+from drgnalign.half_maps import smaller_half
+from drgnalign.heterogeneity.curve import FEWEST, Gain, fit_curve, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
@@ -104,8 +105,9 @@ def main(
     points = points_found(tried, len(rows))
     labels = np.zeros(len(coarse), np.int64)
     labels[rows] = points.labels_of(mine)
-    gain = gain_over_points(mine, most_points, seed)
-    moving = _moving(known, rows, gain, seed)
+    few = smaller_half(kept.half_sets()) < FEWEST
+    gain = None if few else gain_over_points(mine, most_points, seed)
+    moving = None if gain is None else _moving(known, rows, gain, seed)
     output.mkdir()
     write_model(model.volumes, coarse.pixel_size, output)
     write_found(Found(known, labels, points.places, moving), output)
@@ -123,17 +125,18 @@ def main(
         gains=[one.log_likelihood for one in tried],
         points=len(points.shares),
         shares=points.shares.tolist(),
-        motion_gain=gain,
+        motion_gain=gain and gain.nats,
+        motion_gain_error=gain and gain.error,
         motion=moving is not None,
     )
     write_record(record, output / RECORD)
 
 
-def _moving(known: Known, rows: IntArray, gain: float, seed: int) -> Moving | None:
+def _moving(known: Known, rows: IntArray, gain: Gain, seed: int) -> Moving | None:
     """The motion of the images in `rows`, where there is one."""
     mine = known.of(rows)
     curve = fit_curve(mine, seed)
-    if not is_motion(curve, gain, len(rows)):
+    if not is_motion(curve, gain):
         return None
     along, errors = np.full((2, len(known.linear)), np.nan)
     along[rows], errors[rows] = curve.along(mine)
