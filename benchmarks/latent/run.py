@@ -33,7 +33,7 @@ from drgnalign.engine.reconstruct import HALVES, insert_particles
 from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import raised_cosine
-from drgnalign.heterogeneity.curve import fit_curve, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import Gain, fit_curve, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.linear import SCHEDULE, LinearModel, fit_linear, latent_of
 from drgnalign.heterogeneity.path import points_along, shown_at
@@ -84,7 +84,8 @@ def judged(case: Case) -> dict[str, Any]:
     tried = fit_points(known.of(kept), MOST_POINTS, case.seed)
     searched = time.perf_counter() - start
     labels = points_found(tried, len(kept)).labels_of(known)
-    of_motion = moved(case, known.of(kept), kept) if "hinge" in case.folder.name else {}
+    gain = gain_over_points(known.of(kept), MOST_POINTS, case.seed)
+    of_motion = moved(case, known.of(kept), kept, gain) if "hinge" in case.folder.name else {}
     return {
         "particles": len(kept),
         "limit": LIMIT,
@@ -92,7 +93,7 @@ def judged(case: Case) -> dict[str, Any]:
         "points": len(points_found(tried, len(kept)).shares),
         "shares": np.round(points_found(tried, len(kept)).shares, 4).tolist(),
         **(of_motion or agreement(case, labels)),
-        "motion_gain": [round(value, 4) for value in gain_over_points(known.of(kept), MOST_POINTS, case.seed)],
+        "motion_gain": [round(value, 4) for value in gain],
         "shared": np.round(model.shared, 3).tolist(),
         "contrast_spread": round(model.spreads.contrast, 4),
         "fit_seconds": round(seconds, 1),
@@ -101,7 +102,7 @@ def judged(case: Case) -> dict[str, Any]:
     }
 
 
-def moved(case: Case, known: Known, kept: IntArray) -> dict[str, Any]:
+def moved(case: Case, known: Known, kept: IntArray, gain: Gain) -> dict[str, Any]:
     """Of a hinge: rank correlation of places with the true angle, and of maps along the motion, in the part that moves,
     the area under their FSC with the truth and under what their half maps claim."""
     particles, curve = case.particles, fit_curve(known, case.seed)
@@ -128,7 +129,7 @@ def moved(case: Case, known: Known, kept: IntArray) -> dict[str, Any]:
         areas.append(float(fourier_shell_correlation(one + two, truth).mean()))
         spreads.append(spread)
     return {
-        "motion": is_motion(curve, gain_over_points(known, MOST_POINTS, case.seed)),
+        "motion": is_motion(curve, gain),
         "rank_correlation": round(abs(float(spearmanr(along[kept], states)[0])), 4),
         "map_area": round(float(np.mean(areas)), 4),
         "claimed_area": round(float(np.mean(claims)), 4),

@@ -107,7 +107,7 @@ def main(
     labels[rows] = points.labels_of(mine)
     few = smaller_half(kept.half_sets()) < FEWEST
     gain = None if few else gain_over_points(mine, most_points, seed)
-    moving = None if gain is None else _moving(known, rows, gain, seed)
+    moving = None if gain is None else _moving(mine, rows, len(coarse), gain, seed)
     output.mkdir()
     write_model(model.volumes, coarse.pixel_size, output)
     write_found(Found(known, labels, points.places, moving), output)
@@ -132,12 +132,11 @@ def main(
     write_record(record, output / RECORD)
 
 
-def _moving(known: Known, rows: IntArray, gain: Gain, seed: int) -> Moving | None:
-    """The motion of the images in `rows`, where there is one."""
-    mine = known.of(rows)
+def _moving(mine: Known, rows: IntArray, count: int, gain: Gain, seed: int) -> Moving | None:
+    """The motion, where there is one, of images that are the `rows` of `count` particles."""
     curve = fit_curve(mine, seed)
     if not is_motion(curve, gain):
         return None
-    along, errors = np.full((2, len(known.linear)), np.nan)
+    along, errors = np.full((2, count), np.nan)
     along[rows], errors[rows] = curve.along(mine)
     return Moving(curve.nodes, along, errors)
