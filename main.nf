@@ -161,22 +161,32 @@ workflow {
     }
     noteTheRun(results, params, passes)
     MAP.out.folder.subscribe { meta, _folder, said -> println(passLine(clock, meta, said)) }
-    REPORT(
-        withEarlier(MAP.out.folder).combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts }),
-        settings.map { step -> step.report },
-    )
-    EXPORT(
-        MAP.out.state.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.particles, state.references] },
-        settings.map { step -> step.export },
-    )
+    left = MAP.out.state.branch { _pass, state ->
+        moving: state.meta.round && moves(state.latent)
+        still: true
+    }
     MOTION(
-        MAP.out.state.filter { _pass, state -> state.meta.round && moves(state.latent) }
+        left.moving
             .combine(channel.of(1..given.path_points))
             .combine(images)
             .map { _pass, state, point, known ->
                 [state.meta.subMap('pass', 'round'), point, state.particles, state.references, known]
             },
         settings.map { step -> step.motion },
+    )
+    // [pass, [motion]]: folders of its points; [] where nothing moves
+    motions = byPass(MOTION.out.point.groupTuple(size: given.path_points.toInteger()), ['motion'])
+        .mix(left.still.map { pass, _state -> [pass, [motion: []]] })
+    REPORT(
+        withEarlier(joined([MAP.out.folder.map { meta, folder_made, _said -> [meta.pass, [meta: meta, folder: folder_made]] }, motions]))
+            .combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts }),
+        settings.map { step -> step.report },
+    )
+    EXPORT(
+        joined([MAP.out.state, motions]).map { _pass, state ->
+            [state.meta.subMap('pass', 'round'), state.particles, state.references, state.motion]
+        },
+        settings.map { step -> step.export },
     )
     anew = MAP.out.folder.map { meta, _folder, said -> [meta.pass, isAnew(said)] }
     REPORT.out.files.map { meta, files -> [meta.pass, files] }.join(anew).map { pass, files, is_new ->

@@ -7,7 +7,8 @@ process EXPORT {
     fair true
 
     input:
-    tuple val(meta), path(particles), path(references, stageAs: 'references')
+    // also folders of the points along a motion
+    tuple val(meta), path(particles), path(references, stageAs: 'references'), path(points, stageAs: 'motion/*')
     val settings
 
     output:
@@ -16,7 +17,8 @@ process EXPORT {
     script:
     """
     # version ${settings.version}
-    export.py ${particles} --references ${references} --output final
+    mkdir -p motion
+    export.py ${particles} --references ${references} --motion motion --output final
     """
 
     stub:

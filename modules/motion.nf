@@ -1,6 +1,15 @@
 include { place } from '../subworkflows/parameters.nf'
 include { engineOptions ; linked ; option } from '../subworkflows/scripts.nf'
 
+def nameOf(point) {
+    return String.format('point_%02d', point)
+}
+
+// Its files' names are those of other passes too
+def folderOf(meta, point) {
+    return "pass_${meta.pass}_${nameOf(point)}"
+}
+
 // Half maps at a point along a motion, of a pass's particles at their new poses.
 process MOTION {
     tag "${place(meta, task.ext)} ${point}/${settings.path_points}"
@@ -12,7 +21,8 @@ process MOTION {
     val settings
 
     output:
-    tuple val(task.process), val(meta), path('motion/*'), topic: 'published'
+    tuple val(meta), path("${folderOf(meta, point)}"), emit: point
+    tuple val(task.process), val(meta), path("${folderOf(meta, point)}/*"), topic: 'published'
     tuple val(task.process), val(meta), path('logs/*'), topic: 'published', optional: true
 
     script:
@@ -24,12 +34,12 @@ process MOTION {
         ${option('mask-diameter', settings.mask_diameter)} \\
         ${engineOptions(settings)} \\
         ${option('device', settings.device)} \\
-        --output motion/${String.format('point_%02d', point)}
+        --output ${folderOf(meta, point)}/${nameOf(point)}
     """
 
     stub:
     """
-    mkdir motion
-    touch motion/${String.format('point_%02d', point)}.mrc
+    mkdir ${folderOf(meta, point)}
+    touch ${folderOf(meta, point)}/${nameOf(point)}.mrc
     """
 }

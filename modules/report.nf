@@ -8,8 +8,8 @@ process REPORT {
     fair true
 
     input:
-    // folders of this pass and all before it, and what the input was found to be
-    tuple val(meta), path(passes, stageAs: 'passes/*'), path(inputs, stageAs: 'inputs.json')
+    // folders of this pass and all before it, those of their points along motions, and what the input was found to be
+    tuple val(meta), path(passes, stageAs: 'passes/*'), path(points, stageAs: 'motion/*'), path(inputs, stageAs: 'inputs.json')
     // also a digest of all parameters, which it shows, and where the run is on record
     val settings
 
@@ -19,7 +19,8 @@ process REPORT {
     script:
     """
     # version ${settings.version}, parameters ${settings.parameters}
-    report.py passes --inputs inputs.json \\
+    mkdir -p motion
+    report.py passes --motion motion --inputs inputs.json \\
         ${option('info', settings.info)} --output report
     """
 

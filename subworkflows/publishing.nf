@@ -6,7 +6,7 @@ include { takePlace } from './scripts.nf'
 // meta: [:] where the step is not of a pass
 def placeOf(process, meta, path) {
     def step = process.tokenize(':')[-1].toLowerCase()
-    def within = [logs: "logs/${step}/", images: 'images/', motion: 'motion/'][path.parent.name] ?: ''
+    def within = [logs: "logs/${step}/", images: 'images/'][path.parent.name] ?: (step == 'motion' ? 'motion/' : '')
     return "${meta ? passFolder(meta) : 'pipeline_info'}/${within}${path.name}"
 }
 

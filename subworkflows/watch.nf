@@ -3,13 +3,25 @@
 include { defaults } from './parameters.nf'
 include { writeJson ; writeText } from './scripts.nf'
 
-// [meta, folders of the pass and all before it] of what passes leave, which they do one after the other
+// [meta, folders of the passes from the first to this one, those of their points along motions] of [pass, cargo] with
+// meta, folder and motion, which come in any order
 def withEarlier(finished) {
-    def seen = []
-    return finished.map { meta, folder, _said ->
-        seen << folder
-        [meta.subMap('pass', 'round'), seen.toList()]
+    def seen = [:]
+    return finished.flatMap { pass, cargo ->
+        def before = firstsOf(seen).size()
+        seen[pass] = cargo
+        def firsts = firstsOf(seen)
+        (before..<firsts.size()).collect { i ->
+            def own = firsts[0..i]
+            def points = own.collectMany { one -> one.motion }.toSorted { path -> path.name }
+            [own[-1].meta.subMap('pass', 'round'), own.collect { one -> one.folder }, points]
+        }
     }
+}
+
+// What is known of the passes before the first of which nothing is
+def firstsOf(seen) {
+    return (1..seen.size() + 1).takeWhile { pass -> seen.containsKey(pass) }.collect { pass -> seen[pass] }
 }
 
 // pipeline_info/run.json, for the report: the command, the parameters and their defaults, how many passes and rounds. REPORT

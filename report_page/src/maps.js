@@ -24,12 +24,16 @@ const ABOUT_FILM = 'What changes most in latent space: maps that the latent mode
   + 'components below), all at one contour. No half maps stand behind them, so they have no resolution: look at what '
   + 'moves or comes and goes, and measure in the clusters’ maps.';
 
+const ABOUT_MOTION = 'How particles move: half maps of those that show each place of the motion, from the 5th to the 95th '
+  + 'percentile of the particles, both filtered by their FSC, all at one contour. A map shows a stretch of the motion, of '
+  + 'which its blur is the standard deviation in percent of the whole: that the FSC cannot see.';
+
 export async function showMaps(section, volumes) {
   const rounds = volumes.rounds.filter((round) => round.maps.length);
   if (!rounds.length) return;
   const canvas = element('canvas', { className: 'dr-canvas' });
   const paint = painter(canvas);
-  const state = { round: rounds.length - 1, factor: 1, slice: 0.5, colours: 'cluster', slices: !paint, frame: 0 };
+  const state = { round: rounds.length - 1, factor: 1, slice: 0.5, colours: 'cluster', slices: !paint };
   const view = camera();
   const consensus = rounds.find((round) => round.number === 0);
   const hidden = new Set(rounds.at(-1).maps.slice(FIRST_SHOWN).map((map) => map.label));
@@ -102,12 +106,12 @@ export async function showMaps(section, volumes) {
     for (const cell of cells) clear(cell);
     stop();
     cells = maps.filter((map) => !hidden.has(map.label)).map((map) => makeCell([map], map.label ? nameOf(map.label) : 'consensus', map.colour));
-    if (round.film.length) cells.push(filmCell(round));
+    if (round.motion.length) cells.push(filmCell(round.motion, 'along the motion', ABOUT_MOTION, aboutPoint));
+    if (round.film.length) cells.push(filmCell(round.film, 'along PC1', ABOUT_FILM, () => ''));
     grid.replaceChildren(...cells.map((cell) => cell.figure));
     showChips(maps);
     canvas.hidden = state.slices;
     sliceControl.hidden = !state.slices;
-    state.frame = 0;
     await contour(true);
   }
 
@@ -130,23 +134,30 @@ export async function showMaps(section, volumes) {
     const window = element('div', { className: 'dr-window' }, paper);
     const caption = element('figcaption', {}, element('b', { textContent: name }), ' ', element('span'));
     const figure = element('figure', { className: 'dr-cell', dataset: { map: name }, style: { borderTopColor: colour } }, window, caption);
-    return { frames, name, colour, window, paper, figure, said: caption.lastChild, meshes: frames.map(() => null) };
+    return { frames, frame: 0, name, colour, window, paper, figure, said: caption.lastChild, meshes: frames.map(() => null) };
   }
 
-  function filmCell(round) {
-    const cell = makeCell(round.film, 'along PC1', '#555555');
+  function filmCell(frames, name, about, aboutFrame) {
+    const cell = makeCell(frames, name, '#555555');
+    const said = element('output', { className: 'dr-help', textContent: aboutFrame(frames[0]) });
     cell.film = slider('', {
-      min: 1, max: round.film.length, step: 1, value: 1, say: (frame) => `${frame} of ${round.film.length}`,
+      min: 1, max: frames.length, step: 1, value: 1, say: (frame) => `${frame} of ${frames.length}`,
       change(frame) {
-        state.frame = frame - 1;
+        cell.frame = frame - 1;
+        said.textContent = aboutFrame(frames[cell.frame]);
         state.slices ? drawSlices() : draw();
       },
     });
-    cell.film.querySelector('input').ariaLabel = 'Map along PC1';
-    const play = button('Play', () => (playing ? stop() : start(play, cell.film.querySelector('input'))));
+    const input = cell.film.querySelector('input');
+    input.ariaLabel = `Map ${name}`;
+    const play = button('Play', () => {
+      const mine = playing?.play === play;
+      stop();
+      if (!mine) start(play, input);
+    });
     cell.figure.classList.add('dr-film');
-    cell.figure.append(element('div', { className: 'dr-controls' }, play, cell.film),
-      element('p', { className: 'dr-help', textContent: ABOUT_FILM }));
+    cell.figure.append(element('div', { className: 'dr-controls' }, play, cell.film, said),
+      element('p', { className: 'dr-help', textContent: about }));
     return cell;
   }
 
@@ -284,7 +295,7 @@ export async function showMaps(section, volumes) {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const views = cells.map((cell) => {
       const place = cell.window.getBoundingClientRect();
-      const mesh = cell.meshes[cell.film ? state.frame : 0];
+      const mesh = cell.meshes[cell.frame];
       const at = { left: (place.left - whole.left) * ratio, bottom: (whole.bottom - place.bottom) * ratio };
       return mesh && [mesh.uploaded, { ...at, width: place.width * ratio, height: place.height * ratio }];
     });
@@ -295,7 +306,7 @@ export async function showMaps(section, volumes) {
   async function drawSlices() {
     const mine = ++work;
     for (const cell of cells) {
-      const volume = cell.frames[cell.film ? state.frame : 0];
+      const volume = cell.frames[cell.frame];
       await ready(volume);
       if (mine !== work) return;
       cell.window.replaceChildren(...slicesOf(volume, state.slice, byteOf(volume, state.factor * volume.contour), cell.name));
@@ -308,6 +319,11 @@ export async function showMaps(section, volumes) {
 // Maps that have at least twice this many voxels a side are shown coarsely first.
 const SMALL = 48;
 const RAMP_COLOURS = Object.fromEntries(Object.entries(RAMPS).map(([kind, stops]) => [kind, ramp(stops.map(rgbOf))]));
+
+function aboutPoint({ place, resolution_angstrom: resolution, worth_particles: worth, spread }) {
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
+  return `At ${percent(place)} of the motion, as of ${count(Math.round(worth))} particles: ${resolution.toFixed(1)} Å, blur ${percent(spread)}`;
+}
 
 function ramp(stops) {
   return Array.from({ length: 256 }, (_, i) => {

@@ -112,6 +112,20 @@ def test_the_film_runs(page: Browser) -> None:
     assert play.text == "Play"
 
 
+def test_the_motion_is_a_film_that_says_what_each_map_is(page: Browser) -> None:
+    film = page.find_element(By.CSS_SELECTOR, CELL.format("along the motion"))
+    assert "At 10 % of the motion, as of 123 particles: 12.5 Å, blur 7 %" in film.text
+    both = ("along the motion", "along PC1")
+    first, second = (page.find_element(By.XPATH, f"//figure[@data-map='{name}']//button") for name in both)
+    page.execute_script("arguments[0].click()", first)
+    until(page, "document.querySelector(\"figure[data-map='along the motion'] output\").textContent === '2 of 2'")
+    # one film runs at a time, and moves no other
+    page.execute_script("arguments[0].click()", second)
+    assert [first.text, second.text] == ["Play", "Stop"]
+    page.execute_script("arguments[0].click()", second)
+    assert second.text == "Play"
+
+
 def draw_lasso(page: Browser, left: float, right: float) -> None:
     """Around all between two shares of the plot's width."""
     plot = page.find_element(By.CSS_SELECTOR, "#latent .dr-plot")

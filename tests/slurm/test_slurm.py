@@ -126,7 +126,7 @@ def test_nextflow_killed_and_resumed(run: Callable[..., Run], expected: dict[str
 
 
 def test_too_little_memory_is_doubled(run: Callable[..., Run], tmp_path: Path, expected: dict[str, bytes]) -> None:
-    memory = "process {\nwithLabel: cpu_refine {\next.memory = 200.MB\next.time = 4.h\n}\n}"
+    memory = "process {\nwithLabel: cpu_refine {\next.memory = 100.MB\next.time = 4.h\n}\n}"
     config = site_config(tmp_path, memory)
     assert_unharmed(limited := run(options=config), expected)
     assert {name.split(" (")[0] for name in limited.named("FAILED")} <= {
@@ -134,7 +134,7 @@ def test_too_little_memory_is_doubled(run: Callable[..., Run], tmp_path: Path, e
         "MAP:REFINE",
     }
     name = next(iter(limited.named("FAILED") & set(REFINES)))
-    assert f"{name} ran out of memory (attempt 1, 200 MB, 4h)" in limited.said
+    assert f"{name} ran out of memory (attempt 1, 100 MB, 4h)" in limited.said
     assert set(limited.tasks[name].iloc[:-1]) == {"FAILED"} and limited.tasks[name].iloc[-1] == "COMPLETED"
 
 

@@ -18,9 +18,20 @@ PARTICLES, BOX, VOXEL = 600, 24, 4.0
 # Å, of a sphere that each cluster has besides the core; odd names must go unharmed through the page
 CENTRES = {1: (20.0, 0.0, 0.0), 2: (0.0, 20.0, 8.0)}
 NAMES = {0: ["consensus"], 1: ["cluster_01", "cluster_02"], 2: ["cluster_01", "cluster_02"]}
+# Along the motion that the second round sees: the last place is shown by too few for a map.
+PLACES: list[dict[str, Any]] = [
+    {"name": f"point_0{i}", "place": (0.1, 0.5, 0.9)[i - 1], "spread": 0.07, "particles": 300, "worth_particles": 123.4}
+    | {"resolution_angstrom": 12.5 if i < 3 else None}
+    for i in (1, 2, 3)
+]
 FACTS: dict[str, Any] = {
     "rounds": [
-        {"number": number, "pass": number + 1, "clusters": [{"cluster": name, "skipped": False} for name in names]}
+        {
+            "number": number,
+            "pass": number + 1,
+            "clusters": [{"cluster": name, "skipped": False} for name in names],
+            "motion": PLACES if number == 2 else [],
+        }
         for number, names in NAMES.items()
     ]
 }
@@ -45,6 +56,8 @@ def write_run(folder: Path, names: dict[int, list[str]] = NAMES) -> dict[int, Pa
         if round_:
             _write_latent(path / "latent", labels, random)
             _write_film(path / "decoded")
+        if round_ == 2:
+            _write_motion(path / "motion")
     return folders
 
 
@@ -92,6 +105,15 @@ def _write_film(folder: Path) -> None:
     folder.mkdir()
     for number in range(1, 7):
         write_volume(folder / f"pc1_{number:02d}.mrc", 0.2 * number * _body(1) + _body(2) - 5.0, VOXEL)
+
+
+def _write_motion(folder: Path) -> None:
+    folder.mkdir()
+    for number, place in enumerate(PLACES, start=1):
+        facts = {key: value for key, value in place.items() if key != "name"}
+        (folder / f"{place['name']}.json").write_text(json.dumps(facts))
+        if place["resolution_angstrom"]:
+            write_volume(folder / f"{place['name']}.mrc", 0.4 * number * _body(1) + _body(2), VOXEL)
 
 
 def _write_latent(folder: Path, labels: np.ndarray, random: np.random.Generator) -> None:

@@ -12,6 +12,8 @@ from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
 from drgnalign.run.export import export_final
+from drgnalign.run.record import write_record
+from drgnalign.run.records import PathPoint
 
 LABELS = [1, 1, 2, 0, 2, 1, 3]
 
@@ -167,3 +169,26 @@ def test_missing_files_are_refused(particles: Particles, references: Path, tmp_p
     (references / "fsc.csv").unlink()
     with pytest.raises(InputError, match="no such file"):
         export_final(particles, references, tmp_path / "final")
+
+
+def test_maps_along_a_motion_are_handed_on(particles: Particles, references: Path, tmp_path: Path) -> None:
+    points = []
+    for number in (2, 1, 3):
+        folder = tmp_path / f"pass_4_point_0{number}"
+        folder.mkdir()
+        point = PathPoint(place=number / 4, spread=0.08, particles=7, worth_particles=3.4)
+        if number < 3:
+            point.resolution_angstrom = 9.123
+            for ending in ("_half1.mrc", "_half2.mrc", ".mrc", "_fsc.csv", "_resolution.json"):
+                (folder / f"point_0{number}{ending}").write_text(f"{number}{ending}")
+        write_record(point, folder / f"point_0{number}.json")
+        points.append(folder)
+    index = export_final(particles, references, tmp_path / "final", points)
+    motion = index[index["file"].str.startswith("motion/")].set_index("file")["description"]
+    endings = ("_half1.mrc", "_half2.mrc", ".mrc", "_fsc.csv")
+    assert list(motion.index) == [f"motion/point_0{number}{ending}" for number in (1, 2) for ending in endings]
+    assert "at 0.25 of the motion (0 to 1), as of 3 particles" in motion["motion/point_01.mrc"]
+    assert "9.12 Å" in motion["motion/point_02_fsc.csv"]
+    for file in motion.index:
+        assert (tmp_path / "final" / file).read_text() == file.removeprefix("motion/point_0")
+    assert len(list((tmp_path / "final" / "motion").iterdir())) == len(motion)

@@ -70,6 +70,8 @@ def test_volumes_of_a_run(tmp_path: Path) -> None:
     assert [entry["number"] for entry in held["rounds"]] == [0, 1, 2]
     assert [one["name"] for one in held["rounds"][2]["maps"]] == ["cluster_01", "cluster_02"]
     assert [len(entry["film"]) for entry in held["rounds"]] == [0, 6, 6]
+    assert [[one["place"] for one in entry["motion"]] for entry in held["rounds"]] == [[], [], [0.1, 0.5]]
+    assert len({one["contour"] for one in held["rounds"][2]["motion"]}) == 1
     one, two = held["rounds"][2]["maps"]
     bytes_ = np.frombuffer(unpacked(one["data"]), np.uint8).reshape(BOX, BOX, BOX)
     values = one["low"] + bytes_ / 255 * (one["high"] - one["low"])

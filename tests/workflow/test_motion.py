@@ -36,3 +36,12 @@ def test_a_motion_is_seen_and_shown(motion_run: Run) -> None:
     found, true = maps[1] - maps[0], ends[1] - ends[0]
     assert abs(np.corrcoef(found.ravel(), true.ravel())[0, 1]) > 0.5
     assert "/round_01/motion/point_??.mrc vseries true" in (results / "report.html").read_text()
+    final = pd.read_csv(results / "final" / "index.csv")["file"]
+    assert {path.name for path in (results / "final" / "motion").iterdir()} == {
+        f"{name}{ending}"
+        for name in ("point_01", "point_02")
+        for ending in (".mrc", "_half1.mrc", "_half2.mrc", "_fsc.csv")
+    }
+    assert final.str.startswith("motion/").sum() == 8
+    shown = json.loads((results / "report.json").read_text())["rounds"]
+    assert [len(one["motion"]) for one in shown] == [0, 2]

@@ -35,6 +35,10 @@ TERMS: Mapping[str, str] = {
     ),
     "posterior": "Mean probability with which the images put the cluster's particles into it and no other.",
     "separation": "By how many nats an image is likelier, in the mean, given its own map than given both as one.",
+    "blur": (
+        "What a map along a motion cannot help but mix: the standard deviation of the places, in percent of the whole "
+        "motion, of the particles in it. The FSC cannot see it, for both half maps mix alike."
+    ),
     "spread": (
         "Share of the way to the next cluster that particles are spread over. States: below .05. Cuts through a "
         "motion: above .15."

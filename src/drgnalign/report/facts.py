@@ -29,8 +29,19 @@ from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import junk_doubt, not_believed
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING
-from drgnalign.run.records import ClusterMetrics, PassMetrics
-from drgnalign.run.state import CONSENSUS, FSC, LATENT, MAPS, PARTICLES, cluster_label, published_name
+from drgnalign.run.record import read_record
+from drgnalign.run.records import ClusterMetrics, PassMetrics, PathPoint
+from drgnalign.run.state import (
+    CONSENSUS,
+    FSC,
+    LATENT,
+    MAPS,
+    MOTION,
+    PARTICLES,
+    cluster_label,
+    point_names,
+    published_name,
+)
 from drgnalign.validation.claims import Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
@@ -50,7 +61,8 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     ----------
     folders : mapping of int to Path
         Folders of the passes by their numbers, each with ``metrics.json``, ``fsc.csv`` and ``particles.star``; of
-        rounds also ``latent/training.json`` and ``latent/embedding.json``, where there was a training.
+        rounds also ``latent/training.json`` and ``latent/embedding.json``, where there was a training, and ``motion/``,
+        where one was seen.
     run : mapping
         What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
         ``passes`` and ``rounds`` that are planned; ``set_aside``, where a run that went on with other settings moved
@@ -75,7 +87,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry.cluster)}
         for entry in last.clusters
     ]
-    rounds = [_round(metrics) for metrics in _last_of_each_round(passes)]
+    rounds = [_round(metrics, folders[metrics.number]) for metrics in _last_of_each_round(passes)]
     planned, set_aside = run.get("passes"), bool(run.get("set_aside"))
     facts: dict[str, Any] = {
         "format": FORMAT,
@@ -247,7 +259,7 @@ def _left_out(metrics: PassMetrics) -> dict[str, Any]:
     }
 
 
-def _round(metrics: PassMetrics) -> dict[str, Any]:
+def _round(metrics: PassMetrics, folder: Path) -> dict[str, Any]:
     keys = ("cluster", "particles", "resolution_angstrom", "skipped", "mean_fsc", "difference_fsc_40")
     return {
         "number": metrics.round,
@@ -256,7 +268,14 @@ def _round(metrics: PassMetrics) -> dict[str, Any]:
         "left_out": metrics.left_out,
         "ari_with_last_round": metrics.ari_with_last_round,
         "clusters": [{key: getattr(entry, key) for key in keys} for entry in metrics.clusters],
+        "motion": motion_points(folder),
     }
+
+
+def motion_points(folder: Path) -> list[dict[str, Any]]:
+    """Of a pass's folder, the points along the motion in their order: ``name`` of the maps, and their record."""
+    motion = folder / MOTION
+    return [{"name": name, **read_record(PathPoint, motion / f"{name}.json").written()} for name in point_names(motion)]
 
 
 def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from drgnalign.formats.mrc import read_volume
 from drgnalign.fourier import central_box, padded_transform, resize_volume
 from drgnalign.report.figures import cluster_colour
 from drgnalign.report.packed import in_steps, packed
-from drgnalign.run.state import CONSENSUS, DECODED, FILM, FILTERED, LOCAL_RESOLUTION, MAPS, MASK, beside
+from drgnalign.run.state import CONSENSUS, DECODED, FILM, FILTERED, LOCAL_RESOLUTION, MAPS, MASK, MOTION, beside
 
 # Sides, in voxels, that maps are brought down to, and how many maps have the largest: those of the last round and the
 # consensus, those of other rounds and of films. Where there are more, all are smaller, for the page must stay small.
@@ -40,7 +40,8 @@ class Reduced(NamedTuple):
 
 
 def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Maps of the consensus and of every round, with what their surfaces are coloured by, and films along PC1.
+    """Maps of the consensus and of every round, with what their surfaces are coloured by, and films along PC1 and
+    along a motion.
 
     One map of a run is in memory at a time, and none of them twice.
 
@@ -48,19 +49,20 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
     ----------
     folders : mapping of int to Path
         Folders of the passes by their numbers: ``clusters/`` (maps and ``mask.mrc``), and of rounds ``decoded/``, where
-        there was a training.
+        there was a training, and ``motion/``, where one was seen.
     facts : mapping
-        ``rounds`` of `drgnalign.report.facts.run_facts`: ``number``, ``pass`` and ``clusters`` of each.
+        ``rounds`` of `drgnalign.report.facts.run_facts`: ``number``, ``pass``, ``clusters`` and ``motion`` of each.
 
     Returns
     -------
     dict
-        JSON-ready. ``rounds``: of each, ``number`` (0 for the consensus), ``maps`` and ``film``. Of a map: ``label``
-        (0 for the consensus), ``name``, ``colour``, ``box``, ``voxel`` (Å), ``contour`` (the map's own value), ``low``
-        and ``high`` (what bytes 0 and 255 stand for), ``data`` (`drgnalign.report.packed`, order z, y, x), ``colours``
-        by what they are of (``difference`` from the consensus in units of its contour, ``resolution`` in Å), each a
-        volume as the map itself; ``resolutions``: ``edges`` (Å) and ``counts`` of the local resolution in the mask,
-        where it was computed. Of a film: volumes of one ``contour``.
+        JSON-ready. ``rounds``: of each, ``number`` (0 for the consensus), ``maps``, ``film`` and ``motion``. Of a map:
+        ``label`` (0 for the consensus), ``name``, ``colour``, ``box``, ``voxel`` (Å), ``contour`` (a value of the
+        map's own), ``low`` and ``high`` (what bytes 0 and 255 stand for), ``data`` (`drgnalign.report.packed`, order z,
+        y, x), ``colours`` by what they are of (``difference`` from the consensus in units of its contour,
+        ``resolution`` in Å), each a volume as the map itself; ``resolutions``: ``edges`` (Å) and ``counts`` of the
+        local resolution in the mask, where it was computed. Of a film: volumes of one ``contour``; along a motion, each
+        with what `facts` says of the point.
 
     Raises
     ------
@@ -75,9 +77,14 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
     films = {
         number: sorted((folders[entry["pass"]] / DECODED).glob(f"{FILM}[0-9]*.mrc")) for number, entry in rounds.items()
     }
+    points = {
+        number: [one for one in entry["motion"] if one["resolution_angstrom"]] for number, entry in rounds.items()
+    }
     fine = {0, max(rounds)} & set(rounds)
     fine_box = box_for(sum(len(names[number]) for number in fine), LAST_BOXES, LAST_MAPS)
-    others = sum(len(names[number]) for number in set(rounds) - fine) + sum(map(len, films.values()))
+    others = sum(len(names[number]) for number in set(rounds) - fine) + sum(
+        map(len, [*films.values(), *points.values()])
+    )
     other_box = min(box_for(others, OTHER_BOXES, OTHER_MAPS), fine_box)
     consensus = None
     entries = []
@@ -90,7 +97,10 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
             small = reduced(beside(clusters / name, FILTERED), box)
             consensus = small if name == CONSENSUS else consensus
             maps.append(_map(name, small, mask, consensus, beside(clusters / name, LOCAL_RESOLUTION)))
-        entries.append({"number": number, "maps": maps, "film": _film(films[number], mask, other_box)})
+        film = _film(films[number], mask, other_box)
+        along = [beside(folders[entry["pass"]] / MOTION / one["name"], FILTERED) for one in points[number]]
+        motion = [shown | one for shown, one in zip(_film(along, mask, other_box), points[number], strict=True)]
+        entries.append({"number": number, "maps": maps, "film": film, "motion": motion})
     return {"rounds": entries}
 
 
@@ -213,7 +223,7 @@ def _coloured(steps: NDArray[np.int64], voxel: float, low: float, high: float) -
 
 
 def _film(paths: Sequence[Path], mask: Reduced, box: int) -> list[dict[str, Any]]:
-    """The decoder's maps along PC1, contoured alike: another contour in each would look like motion."""
+    """Maps along PC1 or along a motion, contoured alike: another contour in each would look like motion."""
     frames = [reduced(path, box) for path in paths]
     if not frames:
         return []

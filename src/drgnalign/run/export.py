@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, worst
 from drgnalign.particles import LEFT_OUT, Particles
-from drgnalign.run.state import CONSENSUS, CURVE, FILTERED, FSC, HALF_MAPS, MASK, cluster_name
+from drgnalign.run.record import read_record
+from drgnalign.run.records import PathPoint
+from drgnalign.run.state import CONSENSUS, CURVE, FILTERED, FSC, HALF_MAPS, MASK, MOTION, cluster_name, point_names
 
 ALL, LEFT_OUT_FILE, MEMBERS, INDEX = "all_particles.star", "left_out_particles.star", "_particles.star", "index.csv"
 MAPS = {
@@ -23,14 +26,14 @@ MAPS = {
 }
 
 
-def export_final(particles: Particles, references: Path, outdir: Path) -> pd.DataFrame:
+def export_final(particles: Particles, references: Path, outdir: Path, points: Iterable[Path] = ()) -> pd.DataFrame:
     """Write maps, FSC and particles of each cluster of the last state, and an index of them.
 
     Files are ``cluster_KK_half1.mrc``, ``cluster_KK_half2.mrc``, ``cluster_KK.mrc``, ``cluster_KK_fsc.csv`` and
     ``cluster_KK_particles.star`` per cluster; ``all_particles.star``; ``left_out_particles.star``, where some are left
     out, which are in no cluster's file; ``mask.mrc``, the mask of the FSCs; ``index.csv``. A cluster that the last
     round skipped has no maps of that round: only its particles are written. Before there are clusters, the files of the
-    consensus are written in their place.
+    consensus are written in their place. Maps along a motion are in ``motion/``.
 
     The star files are RELION 3.1's, for RELION and cryoSPARC. They hold every column of the input, with the poses
     of the last round. Image names are the input's: relative ones stay relative to the same folder, so start RELION
@@ -47,6 +50,8 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
     references : Path
         Folder of the last state's maps, with ``fsc.csv``.
     outdir : Path
+    points : iterable of Path
+        Folders of the points along its motion, each with the files of one.
 
     Returns
     -------
@@ -80,6 +85,7 @@ def export_final(particles: Particles, references: Path, outdir: Path) -> pd.Dat
         index |= _export_cluster(particles.select(labels == label), cluster_name(label), fsc, references, outdir)
     if not clusters and (~left_out).any():
         index |= _export_cluster(particles.select(~left_out), CONSENSUS, fsc, references, outdir)
+    index |= _export_motion(sorted(points), outdir / MOTION)
     # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later; how
     # half sets were dealt, on what has not been refined far enough since.
     own = fsc[fsc["cluster"] != CONSENSUS] if (fsc["cluster"] != CONSENSUS).any() else fsc
@@ -108,6 +114,24 @@ def _export_cluster(members: Particles, name: str, fsc: pd.DataFrame, references
         **{f"{name}{ending}": description for ending, description in MAPS.items()},
         f"{name}{CURVE}": f"FSC of the half maps, {resolution}",
     }
+
+
+def _export_motion(points: list[Path], outdir: Path) -> dict[str, str]:
+    """Description by name of the files written; nothing of a point that too few particles show."""
+    index: dict[str, str] = {}
+    for folder in points:
+        (name,) = point_names(folder)
+        point = read_record(PathPoint, folder / f"{name}.json")
+        if not (folder / f"{name}{FILTERED}").exists():
+            continue
+        outdir.mkdir(exist_ok=True)
+        for ending in (*MAPS, CURVE):
+            _copy(folder / f"{name}{ending}", outdir)
+        where = f"at {point.place:.2f} of the motion (0 to 1), as of {point.worth_particles:,.0f} particles"
+        resolution = f"{point.resolution_angstrom:.2f} Å at 0.143" if point.resolution_angstrom else "no resolution"
+        index |= {f"{MOTION}/{name}{ending}": f"{description}, {where}" for ending, description in MAPS.items()}
+        index[f"{MOTION}/{name}{CURVE}"] = f"FSC of the half maps, {resolution}"
+    return index
 
 
 def _copy(source: Path, outdir: Path) -> None:

@@ -44,7 +44,7 @@ What a pass leaves for people, and for REPORT in a folder ``pass_N``, published 
 ``round_NN``: ``particles.star`` and ``fsc.csv`` as above, ``metrics.json`` and, of rounds, ``clusters.json``
 (`drgnalign.run.records`), ``clusters/`` (the pass's maps and ``mask.mrc``), and of rounds ``latent/`` and
 ``decoded/`` (``pc1_NN.mrc`` along the first principal component, ``cluster_KK.mrc`` at the clusters' centres). Where
-FIT sees a motion, ``motion/`` is for people alone: maps ``point_NN``, and of each a `drgnalign.run.records.PathPoint`.
+FIT sees a motion, MOTION adds ``motion/``: maps ``point_NN``, and of each a `drgnalign.run.records.PathPoint`.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ REFERENCES = tuple(f"_reference{ending}" for ending in HALF_MAPS)
 STATISTICS = "_statistics"
 LOCAL_RESOLUTION = "_local_resolution.mrc"
 CURVE, FIGURES = "_fsc.csv", "_resolution.json"
-# Decoded maps along the first principal component.
-FILM = "pc1_"
+# Decoded maps along the first principal component, and maps along a motion.
+FILM, POINT = "pc1_", "point_"
 
 
 def cluster_name(label: int) -> str:
@@ -96,6 +96,11 @@ def map_files(folder: Path, name: str) -> list[str]:
     others = (*REFERENCES, f"{STATISTICS}*", SHARP, LOCAL_RESOLUTION, OWN_MASK)
     found = sorted(path.name for ending in others for path in folder.glob(f"{name}{ending}"))
     return [*(f"{name}{ending}" for ending in (*HALF_MAPS, FILTERED)), *found]
+
+
+def point_names(folder: Path) -> list[str]:
+    """Names of the points of a motion whose records (`drgnalign.run.records.PathPoint`) are in a folder, in order."""
+    return sorted(path.stem for path in folder.glob(f"{POINT}*.json") if path.stem.removeprefix(POINT).isdigit())
 
 
 def by_cluster(path: Path) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -14,15 +15,16 @@ from drgnalign.report.figures import write_figures
 from drgnalign.report.page import write_report
 from drgnalign.report.summary import read_passes, summary_table
 from drgnalign.report.words import findings
-from drgnalign.run.state import pass_folders
+from drgnalign.run.state import MOTION, pass_folders
 
 
 @click.command(cls=Command)
 @click.argument("folder", type=FOLDER)
+@click.option("--motion", type=FOLDER, required=True, help="Folders pass_N_point_NN, as MOTION leaves them.")
 @click.option("--inputs", type=FILE, required=True, help="inputs.json.")
 @click.option("--info", type=OUTPUT, help="Folder in which the run keeps run.json and Nextflow its trace.")
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for what it writes.")
-def main(folder: Path, inputs: Path, info: Path | None, output: Path) -> None:
+def main(folder: Path, motion: Path, inputs: Path, info: Path | None, output: Path) -> None:
     """Summarise the passes in FOLDER (pass_0, pass_1 …)."""
     passes = read_passes(folder)
     output.mkdir(parents=True, exist_ok=True)
@@ -31,5 +33,22 @@ def main(folder: Path, inputs: Path, info: Path | None, output: Path) -> None:
     write_text(output / "findings.txt", findings(passes))
     write_figures(folder, output)
     known = run_known(info) | {"inputs": json.loads(inputs.read_text())}
-    folders = pass_folders(folder)
-    write_report(folders, run_facts(folders, known, info), output, output)
+    with TemporaryDirectory(dir=Path.cwd()) as linked:
+        folders = _as_published(folder, motion, Path(linked))
+        write_report(folders, run_facts(folders, known, info), output, output)
+
+
+def _as_published(passes: Path, motion: Path, outdir: Path) -> dict[int, Path]:
+    """Folders of the passes, in which ``motion/`` stands where people find it: all that is in them are links."""
+    folders = pass_folders(passes)
+    for number, folder in folders.items():
+        made = outdir / folder.name
+        made.mkdir()
+        for path in folder.iterdir():
+            (made / path.name).symlink_to(path.resolve())
+        points = [path for point in motion.glob(f"pass_{number}_point_*") for path in point.iterdir()]
+        if points:
+            (made / MOTION).mkdir()
+        for path in points:
+            (made / MOTION / path.name).symlink_to(path.resolve())
+    return {number: outdir / folder.name for number, folder in folders.items()}
