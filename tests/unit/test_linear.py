@@ -21,7 +21,9 @@ BOX, PIXEL, DIAMETER = 32, 8.0, 200.0
 SCHEDULE = (*[Iteration(40.0, False, 0.3)] * 5, *[Iteration(24.0, False, 0.1)] * 4)
 
 
-def fitted(simulate: Callable[..., Any], states: int, particles: int) -> tuple[Any, LinearModel, Known]:
+def fitted(
+    simulate: Callable[..., Any], states: int, particles: int, threads: int = 1
+) -> tuple[Any, LinearModel, Known]:
     errors = {"rotation_error_deg": 1.0, "shift_error_angstrom": 1.0}
     simulated = simulate(particles, BOX, PIXEL, states=states, snr=0.3, **errors)
     given, source = simulated.given, simulated.source
@@ -29,8 +31,9 @@ def fitted(simulate: Callable[..., Any], states: int, particles: int) -> tuple[A
     sums = insert_particles(given, source, noise, padding)
     means = {half: sums.half_map(half)[None] for half in HALVES}
     mask = soft_sphere(BOX, 14, 2).astype(np.float32)
-    model = fit_linear(given, source, noise, means, mask, DIAMETER, components=3, schedule=SCHEDULE)
-    return simulated, model, latent_of(given, source, noise, model, mask, DIAMETER)
+    how = {"components": 3, "schedule": SCHEDULE, "threads": threads}
+    model = fit_linear(given, source, noise, means, mask, DIAMETER, **how)
+    return simulated, model, latent_of(given, source, noise, model, mask, DIAMETER, threads)
 
 
 @pytest.mark.parametrize("states", [1, 2, 3])
@@ -43,6 +46,16 @@ def test_states_are_points(simulate: Callable[..., Any], states: int) -> None:
     assert adjusted_rand_score(simulated.truth.cluster_labels(), labels) > 0.95
     assert found[-2].shares == pytest.approx(np.full(states, 1 / states), abs=0.05)
     assert model.volumes[1].shape == (4, BOX, BOX, BOX)
+
+
+def test_threads_change_no_bit(simulate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on from its cache on a node of another size."""
+    monkeypatch.setattr("drgnalign.heterogeneity.linear.LEAST_OF_PART", 40)
+    (_, one, known), (_, other, also_known) = (fitted(simulate, 2, 200, threads) for threads in (1, 3))
+    for half in HALVES:
+        assert np.array_equal(one.volumes[half], other.volumes[half])
+    assert np.array_equal(known.linear, also_known.linear) and np.array_equal(known.quadratic, also_known.quadratic)
+    assert one.spreads == other.spreads
 
 
 def test_half_sets_share_the_component_between_two_states(simulate: Callable[..., Any]) -> None:

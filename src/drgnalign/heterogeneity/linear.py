@@ -42,6 +42,8 @@ LEAST_SHARE = 1e-9
 LOCAL = 15.0
 # Correlations of shells are averaged over so many.
 SMOOTHED = 3
+# Images of a part, and parts of a half set: enough of them for the threads of a node.
+LEAST_OF_PART, MOST_PARTS = 500, 16
 
 
 class Iteration(NamedTuple):
@@ -113,7 +115,10 @@ class LinearModel:
 
 
 class _Images:
-    """Images to one resolution, in parts that threads work on, and the layout of volumes for it."""
+    """Images to one resolution, in parts that threads work on, and the layout of volumes for it.
+
+    Parts are of one half set, and the same for any number of threads: what sums up to a model then rounds alike.
+    """
 
     def __init__(
         self,
@@ -132,28 +137,34 @@ class _Images:
         self.padding = oversampling(particles.box, particles.pixel_size, diameter)
         self._root, self._noise = source.root, noise
         self._plan = coefficient_plan(particles.box, particles.pixel_size, limit).within_limit()
-        self._parts = np.array_split(np.arange(len(particles)), threads)
+        self._threads = threads
+        halves = [(half, np.flatnonzero(particles.half_sets() == half)) for half in HALVES]
+        self._parts = [
+            (half, part)
+            for half, rows in halves
+            for part in np.array_split(rows, np.clip(len(rows) // LEAST_OF_PART, 1, MOST_PARTS))
+        ]
 
     def in_parts(
-        self, volumes: Mapping[int, NDArray[np.float32]], work: Callable[[Iterator[_Looked]], Result]
-    ) -> list[Result]:
-        """What `work` makes of each part of the images, which it is given batch by batch."""
+        self, volumes: Mapping[int, NDArray[np.float32]], work: Callable[[int, Iterator[_Looked]], Result]
+    ) -> Iterator[Result]:
+        """What `work` makes of each part of the images, given its half set and the part batch by batch; in order."""
         sets = {half: self._references(of_half) for half, of_half in volumes.items()}
         for one in sets.values():
             # made once, before threads ask for it
             one.packs  # noqa: B018
-        with ThreadPoolExecutor(len(self._parts)) as pool:
-            return list(pool.map(lambda rows: work(self._looked_at(rows, sets)), self._parts))
+        with ThreadPoolExecutor(self._threads) as pool:
+            yield from pool.map(lambda part: work(part[0], self._looked_at(part[1], sets[part[0]])), self._parts)
 
-    def _looked_at(self, rows: IntArray, sets: Mapping[int, ReferenceSet]) -> Iterator[_Looked]:
+    def _looked_at(self, rows: IntArray, references: ReferenceSet) -> Iterator[_Looked]:
         part = self.particles.select(rows)
         poses, source = poses_of(part), ImageSource(part, self._root)
         # of its own, as their memory holds the batch
         kernels = Kernels(part.box, self._plan.kx, self._plan.ky, self._plan.flat)
         for batch in coefficient_batches(part, source, self._plan, kernels, self._noise, "fit"):
             mine = poses[batch.rows]
-            grams = kernels.latent_gram(sets[batch.half], batch.coefficients, mine)
-            yield _Looked(batch.half, rows[batch.rows], kernels, batch.coefficients, mine, grams)
+            grams = kernels.latent_gram(references, batch.coefficients, mine)
+            yield _Looked(rows[batch.rows], kernels, batch.coefficients, mine, grams)
 
     def _references(self, volumes: NDArray[np.float32]) -> ReferenceSet:
         ones = np.ones(self.particles.box // 2 + 1)
@@ -168,9 +179,8 @@ class _Images:
 
 
 class _Looked(NamedTuple):
-    """A batch of images of a half set, and its products with that one's volumes."""
+    """A batch of images, and its products with the volumes."""
 
-    half: int
     rows: IntArray
     kernels: Kernels
     coefficients: Any
@@ -179,26 +189,25 @@ class _Looked(NamedTuple):
 
 
 class _Sums:
-    """What a part of the images adds to the model of each half set: its equations, the moments of contrast and latent
-    variables, and the number of images; and to the variance of contrast."""
+    """What images of a half set add to its model: its equations, the moments of contrast and latent variables, and the
+    number of images; and to the variance of contrast."""
 
     def __init__(self, images: _Images, volumes: int) -> None:
-        self.equations = {half: images.equations(volumes) for half in HALVES}
-        self.moments = {half: np.zeros((volumes, volumes)) for half in HALVES}
-        self.counts = dict.fromkeys(HALVES, 0)
+        self.equations = images.equations(volumes)
+        self.moments = np.zeros((volumes, volumes))
+        self.count = 0
         self.squares = 0.0
 
     def add(self, other: _Sums) -> None:
-        for half in HALVES:
-            self.equations[half].sums += other.equations[half].sums
-            self.moments[half] += other.moments[half]
-            self.counts[half] += other.counts[half]
+        self.equations.sums += other.equations.sums
+        self.moments += other.moments
+        self.count += other.count
         self.squares += other.squares
 
-    @property
-    def contrast(self) -> float:
-        """Its standard deviation."""
-        return math.sqrt(self.squares / sum(self.counts.values()))
+
+def _contrast_spread(sums: Mapping[int, _Sums]) -> float:
+    """Standard deviation of contrast."""
+    return math.sqrt(sum(one.squares for one in sums.values()) / sum(one.count for one in sums.values()))
 
 
 def _precisions(number: int, spreads: Spreads) -> FloatArray:
@@ -295,12 +304,12 @@ def fit_linear(
         if images is None or images.limit != iteration.limit:
             images = _Images(particles, source, noise, mask, diameter, iteration.limit, threads, focus)
         sums = _summed(images, volumes, spreads, iteration.hard, guessed, elements)
-        solved = {half: _solved(sums.equations[half], images, correlations, iteration.floor) for half in HALVES}
-        means = {half: sums.moments[half] / sums.counts[half] for half in HALVES}
+        solved = {half: _solved(sums[half].equations, images, correlations, iteration.floor) for half in HALVES}
+        means = {half: sums[half].moments / sums[half].count for half in HALVES}
         volumes = _aligned({half: _standardised(solved[half], means[half]) for half in HALVES})
         volumes = _confined(volumes, inside, LOCAL / particles.pixel_size)
         correlations = _correlations(volumes)
-        spreads = spreads if guessed is not None else spreads._replace(contrast=sums.contrast)
+        spreads = spreads if guessed is not None else spreads._replace(contrast=_contrast_spread(sums))
         guessed = None
     return LinearModel(dict(volumes), spreads, schedule[-1].limit)
 
@@ -312,26 +321,29 @@ def _summed(
     hard: bool,
     guessed: FloatArray | None,
     elements: FloatArray,
-) -> _Sums:
-    """What all images say of the next volumes."""
+) -> dict[int, _Sums]:
+    """What all images of each half set say of its next volumes."""
 
-    def work(batches: Iterator[_Looked]) -> _Sums:
+    def work(half: int, batches: Iterator[_Looked]) -> tuple[int, _Sums]:
         sums = _Sums(images, len(volumes[1]))
         for one in batches:
             first, second, squares = _moments(one.grams, spreads, hard, None if guessed is None else guessed[one.rows])
             for element in elements:
                 alike = (element @ one.poses[:, :9].reshape(-1, 3, 3)).reshape(-1, 9)
                 poses = np.concatenate([alike, one.poses[:, 9:]], axis=1)
-                one.kernels.latent_insert(sums.equations[one.half], one.coefficients, poses, first, second)
-            sums.moments[one.half] += second.sum(axis=0)
-            sums.counts[one.half] += len(one.rows)
+                one.kernels.latent_insert(sums.equations, one.coefficients, poses, first, second)
+            sums.moments += second.sum(axis=0)
+            sums.count += len(one.rows)
             sums.squares += squares
-        return sums
+        return half, sums
 
-    total, *others = images.in_parts(volumes, work)
-    for other in others:
-        total.add(other)
-    return total
+    totals: dict[int, _Sums] = {}
+    for half, sums in images.in_parts(volumes, work):
+        if half in totals:
+            totals[half].add(sums)
+        else:
+            totals[half] = sums
+    return totals
 
 
 def _moments(
@@ -470,9 +482,10 @@ def latent_of(
     number = len(model.volumes[1]) - 1
     linear, quadratic = np.empty((len(particles), number)), np.empty((len(particles), number, number))
 
-    def work(batches: Iterator[_Looked]) -> None:
-        for one in batches:
-            linear[one.rows], quadratic[one.rows] = _known(one.grams, model.spreads)
+    def work(_half: int, batches: Iterator[_Looked]) -> list[tuple[IntArray, Known]]:
+        return [(one.rows, _known(one.grams, model.spreads)) for one in batches]
 
-    images.in_parts({1: model.volumes[2], 2: model.volumes[1]}, work)
+    for part in images.in_parts({1: model.volumes[2], 2: model.volumes[1]}, work):
+        for rows, known in part:
+            linear[rows], quadratic[rows] = known
     return Known(linear, quadratic)
