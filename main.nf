@@ -28,9 +28,9 @@ include { MOTION } from './modules/motion.nf'
 include { REPORT } from './modules/report.nf'
 include { EXPORT } from './modules/export.nf'
 
-// The state before the next pass, whose meta is null where there is none
-def nextState(passes, last) {
-    def next = last.stop == 'true' ? null : passes[last.meta.pass]
+// The state before the next pass, whose meta is null where there is none; may_stop: also once nothing changes any more
+def nextState(passes, may_stop, last) {
+    def next = may_stop && last.steady == 'true' ? null : passes[last.meta.pass]
     return [next?.pass, [meta: next] + last.subMap('particles', 'references', 'latent')]
 }
 
@@ -127,7 +127,7 @@ workflow {
         [1, [meta: passes[0], particles: star, references: references, latent: latent]]
     }
     states = start
-        .mix(channel.topic('state').map { merged -> nextState(passes, stateOf(merged)) })
+        .mix(channel.topic('state').map { merged -> nextState(passes, given.stop == 'auto', stateOf(merged)) })
         .until { _pass, state -> state.meta == null }
     kinds = states.branch { _pass, state ->
         screened: state.meta.screen

@@ -149,7 +149,7 @@ def steps(folder: Path) -> dict[str, tuple[str, Callable[[], None] | None]]:
             f"merge.py {labelled} --refined {folder / 'refined'} --maps {folder / 'maps'} "
             f"--plan {folder / 'plan' / 'plan.csv'} --last-references {references} "
             f"--clustering {folder / 'clusters.json'} --pass-number 1 --round 1 --halves independent "
-            f"--references-kind previous --stop auto --particles {folder / 'merged.star'} "
+            f"--references-kind previous --particles {folder / 'merged.star'} "
             f"--references {folder / 'merged_references'} --metrics {folder / 'metrics.json'} "
             f"--last-particles {star} --said {folder / 'said.txt'}",
             lambda: make_refined(folder),

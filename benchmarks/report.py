@@ -111,7 +111,7 @@ def write_figures(folder: Path, number: int, round_: int, sizes: dict[str, int],
     common |= {"reaches_nyquist": False, "mean_fsc": 0.8, "halves": "independent", "warnings": []}
     metrics: dict[str, Any] = {"pass": number, "round": round_, "particles": sum(sizes.values()), "unassigned": 0}
     metrics |= {"left_out": 0, "left_out_new": 0, "left_out_back": 0, "halves": "independent", "verdict": None}
-    metrics |= {"clustering": {"ari_with_last_round": 0.9} if round_ else None, "screening": None, "stop": False}
+    metrics |= {"clustering": {"ari_with_last_round": 0.9} if round_ else None, "screening": None, "steady": False}
     metrics["clusters"] = [{"cluster": name, "particles": size, **common} for name, size in sizes.items()]
     (folder / "metrics.json").write_text(json.dumps(metrics))
     shells = np.arange(1, box // 2 + 1)

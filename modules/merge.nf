@@ -14,7 +14,7 @@ process MERGE {
 
     output:
     // latent goes on as it came: it belongs to the state
-    tuple val(meta), path('particles.star'), path('references'), path(latent, includeInputs: true), env('STOP'),
+    tuple val(meta), path('particles.star'), path('references'), path(latent, includeInputs: true), env('STEADY'),
         emit: state, topic: 'state'
     // what people look at
     // not by a pattern, which would leave out what is named as an input
@@ -29,11 +29,11 @@ process MERGE {
     # version ${settings.version}
     mkdir -p refined maps clusters pass_${meta.pass}
     shopt -s nullglob
-    STOP=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
+    STEADY=\$(merge.py ${labelled} --refined refined --maps maps --plan ${plan} --last-references ${last_references} \\
         --last-particles ${last_particles} ${option('mask', mask ?: null)} \\
         ${option(meta.screen ? 'screening' : 'clustering', record ?: null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
-        --references-kind ${meta.references} --stop ${settings.stop} ${option('mask-diameter', settings.mask_diameter)} \\
+        --references-kind ${meta.references} ${option('mask-diameter', settings.mask_diameter)} \\
         --particles particles.star --references references --metrics metrics.json --said said.txt)
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/
@@ -55,6 +55,6 @@ process MERGE {
     touch particles.star metrics.json fsc.csv
     find -L references maps ${last_references} -name '*_half?.mrc' -exec cp -n {} references \\;
     echo 'stub' > said.txt
-    STOP=false
+    STEADY=false
     """
 }

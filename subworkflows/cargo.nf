@@ -54,5 +54,5 @@ def withPass(many, passes) {
 
 // What MERGE leaves to the next pass
 def stateOf(merged) {
-    return named(merged, ['meta', 'particles', 'references', 'latent', 'stop'])
+    return named(merged, ['meta', 'particles', 'references', 'latent', 'steady'])
 }

@@ -29,7 +29,7 @@ def readParameters() {
         refine: engine + ['device', 'mask_diameter'],
         reassign: choice,
         reconstruct: engine + ['mask_diameter', 'reference_prior', 'local_resolution'],
-        merge: ['stop', 'mask_diameter'],
+        merge: ['mask_diameter'],
         motion: engine + ['device', 'mask_diameter', 'path_points'],
         export: [],
         report: [],

@@ -69,7 +69,7 @@ def _write_figures(folder: Path, round_: int, names: list[str]) -> None:
     common["composition"] = {"micrographs": None, "views": None}
     metrics: dict[str, Any] = {"pass": round_ + 1, "round": round_, "particles": PARTICLES}
     metrics |= {"unassigned": 0, "left_out": 6, "left_out_new": 0, "left_out_back": 0, "halves": "independent"}
-    metrics |= {"verdict": "2 states" if round_ else None, "screening": None, "stop": False}
+    metrics |= {"verdict": "2 states" if round_ else None, "screening": None, "steady": False}
     metrics["clustering"] = {"ari_with_last_round": 0.9} if round_ else None
     metrics["clusters"] = [{"cluster": name, "particles": PARTICLES // len(names), **common} for name in names]
     (folder / "metrics.json").write_text(json.dumps(metrics))

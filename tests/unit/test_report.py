@@ -91,7 +91,7 @@ def pass_metrics(number: int, round_: int, clusters: list[dict[str, Any]], **mor
         "verdict": None,
         "clusters": clusters,
         "clustering": clustering,
-        "stop": False,
+        "steady": False,
         **more,
     }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,11 +13,11 @@ import pandas as pd
 import pytest
 
 from drgnalign.cli import main
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.verdicts import PERHAPS_RUNNING, RUNNING, in_words
 from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps, open_first
-from drgnalign.report.facts import run_facts
+from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.summary import published_folders
 from drgnalign.report.trace import cost_by_step, seconds, size
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, NOTE, Doubt
@@ -75,7 +76,7 @@ def write_pass(
         "clusters": clusters,
         "clustering": clustering if round_ else None,
         "screening": None,
-        "stop": False,
+        "steady": False,
         **more,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -418,3 +419,97 @@ def test_a_pass_without_its_fsc_is_one_message(results: Path) -> None:
     (results / "round_01" / "fsc.csv").unlink()
     with pytest.raises(InputError, match=r"round_01/fsc\.csv: cannot be read"):
         facts_of(results)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("fsc.csv", "\ncluster_03,", "\ncluster_09,", "fsc.csv: has no FSC of cluster_03"),
+        ("fsc.csv", "fsc_corrected", "fsc_other", "fsc.csv: has no column fsc_corrected"),
+        ("fsc.csv", "\ncluster_03,1,", "\ncluster_03,one,", "fsc.csv: cannot be read"),
+        (
+            "metrics.json",
+            '"particles": 300',
+            '"particles": 12345',
+            "it has 300 particles, metrics.json of its pass says",
+        ),
+        ("metrics.json", '"particles": 300', '"particles": NaN', "NaN is no number"),
+    ],
+)
+def test_broken_figures_are_refused(results: Path, file: str, old: str, new: str, message: str) -> None:
+    path = results / "round_02" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(message)):
+        facts_of(results)
+
+
+def test_a_shell_without_a_size_is_refused(results: Path) -> None:
+    path = results / "round_02" / "fsc.csv"
+    shells = pd.read_csv(path)
+    for wrong in (np.nan, 0.0):
+        shells.loc[0, "resolution_angstrom"] = wrong
+        shells.to_csv(path, index=False)
+        with pytest.raises(InputError, match="not a positive number"):
+            facts_of(results)
+
+
+def test_a_pass_that_is_missing_is_told(results: Path) -> None:
+    (results / "round_01" / "metrics.json").unlink()
+    with pytest.raises(InputError, match="pass 2 is missing"):
+        facts_of(results)
+
+
+def test_a_broken_trace_costs_its_times_alone(tmp_path: Path) -> None:
+    for content in (b"\xff\xfe\x00", b"name\tstatus\nREFINE\tCOMPLETED\n"):
+        (tmp_path / "trace_2026-01-02_03-04-05.txt").write_bytes(content)
+        with pytest.warns(InputWarning, match="its times are not in the report"):
+            assert cost_by_step(tmp_path) == []
+
+
+def test_one_more_round_is_offered_where_one_is_more(results: Path) -> None:
+    run = "nextflow run main.nf --stop auto"
+    asked = {"command": run, "parameters": {"stop": "auto"}}
+    assert facts_of(results, **asked)["one_more_round"] == f"{run} -resume --rounds 3"
+    # under way, and not known
+    for passes in (5, None):
+        assert facts_of(results, **asked, passes=passes)["one_more_round"] is None
+    with last_metrics(results) as metrics:
+        metrics["steady"] = True
+    rested = facts_of(results, **asked, passes=5)
+    assert rested["finished"] and rested["one_more_round"] == "nextflow run main.nf -resume --rounds 3 --stop none"
+    # with --stop none a run goes on though nothing changes
+    assert facts_of(results, command=run, passes=5)["finished"] is False
+
+
+def test_a_consensus_alone_is_gone_on_from(results: Path) -> None:
+    first = {1: published_folders(results)[1]}
+    facts = run_facts(first, {"passes": 1, "rounds": 0, "command": "nextflow run main.nf --rounds 0"})
+    assert facts["next"][-1]["command"] == "nextflow run main.nf -resume --rounds 1"
+
+
+def test_commands_name_the_session_and_where_they_are_typed(results: Path) -> None:
+    info = results / "pipeline_info"
+    info.mkdir()
+    (info / "session.json").write_text('{"session": "12ab", "name": "mad_volta", "folder": "/data/my run"}')
+    facts = facts_of(results, **run_known(info), command="nextflow run main.nf --input it's.star")
+    assert facts["folder"] == "/data/my run"
+    assert facts["one_more_round"].endswith("-resume 12ab --rounds 3")
+
+
+def test_what_latent_space_proposed_unasked_is_believed_no_more(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["verdict"] = None
+        metrics["clusters"][0]["difference_judged"] = 0.1
+    said = facts_of(results)["sentence"]
+    assert said.startswith("2 clusters of the latent space. Whether the images tell them apart was not asked. ")
+    assert "None of the maps is to be believed" in said and "10.0 to 12.5 Å" in said
+
+
+def test_particles_for_other_programs_are_of_the_first_map_to_open(results: Path) -> None:
+    assert facts_of(results)["particle_file"] == "final/cluster_01_particles.star"
+    with last_metrics(results) as metrics:
+        for one in metrics["clusters"]:
+            one["difference_judged"] = 0.1
+    assert facts_of(results)["particle_file"] == "final/all_particles.star"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +23,7 @@ from drgnalign.fourier import soft_sphere
 from drgnalign.report.advice import MASK
 from drgnalign.report.facts import run_facts
 from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
-from drgnalign.report.page import rendered
+from drgnalign.report.page import rendered, write_report
 from drgnalign.report.points import density, embedded_points, stratified
 from drgnalign.report.slices import slice_images
 from drgnalign.report.volumes import LAST_BOXES, LAST_MAPS, box_for, contour_of, embedded_volumes, reduced
@@ -219,3 +220,33 @@ def test_a_card_has_no_row_without_a_value_and_a_placeholder_is_marked(tmp_path:
     assert "But junk may be among them." in page
     cards = page.split('<section id="clusters">')[1].split("<h3>Resolution by cluster")[0]
     assert "Spread</abbr>" in cards and "Amplitude</abbr>" not in cards and "<dd>–" not in cards
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "message"),
+    [
+        ("umap2_1", "umap2_9", "has no column umap2_1"),
+        ("(\n7,.*),.*", r"\1,x", "cannot be read"),
+        ("(\n7,.*),.*", r"\1,nan", "row 8 has coordinates that are no numbers"),
+    ],
+)
+def test_broken_coordinates_are_refused_and_the_page_stays(
+    tmp_path: Path, pattern: str, new: str, message: str
+) -> None:
+    folders = write_run(tmp_path)
+    facts = run_facts(folders, {"passes": 3})
+    write_report(folders, facts, tmp_path, tmp_path)
+    held = [(tmp_path / name).read_bytes() for name in ("report.html", "report.json")]
+    path = folders[3] / "latent" / "embedding.csv"
+    path.write_text(re.sub(pattern, new, path.read_text(), count=1))
+    with pytest.raises(InputError, match=message):
+        write_report(folders, facts | {"made": "later"}, tmp_path, tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in ("report.html", "report.json")] == held
+
+
+def test_a_page_elsewhere_says_where_the_files_are(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    publish(tmp_path, tmp_path / "results")
+    main(["report", str(tmp_path / "results"), "-o", str(tmp_path / "elsewhere")], standalone_mode=False)
+    page = (tmp_path / "elsewhere" / "report.html").read_text()
+    assert f"In <code>{tmp_path / 'results'}</code>" in page and "In the folder of this page" not in page

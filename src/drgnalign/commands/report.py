@@ -23,6 +23,8 @@ def report(results: Path, output: Path | None) -> None:
     outdir.mkdir(parents=True, exist_ok=True)
     folders = published_folders(results)
     known = run_known(results / INFO) | {"set_aside": _is_set_aside(results)}
+    if outdir.resolve() != results.resolve():
+        known["results"] = str(results.resolve())
     facts = run_facts(folders, known, results / INFO)
     write_report(folders, facts, results, outdir)
     click.echo(outdir / "report.html")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import CONTINUUM, in_words, is_open
+from drgnalign.run.export import ALL, MEMBERS
 from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, MOTION, published_name
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
 
@@ -73,16 +75,20 @@ def mark_of(doubts: Sequence[Doubt]) -> str:
 
 
 def sentence(facts: Mapping[str, Any]) -> str:
-    """What was found, in a sentence or two."""
+    """What was found, in a few sentences."""
+    clusters = facts["clusters"]
     if not facts["round"]:
-        return f"So far one map of all particles (the consensus). {_of_resolution(facts['clusters'])}"
-    if not facts["clusters"]:
+        return f"So far one map of all particles (the consensus). {_of_resolution(clusters)}"
+    if not clusters:
         return "No cluster has a particle: all are unassigned or left out."
-    number = len(facts["clusters"])
     if facts["verdict"] is None:
-        return f"{number} clusters of the latent space. Whether the images tell them apart was not asked."
-    verdict = in_words({"verdict": facts["verdict"], **facts["evidence"]}, number)
-    return f"{_capital(verdict)}. {_of_belief(facts['clusters'])}{_of_resolution(facts['clusters'])}"
+        found = f"{_counted(len(clusters), 'cluster')} of the latent space"
+        if len(clusters) > 1:
+            found += ". Whether the images tell them apart was not asked"
+        found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
+    else:
+        found = _capital(in_words({"verdict": facts["verdict"], **facts["evidence"]}, len(clusters)))
+    return f"{found}. {_of_belief(clusters)}{_of_resolution(clusters)}"
 
 
 def _of_belief(clusters: Sequence[Mapping[str, Any]]) -> str:
@@ -123,12 +129,19 @@ def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def particle_file(facts: Mapping[str, Any]) -> str:
+    """The particles of the first map to open, for other programs."""
+    first = next((one["file"].rpartition("/")[2].removesuffix(FILTERED) for one in open_first(facts)), CONSENSUS)
+    whole = first == CONSENSUS and facts["round"]
+    return f"final/{ALL if whole else first + MEMBERS}"
+
+
 def _why_open(cluster: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """What a map has most of, among these."""
     if len(others) == 1:
         return "all particles" if not cluster["label"] else "the only one"
     most = {
-        "largest": max(one["particles"] for one in others) == cluster["particles"],
+        "largest": _is_extreme(max, "particles", cluster, others),
         "finest": _is_extreme(min, "resolution_angstrom", cluster, others),
         "differs most from the consensus": _is_extreme(max, "difference_fsc_40", cluster, others),
     }
@@ -139,8 +152,9 @@ def _why_open(cluster: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
 def _is_extreme(
     extreme: Callable[[list[float]], float], key: str, one: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
 ) -> bool:
+    """Is it so alone?"""
     known = [other[key] for other in others if other[key] is not None]
-    return bool(known) and one[key] == extreme(known)
+    return known.count(one[key]) == 1 and one[key] == extreme(known)
 
 
 def _file(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> str:
@@ -209,12 +223,14 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     steps: list[dict[str, str | None]] = []
     parameters = {row["name"]: row["value"] for row in facts["parameters"]}
     if not facts["finished"]:
-        why = "The run was under way when this page was written, and writes it again after every pass. If it has ended "
-        why += "since, the same command goes on where it was."
-        steps.append({"why": why, "command": _again(facts)})
+        why = "Whether the run came to its end is not known from these files. If it did not, "
+        if facts["finished"] is False:
+            why = "The run was under way when this page was written, and writes it again after every pass. If it has "
+            why += "ended since, "
+        steps.append({"why": f"{why}the same command goes on where it was.", "command": _again(facts)})
     if facts["halves"] == DEALT_AT_IMPORT:
         why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
-        steps.append({"why": why, "command": _again(facts, "--consensus_limits", _coarse_to_fine(facts))})
+        steps.append({"why": why, "command": _again(facts, {"--consensus_limits": _coarse_to_fine(facts)})})
     if (facts["evidence"]["linear"] or {}).get("motion"):
         steps.append(_of_motion(facts))
     verdict = facts["verdict"] or ""
@@ -227,6 +243,9 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
         steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))
     steps += _of_labels(facts)
+    if facts["finished"] and not facts["round"]:
+        why = "This is one map of everything: rounds look for states and motions in it."
+        steps.append({"why": why, "command": one_more_round(facts)})
     if facts["clusters"] and all(cluster["reaches_nyquist"] for cluster in facts["clusters"]):
         which = "The map ends" if len(facts["clusters"]) == 1 else "Every map ends"
         why = f"{which} at Nyquist: extract the particles with finer pixels to see what the data hold."
@@ -246,18 +265,18 @@ def _of_too_little_signal(facts: Mapping[str, Any], parameters: Mapping[str, Any
     why = "Whether these clusters are states or cuts through a motion is open."
     first = facts["finished"] and facts["round"] == 1
     why += " One more round, with better poses and a latent space trained on them, may tell." if first else ""
-    steps: list[dict[str, str | None]] = [{"why": why, "command": _again(facts, "--rounds", "2") if first else None}]
+    steps: list[dict[str, str | None]] = [{"why": why, "command": one_more_round(facts) if first else None}]
     why = "More signal tells: more particles, if there are any; and no junk. Look at particles of each cluster, and at "
     why += "its map, for images without the particle."
     kept = parameters.get("junk") == "keep"
-    steps.append({"why": why, "command": _again(facts, "--junk", "exclude") if kept else None})
+    steps.append({"why": why, "command": _again(facts, {"--junk": "exclude"}) if kept else None})
     if not parameters.get("focus_mask"):
         steps.append(_with_mask(facts, "Then a mask round the part that differs: less noise from elsewhere."))
     return steps
 
 
 def _with_mask(facts: Mapping[str, Any], why: str) -> dict[str, str | None]:
-    return {"why": f"{why} {MAKE_A_MASK}", "command": _again(facts, "--focus_mask", MASK)}
+    return {"why": f"{why} {MAKE_A_MASK}", "command": _again(facts, {"--focus_mask": MASK})}
 
 
 def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
@@ -269,7 +288,7 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         why = "No cluster is good as it stands: see what speaks against each. The consensus may be all that the images "
         return [{"why": f"{why}support at this resolution.", "command": None}]
     agreement = facts["rounds"][-1]["ari_with_last_round"]
-    if agreement is None or agreement < SETTLED:
+    if not facts["steady"] and (agreement is None or agreement < SETTLED):
         why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
         return [{"why": why, "command": one_more_round(facts)}]
     maps = [f"{_outdir(facts)}/{one['file']}" for one in open_first(facts)]
@@ -289,8 +308,9 @@ def _outdir(facts: Mapping[str, Any]) -> str:
 
 
 def one_more_round(facts: Mapping[str, Any]) -> str:
-    """The command for it."""
-    return _again(facts, "--rounds", str((facts["round"] or 0) + 1))
+    """The command for it; of a run that came to rest before its last round, without the rule that stopped it."""
+    further = {"--rounds": str((facts["round"] or 0) + 1)}
+    return _again(facts, further | ({"--stop": "none"} if facts["steady"] else {}))
 
 
 def _coarse_to_fine(facts: Mapping[str, Any]) -> str:
@@ -302,9 +322,14 @@ def _coarse_to_fine(facts: Mapping[str, Any]) -> str:
     return ",".join(f"{np.ceil(limit):.0f}" if limit > 10 else f"{limit:.1f}" for limit in limits)
 
 
-def _again(facts: Mapping[str, Any], option: str | None = None, value: str = "") -> str:
-    """The run's own command with another value of an option, and -resume: of the last run, under a name of its own."""
-    words = shlex.split(facts["command"] or "nextflow run main.nf")
+def _again(facts: Mapping[str, Any], options: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The run's own command with other values of these options, and -resume: under a name of its own."""
+    command = facts["command"] or "nextflow run main.nf"
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    gone = {"-resume", "-name", *options}
     kept: list[str] = []
     dropping = False
     for word in words:
@@ -313,10 +338,12 @@ def _again(facts: Mapping[str, Any], option: str | None = None, value: str = "")
             dropping = False
             continue
         name, equals, _ = word.partition("=")
-        dropping = name in ("-resume", "-name", option) and not equals
-        if name not in ("-resume", "-name", option):
+        dropping = name in gone and not equals
+        if name not in gone:
             kept.append(word)
-    return shlex.join([*kept, "-resume", *([option, value] if option else [])])
+    # of several runs in a folder, Nextflow goes on with the last one unless it is told which
+    session = [facts["session"]] if facts["session"] else []
+    return shlex.join([*kept, "-resume", *session, *(word for option in options.items() for word in option)])
 
 
 def _capital(text: str) -> str:

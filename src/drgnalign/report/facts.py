@@ -5,7 +5,6 @@ Nothing is computed anew here that a pass's files say already.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -23,8 +22,18 @@ from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.verdicts import widest_interval
 from drgnalign.particles import ANGLES, Particles
-from drgnalign.report.advice import GOOD, mark_of, next_steps, of_latent_space, one_more_round, open_first, sentence
+from drgnalign.report.advice import (
+    GOOD,
+    mark_of,
+    next_steps,
+    of_latent_space,
+    one_more_round,
+    open_first,
+    particle_file,
+    sentence,
+)
 from drgnalign.report.figures import cluster_colour, labels_by_round
+from drgnalign.report.reading import WHOLE, read_named
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import junk_doubt, not_believed
@@ -36,6 +45,7 @@ from drgnalign.run.state import (
     FSC,
     LATENT,
     MAPS,
+    METRICS,
     MOTION,
     PARTICLES,
     cluster_label,
@@ -46,6 +56,8 @@ from drgnalign.validation.claims import Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
 FORMAT = 1
+# Curves of a map.
+CORRELATIONS = ("unmasked", "masked", "randomised", "corrected")
 # Of the views: azimuth × height, all of one size.
 VIEWS = (36, 18)
 # Of posteriors and defoci.
@@ -65,8 +77,9 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         where one was seen.
     run : mapping
         What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
-        ``passes`` and ``rounds`` that are planned; ``set_aside``, where a run that went on with other settings moved
-        these results. Any may be missing.
+        ``passes`` and ``rounds`` that are planned; ``folder`` in which it was started, and its ``session``;
+        ``results``, its ``--outdir``, where the page does not stand in it; ``set_aside``, where a run went on with
+        other settings and moved these results. Any may be missing.
     info : Path, optional
         ``pipeline_info``, for what the run cost (`cost_by_step`).
 
@@ -83,22 +96,27 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
     last = passes[-1]
     particles = read_star(folders[last.number] / PARTICLES)
+    _check_whole(folders, last, particles)
     clusters = [
         _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry.cluster)}
         for entry in last.clusters
     ]
     rounds = [_round(metrics, folders[metrics.number]) for metrics in _last_of_each_round(passes)]
-    planned, set_aside = run.get("passes"), bool(run.get("set_aside"))
+    set_aside = bool(run.get("set_aside"))
     facts: dict[str, Any] = {
         "format": FORMAT,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "version": __version__,
         "pass": last.number,
-        "passes": planned,
+        "passes": run.get("passes"),
         "round": last.round,
         "rounds_planned": run.get("rounds"),
         "set_aside": set_aside,
-        "finished": None if set_aside else bool(last.stop or (planned is not None and last.number >= planned)),
+        "finished": None if set_aside else _is_finished(run, last),
+        "steady": last.steady,
+        "results": run.get("results"),
+        "folder": run.get("folder"),
+        "session": run.get("session"),
         "particles": last.particles,
         "box": particles.box,
         "pixel_size_angstrom": particles.pixel_size,
@@ -124,9 +142,28 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     facts["sentence"] = sentence(facts)
     facts["latent_space"] = of_latent_space(facts)
     facts["open"] = open_first(facts)
+    facts["particle_file"] = particle_file(facts)
     facts["next"] = next_steps(facts)
-    facts["one_more_round"] = None if set_aside else one_more_round(facts)
+    facts["one_more_round"] = one_more_round(facts) if facts["finished"] else None
     return facts
+
+
+def _check_whole(folders: Mapping[int, Path], last: PassMetrics, particles: Particles) -> None:
+    """Refuse a run of which a pass is missing, and a last pass whose files are not of the same particles."""
+    missing = sorted(set(range(1, max(folders))) - set(folders))
+    if missing:
+        problem = f"pass {missing[0]} is missing, though there are later ones"
+        raise InputError(folders[max(folders)].parent, problem, WHOLE)
+    if len(particles) != last.particles:
+        problem = f"it has {len(particles)} particles, {METRICS} of its pass says {last.particles}"
+        raise InputError(folders[last.number] / PARTICLES, problem, WHOLE)
+
+
+def _is_finished(run: Mapping[str, Any], last: PassMetrics) -> bool | None:
+    """None where nobody knows how many passes were planned."""
+    if last.steady and (run.get("parameters") or {}).get("stop") == "auto":
+        return True
+    return None if run.get("passes") is None else bool(last.number >= run["passes"])
 
 
 def run_known(info: Path | None) -> dict[str, Any]:
@@ -139,16 +176,9 @@ def run_known(info: Path | None) -> dict[str, Any]:
     """
     known: dict[str, Any] = {}
     if info is not None:
-        known |= _json(info / "run.json")
-        known |= {"inputs": _json(info / "inputs.json"), "versions": _versions(info / "software_versions.yml")}
+        known |= read_named(info / "session.json") | read_named(info / "run.json")
+        known |= {"inputs": read_named(info / "inputs.json"), "versions": _versions(info / "software_versions.yml")}
     return known
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read as JSON ({error})", "run the workflow again with -resume") from error
 
 
 def _versions(path: Path) -> dict[str, str]:
@@ -293,33 +323,48 @@ def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _curves(folder: Path, metrics: PassMetrics) -> list[dict[str, Any]]:
-    file = folder / FSC
-    try:
-        shells = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            file, f"cannot be read ({error})", "copy the whole results, or run again with -resume"
-        ) from error
-    made = {entry.cluster for entry in metrics.clusters if not entry.skipped}
+    made = [entry.cluster for entry in metrics.clusters if not entry.skipped]
+    if not made:
+        return []
+    shells = _shells(folder / FSC, made)
     curves = []
-    for name, mine in shells[shells["cluster"].isin(made)].groupby("cluster", sort=False):
-        mine = mine.sort_values("shell")
-        limit = pd.to_numeric(mine["alignment_limit_angstrom"], errors="coerce").iloc[0]
-        resolution = mine["resolution_0143_angstrom"].iloc[0]
-        correlations = ("unmasked", "masked", "randomised", "corrected")
+    for name in made:
+        mine = shells[shells["cluster"] == name].sort_values("shell")
+        limit, resolution = mine["alignment_limit_angstrom"].iloc[0], mine["resolution_0143_angstrom"].iloc[0]
         curves.append(
             {
                 "pass": metrics.number,
                 "round": metrics.round,
-                "cluster": str(name),
+                "cluster": name,
                 "frequency": (1 / mine["resolution_angstrom"]).round(6).tolist(),
-                **{kind: _numbers(mine[f"fsc_{kind}"]) for kind in correlations},
+                **{kind: _numbers(mine[f"fsc_{kind}"]) for kind in CORRELATIONS},
                 "alignment_limit": None if np.isnan(limit) else float(limit),
                 "resolution": None if np.isnan(resolution) else float(resolution),
                 "nyquist": float(mine["resolution_angstrom"].min()),
             }
         )
     return curves
+
+
+def _shells(file: Path, made: list[str]) -> pd.DataFrame:
+    """``fsc.csv`` with numbers where there have to be some; it has to have all of these maps."""
+    numbers = ["shell", "resolution_angstrom", "resolution_0143_angstrom", *(f"fsc_{kind}" for kind in CORRELATIONS)]
+    try:
+        shells = pd.read_csv(file)
+        lacking = [column for column in ("cluster", "alignment_limit_angstrom", *numbers) if column not in shells]
+        if lacking:
+            raise InputError(file, f"has no column {lacking[0]}", WHOLE)
+        # no limit is "none"
+        limits = pd.to_numeric(shells["alignment_limit_angstrom"], errors="coerce")
+        shells = shells.assign(alignment_limit_angstrom=limits).astype(dict.fromkeys(numbers, np.float64))
+    except (OSError, ValueError) as error:
+        raise InputError(file, f"cannot be read ({error})", WHOLE) from error
+    missing = sorted(set(made) - set(shells["cluster"]))
+    if missing:
+        raise InputError(file, f"has no FSC of {', '.join(missing)}", WHOLE)
+    if not np.isfinite(1 / shells["resolution_angstrom"]).all():
+        raise InputError(file, "resolution_angstrom of a shell is not a positive number", WHOLE)
+    return shells
 
 
 def _numbers(values: pd.Series) -> list[float | None]:
@@ -373,12 +418,10 @@ def _evidence(metrics: PassMetrics) -> dict[str, Any]:
 
 
 def _training(folder: Path, number: int) -> list[dict[str, Any]]:
-    path = folder / LATENT / TRAINING
-    if not path.is_file():
+    record = read_named(folder / LATENT / TRAINING)
+    if not record:
         return []
-    record = json.loads(path.read_text())
-    embedding = folder / LATENT / EMBEDDING_RECORD
-    explained = json.loads(embedding.read_text())["explained_variance"] if embedding.is_file() else None
+    explained = read_named(folder / LATENT / EMBEDDING_RECORD).get("explained_variance")
     keys = ("first_epoch", "epoch", "losses", "device", "settings", "cryodrgn_version")
     return [{"round": number, **{key: record.get(key) for key in keys}, "explained_variance": explained}]
 

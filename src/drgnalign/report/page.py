@@ -37,8 +37,10 @@ def write_report(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures
         Folder with the PNGs of `drgnalign.report.figures`, which stand where there is no JavaScript.
     outdir : Path
     """
-    write_text(outdir / "report.json", json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(outdir / "report.html", rendered(folders, facts, pictures))
+    # what is broken is found before either is written
+    page, numbers = rendered(folders, facts, pictures), json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(outdir / "report.json", f"{numbers}\n")
+    write_text(outdir / "report.html", page)
 
 
 def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Path) -> str:
@@ -52,7 +54,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         lstrip_blocks=True,
     )
     environment.filters |= {"angstrom": _angstrom, "figure": _figure, "percent": _percent}
-    environment.filters |= {"count": _count, "duration": _duration, "prose": _prose}
+    environment.filters |= {"count": _count, "duration": _duration, "prose": _prose, "spoken": _spoken}
     resources = files("drgnalign.report") / TEMPLATES
     return environment.get_template("report.html.j2").render(
         facts=facts,
@@ -95,12 +97,21 @@ def _prose(text: str) -> Markup:
     return Markup(OPTION.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
+def _spoken(names: str) -> str:
+    """``cluster 1`` for ``cluster_01``, as figures and maps have it."""
+    return re.sub(r"cluster_0*(\d+)", r"cluster \1", names)
+
+
 def _angstrom(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} Å" if value < 10 else f"{value:.1f} Å"
 
 
 def _figure(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return "–"
+    # none of them is less than nothing
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _percent(value: float | None) -> str:

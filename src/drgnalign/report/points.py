@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, labels_by_round
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
+from drgnalign.report.reading import WHOLE, read_named
 from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD, places_along
 from drgnalign.run.state import LATENT, PARTICLES
 
@@ -149,13 +149,11 @@ def _nearest_centres(points: NDArray[np.floating]) -> IntArray:
 
 def _round(number: int, folder: Path, rows: IntArray, labels: IntArray, particles: int) -> dict[str, Any]:
     path = folder / LATENT / EMBEDDING
-    if not path.is_file():
-        raise InputError(path, "no such file", "give the folder of all passes")
-    table = pd.read_csv(path, usecols=_is_shown, dtype=np.float32)
+    table = _coordinates(path)
     for of, count in ((path, len(table)), (folder / PARTICLES, len(labels))):
         if count != particles:
             raise InputError(of, f"it is of {count} particles, the last round of {particles}", "run again")
-    report = json.loads((folder / LATENT / EMBEDDING_RECORD).read_text())
+    explained = _explained(folder / LATENT / EMBEDDING_RECORD)
     shown = table.iloc[rows]
     umaps = {kind: shown.filter(regex=f"^{kind}_").to_numpy() for kind in STEPS}
     return {
@@ -163,8 +161,32 @@ def _round(number: int, folder: Path, rows: IntArray, labels: IntArray, particle
         "labels": packed((labels[rows] + LABEL_OFFSET).astype(np.uint8).tobytes()),
         **{kind: packed_words(_steps(points, STEPS[kind])) for kind, points in umaps.items()},
         "steps": STEPS,
-        "pca": _pca(table, labels != LEFT_OUT_LABEL, report["explained_variance"]),
+        "pca": _pca(table, labels != LEFT_OUT_LABEL, explained),
     }
+
+
+def _coordinates(path: Path) -> pd.DataFrame:
+    """Of ``embedding.csv``, what is shown."""
+    try:
+        table = pd.read_csv(path, usecols=_is_shown, dtype=np.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({error})", WHOLE) from error
+    missing = [f"{kind}_{axis}" for kind in STEPS for axis in range(1, int(kind[-1]) + 1)]
+    missing = [column for column in ["pc1", *missing] if column not in table]
+    if missing:
+        raise InputError(path, f"has no column {missing[0]}", WHOLE)
+    broken = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(broken):
+        raise InputError(path, f"row {broken[0] + 1} has coordinates that are no numbers", WHOLE)
+    return table
+
+
+def _explained(path: Path) -> list[float]:
+    """Of ``embedding.json``."""
+    try:
+        return [float(share) for share in read_named(path)["explained_variance"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(path, f"has no explained_variance ({error!r})", WHOLE) from error
 
 
 def _is_shown(column: str) -> bool:

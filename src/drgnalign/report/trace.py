@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from drgnalign.errors import InputWarning
+
 # Nextflow's words for durations and sizes.
 SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+COLUMNS = ("name", "status", "realtime", "%cpu", "peak_rss")
 DONE = ("COMPLETED", "CACHED")
 
 
@@ -56,10 +60,13 @@ def cost_by_step(info: Path | None) -> list[dict[str, Any]]:
 
 
 def _read(trace: Path) -> pd.DataFrame:
+    """Without rows where a start has not come to its first task, or its trace is broken, which costs only this."""
     try:
-        return pd.read_csv(trace, sep="\t", dtype=str).fillna("-")
-    # of a start that has not come to its first task
+        return pd.read_csv(trace, sep="\t", dtype=str)[[*COLUMNS]].fillna("-")
     except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (OSError, ValueError, KeyError) as error:
+        warnings.warn(f"{trace}: its times are not in the report: {error}", InputWarning, stacklevel=2)
         return pd.DataFrame()
 
 

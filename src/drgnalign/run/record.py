@@ -74,9 +74,14 @@ def read_record(kind: type[Own], path: Path) -> Own:
         The file is missing or broken.
     """
     try:
-        return kind.of(json.loads(path.read_text()))
+        return kind.of(json.loads(path.read_text(), parse_constant=_refuse))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(path, f"cannot be read as {kind.WHAT} ({error})", "run again with -resume") from error
+
+
+def _refuse(constant: str) -> None:
+    """Python would take what is no JSON."""
+    raise ValueError(f"{constant} is no number")
 
 
 def write_record(record: Record, path: Path) -> None:

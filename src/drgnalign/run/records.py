@@ -279,7 +279,8 @@ class PassMetrics(Record):
     clusters: list[ClusterMetrics] = field(metadata={"read": lambda found: [ClusterMetrics.of(one) for one in found]})
     clustering: ClusteringRecord | None = field(default=None, metadata={"read": _of(ClusteringRecord)})
     screening: ScreeningRecord | None = field(default=None, metadata={"read": _of(ScreeningRecord)})
-    stop: bool = False
+    # whether the loop has come to rest (`drgnalign.run.metrics.steady`)
+    steady: bool = False
 
     @property
     def assignment(self) -> AssignmentRecord | None:

@@ -1,4 +1,4 @@
-"""MERGE: refined chunks and maps become the next state; the pass's metrics; the stop rule."""
+"""MERGE: refined chunks and maps become the next state; the pass's metrics; does it still change?."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ from drgnalign.run.state import FSC
 @click.option("--round", "round_", type=int, required=True, help="0 for the consensus.")
 @click.option("--halves", type=click.Choice([INDEPENDENT, NOT_INDEPENDENT]), required=True)
 @click.option("--references-kind", required=True)
-@click.option("--stop", type=click.Choice(["none", "auto"]), required=True)
 @click.option("--mask-diameter", type=float)
 @click.option("--particles", type=OUTPUT, required=True)
 @click.option("--references", type=OUTPUT, required=True)
@@ -53,14 +52,13 @@ def main(
     round_: int,
     halves: str,
     references_kind: str,
-    stop: str,
     mask_diameter: float | None,
     particles: Path,
     references: Path,
     metrics: Path,
     said: Path,
 ) -> None:
-    """Merge the clusters of a pass into one particle file again; print `true` if the loop should stop."""
+    """Merge the clusters of a pass into one particle file again; print `true` where nothing changes any more."""
     left_out_before = read_star(last_particles).left_out()
     before = read_star(labelled)
     after = merge_chunks(before, sorted(refined.glob("*.star")))
@@ -73,11 +71,11 @@ def main(
     worth = {cluster.cluster: cluster.halves for cluster in figures.clusters if cluster.halves is not None}
     merge_references(last_references, maps, plan_table, report, references, named, mask, worth)
     diameter = after.diameter(mask_diameter)
-    figures.stop = stop == "auto" and steady(figures, last_references / FSC, after.box, after.pixel_size, diameter)
+    figures.steady = steady(figures, last_references / FSC, after.box, after.pixel_size, diameter)
     write_star(after if halves == INDEPENDENT else marked(after, JOINT), particles)
     write_record(figures, metrics)
     write_text(said, "\n".join(filter(None, [pass_sentence(figures), left_out_sentence(figures)])) + "\n")
     for cluster in figures.clusters:
         for warning in cluster.warnings:
             click.echo(f"WARNING: {cluster.cluster} {warning}", err=True)
-    click.echo("true" if figures.stop else "false")
+    click.echo("true" if figures.steady else "false")
