@@ -59,6 +59,13 @@ def test_reconstruct_writes_everything_that_is_kept(folder: Path) -> None:
     assert filtered.std() < (0.5 * sum(halves)).std()
 
 
+def test_simulate_a_motion(tmp_path: Path) -> None:
+    said = succeed("simulate", tmp_path / "set", "--particles", 100, "--motion", 5).stderr
+    assert "100 particles of 5 places" in said
+    assert len(list((tmp_path / "set").glob("state_*.mrc"))) == 5
+    assert set(read_star(tmp_path / "set" / "truth.star").cluster_labels()) == {1, 2, 3, 4, 5}
+
+
 def test_simulate_with_nuisances(tmp_path: Path) -> None:
     succeed("simulate", tmp_path / "set", "--particles", 100, "--states", 1, "--empty", 0.2, "--contrast", 0.1)
     truth = read_star(tmp_path / "set" / "truth.star").table
@@ -441,6 +448,8 @@ def test_sets_are_not_mixed_in_one_folder(tmp_path: Path, left: str) -> None:
         (["--empty", 0.5, "--broken", 0.3, "--random-poses", 0.3], "are 0.5, 0.3 and 0.3, more than 1 together"),
         (["--defocus-error", 1e6], "'--defocus-error'"),
         (["--seed", -1], "'--seed'"),
+        (["--states", 2, "--motion", 5], "--states and --motion are both given"),
+        (["--motion", 1], "'--motion'"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(tmp_path: Path, options: list[object], message: str) -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from drgnalign.commands import NOT_NEGATIVE, OUTPUT, SHARE, Command, Real, seed_option
 from drgnalign.constants import CONSTANTS
 from drgnalign.errors import InputError
-from drgnalign.simulate import Nuisances, phantom_states, simulate_set
+from drgnalign.simulate import Nuisances, phantom_states, simulate_set, swinging_states
 
 # Of the logarithm: beyond, some images are all and the others nothing.
 LOG_SPREAD = Real(0, 3)
@@ -25,7 +25,8 @@ OF_A_SET = ("particles.star", "truth.star", "particles.mrcs", "state_*.mrc")
 @click.command(cls=Command)
 @click.argument("out", type=OUTPUT)
 @click.option("--particles", type=click.IntRange(2), default=3000, show_default=True)
-@click.option("--states", type=click.IntRange(1, 4), default=3, show_default=True)
+@click.option("--states", type=click.IntRange(1, 4), help="Default: 3.")
+@click.option("--motion", type=click.IntRange(2, 99), help="Places of a lobe that swings, in the stead of states.")
 @click.option("--box", type=BOX, default=32, show_default=True, help="Pixels.")
 @click.option("--pixel-size", type=PIXEL_SIZE, default=8.0, show_default=True, help="Å.")
 @click.option(
@@ -44,7 +45,8 @@ OF_A_SET = ("particles.star", "truth.star", "particles.mrcs", "state_*.mrc")
 def simulate(
     out: Path,
     particles: int,
-    states: int,
+    states: int | None,
+    motion: int | None,
     box: int,
     pixel_size: float,
     snr: float,
@@ -61,6 +63,9 @@ def simulate(
 ) -> None:
     """Simulate a labelled particle set into the folder OUT: stack, particles.star, truth.star, true maps."""
     _refuse_mixing(out)
+    if states and motion:
+        raise InputError(None, "--states and --motion are both given", "give one of them: what moves is in no state")
+    specimens = swinging_states(motion) if motion else phantom_states(states or 3)
     if empty + broken + random_poses > 1:
         problem = f"--empty, --broken and --random-poses are {empty:g}, {broken:g} and {random_poses:g}"
         raise InputError(
@@ -81,8 +86,8 @@ def simulate(
     with tqdm(total=particles, desc="simulate", unit="particle", disable=None) as progress:
         simulate_set(
             out,
-            phantom_states(states),
-            [1.0] * states,
+            specimens,
+            [1.0] * len(specimens),
             particles,
             box,
             pixel_size,
@@ -93,7 +98,8 @@ def simulate(
             seed=seed,
             progress=progress.update,
         )
-    count = "1 state" if states == 1 else f"{states} states"
+    kind = "place" if motion else "state"
+    count = f"{len(specimens)} {kind}{'' if len(specimens) == 1 else 's'}"
     truth = "truth.star and state_*.mrc are the truth"
     following = f"drgnalign reconstruct {shlex.quote(str(out / 'particles.star'))} -o {shlex.quote(str(out / 'map'))}"
     click.echo(f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}", err=True)
