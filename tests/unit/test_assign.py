@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,18 +32,9 @@ from drgnalign.heterogeneity.states import (
     find_states,
     labels_to_start_from,
     renamed,
-    verdict_after,
 )
-from drgnalign.heterogeneity.verdicts import (
-    AS_ASKED,
-    CONTINUUM,
-    NO_NUMBER,
-    OTHER_CLUSTERS,
-    PERHAPS_RUNNING,
-    SPREAD,
-)
+from drgnalign.heterogeneity.verdicts import CONTINUUM, NO_NUMBER, SPREAD
 from drgnalign.particles import START, Particles
-from drgnalign.run.records import AssignmentRecord, ClusterEvidence, LinearRecord
 from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
 
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
@@ -289,24 +279,6 @@ def test_a_number_of_states_is_said_where_all_speaks_for_it() -> None:
     assert states_of(found, [1.0, 0.0]).verdict == "2 states"
     assert states_of(found, [0.7, 0.8]).verdict.endswith("other starts lead to other clusters")
     assert states_of(restless, [1.0]).verdict.endswith("labels never come to rest")
-
-
-def test_at_refined_poses_the_verdict_is_on_the_clusters_that_are_left() -> None:
-    """By the same rules, with the agreement of the starts that led to them."""
-
-    def of(labels: str) -> dict[str, ClusterEvidence]:
-        return {label: ClusterEvidence() for label in labels}
-
-    before = AssignmentRecord(verdict=PERHAPS_RUNNING, states=3, agreement=[0.99], clusters=of("123"))
-    left = clusters([1, 1, 3, 3])
-    assert verdict_after(left, before, None, focused=False) == "2 states"
-    assert verdict_after(left, before, None, focused=True) == "2 states, inside the focus mask"
-    assert verdict_after(left, before, LinearRecord(points=3), focused=False).endswith("linear model sees 3 points")
-    assert verdict_after(left, replace(before, agreement=[0.5]), None, focused=False) == OTHER_CLUSTERS
-    # of clusters united only because fewer are wanted, what they are made of counts; and who wants one has not asked
-    united = replace(before, clusters=of("13"))
-    assert verdict_after(left, united, None, focused=False) == PERHAPS_RUNNING
-    assert verdict_after(left, replace(before, verdict=AS_ASKED), None, focused=False) == AS_ASKED
 
 
 def test_clusters_that_run_into_each_other_are_named_a_continuum() -> None:

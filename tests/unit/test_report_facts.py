@@ -18,7 +18,7 @@ from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.verdicts import PERHAPS_RUNNING, RUNNING, in_words
 from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps, open_first
 from drgnalign.report.facts import run_facts, run_known
-from drgnalign.report.summary import published_folders, read_metrics, summary_table
+from drgnalign.report.summary import published_folders
 from drgnalign.report.trace import cost_by_step, seconds, size
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, NOTE, Doubt
 
@@ -513,21 +513,3 @@ def test_particles_for_other_programs_are_of_the_first_map_to_open(results: Path
         for one in metrics["clusters"]:
             one["difference_judged"] = 0.1
     assert facts_of(results)["particle_file"] == "final/all_particles.star"
-
-
-def test_a_verdict_that_refined_poses_changed_is_told_with_the_one_before(results: Path) -> None:
-    """Headline, evidence and advice are of the clusters that are shown."""
-    with last_metrics(results) as metrics:
-        clusters = {"1": {"spread_interval": [0.0, 0.06]}, "3": {"spread_interval": [0.0, 0.04]}}
-        metrics["clustering"]["assignment"] = {"verdict": PERHAPS_RUNNING, "states": 3, "agreement": [0.99]}
-        metrics["clustering"]["reassignment"] = {"verdict": "2 states", "states": 2, "clusters": clusters}
-    facts = facts_of(results)
-    assert facts["sentence"].startswith(f"2 states (before poses were refined: {PERHAPS_RUNNING}). ")
-    assert (facts["evidence"]["states"], facts["evidence"]["spread_interval"]) == (2, [0.0, 0.06])
-    assert not any("is open" in step["why"] for step in facts["next"])
-    (row,) = (
-        summary_table([read_metrics(published_folders(results)[3], 3)])[["verdict", "verdict_before_refinement"]]
-        .drop_duplicates()
-        .to_numpy()
-    )
-    assert list(row) == ["2 states", PERHAPS_RUNNING]

@@ -154,15 +154,14 @@ def test_the_images_choose_and_say_why(loop_run: Run, noisy_set: Any) -> None:
         after, record = particles(loop_run, f"round_0{number}"), metrics(loop_run, f"round_0{number}")
         clusters = json.loads((loop_run.results / f"round_0{number}" / "clusters.json").read_text())
         chosen, again = clusters["assignment"], clusters["reassignment"]
-        assert record["verdict"] == chosen["verdict"] == again["verdict"] == "2 states"
+        assert record["verdict"] == chosen["verdict"] == "2 states"
         assert chosen["at_rest"] and again["at_rest"] and again["changed"] < 0.02
         # 2 × k clusters of a latent space of one epoch were proposed
         assert chosen["passes"][0]["clusters"] > chosen["states"] == 2
         assert all(cluster["separation_nats"] > 5 for cluster in record["clusters"])
         assert after.table["drgnPosterior"].between(0.5, 1).all()
         assert adjusted_rand_score(truth, after.cluster_labels()) > 0.98
-    said = pd.read_csv(loop_run.results / "summary.csv")[["verdict", "verdict_before_refinement"]].dropna()
-    assert set(said.to_numpy().ravel()) == {"2 states"}
+    assert set(pd.read_csv(loop_run.results / "summary.csv")["verdict_before_refinement"].dropna()) == {"2 states"}
 
 
 @pytest.mark.long

@@ -23,18 +23,10 @@ from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.match import adjusted_rand_index
 from drgnalign.heterogeneity.spread import Spread
-from drgnalign.heterogeneity.verdicts import (
-    AS_ASKED,
-    NEVER_AT_REST,
-    OTHER_CLUSTERS,
-    PERHAPS_RUNNING,
-    RUNNING,
-    SPREAD,
-    with_points,
-)
+from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
 from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
-from drgnalign.run.records import AssignmentRecord, ClusterEvidence, LinearRecord
+from drgnalign.run.records import ClusterEvidence
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
@@ -113,57 +105,24 @@ class States:
         """``one state``, ``N states``, or why no number can be given. It does not depend on how many are wanted, but
         whoever wants one alone has not asked."""
         if self.wanted == 1:
-            return AS_ASKED
+            return "one cluster, as asked"
         number, kept = len(self.told_apart.assignment.clusters), len(self.kept.assignment.clusters)
-        found = verdict_on(self.told_apart, self.agreement)
+        running, perhaps = self.told_apart.running(), self.told_apart.perhaps_running()
+        found = "one state" if number == 1 else f"{number} states"
+        if running == number:
+            found = RUNNING
+        elif perhaps == number:
+            found = PERHAPS_RUNNING
+        elif not self.told_apart.assignment.at_rest:
+            found = NEVER_AT_REST
+        elif self.agreement and max(self.agreement) < AGREEMENT:
+            found = OTHER_CLUSTERS
+        else:
+            found += (
+                f", of which {perhaps} {'run' if running == perhaps else 'may run'} into each other" if perhaps else ""
+            )
+            found += "" if self.agreement else " (from one start only)"
         return found if kept == number else f"{found}; {number} clusters united into {kept}, as many as were wanted"
-
-
-def verdict_on(clusters: Clusters, agreement: Sequence[float]) -> str:
-    """``one state``, ``N states``, or why no number can be given.
-
-    Parameters
-    ----------
-    clusters : Clusters
-    agreement : sequence of float
-        Of their labels with those that come of each of the other starts.
-    """
-    number, running, perhaps = len(clusters.assignment.clusters), clusters.running(), clusters.perhaps_running()
-    if running == number:
-        return RUNNING
-    if perhaps == number:
-        return PERHAPS_RUNNING
-    if not clusters.assignment.at_rest:
-        return NEVER_AT_REST
-    if agreement and max(agreement) < AGREEMENT:
-        return OTHER_CLUSTERS
-    found = "one state" if number == 1 else f"{number} states"
-    found += f", of which {perhaps} {'run' if running == perhaps else 'may run'} into each other" if perhaps else ""
-    return found if agreement else f"{found} (from one start only)"
-
-
-def verdict_after(clusters: Clusters, before: AssignmentRecord, linear: LinearRecord | None, focused: bool) -> str:
-    """On the clusters that are left at the refined poses.
-
-    Parameters
-    ----------
-    clusters : Clusters
-    before : AssignmentRecord
-        Of the poses before, with the agreement of other starts.
-    linear, focused
-        As of `with_points` and `evidence`.
-    """
-    said = before.verdict or ""
-    number = len(clusters.assignment.clusters)
-    # of clusters that were united only because fewer are wanted, what they are made of is what counts
-    if said == AS_ASKED or (len(before.clusters) != before.states and number == len(before.clusters)):
-        return said
-    found = verdict_on(clusters, before.agreement or [])
-    return with_points(_inside(found, focused), number, linear)
-
-
-def _inside(verdict: str, focused: bool) -> str:
-    return f"{verdict}, inside the focus mask" if focused else verdict
 
 
 def coarse_images(particles: Particles, stack: Path, limit: float, folder: Path) -> CoarseImages:
@@ -393,7 +352,7 @@ def evidence(states: States, angstrom: float, focused: bool = False) -> dict[str
         starts, and what `cluster_evidence` says of the clusters kept.
     """
     return {
-        "verdict": _inside(states.verdict, focused),
+        "verdict": f"{states.verdict}, inside the focus mask" if focused else states.verdict,
         "states": len(states.told_apart.assignment.clusters),
         "agreement": states.agreement,
         **cluster_evidence(states.kept, angstrom),

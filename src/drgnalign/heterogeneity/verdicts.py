@@ -10,7 +10,6 @@ from drgnalign.run.records import LinearRecord
 # Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
 # States did by .04 at most, by up to .12 where a tail of the poses was wrong; cuts through a hinge by .18 to .22.
 SPREAD = 0.15
-AS_ASKED = "one cluster, as asked"
 CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
 RUNNING = f"{CONTINUUM}: all clusters run into each other"

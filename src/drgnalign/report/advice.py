@@ -88,8 +88,6 @@ def sentence(facts: Mapping[str, Any]) -> str:
         found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
     else:
         found = _capital(in_words({"verdict": facts["verdict"], **facts["evidence"]}, len(clusters)))
-        before = facts["evidence"]["verdict_before"]
-        found += f" (before poses were refined: {before})" if before else ""
     return f"{found}. {_of_belief(clusters)}{_of_resolution(clusters)}"
 
 

@@ -404,13 +404,12 @@ def _change(metrics: PassMetrics, entry: ClusterMetrics) -> dict[str, Any]:
 
 
 def _evidence(metrics: PassMetrics) -> dict[str, Any]:
-    """Of the last round's assignment, at the refined poses where it was asked there."""
+    """Of the last round's assignment."""
     clustering = metrics.clustering
     linear = None if clustering is None else clustering.linear
-    assignment = metrics.evidence
+    assignment = {} if metrics.assignment is None else metrics.assignment.written()
     keys = ("states", "clusters", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because")
     return {key: assignment.get(key) for key in (*keys, "contrast", "log_likelihood")} | {
-        "verdict_before": metrics.verdict_before,
         "spread_interval": widest_interval(assignment.get("clusters") or {}),
         "proposed": clustering and clustering.proposed,
         "method": clustering and clustering.method,

@@ -115,8 +115,8 @@ def summary_table(passes: list[PassMetrics]) -> pd.DataFrame:
         ``spread`` (of likelihood assignment), ``halves`` (``independent``, ``dealt at import`` or ``not independent``),
         ``left_out``, ``left_out_new`` and ``left_out_back`` (particles that are left out after the pass, those of them
         that were not before, those that are back), ``ari_with_last_round`` (of the whole round), ``accepted_share`` and
-        medians of the change of pose in degrees and Å, the round's ``verdict`` on the number of states (of what was
-        chosen at the refined poses) and ``verdict_before_refinement`` (of its first assignment), and ``warnings``
+        medians of the change of pose in degrees and Å, the round's ``verdict_before_refinement`` on the number of
+        states (of its first assignment; other figures are of what was chosen at the refined poses), and ``warnings``
         (`drgnalign.validation.claims`). Particles that are unassigned or left out have no row. A cell is empty where
         there is no such figure: all that comes of maps where a cluster was skipped, for example.
     """
@@ -163,8 +163,7 @@ def _row(metrics: PassMetrics, cluster: ClusterMetrics) -> dict[str, Any]:
     row |= {column: getattr(metrics, column) for column in LEFT_OUT_COLUMNS}
     row["ari_with_last_round"] = _known(metrics.ari_with_last_round)
     row |= {column: _known(getattr(cluster, column)) for column in CHANGE_COLUMNS}
-    row["verdict"] = metrics.verdict or np.nan
-    row["verdict_before_refinement"] = (metrics.assignment and metrics.assignment.verdict) or np.nan
+    row["verdict_before_refinement"] = metrics.verdict or np.nan
     row["warnings"] = "; ".join(cluster.warnings) or np.nan
     return row
 

@@ -160,8 +160,8 @@ def _cluster_in_words(cluster: ClusterMetrics) -> str:
 
 def verdict_of(metrics: PassMetrics) -> str:
     """On the number of states, with the number of clusters in it; of a pass that has a verdict."""
-    said = in_words({**metrics.evidence, "verdict": metrics.verdict}, len(metrics.clusters))
-    return said if metrics.verdict_before is None else f"{said}; before poses were refined: {metrics.verdict_before}"
+    assignment = {} if metrics.assignment is None else metrics.assignment.written()
+    return in_words({**assignment, "verdict": metrics.verdict}, len(metrics.clusters))
 
 
 def not_believed(metrics: PassMetrics) -> list[dict[str, str]]:

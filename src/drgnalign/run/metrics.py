@@ -89,7 +89,8 @@ def pass_metrics(
         entry.notes = [doubt.text for doubt in found if doubt.weight == NOTE]
         clusters.append(entry)
     rotation, shift = moves.medians(kept)
-    made = PassMetrics(
+    assignment = None if clustering is None else clustering.assignment
+    return PassMetrics(
         number=report.number,
         round=report.round,
         particles=len(after),
@@ -99,12 +100,11 @@ def pass_metrics(
         references=report.references,
         median_rotation_change_degrees=rotation,
         median_shift_change_angstrom=shift,
+        verdict=None if assignment is None else assignment.verdict,
         clusters=clusters,
         clustering=clustering,
         screening=screening,
     )
-    made.verdict = made.evidence.get("verdict")
-    return made
 
 
 class _Moves(NamedTuple):

@@ -76,8 +76,6 @@ class ReassignmentRecord(Record):
 
     limit_angstrom: float | None = None
     limit_because: str | None = None
-    verdict: str | None = None
-    states: int | None = None
     changed: float | None = None
     at_rest: bool | None = None
     log_likelihood: float | None = None
@@ -288,20 +286,6 @@ class PassMetrics(Record):
     def assignment(self) -> AssignmentRecord | None:
         """What the images made of the clusters first, if they were asked."""
         return None if self.clustering is None else self.clustering.assignment
-
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """What the images say of the clusters: ASSIGN's, with REASSIGN's in its place where there is one."""
-        if self.clustering is None or self.clustering.assignment is None:
-            return {}
-        again = {} if self.clustering.reassignment is None else self.clustering.reassignment.written()
-        return self.clustering.assignment.written() | {name: of for name, of in again.items() if of is not None}
-
-    @property
-    def verdict_before(self) -> str | None:
-        """On the clusters before their poses were refined, where that was another one."""
-        before = None if self.assignment is None else self.assignment.verdict
-        return before if before != self.verdict else None
 
     @property
     def ari_with_last_round(self) -> float | None:

@@ -9,9 +9,8 @@ import numpy as np
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
 from drgnalign.commands.assignment_options import AssignmentOptions, with_assignment
-from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.states import assigned, cluster_evidence, labelled, verdict_after
+from drgnalign.heterogeneity.states import assigned, cluster_evidence, labelled
 from drgnalign.run.merge import merge_chunks
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import ClusteringRecord, ReassignmentRecord
@@ -40,12 +39,8 @@ def main(
     with options.assigner(table) as assigner:
         found = assigned(assigner, table.cluster_labels())
     facts = read_record(ClusteringRecord, clusters)
-    if facts.assignment is None:
-        raise InputError(clusters, "nobody has asked the images before", "give the record of ASSIGN")
     facts.reassignment = ReassignmentRecord(
         **options.reached(table).record,
-        verdict=verdict_after(found, facts.assignment, facts.linear, options.focus_mask is not None),
-        states=len(found.assignment.clusters),
         changed=float(np.mean(found.assignment.labels != before.cluster_labels())),
         **cluster_evidence(found, table.box * table.pixel_size),
     )
