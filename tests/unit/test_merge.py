@@ -307,6 +307,21 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
     assert not any("does not differ" in warning for warning in one.warnings)
 
 
+def test_the_spread_is_that_of_the_poses_before(labelled: Particles, tmp_path: Path) -> None:
+    """Against a cut's own map, refined poses take up what was motion: then every cut looks like a state."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    write_maps_of(maps, "cluster_01", 21.0)
+    plan = plan_of("cluster_01", limit="none")
+    found = {
+        "assignment": {"clusters": {"1": {"spread": 0.28, "spread_interval": [0.26, 0.3], "mean_posterior": 0.9}}},
+        "reassignment": {"clusters": {"1": {"spread": 0.04, "spread_interval": [0.02, 0.06], "mean_posterior": 1.0}}},
+    }
+    one, _ = pass_metrics(labelled, labelled, plan, maps, REPORT, ClusteringRecord.of(found), NOBODY).clusters
+    assert (one.spread, one.spread_interval, one.mean_posterior) == (0.28, [0.26, 0.3], 1.0)
+    assert any("spread" in warning for warning in one.warnings)
+
+
 def test_a_cluster_without_resolution_is_on_record(labelled: Particles, chunks: list[Path], tmp_path: Path) -> None:
     maps = tmp_path / "maps"
     maps.mkdir()

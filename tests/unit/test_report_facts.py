@@ -513,3 +513,15 @@ def test_particles_for_other_programs_are_of_the_first_map_to_open(results: Path
         for one in metrics["clusters"]:
             one["difference_judged"] = 0.1
     assert facts_of(results)["particle_file"] == "final/all_particles.star"
+
+
+def test_clusters_that_refined_poses_left_without_particles_are_told(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["verdict"] = "3 states"
+        metrics["clustering"]["assignment"] = {
+            "verdict": "3 states",
+            "states": 3,
+            "clusters": {"1": {}, "2": {}, "3": {}},
+        }
+    said = facts_of(results)["sentence"]
+    assert said.startswith("3 states; at the refined poses 1 of them has no particle left. ")

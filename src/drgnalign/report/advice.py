@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
-from drgnalign.heterogeneity.verdicts import CONTINUUM, in_words, is_open
+from drgnalign.heterogeneity.verdicts import CONTINUUM, is_open
 from drgnalign.run.export import ALL, MEMBERS
 from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, MOTION, published_name
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
@@ -87,7 +87,7 @@ def sentence(facts: Mapping[str, Any]) -> str:
             found += ". Whether the images tell them apart was not asked"
         found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
     else:
-        found = _capital(in_words({"verdict": facts["verdict"], **facts["evidence"]}, len(clusters)))
+        found = _capital(facts["verdict_in_words"])
     return f"{found}. {_of_belief(clusters)}{_of_resolution(clusters)}"
 
 

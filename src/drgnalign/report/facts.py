@@ -36,7 +36,7 @@ from drgnalign.report.figures import cluster_colour, labels_by_round
 from drgnalign.report.reading import WHOLE, read_named
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
-from drgnalign.report.words import junk_doubt, not_believed
+from drgnalign.report.words import junk_doubt, not_believed, verdict_of
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusterMetrics, PassMetrics, PathPoint
@@ -122,6 +122,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "pixel_size_angstrom": particles.pixel_size,
         "halves": last.halves,
         "verdict": last.verdict,
+        "verdict_in_words": verdict_of(last) if last.verdict else None,
         "left_out": _left_out(last),
         "clusters": clusters,
         "rounds": rounds,

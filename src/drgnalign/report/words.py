@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from drgnalign.heterogeneity.verdicts import in_words
 from drgnalign.run.records import ClusterMetrics, PassMetrics
 from drgnalign.run.state import CONSENSUS, MOTION, published_name, round_name
@@ -161,7 +163,16 @@ def _cluster_in_words(cluster: ClusterMetrics) -> str:
 def verdict_of(metrics: PassMetrics) -> str:
     """On the number of states, with the number of clusters in it; of a pass that has a verdict."""
     assignment = {} if metrics.assignment is None else metrics.assignment.written()
-    return in_words({**assignment, "verdict": metrics.verdict}, len(metrics.clusters))
+    said = in_words({**assignment, "verdict": metrics.verdict}, len(metrics.clusters))
+    return f"{said}{none_left(assignment.get('clusters') or {}, len(metrics.clusters))}"
+
+
+def none_left(before: Collection[str], clusters: int) -> str:
+    """Of clusters that had particles before their poses were refined and have none since."""
+    gone = len(before) - clusters
+    return (
+        f"; at the refined poses {gone} of them {'has' if gone == 1 else 'have'} no particle left" if gone > 0 else ""
+    )
 
 
 def not_believed(metrics: PassMetrics) -> list[dict[str, str]]:

@@ -135,13 +135,19 @@ def _tell_of_map(entry: ClusterMetrics, plan: pd.DataFrame, maps: Path) -> None:
 
 
 def _tell_of_images(entry: ClusterMetrics, clustering: ClusteringRecord | None) -> ClusterEvidence:
-    """What the images say of a cluster, if they were asked."""
+    """What the images say of a cluster, if they were asked.
+
+    How far it spreads they say before its poses are refined, as the verdict has it: against its own map, poses take up
+    what was motion.
+    """
     latest = None if clustering is None or entry.cluster == CONSENSUS else clustering.latest
-    if latest is None:
+    if clustering is None or latest is None:
         return ClusterEvidence()
-    evidence = latest.clusters.get(str(cluster_label(entry.cluster)), ClusterEvidence())
+    label = str(cluster_label(entry.cluster))
+    evidence = latest.clusters.get(label, ClusterEvidence())
+    first = evidence if clustering.assignment is None else clustering.assignment.clusters.get(label, evidence)
     entry.mean_posterior, entry.separation_nats = evidence.mean_posterior, evidence.separation_nats
-    entry.spread, entry.spread_interval = evidence.spread, evidence.spread_interval
+    entry.spread, entry.spread_interval = first.spread, first.spread_interval
     entry.assign_limit_angstrom = latest.limit_angstrom
     return evidence
 
