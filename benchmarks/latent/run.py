@@ -33,7 +33,7 @@ from drgnalign.engine.reconstruct import HALVES, insert_particles
 from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import raised_cosine
-from drgnalign.heterogeneity.curve import Gain, fit_curve, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import Gain, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.linear import SCHEDULE, LinearModel, fit_linear, latent_of
 from drgnalign.heterogeneity.path import points_along, shown_at
@@ -93,7 +93,8 @@ def judged(case: Case) -> dict[str, Any]:
         "points": len(points_found(tried, len(kept)).shares),
         "shares": np.round(points_found(tried, len(kept)).shares, 4).tolist(),
         **(of_motion or agreement(case, labels)),
-        "motion_gain": [round(value, 4) for value in gain],
+        "motion_gain": [round(value, 4) for value in (gain.nats, gain.error)],
+        "curve_width": gain.widths[-1],
         "shared": np.round(model.shared, 3).tolist(),
         "contrast_spread": round(model.spreads.contrast, 4),
         "fit_seconds": round(seconds, 1),
@@ -105,7 +106,7 @@ def judged(case: Case) -> dict[str, Any]:
 def moved(case: Case, known: Known, kept: IntArray, gain: Gain) -> dict[str, Any]:
     """Of a hinge: rank correlation of places with the true angle, and of maps along the motion, in the part that moves,
     the area under their FSC with the truth and under what their half maps claim."""
-    particles, curve = case.particles, fit_curve(known, case.seed)
+    particles, curve = case.particles, fit_curves(known, gain.widths, case.seed)[-1]
     along, errors = np.full((2, len(particles)), np.nan)
     along[kept], errors[kept] = curve.along(known)
     placed = Particles(

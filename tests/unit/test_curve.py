@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import spearmanr
 
 from drgnalign.arrays import FloatArray
-from drgnalign.heterogeneity.curve import Curve, fit_curve, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import Curve, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 
 COUNT, PRECISION = 1200, 20.0
@@ -27,13 +27,14 @@ def bow(along: FloatArray) -> FloatArray:
 
 
 def believed(known: Known) -> bool:
-    return is_motion(fit_curve(known), gain_over_points(known, 12))
+    gain = gain_over_points(known, 12)
+    return is_motion(fit_curves(known, gain.widths)[-1], gain)
 
 
 def test_a_motion_is_a_curve_and_images_lie_along_it() -> None:
     along = np.random.default_rng(1).random(COUNT)
     known = known_of(bow(along))
-    curve = fit_curve(known)
+    curve = fit_curves(known)[0]
     places, errors = curve.along(known)
     assert abs(spearmanr(places, along)[0]) > 0.97
     assert places.min() >= 0 and places.max() <= 1
@@ -54,18 +55,32 @@ def test_the_length_of_a_curve_is_one() -> None:
     assert_allclose(Curve(nodes, np.full(3, 1 / 3)).places, [0.0, 0.5, 1.0])
 
 
+def test_a_motion_that_is_seen_sharply_may_bend() -> None:
+    """As a lobe that swings by 70°: one and a half turns, on which errors are small beside what nodes lie apart."""
+    along = np.random.default_rng(1).random(COUNT)
+    turns = 3 * np.pi * along
+    known = known_of(np.stack([4 * along - 2, np.cos(turns), np.sin(turns), 0.4 * np.cos(2 * turns)], axis=1), 2000.0)
+    gain = gain_over_points(known, 12)
+    assert len(gain.widths) > 1
+    curve = fit_curves(known, gain.widths)[-1]
+    assert is_motion(curve, gain)
+    assert abs(spearmanr(curve.along(known)[0], along)[0]) > 0.99
+
+
+@pytest.mark.parametrize("precision", [PRECISION, 2000.0])
 @pytest.mark.parametrize("states", [1, 2, 3, 4])
-def test_states_are_no_motion(states: int) -> None:
+def test_states_are_no_motion(states: int, precision: float) -> None:
     true = np.array([[1.5, 0.0, 0.0], [-1.5, 0.5, 0.0], [0.0, -1.5, 1.0], [0.5, 1.5, -1.0]])
     which = np.random.default_rng(2).choice(4, COUNT, p=np.array([0.4, 0.3, 0.2, 0.1])) % states
-    assert not believed(known_of(true[which]))
+    assert not believed(known_of(true[which], precision))
 
 
-def test_what_spreads_a_little_round_states_is_no_motion() -> None:
+@pytest.mark.parametrize("precision", [10.0, 500.0])
+def test_what_spreads_a_little_round_states_is_no_motion(precision: float) -> None:
     """Rests of the errors of poses."""
     rng = np.random.default_rng(1)
     true = np.array([[2.0, 0.0], [-2.0, 0.0]])[rng.choice(2, 1500)]
-    assert not believed(known_of(true + np.stack([np.zeros(1500), rng.normal(0, 0.3, 1500)], axis=1), 10.0))
+    assert not believed(known_of(true + np.stack([np.zeros(1500), rng.normal(0, 0.3, 1500)], axis=1), precision))
 
 
 def test_what_shows_nothing_is_no_motion() -> None:

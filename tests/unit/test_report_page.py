@@ -250,3 +250,14 @@ def test_a_page_elsewhere_says_where_the_files_are(tmp_path: Path) -> None:
     main(["report", str(tmp_path / "results"), "-o", str(tmp_path / "elsewhere")], standalone_mode=False)
     page = (tmp_path / "elsewhere" / "report.html").read_text()
     assert f"In <code>{tmp_path / 'results'}</code>" in page and "In the folder of this page" not in page
+
+
+def test_a_motion_is_what_is_opened_first(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    facts = run_facts(folders, {"passes": 3})
+    assert [one["file"] for one in facts["open"][:2]] == ["final/motion/point_01.mrc", "final/motion/point_02.mrc"]
+    assert facts["open"][0]["resolution_angstrom"] == 12.5
+    # before the end, where the round's own maps are
+    under_way = run_facts(folders, {"passes": 5})
+    assert under_way["open"][0]["file"] == "round_02/motion/point_01.mrc"
+    assert facts["particle_file"] == "final/cluster_01_particles.star"

@@ -101,8 +101,12 @@ def simulate(
     kind = "place" if motion else "state"
     count = f"{len(specimens)} {kind}{'' if len(specimens) == 1 else 's'}"
     truth = "truth.star and state_*.mrc are the truth"
-    following = f"drgnalign reconstruct {shlex.quote(str(out / 'particles.star'))} -o {shlex.quote(str(out / 'map'))}"
-    click.echo(f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}", err=True)
+    star = shlex.quote(str(out / "particles.star"))
+    following = f"drgnalign reconstruct {star} -o {shlex.quote(str(out / 'map'))}"
+    whole = f"nextflow run main.nf --input {star} --latent linear --rounds 1"
+    click.echo(
+        f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}; or all of it: {whole}", err=True
+    )
 
 
 def _refuse_mixing(out: Path) -> None:

@@ -101,10 +101,36 @@ def _of_belief(clusters: Sequence[Mapping[str, Any]]) -> str:
 
 
 def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Maps to open: of the good clusters, else of the doubtful ones, else of the consensus.
+    """Maps to open: along a motion, where there is one, then of clusters.
 
     Each with its ``file``, its ``resolution_angstrom`` and, in a word, ``why``.
     """
+    return [*_along_motion(facts), *_of_clusters(facts)]
+
+
+def _along_motion(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The maps in the middle and at the ends."""
+    points = [point for point in facts["rounds"][-1]["motion"] if point["resolution_angstrom"]]
+    chosen = {0: "one end of the motion", len(points) // 2: "its middle", len(points) - 1: "its other end"}
+    return [
+        {
+            "file": f"{_motion_folder(facts)}/{points[number]['name']}{FILTERED}",
+            "resolution_angstrom": points[number]["resolution_angstrom"],
+            "why": why,
+        }
+        for number, why in sorted(chosen.items())
+        if points
+    ]
+
+
+def _motion_folder(facts: Mapping[str, Any]) -> str:
+    """As `_file` has it for clusters."""
+    whole = facts["finished"] or facts["set_aside"]
+    return f"{'final' if whole else published_name(facts['pass'], facts['round'])}/{MOTION}"
+
+
+def _of_clusters(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the good clusters, else of the doubtful ones, else of the consensus."""
     with_maps = [cluster for cluster in facts["clusters"] if not cluster["skipped"]]
     for mark in (GOOD, DOUBTED):
         found = [cluster for cluster in with_maps if cluster["mark"] == mark]
@@ -131,7 +157,7 @@ def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def particle_file(facts: Mapping[str, Any]) -> str:
     """The particles of the first map to open, for other programs."""
-    first = next((one["file"].rpartition("/")[2].removesuffix(FILTERED) for one in open_first(facts)), CONSENSUS)
+    first = next((one["file"].rpartition("/")[2].removesuffix(FILTERED) for one in _of_clusters(facts)), CONSENSUS)
     whole = first == CONSENSUS and facts["round"]
     return f"final/{ALL if whole else first + MEMBERS}"
 
@@ -254,7 +280,7 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
 
 
 def _of_motion(facts: Mapping[str, Any]) -> dict[str, str | None]:
-    folder = f"{_outdir(facts)}/{published_name(facts['pass'], facts['round'])}/{MOTION}"
+    folder = f"{_outdir(facts)}/{_motion_folder(facts)}"
     why = "The linear model sees a motion: look at the half maps along it as a film. Where each particle is on it, "
     why += "from 0 to 1, is drgnPath in particles.star."
     return {"why": why, "command": shlex.join(["chimerax", "--cmd", f"open {folder}/point_??.mrc vseries true"])}
@@ -291,7 +317,7 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     if not facts["steady"] and (agreement is None or agreement < SETTLED):
         why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
         return [{"why": why, "command": one_more_round(facts)}]
-    maps = [f"{_outdir(facts)}/{one['file']}" for one in open_first(facts)]
+    maps = [f"{_outdir(facts)}/{one['file']}" for one in _of_clusters(facts)]
     why = (
         "The clusters have come to rest: open the maps of the good ones. Their particles, final/…_particles.star, are "
     )

@@ -56,6 +56,8 @@ from drgnalign.validation.claims import Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
 FORMAT = 1
+# Of clusters, where a motion is seen.
+MOVES = "particles move: a cluster's map is an average over its part of the motion, and its FSC cannot see that"
 # Curves of a map.
 CORRELATIONS = ("unmasked", "masked", "randomised", "corrected")
 # Of the views: azimuth × height, all of one size.
@@ -460,6 +462,9 @@ def _not_believed(
     ]
     found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in not_believed(replace(last, clusters=named))]
     inputs = run.get("inputs") or {}
+    if last.clustering and last.clustering.linear and last.clustering.linear.motion and clusters:
+        whose = "every cluster" if len(clusters) > 1 else clusters[0]["name"]
+        found.append({"of": whose, "text": MOVES, "mark": None})
     # what was done with the input is no doubt about a result
     of_input = [text for text in inputs.get("warnings", []) if text not in inputs.get("notes", [])]
     return [*found, *({"of": "input", "text": text, "mark": None} for text in of_input)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from drgnalign.heterogeneity.verdicts import in_words
-from drgnalign.run.records import ClusterMetrics, PassMetrics
-from drgnalign.run.state import CONSENSUS, MOTION, published_name, round_name
+from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
+from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
@@ -133,7 +133,11 @@ def findings(passes: list[PassMetrics]) -> str:
     linear = last.clustering and last.clustering.linear
     if linear and linear.motion:
         lines.append(
-            f"  Particles move: half maps along the motion are in {published_name(last.number, last.round)}/{MOTION}"
+            f"  Particles move (a curve gains {_gain(linear)} over points): see the half maps along the motion"
+        )
+    elif linear and linear.motion_gain is not None and linear.points == len(linear.gains):
+        lines.append(
+            f"  More points than were looked for; a curve gains {_gain(linear)} over them: no motion is made out"
         )
     lines += [f"  {cluster.cluster}: {_cluster_in_words(cluster)}" for cluster in last.clusters]
     if last.unassigned:
@@ -148,6 +152,10 @@ def findings(passes: list[PassMetrics]) -> str:
     lines += _under("What not to believe as it stands", [one for one in told if one["text"] not in notes])
     lines += _under("What to bear in mind", [one for one in told if one["text"] in notes])
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
+
+
+def _gain(linear: LinearRecord) -> str:
+    return f"{linear.motion_gain:.2f} ± {linear.motion_gain_error:.2f} nats an image"
 
 
 def _under(heading: str, told: list[dict[str, str]]) -> list[str]:
@@ -200,6 +208,8 @@ def _files_to_open(last: PassMetrics) -> list[str]:
         "report.html": "all of this with maps in 3-D, latent space and FSC: open it in a browser",
         "final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what",
     }
+    if last.clustering and last.clustering.linear and last.clustering.linear.motion:
+        files[f"final/{MOTION}/"] = "half maps along the motion; a cluster's map is an average over its part of it"
     if last.round:
         number = round_name(last.round)
         files |= {

@@ -26,7 +26,7 @@ from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
 from drgnalign.half_maps import smaller_half
-from drgnalign.heterogeneity.curve import FEWEST, Gain, fit_curve, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import FEWEST, Gain, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
@@ -134,7 +134,7 @@ def main(
 
 def _moving(mine: Known, rows: IntArray, count: int, gain: Gain, seed: int) -> Moving | None:
     """The motion, where there is one, of images that are the `rows` of `count` particles."""
-    curve = fit_curve(mine, seed)
+    curve = fit_curves(mine, gain.widths, seed)[-1]
     if not is_motion(curve, gain):
         return None
     along, errors = np.full((2, count), np.nan)
