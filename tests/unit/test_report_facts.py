@@ -20,6 +20,7 @@ from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, 
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.summary import published_folders
 from drgnalign.report.trace import cost_by_step, seconds, size
+from drgnalign.report.words import MOVES
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, NOTE, Doubt
 
 COUNT = 300
@@ -525,3 +526,22 @@ def test_clusters_that_refined_poses_left_without_particles_are_told(results: Pa
         }
     said = facts_of(results)["sentence"]
     assert said.startswith("3 states; at the refined poses 1 of them has no particle left. ")
+
+
+def test_states_that_are_left_of_a_continuum_are_doubted(results: Path) -> None:
+    """The images call cuts states once poses were refined against the cuts' own maps."""
+    assert facts_of(results)["doubt_of_verdict"] is None
+    with last_metrics(results, 1) as metrics:
+        metrics["verdict"] = RUNNING
+    facts = facts_of(results)
+    assert facts["sentence"].startswith("2 states. But round 1 saw a continuum; since then poses were refined against")
+    assert facts["not_believed"][0]["of"] == "the verdict"
+    with last_metrics(results) as metrics:
+        metrics["verdict"] = PERHAPS_RUNNING
+    assert facts_of(results)["doubt_of_verdict"] is None
+
+
+def test_where_particles_move_a_clusters_map_is_an_average(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["clustering"]["linear"] = {"motion": True, "points": 3, "gains": [1.0, 2.0, 3.0]}
+    assert any(one["of"] == "every cluster" and MOVES in one["text"] for one in facts_of(results)["not_believed"])

@@ -35,7 +35,7 @@ def test_a_motion_is_seen_and_shown(motion_run: Run) -> None:
     ends = [read_volume(results.parent / "set" / f"state_{number:02d}.mrc")[0] for number in (1, 20)]
     found, true = maps[1] - maps[0], ends[1] - ends[0]
     assert abs(np.corrcoef(found.ravel(), true.ravel())[0, 1]) > 0.5
-    assert "/round_01/motion/point_??.mrc vseries true" in (results / "report.html").read_text()
+    assert "/final/motion/point_??.mrc vseries true" in (results / "report.html").read_text()
     final = pd.read_csv(results / "final" / "index.csv")["file"]
     assert {path.name for path in (results / "final" / "motion").iterdir()} == {
         f"{name}{ending}"

@@ -88,6 +88,7 @@ def sentence(facts: Mapping[str, Any]) -> str:
         found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
     else:
         found = _capital(facts["verdict_in_words"])
+        found += f". But {facts['doubt_of_verdict']}" if facts["doubt_of_verdict"] else ""
     return f"{found}. {_of_belief(clusters)}{_of_resolution(clusters)}"
 
 

@@ -36,7 +36,7 @@ from drgnalign.report.figures import cluster_colour, labels_by_round
 from drgnalign.report.reading import WHOLE, read_named
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
-from drgnalign.report.words import junk_doubt, not_believed, verdict_of
+from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, verdict_of
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusterMetrics, PassMetrics, PathPoint
@@ -56,8 +56,6 @@ from drgnalign.validation.claims import Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
 FORMAT = 1
-# Of clusters, where a motion is seen.
-MOVES = "particles move: a cluster's map is an average over its part of the motion, and its FSC cannot see that"
 # Curves of a map.
 CORRELATIONS = ("unmasked", "masked", "randomised", "corrected")
 # Of the views: azimuth × height, all of one size.
@@ -125,6 +123,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "halves": last.halves,
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
+        "doubt_of_verdict": doubt_of_verdict(passes) or None,
         "left_out": _left_out(last),
         "clusters": clusters,
         "rounds": rounds,
@@ -140,7 +139,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "versions": run.get("versions") or {},
         "inputs": run.get("inputs") or {},
         "warnings": _warnings(run, clusters),
-        "not_believed": _not_believed(run, last, clusters),
+        "not_believed": _not_believed(run, passes, clusters),
     }
     facts["sentence"] = sentence(facts)
     facts["latent_space"] = of_latent_space(facts)
@@ -452,19 +451,17 @@ def _warnings(run: Mapping[str, Any], clusters: list[dict[str, Any]]) -> list[di
 
 
 def _not_believed(
-    run: Mapping[str, Any], last: PassMetrics, clusters: list[dict[str, Any]]
+    run: Mapping[str, Any], passes: list[PassMetrics], clusters: list[dict[str, Any]]
 ) -> list[dict[str, str | None]]:
     """What `drgnalign.report.words.not_believed` says, its mark, and what of the input is in doubt."""
     marks = {reason["text"]: mark_of([Doubt(**reason)]) for cluster in clusters for reason in cluster["reasons"]}
     named = [
         replace(entry, warnings=[one["text"] for one in cluster["reasons"]])
-        for entry, cluster in zip(last.clusters, clusters, strict=True)
+        for entry, cluster in zip(passes[-1].clusters, clusters, strict=True)
     ]
-    found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in not_believed(replace(last, clusters=named))]
+    told = not_believed([*passes[:-1], replace(passes[-1], clusters=named)])
+    found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in told]
     inputs = run.get("inputs") or {}
-    if last.clustering and last.clustering.linear and last.clustering.linear.motion and clusters:
-        whose = "every cluster" if len(clusters) > 1 else clusters[0]["name"]
-        found.append({"of": whose, "text": MOVES, "mark": None})
     # what was done with the input is no doubt about a result
     of_input = [text for text in inputs.get("warnings", []) if text not in inputs.get("notes", [])]
     return [*found, *({"of": "input", "text": text, "mark": None} for text in of_input)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from drgnalign.heterogeneity.verdicts import in_words
+from drgnalign.heterogeneity.verdicts import CONTINUUM, RUNNING, in_words
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
 from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
+# Of clusters, where a motion is seen.
+MOVES = "particles move: a cluster's map is an average over its part of the motion, and its FSC cannot see that"
 # More clusters than this are not listed one by one in a line.
 LISTED = 6
 
@@ -148,7 +150,7 @@ def findings(passes: list[PassMetrics]) -> str:
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
     notes = {note for cluster in last.clusters for note in cluster.notes}
-    told = not_believed(last)
+    told = not_believed(passes)
     lines += _under("What not to believe as it stands", [one for one in told if one["text"] not in notes])
     lines += _under("What to bear in mind", [one for one in told if one["text"] in notes])
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
@@ -183,17 +185,39 @@ def none_left(before: Collection[str], clusters: int) -> str:
     )
 
 
-def not_believed(metrics: PassMetrics) -> list[dict[str, str]]:
-    """Each warning of a pass once: whom it is ``of``, and its ``text``; last, that junk may be among the particles."""
+def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
+    """Each warning of the last pass once: whom it is ``of``, and its ``text``; then what all passes say against its
+    verdict, that particles move, and that junk may be among them."""
+    last = passes[-1]
     about: dict[str, list[str]] = {}
-    for cluster in metrics.clusters:
+    for cluster in last.clusters:
         for warning in cluster.warnings:
             about.setdefault(warning, []).append(cluster.cluster)
-    of_clusters = [
-        {"of": _of_clusters(names, len(metrics.clusters)), "text": warning} for warning, names in about.items()
-    ]
-    junk = junk_doubt(metrics)
-    return [*of_clusters, *([{"of": "particles", "text": junk}] if junk else [])]
+    found = [{"of": _of_clusters(names, len(last.clusters)), "text": warning} for warning, names in about.items()]
+    if doubt := doubt_of_verdict(passes):
+        found.insert(0, {"of": "the verdict", "text": doubt})
+    linear = last.clustering and last.clustering.linear
+    if linear and linear.motion and last.clusters:
+        found.append({"of": _of_clusters([one.cluster for one in last.clusters], len(last.clusters)), "text": MOVES})
+    if junk := junk_doubt(last):
+        found.append({"of": "particles", "text": junk})
+    return found
+
+
+def doubt_of_verdict(passes: list[PassMetrics]) -> str:
+    """Where states are what is left of a continuum; else empty.
+
+    Poses that were refined against the maps of cuts through a motion take up what was motion: in the next round the
+    images call every cut a state. The linear model, which allows for errors of poses, does not.
+    """
+    last = passes[-1]
+    earlier = [one for one in passes[:-1] if one.round and (one.verdict or "").startswith(RUNNING)]
+    if not earlier or not last.verdict or last.verdict.startswith(CONTINUUM):
+        return ""
+    return (
+        f"round {earlier[0].round} saw a continuum; since then poses were refined against the clusters' own maps, "
+        "which makes cuts through a motion look like states"
+    )
 
 
 def _of_clusters(names: list[str], everyone: int) -> str:
