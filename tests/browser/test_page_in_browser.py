@@ -72,7 +72,7 @@ def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(page: Browser) -> 
 
 def test_surfaces_follow_contour_round_and_colour(page: Browser) -> None:
     names = [cell.get_attribute("data-map") for cell in page.find_elements(By.CSS_SELECTOR, "#maps figure.dr-cell")]
-    assert names == ["consensus", "cluster 1", "cluster 2", "along PC1"]
+    assert names == ["consensus", "cluster 1", "cluster 2", "along the motion", "along PC1"]
     before = triangles(page, "cluster 1")
     assert before > 100 and colours(page, "#maps .dr-canvas") > 50
     set_slider(page, "#maps", "Contour", 2)
@@ -88,7 +88,7 @@ def test_surfaces_follow_contour_round_and_colour(page: Browser) -> None:
     set_slider(page, "#maps", "Round", 0)
     until(page, "document.querySelectorAll('#maps figure.dr-cell').length == 1")
     set_slider(page, "#maps", "Round", 2)
-    until(page, "document.querySelectorAll('#maps figure.dr-cell[data-triangles]').length == 4")
+    until(page, "document.querySelectorAll('#maps figure.dr-cell[data-triangles]').length == 5")
     assert not complaints(page)
 
 
@@ -268,7 +268,7 @@ RUNS = {
     "no rounds": ({0: ["consensus"]}, 1, 1, 0),
     "no cluster": ({0: ["consensus"], 1: []}, 1, 1, 2),
     "one cluster": ({0: ["consensus"], 1: clusters(1)}, 3, 2, 2),
-    "one that vanished": ({0: ["consensus"], 1: clusters(1, 2, 3), 2: clusters(1, 3)}, 4, 3, 7),
+    "one that vanished": ({0: ["consensus"], 1: clusters(1, 2, 3), 2: clusters(1, 3)}, 5, 3, 7),
     "fifty": ({0: ["consensus"], 1: clusters(*range(1, 51))}, 10, 51, 51),
 }
 
@@ -292,7 +292,7 @@ def test_runs_of_all_kinds(
 def test_without_webgl_there_are_slices(start: Callable[..., Browser]) -> None:
     page = start(*NO_WEBGL)
     assert page.find_element(By.CSS_SELECTOR, "#maps .dr-viewer").get_attribute("data-webgl") == "no"
-    assert len(page.find_elements(By.CSS_SELECTOR, "#maps .dr-slice")) == 3 * 4
+    assert len(page.find_elements(By.CSS_SELECTOR, "#maps .dr-slice")) == 3 * 5
     before = colours(page, "#maps .dr-slice")
     assert before > 10
     assert not complaints(page)
