@@ -308,7 +308,7 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
 
 
 def test_the_spread_is_that_of_the_poses_before(labelled: Particles, tmp_path: Path) -> None:
-    """Against a cut's own map, refined poses take up what was motion: then every cut looks like a state."""
+    """At poses refined against its own map, every cut through a motion looks like a state."""
     maps = tmp_path / "maps"
     maps.mkdir()
     write_maps_of(maps, "cluster_01", 21.0)

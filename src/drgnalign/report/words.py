@@ -207,8 +207,8 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
 def doubt_of_verdict(passes: list[PassMetrics]) -> str:
     """Where states are what is left of a continuum; else empty.
 
-    Poses that were refined against the maps of cuts through a motion take up what was motion: in the next round the
-    images call every cut a state. The linear model, which allows for errors of poses, does not.
+    At poses that were refined against the maps of cuts through a motion, the next round's images call every cut a state
+    (docs/method.md). The linear model does not.
     """
     last = passes[-1]
     earlier = [one for one in passes[:-1] if one.round and (one.verdict or "").startswith(RUNNING)]

@@ -137,8 +137,8 @@ def _tell_of_map(entry: ClusterMetrics, plan: pd.DataFrame, maps: Path) -> None:
 def _tell_of_images(entry: ClusterMetrics, clustering: ClusteringRecord | None) -> ClusterEvidence:
     """What the images say of a cluster, if they were asked.
 
-    How far it spreads they say before its poses are refined, as the verdict has it: against its own map, poses take up
-    what was motion.
+    How far it spreads they say before its poses are refined, as the verdict has it: at poses refined against their own
+    maps, cuts through a motion look like states (docs/method.md).
     """
     latest = None if clustering is None or entry.cluster == CONSENSUS else clustering.latest
     if clustering is None or latest is None:
