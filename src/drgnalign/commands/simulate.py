@@ -103,10 +103,8 @@ def simulate(
     truth = "truth.star and state_*.mrc are the truth"
     star = shlex.quote(str(out / "particles.star"))
     following = f"drgnalign reconstruct {star} -o {shlex.quote(str(out / 'map'))}"
-    whole = f"nextflow run main.nf --input {star} --latent linear --rounds 1"
-    click.echo(
-        f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}; or all of it: {whole}", err=True
-    )
+    click.echo(f"A whole run: nextflow run main.nf --input {star} --latent linear --rounds 1", err=True)
+    click.echo(f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}", err=True)
 
 
 def _refuse_mixing(out: Path) -> None:
