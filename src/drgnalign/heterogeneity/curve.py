@@ -25,9 +25,11 @@ NODES, WIDEST, WIDTHS = 24, 4.0, (1.3, 0.8, 0.5)
 NARROWING, MOST_STEPS, SMALL_GAIN = 30, 150, 0.05
 # Latent axes along which the first curves run, and images that a curve is fitted to at most.
 STARTS, SAMPLE = 2, 10_000
-# A curve is believed where it gains so many nats an image over points, and so many standard errors: on hinges at
-# signal-to-noise ratios of .1 and .05 these are .17 and .13 nats, and where there are four states -.06.
-LEAST_GAIN, CERTAIN = 0.05, 3.5
+# A curve is believed where it gains so many nats an image over points, by its width, and so many standard errors. At the
+# first width these are .17 and .13 nats on hinges at signal-to-noise ratios of .1 and .05, and -.06 where there are four
+# states. What may bend more follows rests of the errors of poses too: .3 and .4 nats of two states at poses 4° off,
+# motions 1 to 2.
+LEAST_GAINS, CERTAIN = (0.05, 0.6, 0.6), 3.5
 # Images of the smaller half set, whose model says where the other half's images are: of fewer, that is chance.
 FEWEST = 100
 # And where no more than this of its length is empty, which is where images are so much sparser than on average.
@@ -157,12 +159,17 @@ class Gain(NamedTuple):
     nats, error : float
         Mean over the images, and its standard error.
     widths : tuple of float
-        Through which such a curve goes (`fit_curves`): to the one that gains most.
+        Through which such a curve goes (`fit_curves`): to the one that gains most for certain, else to the first.
     """
 
     nats: float
     error: float
     widths: tuple[float, ...] = WIDTHS[:1]
+
+    @property
+    def certain(self) -> bool:
+        """Is it more than states, errors of poses or chance make?"""
+        return self.nats >= max(LEAST_GAINS[len(self.widths) - 1], CERTAIN * self.error)
 
 
 def gain_over_points(known: Known, most: int, seed: int = 0) -> Gain:
@@ -183,10 +190,12 @@ def gain_over_points(known: Known, most: int, seed: int = 0) -> Gain:
         points = points_found(fit_points(mine, most, seed), len(mine.linear))
         of_points = evidence(others, points.places, points.shares)
         better.append([curve.evidence(others) - of_points for curve in fit_curves(mine, seed=seed)])
-    by_width = [np.concatenate(each) for each in zip(*better, strict=True)]
-    best = max(range(len(WIDTHS)), key=lambda number: float(by_width[number].mean()))
-    each = by_width[best]
-    return Gain(float(each.mean()), float(each.std() / np.sqrt(len(each))), WIDTHS[: best + 1])
+    gains = [_gain(np.concatenate(each), WIDTHS[: number + 1]) for number, each in enumerate(zip(*better, strict=True))]
+    return max((gain for gain in gains if gain.certain), key=lambda gain: gain.nats, default=gains[0])
+
+
+def _gain(each: FloatArray, widths: tuple[float, ...]) -> Gain:
+    return Gain(float(each.mean()), float(each.std() / np.sqrt(len(each))), widths)
 
 
 def is_motion(curve: Curve, gain: Gain) -> bool:
@@ -194,4 +203,4 @@ def is_motion(curve: Curve, gain: Gain) -> bool:
 
     Not one that leaps from state to state, whatever it says of how they spread.
     """
-    return gain.nats >= max(LEAST_GAIN, CERTAIN * gain.error) and curve.empty < MOST_EMPTY
+    return gain.certain and curve.empty < MOST_EMPTY
