@@ -25,10 +25,10 @@ NODES, WIDEST, WIDTHS = 24, 4.0, (1.3, 0.8, 0.5)
 NARROWING, MOST_STEPS, SMALL_GAIN = 30, 150, 0.05
 # Latent axes along which the first curves run, and images that a curve is fitted to at most.
 STARTS, SAMPLE = 2, 10_000
-# A curve is believed where it gains so many nats an image over points, by its width, and so many standard errors. At the
-# first width these are .17 and .13 nats on hinges at signal-to-noise ratios of .1 and .05, and -.06 where there are four
-# states. What may bend more follows rests of the errors of poses too: .3 and .4 nats of two states at poses 4° off,
-# motions 1 to 2.
+# A curve is believed where it gains so many nats an image over points, by its width, and so many standard errors. At
+# the first width these are .17 and .13 nats on hinges at signal-to-noise ratios of .1 and .05, and -.06 where there are
+# four states. What may bend more follows rests of the errors of poses too: .3 and .4 nats of two states at poses 4°
+# off, motions 1 to 2.
 LEAST_GAINS, CERTAIN = (0.05, 0.6, 0.6), 3.5
 # Images of the smaller half set, whose model says where the other half's images are: of fewer, that is chance.
 FEWEST = 100
