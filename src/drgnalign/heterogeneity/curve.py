@@ -16,6 +16,7 @@ import scipy
 from drgnalign.arrays import FloatArray
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.points import fit_points, points_found
+from drgnalign.heterogeneity.verdicts import CERTAIN, LEAST_GAINS
 
 # Nodes of a curve, and how far along it they are moved together: σ in nodes, at first and at last. The more
 # images say, the more sharply a curve may bend: of a lobe that swings by 70° the first width gains .13 ± .08 nats over
@@ -25,11 +26,6 @@ NODES, WIDEST, WIDTHS = 24, 4.0, (1.3, 0.8, 0.5)
 NARROWING, MOST_STEPS, SMALL_GAIN = 30, 150, 0.05
 # Latent axes along which the first curves run, and images that a curve is fitted to at most.
 STARTS, SAMPLE = 2, 10_000
-# A curve is believed where it gains so many nats an image over points, by its width, and so many standard errors. At
-# the first width these are .17 and .13 nats on hinges at signal-to-noise ratios of .1 and .05, and -.06 where there are
-# four states. What may bend more follows rests of the errors of poses too: .3 and .4 nats of two states at poses 4°
-# off, motions 1 to 2.
-LEAST_GAINS, CERTAIN = (0.05, 0.6, 0.6), 3.5
 # Images of the smaller half set, whose model says where the other half's images are: of fewer, that is chance.
 FEWEST = 100
 # And where no more than this of its length is empty, which is where images are so much sparser than on average.

@@ -125,9 +125,7 @@ def _along_motion(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _motion_folder(facts: Mapping[str, Any]) -> str:
-    """As `_file` has it for clusters."""
-    whole = facts["finished"] or facts["set_aside"]
-    return f"{'final' if whole else published_name(facts['pass'], facts['round'])}/{MOTION}"
+    return f"{'final' if _is_over(facts) else published_name(facts['pass'], facts['round'])}/{MOTION}"
 
 
 def _of_clusters(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -185,8 +183,12 @@ def _is_extreme(
 
 
 def _file(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> str:
-    folder = "final" if facts["finished"] or facts["set_aside"] else cluster["folder"]
-    return f"{folder}/{cluster['name']}{FILTERED}"
+    return f"{'final' if _is_over(facts) else cluster['folder']}/{cluster['name']}{FILTERED}"
+
+
+def _is_over(facts: Mapping[str, Any]) -> bool:
+    """While a run goes on, what lies in final/ changes."""
+    return bool(facts["finished"] or facts["set_aside"])
 
 
 def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
