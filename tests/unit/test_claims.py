@@ -53,6 +53,13 @@ def test_half_sets_refined_apart_may_claim_more_than_the_limit_of_their_poses(li
     assert claim_warnings(GOOD | {"alignment_limit_angstrom": limit}, "independent", 1.5) == []
 
 
+def test_where_particles_move_a_map_is_an_average() -> None:
+    cluster = ClusterMetrics.of(GOOD)
+    assert claims.doubts(cluster, "independent", 1.5, moving=True) == [claims.Doubt(claims.MOVES, claims.DOUBTFUL)]
+    (alone,) = claims.doubts(ClusterMetrics.of(GOOD | {"skipped": True}), "independent", 1.5, moving=True)
+    assert alone.weight == claims.NO_STATE
+
+
 def test_a_cluster_without_a_map_says_so() -> None:
     assert claim_warnings(GOOD | {"skipped": True}, "not independent", 1.5) == [
         "has no map: too few particles in a half set"

@@ -20,7 +20,7 @@ from drgnalign.formats.cryodrgn import read_indices, read_latent
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.known import Known
-from drgnalign.heterogeneity.verdicts import with_points
+from drgnalign.heterogeneity.verdicts import AS_ASKED, MOVING, PERHAPS_RUNNING, RUNNING, with_linear
 from drgnalign.particles import LEFT_OUT
 from drgnalign.run.linear import Found, read_found, read_model, write_found
 from drgnalign.run.record import read_record
@@ -144,8 +144,11 @@ def test_embedding_needs_a_latent_space(tmp_path: Path) -> None:
     ],
 )
 def test_a_verdict_says_where_the_linear_model_disagrees(gains: list[float], points: int, said: str) -> None:
-    assert with_points("2 states", 2, LinearRecord(gains=gains, points=points)) == said
-    assert with_points("2 states", 2, None) == "2 states"
+    assert with_linear("2 states", 2, LinearRecord(gains=gains, points=points)) == said
+    assert with_linear("2 states", 2, None) == "2 states"
     moving = LinearRecord(gains=gains, points=points, motion=True)
-    assert with_points("2 states", 2, moving) == "2 states; the linear model sees a motion"
+    assert with_linear("2 states", 2, moving) == f"{MOVING}; the clusters alone say: 2 states"
+    assert with_linear(PERHAPS_RUNNING, 2, moving).startswith(MOVING)
+    for same in (RUNNING, AS_ASKED):
+        assert with_linear(same, 2, moving) == f"{same}; the linear model sees a motion"
     assert json.dumps(LinearRecord(gains=gains, points=points).written())

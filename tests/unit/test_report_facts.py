@@ -15,13 +15,12 @@ import pytest
 from drgnalign.cli import main
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.star import write_star
-from drgnalign.heterogeneity.verdicts import PERHAPS_RUNNING, RUNNING, in_words
+from drgnalign.heterogeneity.verdicts import MOVING, PERHAPS_RUNNING, RUNNING, in_words
 from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps, open_first
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.summary import published_folders
 from drgnalign.report.trace import cost_by_step, seconds, size
-from drgnalign.report.words import MOVES
-from drgnalign.validation.claims import DOUBTFUL, NO_STATE, NOTE, Doubt
+from drgnalign.validation.claims import DOUBTFUL, MOVES, NO_STATE, NOTE, Doubt
 
 COUNT = 300
 
@@ -543,5 +542,29 @@ def test_states_that_are_left_of_a_continuum_are_doubted(results: Path) -> None:
 
 def test_where_particles_move_a_clusters_map_is_an_average(results: Path) -> None:
     with last_metrics(results) as metrics:
+        metrics["verdict"] = f"{MOVING}; the clusters alone say: 2 states"
         metrics["clustering"]["linear"] = {"motion": True, "points": 3, "gains": [1.0, 2.0, 3.0]}
-    assert any(one["of"] == "every cluster" and MOVES in one["text"] for one in facts_of(results)["not_believed"])
+    facts = facts_of(results)
+    said = "2 clusters are told apart. The linear model sees a motion, of which clusters are cuts: a continuum that"
+    assert facts["sentence"].startswith(said)
+    assert facts["clusters"][0]["mark"] == DOUBTED
+    assert all(MOVES in [reason["text"] for reason in cluster["reasons"]] for cluster in facts["clusters"])
+
+
+@pytest.mark.parametrize(
+    ("with_maps", "why"),
+    [
+        ([1], ["the one place of the motion that has a map"]),
+        ([0, 2], ["one end of the motion", "its other end"]),
+        ([0, 1, 2], ["one end of the motion", "its middle", "its other end"]),
+    ],
+)
+def test_maps_along_a_motion_are_opened_first(results: Path, with_maps: list[int], why: list[str]) -> None:
+    facts = facts_of(results)
+    facts["rounds"][-1]["motion"] = [
+        {"name": f"point_0{place + 1}", "resolution_angstrom": 12.0 if place in with_maps else None}
+        for place in range(3)
+    ]
+    first = open_first(facts)[: len(with_maps)]
+    assert [one["why"] for one in first] == why
+    assert [one["file"].rpartition("/")[2] for one in first] == [f"point_0{place + 1}.mrc" for place in with_maps]

@@ -23,7 +23,7 @@ from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.match import adjusted_rand_index
 from drgnalign.heterogeneity.spread import Spread
-from drgnalign.heterogeneity.verdicts import NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
+from drgnalign.heterogeneity.verdicts import AS_ASKED, NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
 from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
 from drgnalign.run.records import ClusterEvidence
@@ -105,7 +105,7 @@ class States:
         """``one state``, ``N states``, or why no number can be given. It does not depend on how many are wanted, but
         whoever wants one alone has not asked."""
         if self.wanted == 1:
-            return "one cluster, as asked"
+            return AS_ASKED
         number, kept = len(self.told_apart.assignment.clusters), len(self.kept.assignment.clusters)
         running, perhaps = self.told_apart.running(), self.told_apart.perhaps_running()
         found = "one state" if number == 1 else f"{number} states"

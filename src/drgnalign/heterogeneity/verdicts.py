@@ -19,11 +19,14 @@ CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
 RUNNING = f"{CONTINUUM}: all clusters run into each other"
 PERHAPS_RUNNING = f"{NO_NUMBER}: all clusters may run into each other"
+MOVING = f"{CONTINUUM}: the linear model sees a motion"
 NEVER_AT_REST = f"{NO_NUMBER}: labels never come to rest"
 OTHER_CLUSTERS = f"{NO_NUMBER}: other starts lead to other clusters"
+AS_ASKED = "one cluster, as asked"
 # What these say to somebody who sees the number of clusters first.
 IN_WORDS: Mapping[str, str] = {
     RUNNING: "All run into each other, as cuts through a motion do: {continuum}",
+    MOVING: "The linear model sees a motion, of which clusters are cuts: {continuum}",
     PERHAPS_RUNNING: "Whether they are states or cuts through a motion cannot be told at this noise{spread}",
     NEVER_AT_REST: "Whether they are states cannot be told: their labels never come to rest, as in a motion or where "
     "there is too little signal",
@@ -32,12 +35,16 @@ IN_WORDS: Mapping[str, str] = {
 }
 
 
-def with_points(verdict: str, states: int, linear: LinearRecord | None) -> str:
-    """A verdict on a number of states, and what a linear model says where that is something else.
+def with_linear(verdict: str, states: int, linear: LinearRecord | None) -> str:
+    """A verdict on a number of states, with what a linear model says where that is something else.
+
+    A motion that images held out show goes before states: once poses were refined against the maps of cuts through it,
+    clusters look like states (docs/method.md).
 
     Parameters
     ----------
     verdict : str
+        Of the clusters alone.
     states : int
         Clusters that the images tell apart.
     linear : LinearRecord or None
@@ -45,6 +52,8 @@ def with_points(verdict: str, states: int, linear: LinearRecord | None) -> str:
     """
     if linear is None or (linear.points == states and not linear.motion):
         return verdict
+    if linear.motion and not verdict.startswith((RUNNING, AS_ASKED)):
+        return f"{MOVING}; the clusters alone say: {verdict}"
     return f"{verdict}; the linear model sees {'a motion' if linear.motion else linear.number}"
 
 

@@ -113,6 +113,7 @@ def _along_motion(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The maps in the middle and at the ends."""
     points = [point for point in facts["rounds"][-1]["motion"] if point["resolution_angstrom"]]
     chosen = {0: "one end of the motion", len(points) // 2: "its middle", len(points) - 1: "its other end"}
+    chosen = chosen if len(points) > 1 else {0: "the one place of the motion that has a map"}
     return [
         {
             "file": f"{_motion_folder(facts)}/{points[number]['name']}{FILTERED}",

@@ -199,7 +199,7 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles) 
     label = cluster_label(name)
     kept = ~particles.left_out()
     members = kept if not label else kept & (particles.cluster_labels() == label)
-    found = doubts(entry, entry.halves or metrics.halves or "", particles.pixel_size)
+    found = doubts(entry, entry.halves or metrics.halves or "", particles.pixel_size, metrics.moving)
     weight, defocus = mark_of(found), _defocus(particles)
     return {
         "label": label,

@@ -10,8 +10,6 @@ from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
-# Of clusters, where a motion is seen.
-MOVES = "particles move: a cluster's map is an average over its part of the motion, and its FSC cannot see that"
 # More clusters than this are not listed one by one in a line.
 LISTED = 6
 
@@ -187,7 +185,7 @@ def none_left(before: Collection[str], clusters: int) -> str:
 
 def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
     """Each warning of the last pass once: whom it is ``of``, and its ``text``; then what all passes say against its
-    verdict, that particles move, and that junk may be among them."""
+    verdict, and that junk may be among them."""
     last = passes[-1]
     about: dict[str, list[str]] = {}
     for cluster in last.clusters:
@@ -196,9 +194,6 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
     found = [{"of": _of_clusters(names, len(last.clusters)), "text": warning} for warning, names in about.items()]
     if doubt := doubt_of_verdict(passes):
         found.insert(0, {"of": "the verdict", "text": doubt})
-    linear = last.clustering and last.clustering.linear
-    if linear and linear.motion and last.clusters:
-        found.append({"of": _of_clusters([one.cluster for one in last.clusters], len(last.clusters)), "text": MOVES})
     if junk := junk_doubt(last):
         found.append({"of": "particles", "text": junk})
     return found
@@ -232,7 +227,7 @@ def _files_to_open(last: PassMetrics) -> list[str]:
         "report.html": "all of this with maps in 3-D, latent space and FSC: open it in a browser",
         "final/": "maps and particles for RELION, cryoSPARC and viewers; index.csv says what is what",
     }
-    if last.clustering and last.clustering.linear and last.clustering.linear.motion:
+    if last.moving:
         files[f"final/{MOTION}/"] = "half maps along the motion; a cluster's map is an average over its part of it"
     if last.round:
         number = round_name(last.round)

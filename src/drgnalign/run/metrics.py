@@ -84,7 +84,7 @@ def pass_metrics(
             if worth == INDEPENDENT:
                 worth = standing(after, members, entry.resolution_angstrom)
             entry.halves = worth
-        found = doubts(entry, worth, after.pixel_size)
+        found = doubts(entry, worth, after.pixel_size, bool(clustering and clustering.moving))
         entry.warnings = [doubt.text for doubt in found]
         entry.notes = [doubt.text for doubt in found if doubt.weight == NOTE]
         clusters.append(entry)

@@ -140,6 +140,11 @@ class ClusteringRecord(Record):
     )
 
     @property
+    def moving(self) -> bool:
+        """Does the linear model see a motion?"""
+        return bool(self.linear and self.linear.motion)
+
+    @property
     def latest(self) -> AssignmentRecord | ReassignmentRecord | None:
         """What the images made of the clusters in the end."""
         return self.reassignment or self.assignment
@@ -286,6 +291,11 @@ class PassMetrics(Record):
     def assignment(self) -> AssignmentRecord | None:
         """What the images made of the clusters first, if they were asked."""
         return None if self.clustering is None else self.clustering.assignment
+
+    @property
+    def moving(self) -> bool:
+        """Does the linear model see a motion?"""
+        return bool(self.clustering and self.clustering.moving)
 
     @property
     def ari_with_last_round(self) -> float | None:

@@ -19,7 +19,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
-from drgnalign.heterogeneity.verdicts import in_words, with_points
+from drgnalign.heterogeneity.verdicts import in_words, with_linear
 from drgnalign.run.latent import EMBEDDING, read_points
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import AssignmentRecord, ClusteringRecord
@@ -73,7 +73,7 @@ def main(
         **evidence(states, table.box * table.pixel_size, options.focus_mask is not None),
     )
     judged = facts.assignment
-    judged.verdict = with_points(judged.verdict or "", judged.states or 0, given.linear)
+    judged.verdict = with_linear(judged.verdict or "", judged.states or 0, given.linear)
     write_record(facts, record)
     said = in_words(facts.assignment.written(), len(facts.assignment.clusters))
     click.echo(f"{said} (of {len(set(starts[0].tolist()) - {0})} clusters proposed)")

@@ -33,6 +33,9 @@ LEAST_CHANCE, MOST_DEVIATIONS = 1e-6, 5.0
 # a bound that is not the data's.
 WEIGHTS = NO_STATE, DOUBTFUL, NOTE = "no state", "doubtful", "note"
 
+# Of clusters, where a motion is seen.
+MOVES = "particles move: a cluster's map is an average over its part of the motion, and its FSC cannot see that"
+
 
 class Doubt(NamedTuple):
     """What speaks against a cluster or its resolution, in words; and how much: one of `WEIGHTS`."""
@@ -41,7 +44,7 @@ class Doubt(NamedTuple):
     weight: str
 
 
-def doubts(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[Doubt]:
+def doubts(cluster: ClusterMetrics, halves: str, pixel_size: float, moving: bool = False) -> list[Doubt]:
     """Why a cluster has no resolution, is perhaps no state, or why its 0.143 resolution may flatter.
 
     A cluster with wrong labels gains claimed resolution (more particles of what is common to all), so that the
@@ -54,13 +57,16 @@ def doubts(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[Doub
         ``independent``, ``dealt at import`` or ``not independent`` (`drgnalign.half_maps.standing`).
     pixel_size : float
         Å.
+    moving : bool
+        The linear model sees a motion.
 
     Returns
     -------
     list of Doubt
         Empty where nothing speaks against it.
     """
-    return [*_of_the_resolution(cluster, halves, pixel_size), *_of_the_particles(cluster)]
+    found = [*_of_the_resolution(cluster, halves, pixel_size), *_of_the_particles(cluster)]
+    return [*found, Doubt(MOVES, DOUBTFUL)] if moving and not cluster.skipped else found
 
 
 def _of_the_resolution(cluster: ClusterMetrics, halves: str, pixel_size: float) -> list[Doubt]:
