@@ -107,7 +107,7 @@ export async function showMaps(section, volumes) {
     stop();
     cells = maps.filter((map) => !hidden.has(map.label)).map((map) => makeCell([map], map.label ? nameOf(map.label) : 'consensus', map.colour));
     if (round.motion.length) cells.push(filmCell(round.motion, 'along the motion', ABOUT_MOTION, aboutPoint));
-    if (round.film.length) cells.push(filmCell(round.film, 'along PC1', ABOUT_FILM, () => ''));
+    if (round.film.length) cells.push(filmCell(round.film, 'along PC1', ABOUT_FILM, () => round.film_doubt));
     grid.replaceChildren(...cells.map((cell) => cell.figure));
     showChips(maps);
     canvas.hidden = state.slices;

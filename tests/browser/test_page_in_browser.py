@@ -112,6 +112,16 @@ def test_the_film_runs(page: Browser) -> None:
     assert play.text == "Play"
 
 
+def test_a_film_of_noise_is_called_so(page: Browser) -> None:
+    """The first training's, not the second's."""
+    film = "document.querySelector(`figure[data-map='along PC1']`).textContent"
+    assert "hardly resemble" not in page.find_element(By.CSS_SELECTOR, CELL.format("along PC1")).text
+    set_slider(page, "#maps", "Round", 1)
+    until(page, f"{film}.includes('hardly resemble the consensus')")
+    set_slider(page, "#maps", "Round", 2)
+    until(page, f"!{film}.includes('hardly resemble the consensus')")
+
+
 def test_the_motion_is_a_film_that_says_what_each_map_is(page: Browser) -> None:
     film = page.find_element(By.CSS_SELECTOR, CELL.format("along the motion"))
     assert "At 10 % of the motion, as of 123 particles: 12.5 Å, blur 7 %" in film.text

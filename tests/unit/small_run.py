@@ -55,7 +55,8 @@ def write_run(folder: Path, names: dict[int, list[str]] = NAMES) -> dict[int, Pa
         write_star(_particles(moved if round_ else 0 * labels, left_out), path / "particles.star")
         if round_:
             _write_latent(path / "latent", labels, random)
-            _write_film(path / "decoded")
+            # what the first training draws is noise
+            _write_film(path / "decoded", random if round_ == 1 else None)
         if round_ == 2:
             _write_motion(path / "motion")
     return folders
@@ -101,10 +102,11 @@ def _write_maps(folder: Path, names: list[str]) -> None:
             write_volume(folder / f"{name}_local_resolution.mrc", resolution, VOXEL)
 
 
-def _write_film(folder: Path) -> None:
+def _write_film(folder: Path, noise: np.random.Generator | None) -> None:
     folder.mkdir()
     for number in range(1, 7):
-        write_volume(folder / f"pc1_{number:02d}.mrc", 0.2 * number * _body(1) + _body(2) - 5.0, VOXEL)
+        body = 0.2 * number * _body(1) + _body(2) if noise is None else noise.normal(size=(BOX, BOX, BOX))
+        write_volume(folder / f"pc1_{number:02d}.mrc", body - 5.0, VOXEL)
 
 
 def _write_motion(folder: Path) -> None:

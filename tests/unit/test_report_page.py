@@ -71,6 +71,9 @@ def test_volumes_of_a_run(tmp_path: Path) -> None:
     assert [entry["number"] for entry in held["rounds"]] == [0, 1, 2]
     assert [one["name"] for one in held["rounds"][2]["maps"]] == ["cluster_01", "cluster_02"]
     assert [len(entry["film"]) for entry in held["rounds"]] == [0, 6, 6]
+    said = [entry["film_doubt"] for entry in held["rounds"]]
+    assert (said[0], said[2]) == ("", "")
+    assert said[1].startswith("These maps hardly resemble the consensus (correlation 0.0")
     assert [[one["place"] for one in entry["motion"]] for entry in held["rounds"]] == [[], [], [0.1, 0.5]]
     assert len({one["contour"] for one in held["rounds"][2]["motion"]}) == 1
     one, two = held["rounds"][2]["maps"]
@@ -261,3 +264,14 @@ def test_a_motion_is_what_is_opened_first(tmp_path: Path) -> None:
     under_way = run_facts(folders, {"passes": 5})
     assert under_way["open"][0]["file"] == "round_02/motion/point_01.mrc"
     assert facts["particle_file"] == "final/cluster_01_particles.star"
+
+
+def test_where_final_is_gone_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path)
+    results = tmp_path / "results"
+    publish(tmp_path, results)
+    (results / "pipeline_info").mkdir()
+    (results / "pipeline_info" / "run.json").write_text(json.dumps({"passes": 3}))
+    main(["report", str(results)], standalone_mode=False)
+    assert f"{results / 'final'}: it is missing, and the report names files in it" in capsys.readouterr().err
+    assert (results / "report.html").is_file()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import click
 
 from drgnalign.commands import FOLDER, OUTPUT, Command
+from drgnalign.errors import InputWarning
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.page import write_report
 from drgnalign.report.summary import published_folders
 
-INFO = "pipeline_info"
+INFO, FINAL = "pipeline_info", "final"
 
 
 @click.command(cls=Command)
@@ -26,6 +28,9 @@ def report(results: Path, output: Path | None) -> None:
     if outdir.resolve() != results.resolve():
         known["results"] = str(results.resolve())
     facts = run_facts(folders, known, results / INFO)
+    if facts["finished"] and not (results / FINAL).is_dir():
+        what = "it is missing, and the report names files in it: start the run again with -resume"
+        warnings.warn(f"{results / FINAL}: {what}", InputWarning, stacklevel=2)
     write_report(folders, facts, results, outdir)
     click.echo(outdir / "report.html")
 
