@@ -130,7 +130,7 @@ def moved(case: Case, known: Known, kept: IntArray, gain: Gain) -> dict[str, Any
         areas.append(float(fourier_shell_correlation(one + two, truth).mean()))
         spreads.append(spread)
     return {
-        "motion": is_motion(curve, gain),
+        "motion": is_motion(curve, gain, known),
         "rank_correlation": round(abs(float(spearmanr(along[kept], states)[0])), 4),
         "map_area": round(float(np.mean(areas)), 4),
         "claimed_area": round(float(np.mean(claims)), 4),

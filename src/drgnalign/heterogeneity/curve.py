@@ -16,7 +16,7 @@ import scipy
 from drgnalign.arrays import FloatArray
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.points import fit_points, points_found
-from drgnalign.heterogeneity.verdicts import CERTAIN, LEAST_GAINS
+from drgnalign.heterogeneity.verdicts import CERTAIN, LEAST_GAIN
 
 # Nodes of a curve, and how far along it they are moved together: σ in nodes, at first and at last. The more
 # images say, the more sharply a curve may bend: of a lobe that swings by 70° the first width gains .13 ± .08 nats over
@@ -28,8 +28,11 @@ NARROWING, MOST_STEPS, SMALL_GAIN = 30, 150, 0.05
 STARTS, SAMPLE = 2, 10_000
 # Images of the smaller half set, whose model says where the other half's images are: of fewer, that is chance.
 FEWEST = 100
-# And where no more than this of its length is empty, which is where images are so much sparser than on average.
-MOST_EMPTY, SPARSE = 0.3, 0.1
+# A curve through states is sparse between them, though errors of poses draw images out along it: its density at so many
+# places, found in so many steps of which each is smoothed (σ in places); its mean over a stretch of places, and the
+# least share of the average that it has anywhere but at the ends, where so many images lie.
+PLACES, DENSITY_STEPS, SMOOTHED = 96, 200, 1.5
+STRETCH, SPARSEST, ENDS = 5, 0.27, 0.1
 # Images whose products with all nodes are held at once.
 BATCH = 2**15
 
@@ -55,11 +58,30 @@ class Curve(NamedTuple):
         along = np.concatenate([[0.0], np.cumsum(steps)])
         return np.asarray(along / max(along[-1], np.finfo(np.float64).tiny), np.float64)
 
-    @property
-    def empty(self) -> float:
-        """Share of its length, between nodes, where images are less than a tenth as dense as on average."""
-        steps, between = np.diff(self.places), 0.5 * (self.shares[1:] + self.shares[:-1])
-        return float(steps[between < SPARSE * steps].sum())
+    def density(self, known: Known) -> FloatArray:
+        """Of images along it at even places (96,), 1 on average, freed of what noise does to them.
+
+        Expectation maximisation with a smoothing step (Silverman et al. 1990, J. R. Stat. Soc. B 52, 271).
+        """
+        at = np.linspace(0, 1, PLACES)
+        between = np.stack([np.interp(at, self.places, axis) for axis in self.nodes.T], axis=1)
+        known = _some(known)
+        joint = known.log_joint(between, np.ones(PLACES))
+        likelihood = np.exp(joint - joint.max(axis=1, keepdims=True))
+        density = np.ones(PLACES)
+        for _ in range(DENSITY_STEPS):
+            expected = likelihood * density
+            expected /= expected.sum(axis=1, keepdims=True)
+            density = scipy.ndimage.gaussian_filter1d(PLACES * expected.mean(axis=0), SMOOTHED)
+        return np.asarray(density, np.float64)
+
+    def sparsest(self, known: Known) -> float:
+        """Density where images are sparsest, on average over a twentieth of the curve, its ends aside."""
+        density = self.density(known)
+        below = np.cumsum(density) / density.sum()
+        first, last = np.searchsorted(below, [ENDS, 1 - ENDS])
+        inner = density[first : max(last + 1, first + STRETCH)]
+        return float(np.convolve(inner, np.full(STRETCH, 1 / STRETCH), "valid").min())
 
     def evidence(self, known: Known) -> FloatArray:
         """ln of the likelihood of each image (N,), over that of the mean map alone, nats."""
@@ -98,14 +120,20 @@ def fit_curves(known: Known, widths: Sequence[float] = WIDTHS, seed: int = 0) ->
     list of Curve
         Their direction is that of the first latent variable, as far as they have one.
     """
-    count = len(known.linear)
-    if count > SAMPLE:
-        known = known.of(np.sort(np.random.default_rng(seed).choice(count, SAMPLE, replace=False)))
+    known = _some(known, seed)
     means, _ = known.posterior()
     axes = range(min(STARTS, means.shape[1]))
     climbs = [_climbs(known, _ranked(means[:, axis]), widths) for axis in axes]
     best = [max(curves, key=lambda curve: float(curve.evidence(known).sum())) for curves in zip(*climbs, strict=True)]
     return [one if one.nodes[0, 0] <= one.nodes[-1, 0] else Curve(one.nodes[::-1], one.shares[::-1]) for one in best]
+
+
+def _some(known: Known, seed: int = 0) -> Known:
+    """No more images than curves are fitted to."""
+    count = len(known.linear)
+    if count <= SAMPLE:
+        return known
+    return known.of(np.sort(np.random.default_rng(seed).choice(count, SAMPLE, replace=False)))
 
 
 def _ranked(values: FloatArray) -> FloatArray:
@@ -165,7 +193,7 @@ class Gain(NamedTuple):
     @property
     def certain(self) -> bool:
         """Is it more than states, errors of poses or chance make?"""
-        return self.nats >= max(LEAST_GAINS[len(self.widths) - 1], CERTAIN * self.error)
+        return self.nats >= max(LEAST_GAIN, CERTAIN * self.error)
 
 
 def gain_over_points(known: Known, most: int, seed: int = 0) -> Gain:
@@ -194,9 +222,9 @@ def _gain(each: FloatArray, widths: tuple[float, ...]) -> Gain:
     return Gain(float(each.mean()), float(each.std() / np.sqrt(len(each))), widths)
 
 
-def is_motion(curve: Curve, gain: Gain) -> bool:
-    """Is a curve believed that gains so much?
+def is_motion(curve: Curve, gain: Gain, known: Known) -> bool:
+    """Is a curve believed that gains so much of these images?
 
-    Not one that leaps from state to state, whatever it says of how they spread.
+    Not one that leads from state to state, whatever it says of how these spread.
     """
-    return gain.certain and curve.empty < MOST_EMPTY
+    return gain.certain and curve.sparsest(known) >= SPARSEST

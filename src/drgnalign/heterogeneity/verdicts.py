@@ -10,11 +10,11 @@ from drgnalign.run.records import LinearRecord
 # Cuts through a continuum run into each other: their particles spread by more than this on the way to the next cut.
 # States did by .04 at most, by up to .12 where a tail of the poses was wrong; cuts through a hinge by .18 to .22.
 SPREAD = 0.15
-# A curve is believed where it gains so many nats an image over points, by its width, and so many standard errors. At
-# the first width these are .17 and .13 nats on hinges at signal-to-noise ratios of .1 and .05, and -.06 where there are
-# four states. What may bend more follows rests of the errors of poses too: .3 and .4 nats of two states at poses 4°
-# off, motions 1 to 2.
-LEAST_GAINS, CERTAIN = (0.05, 0.6, 0.6), 3.5
+# A curve is believed where it gains so many nats an image over points, and so many standard errors. These are .20 and
+# .14 nats on hinges at signal-to-noise ratios of .1 and .05, -.02 to .005 where there are states at poses that were
+# refined, and .1 to .7 of states at poses 4° off: curves follow errors of poses too, but are sparse between states,
+# which shows where there are many images. Of 300 such a gain is 5 standard errors at most, of motions 6 to 20.
+LEAST_GAIN, CERTAIN = 0.05, 6.0
 CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
 RUNNING = f"{CONTINUUM}: all clusters run into each other"

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from drgnalign.files import write_text
-from drgnalign.heterogeneity.verdicts import CERTAIN, LEAST_GAINS
+from drgnalign.heterogeneity.verdicts import CERTAIN, LEAST_GAIN
 from drgnalign.report.advice import MASK, TERMS
 from drgnalign.report.points import embedded_points
 from drgnalign.report.slices import defocus_image, posterior_image, slice_images, views_image
@@ -61,7 +61,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         facts=facts,
         terms=TERMS,
         mask=MASK,
-        least_gain=LEAST_GAINS[0],
+        least_gain=LEAST_GAIN,
         certain=CERTAIN,
         images={cluster["name"]: _images(last, cluster) for cluster in facts["clusters"]},
         pictures={path.stem: _data_uri(path.read_bytes()) for path in sorted(pictures.glob("*.png"))},

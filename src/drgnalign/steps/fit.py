@@ -135,7 +135,7 @@ def main(
 def _moving(mine: Known, rows: IntArray, count: int, gain: Gain, seed: int) -> Moving | None:
     """The motion, where there is one, of images that are the `rows` of `count` particles."""
     curve = fit_curves(mine, gain.widths, seed)[-1]
-    if not is_motion(curve, gain):
+    if not is_motion(curve, gain, mine):
         return None
     along, errors = np.full((2, count), np.nan)
     along[rows], errors[rows] = curve.along(mine)
