@@ -14,7 +14,7 @@ SPREAD = 0.15
 # .14 nats on hinges at signal-to-noise ratios of .1 and .05, -.02 to .005 where there are states at poses that were
 # refined, and .1 to .7 of states at poses 4° off: curves follow errors of poses too, but are sparse between states,
 # which shows where there are many images. Of 300 such a gain is 5 standard errors at most, of motions 6 to 20.
-LEAST_GAIN, CERTAIN = 0.05, 6.0
+LEAST_GAIN, CERTAIN = 0.05, 6
 CONTINUUM = "a continuum that discrete states do not describe"
 NO_NUMBER = f"{CONTINUUM}, or too little signal"
 RUNNING = f"{CONTINUUM}: all clusters run into each other"
