@@ -94,6 +94,7 @@ workflow {
         .first()
     CHECK_INPUTS(
         images.map { known -> [particles, passthrough, known, image_stack] },
+        ownFile('labels', given.labels),
         settings.map { step -> step.check_inputs },
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }

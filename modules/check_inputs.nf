@@ -7,6 +7,7 @@ process CHECK_INPUTS {
     input:
     // images: see subworkflows/images.nf; stack: name of the one stack of a file that does not name its images, else null
     tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'), val(images), val(stack)
+    path labels, stageAs: 'labels/*'
     val settings
 
     output:
@@ -30,7 +31,7 @@ process CHECK_INPUTS {
         --half-sets ${settings.half_sets} --perturb-rotation ${settings.perturb_rotation} \\
         --perturb-shift ${settings.perturb_shift} \\
         --seed ${settings.seed} \\
-        --train-box ${settings.train_box} \\
+        --train-box ${settings.train_box} ${option('labels', labels ?: null)} \\
         --output particles.star --report inputs.json --said said.txt
     versions.py > versions.yml
     """

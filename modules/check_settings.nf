@@ -26,7 +26,7 @@ process CHECK_SETTINGS {
     """
     # version ${settings.version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('assign-limit', settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('wanted', settings.assign == 'likelihood' ? clusters : null)} ${option('assign-limit', settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
         ${option('mask-diameter', settings.mask_diameter)} ${option('perturb-shift', settings.perturb_shift)} \\
         ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} \\
         ${engineOptions(settings)} \\

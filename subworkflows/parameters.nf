@@ -70,6 +70,7 @@ def checkParameters(given) {
     // only what each parameter is by itself has been checked so far
     def contradictory = wrong ? [] : [
         given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
+        given.labels && given.rounds != null && numberOf(given.rounds) == 0 ? '--labels: are the first round\'s, and --rounds is 0' : null,
         given.assign == 'none' && given.focus_mask ? '--focus_mask: needs --assign likelihood' : null,
         given.k != 'auto' && given.k_start != null && numberOf(given.k_start) < numberOf(given.k)
             ? "--k_start ${given.k_start}: fewer than --k ${given.k}"
@@ -180,11 +181,12 @@ def schedule(given) {
     def screened = given.junk == 'exclude' ? [[round: 0, limit: 'none', references: 'consensus', screen: true]] : []
     def rounds = (1..<(given.rounds + 1)).collect { round ->
         def fixed = given.fixed_clusters && round > 1
+        def labelled = given.labels && round == 1
         [
             round: round,
             limit: valueInRound(given.resolution_limits, round),
             references: valueInRound(given.references, round),
-            clustering: fixed ? 'fixed' : valueInRound(given.clustering, round),
+            clustering: fixed || labelled ? 'fixed' : valueInRound(given.clustering, round),
             assign: fixed ? 'none' : given.assign,
             latent: given.latent,
             epochs: round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,

@@ -56,7 +56,7 @@ def orRefused(settings) {
 // A digest of the steps whose results passes are, and of the particle file with what belongs to it; passthrough: files
 def passesMadeBy(settings, given, passthrough) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
-    def names = [given.input, given.mask, given.focus_mask].findAll { name -> name } + passthrough
+    def names = [given.input, given.labels, given.mask, given.focus_mask].findAll { name -> name } + passthrough
     def files = names.collect { name ->
         def path = file(name.toString(), glob: false)
         "${path} ${path.size()} ${path.lastModified()}"

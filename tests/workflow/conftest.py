@@ -15,7 +15,7 @@ import yaml
 from runs import DEFAULT_PARSER, REPOSITORY, Run, run_workflow
 
 from drgnalign.formats.mrc import write_volume
-from drgnalign.formats.star import write_star
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.simulate import Nuisances, phantom_states, simulate_set, swinging_states
 
@@ -209,6 +209,17 @@ class Scenarios:
         given = run("given", 1, mask=110, focus_mask=90)
         return Masks(given, run("other_mask", 0, mask=100))
 
+    def labelled_run(self) -> Run:
+        """True states, of which the first five are dropped and the next five in none."""
+        truth = read_star(self.set.folder / "truth.star").table[["rlnImageName", "rlnClassNumber"]]
+        labels = truth["rlnClassNumber"].astype(str)
+        labels[:5], labels[5:10] = "drop", "0"
+        folder = self.folder / "labelled"
+        folder.mkdir()
+        truth.assign(rlnClassNumber=labels).sample(frac=1, random_state=0).to_csv(folder / "mine, all.csv", index=False)
+        parameters = {"labels": folder / "mine, all.csv", "assign": "none", "rounds": 1, "consensus_limits": "none"}
+        return finished(run_workflow(folder, self.particles, {**parameters, "junk": "keep", **ONE_CHUNK}))
+
     def own_folder_runs(self) -> OwnFolder:
         """One stack by its absolute name, one a link to a link."""
         folder, elsewhere = self.folder / "own folder, 1", self.folder / "elsewhere"
@@ -323,7 +334,8 @@ def scenario(
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     # the longest first; what goes on from loop_run has to wait for it
     names = ("loop_run", "interrupted_runs", "frealign_runs", "junk_runs", "fixed_run", "mask_runs", "real_run")
-    names += ("motion_run", "consensus_runs", "coarser_run", "joint_run", "own_folder_runs", "dbscan_run")
+    names += ("motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run", "own_folder_runs")
+    names += ("dbscan_run",)
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -369,6 +381,12 @@ def joint_run(scenario: Callable[[str], Any]) -> Run:
 @pytest.fixture(scope="session")
 def consensus_runs(scenario: Callable[[str], Any]) -> Consensus:
     return scenario("consensus_runs")
+
+
+@pytest.fixture(scope="session")
+def labelled_run(scenario: Callable[[str], Any]) -> Run:
+    """One round of clusters that were given."""
+    return scenario("labelled_run")
 
 
 @pytest.fixture(scope="session")

@@ -251,6 +251,20 @@ def test_fixed_clusters_keep_the_first_labels(fixed_run: Run) -> None:
     assert {"LABEL:TRAIN (5 r2)", "LABEL:EMBED (5 r2)"} <= fixed_run.named("CACHED")
 
 
+def test_labels_that_were_given_are_the_clusters(labelled_run: Run, noisy_set: Any) -> None:
+    """The first five particles were dropped, the next five are in no cluster."""
+    given = read_star(noisy_set.folder / "truth.star").cluster_labels()
+    given[:10] = 0
+    after = particles(labelled_run, "round_01")
+    np.testing.assert_array_equal(np.where(after.left_out(), 0, after.cluster_labels()), given)
+    np.testing.assert_array_equal(after.excluded(), np.arange(len(given)) < 5)
+    assert metrics(labelled_run, "round_01")["unassigned"] == 5
+    facts = json.loads((labelled_run.results / "pipeline_info" / "inputs.json").read_text())["labels"]
+    assert facts["file"] == "mine, all.csv" and len(facts["sha256"]) == 64
+    said = "mine, all.csv: the first round starts from its 2 clusters"
+    assert said in labelled_run.log and said in (labelled_run.results / "report.html").read_text()
+
+
 def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> None:
     run = interrupted_runs.extended
     third = metrics(run, "round_03")

@@ -250,7 +250,7 @@ def find_states(
     InputError
         There is nothing to start from.
     """
-    kin = [starts[0]] if last is None else [starts[0], last]
+    kin = [starts[0]] if last is None or np.array_equal(last, starts[0]) else [starts[0], last]
     usable = [labels for labels in (*kin, *starts[1:]) if assigner.can_start(labels)] or [starts[0]]
     # what takes longest first, so that threads end together
     usable.sort(key=lambda labels: -len(np.unique(labels)))

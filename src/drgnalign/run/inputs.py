@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from drgnalign.run.record import Record
+
+# More clusters than this are not listed one by one.
+LISTED = 12
+
+
+@dataclass(kw_only=True)
+class LabelsRecord(Record):
+    """Labels that were given: a person's decision, which changes what maps of these clusters show."""
+
+    WHAT: ClassVar[str] = "what the labels given were found to be"
+
+    file: str
+    sha256: str
+    # particles by label
+    clusters: dict[str, int]
+    unassigned: int
+    left_out: int
+
+    @property
+    def sentence(self) -> str:
+        """Without a full stop."""
+        sizes = ", ".join(f"{count:,} in {label}" for label, count in list(self.clusters.items())[:LISTED])
+        more = f" and {len(self.clusters) - LISTED} more" if len(self.clusters) > LISTED else ""
+        number = f"{len(self.clusters)} cluster{'' if len(self.clusters) == 1 else 's'}"
+        said = f"the first round starts from its {number} ({sizes}{more})"
+        said += f"; {self.unassigned:,} particles are in none" if self.unassigned else ""
+        return said + (f"; {self.left_out:,} are left out for good" if self.left_out else "")
 
 
 @dataclass(kw_only=True)
@@ -30,3 +57,7 @@ class InputsRecord(Record):
     optics: list[dict[str, Any]]
     warnings: list[str]
     notes: list[str]
+    labels: LabelsRecord | None = field(default=None, metadata={"read": LabelsRecord.of, "part": "labels"})
+
+    def _has(self, part: str | None) -> bool:
+        return part is None or getattr(self, part) is not None

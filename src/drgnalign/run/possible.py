@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
 from drgnalign.errors import InputError
 from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
 from drgnalign.particles import Particles
+from drgnalign.run.inputs import LabelsRecord
 
 # Some particles match no map, and are left out, or are of a cluster of their own: in each half set of each cluster so
 # many are needed at the start that its half maps can be made.
@@ -49,6 +51,19 @@ def refuse_too_few(particles: Particles, clusters: int, proposed: int) -> None:
     if proposed > len(particles):
         problem = f"it has {len(particles):,} particles, fewer than {proposed:,} clusters to start from"
         raise InputError(particles.path, problem, "give a smaller --k or --k_start")
+
+
+def refuse_more_labels(labels: LabelsRecord, wanted: int | None) -> None:
+    """Refuse labels of more clusters than the images would keep.
+
+    Raises
+    ------
+    InputError
+    """
+    number = len(labels.clusters)
+    if wanted is not None and number > wanted:
+        problem = f"has {number} clusters, and --k {wanted} keeps no more than {wanted}"
+        raise InputError(Path(labels.file), problem, f"give --k {number}, or auto")
 
 
 def refuse_impossible_sizes(

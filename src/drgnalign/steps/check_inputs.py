@@ -23,6 +23,7 @@ from drgnalign.files import write_text
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import standing
 from drgnalign.inputs import images_root, import_particles, undecided
+from drgnalign.labels import with_labels
 from drgnalign.optics import optics_terms, warn_of_training
 from drgnalign.particles import BACKGROUND_RADIUS
 from drgnalign.run.inputs import InputsRecord
@@ -38,6 +39,7 @@ from drgnalign.run.record import write_record
 @click.option("--cs", type=float)
 @click.option("--amplitude-contrast", type=float)
 @click.option("--invert", type=click.Choice(["auto", "yes", "no"]), default="auto")
+@click.option("--labels", type=FILE, help="Clusters of the first round: see drgnalign.labels.")
 @normalise_option
 @diameter_option
 @click.option("--perturb-rotation", type=float, default=0.0)
@@ -57,6 +59,7 @@ def main(
     cs: float | None,
     amplitude_contrast: float | None,
     invert: str,
+    labels: Path | None,
     normalise: str,
     mask_diameter: float | None,
     perturb_rotation: float,
@@ -86,6 +89,7 @@ def main(
             perturb_shift=perturb_shift,
             half_sets=half_sets,
         )
+        table, given = (table, None) if labels is None else with_labels(table, labels)
         diameter = table.diameter(mask_diameter)
         warn_of_training(table, diameter, min(train_box, table.box))
     terms = optics_terms(table, diameter)
@@ -108,6 +112,7 @@ def main(
         optics=[term.record for term in terms],
         warnings=list(noted),
         notes=[text for text, category in noted.items() if issubclass(category, InputNote)],
+        labels=given,
     )
     write_record(facts, report)
     lines = [f"WARNING: {warning}" for warning in noted]

@@ -16,7 +16,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.interface import Chunk, Engine
 from drgnalign.maps.read import check_mask
 from drgnalign.run.inputs import InputsRecord
-from drgnalign.run.possible import refuse_impossible_sizes, refuse_too_few
+from drgnalign.run.possible import refuse_impossible_sizes, refuse_more_labels, refuse_too_few
 from drgnalign.run.record import read_record, write_record
 
 
@@ -25,6 +25,7 @@ from drgnalign.run.record import read_record, write_record
 @click.option("--limits", required=True, help="All resolution limits of the run, comma list in Å.")
 @click.option("--assign-limit", type=float, help="Å, of the comparison of images; finer than Nyquist is Nyquist.")
 @click.option("--clusters", type=int, default=1, show_default=True, help="Most clusters that there are to be.")
+@click.option("--wanted", type=int, help="Most clusters that assignment keeps; as many as there are without it.")
 @click.option("--proposed", type=int, default=1, show_default=True, help="Most that the latent space is asked for.")
 @click.option("--perturb-shift", type=float, default=0.0, show_default=True, help="Å.")
 @click.option("--mask", type=FILE, help="The user's own mask.")
@@ -39,6 +40,7 @@ def main(
     limits: str,
     assign_limit: float | None,
     clusters: int,
+    wanted: int | None,
     proposed: int,
     perturb_shift: float,
     mask: Path | None,
@@ -56,6 +58,8 @@ def main(
         # messages then name the user's file
         table = replace(table, path=Path(facts.input))
     refuse_too_few(table, clusters, proposed)
+    if facts is not None and facts.labels is not None:
+        refuse_more_labels(facts.labels, wanted)
     width = table.box * table.pixel_size
     refuse_impossible_sizes(table, mask_diameter, engine.settings.mass_kda, perturb_shift)
     if assign_limit is not None and assign_limit > coarsest_limit(table):

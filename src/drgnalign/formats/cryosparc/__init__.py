@@ -14,7 +14,7 @@ Conventions, with what each rests on:
   (pyem's default; it depends on which program corrected the motion).
 """
 
-from drgnalign.formats.cryosparc.read import cs_split, read_cs
+from drgnalign.formats.cryosparc.read import cs_split, read_classes, read_cs
 from drgnalign.formats.cryosparc.write import write_cs, write_rows
 
-__all__ = ["cs_split", "read_cs", "write_cs", "write_rows"]
+__all__ = ["cs_split", "read_classes", "read_cs", "write_cs", "write_rows"]

@@ -419,6 +419,23 @@ def _class_columns(path: Path, slot: str, alignment: Fields) -> Fields:
     return columns
 
 
+def read_classes(path: Path) -> tuple[NDArray[np.uint64], IntArray]:
+    """Uids (N,) and classes (N,), from 1, of a file of cryoSPARC's, which may hold nothing else.
+
+    Raises
+    ------
+    InputError
+        The file is broken, or has no uids or no classes.
+    """
+    rows = load_rows(path)
+    slot, alignment = _alignment(path, rows, field_names(rows))
+    if "class" not in alignment:
+        remedy = "give the particles of a job of several classes (heterogeneous refinement, 3D classification)"
+        raise InputError(path, "has no alignments with a class", remedy)
+    classes: IntArray = _class_columns(path, slot, {"class": alignment["class"]})["rlnClassNumber"]
+    return _uids(path, rows), classes
+
+
 def cs_split(particles: Particles) -> IntArray | None:
     """``split`` (N,) of the slot with the poses, as particles of a .cs file have it; None where they have none."""
     rows = particles.cs_rows
