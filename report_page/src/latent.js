@@ -22,8 +22,7 @@ export async function showLatent(section, points) {
     umap3: centred(await unpackWords(round.umap3), round.steps.umap3, 3),
   })));
   const total = names.length;
-  const last = `round_${String(rounds.at(-1).number).padStart(2, '0')}`;
-  const selecting = `drgnalign select ${last}/particles.star --names ${SELECTION} -o selection.star`;
+  const selecting = points.select;
   const selected = new Uint8Array(total);
   const state = { round: rounds.length - 1, dimensions: 2, lasso: false };
   const view = camera();
@@ -73,7 +72,7 @@ export async function showLatent(section, points) {
       element('div', {}, plot, help, element('p', { className: 'dr-help', textContent: shown })),
       element('div', {}, chosen, table, element('div', { className: 'dr-controls' }, download),
         element('p', { className: 'dr-command' }, command, ' ', copy),
-        element('p', { className: 'dr-help', textContent: `Move ${SELECTION} into this page's folder and type the command there.` })),
+        element('p', { className: 'dr-help', textContent: `Move ${SELECTION} into this page’s folder and type the command there. As --labels of a new run the selection is its cluster 1, and all other particles are cluster 2.` })),
     ),
     element('h3', { textContent: 'Principal components of all particles' }), pca,
   ));

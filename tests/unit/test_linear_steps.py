@@ -84,7 +84,7 @@ def test_the_record_says_how_many(fitted: tuple[Any, Path], name: str) -> None:
     assert record.continued == (name == "next")
     assert len(record.gains) == 3
     assert record.gains[1] - record.gains[0] > 1.0 > record.gains[2] - record.gains[1]
-    assert record.number == "2 points"
+    assert record.number == "2 states"
 
 
 def test_the_latent_folder_is_of_one_form(fitted: tuple[Any, Path]) -> None:
@@ -138,9 +138,9 @@ def test_embedding_needs_a_latent_space(tmp_path: Path) -> None:
     ("gains", "points", "said"),
     [
         ([0.0, 1.0, 1.0], 2, "2 states"),
-        ([0.0, 1.0, 2.0, 2.0], 3, "2 states; the linear model sees 3 points"),
-        ([0.0, 0.0], 1, "2 states; the linear model sees 1 point"),
-        ([0.0, 1.0, 2.0], 3, "2 states; the linear model sees 3 points or more"),
+        ([0.0, 1.0, 2.0, 2.0], 3, "2 states; the linear model counts 3 states"),
+        ([0.0, 0.0], 1, "2 states; the linear model counts 1 state"),
+        ([0.0, 1.0, 2.0], 3, "2 states; the linear model counts 3 states or more"),
     ],
 )
 def test_a_verdict_says_where_the_linear_model_disagrees(gains: list[float], points: int, said: str) -> None:

@@ -132,7 +132,7 @@ def test_facts_are_those_of_the_last_pass(results: Path) -> None:
         ("cluster_03", 110, NOT_BELIEVED),
     ]
     assert facts["sentence"] == (
-        "2 states. 1 of 2 maps are not to be believed. Resolutions of 10.0 to 12.5 Å, by half sets refined apart."
+        "2 states. 1 of 2 clusters is not to be believed. Resolutions of 10.0 to 12.5 Å, by half sets refined apart."
     )
     assert facts["left_out"]["now"] == 10
     json.dumps(facts, allow_nan=False)
@@ -243,13 +243,13 @@ def test_nothing_is_recommended_where_no_cluster_is_to_be_believed(results: Path
         for one in metrics["clusters"]:
             one["difference_judged"] = 0.1
     facts = facts_of(results)
-    assert facts["sentence"].startswith("2 states. None of the maps is to be believed.")
+    assert facts["sentence"].startswith("2 states. None of the clusters is to be believed.")
     assert [one["file"] for one in facts["open"]] == ["consensus/pass_01/clusters/consensus.mrc"]
     assert facts["next"][0]["why"].startswith("No cluster is good")
 
 
 def test_advised_limits_make_what_is_claimed_independent(results: Path) -> None:
-    facts = facts_of(results)
+    facts = facts_of(results, command="nextflow run main.nf")
     for resolution in (5.0, 8.0, 12.0, 20.0):
         clusters = [one | {"resolution_angstrom": resolution} for one in facts["clusters"]]
         steps = next_steps(facts | {"halves": "dealt at import", "clusters": clusters, "pixel_size_angstrom": 2.0})
@@ -347,7 +347,8 @@ def test_where_it_is_open_the_next_steps_say_so_and_a_mask_comes_last(results: P
     assert "is open" in steps[0]["why"] and "More signal" in steps[1]["why"]
     assert not any("as cuts through a motion do" in step["why"] for step in steps)
     assert MASK in steps[-1]["command"] and "you have to make first" in steps[-1]["why"]
-    first = run_facts({n: f for n, f in published_folders(open_run(results, 1)).items() if n < 3}, {"passes": 2})
+    folders = {n: f for n, f in published_folders(open_run(results, 1)).items() if n < 3}
+    first = run_facts(folders, {"passes": 2, "command": "nextflow run main.nf"})
     assert first["next"][0]["command"].endswith("--rounds 2")
 
 
@@ -504,7 +505,7 @@ def test_what_latent_space_proposed_unasked_is_believed_no_more(results: Path) -
         metrics["clusters"][0]["difference_judged"] = 0.1
     said = facts_of(results)["sentence"]
     assert said.startswith("2 clusters of the latent space. Whether the images tell them apart was not asked. ")
-    assert "None of the maps is to be believed" in said and "10.0 to 12.5 Å" in said
+    assert "None of the clusters is to be believed" in said and "10.0 to 12.5 Å" in said
 
 
 def test_particles_for_other_programs_are_of_the_first_map_to_open(results: Path) -> None:
@@ -535,6 +536,10 @@ def test_states_that_are_left_of_a_continuum_are_doubted(results: Path) -> None:
     facts = facts_of(results)
     assert facts["sentence"].startswith("2 states. But round 1 saw a continuum; since then poses were refined against")
     assert facts["not_believed"][0]["of"] == "the verdict"
+    # nothing that would be done with states is offered
+    assert facts["clusters"][0]["mark"] == DOUBTED
+    assert "cuts through a motion, or may be" in facts["next"][0]["why"]
+    assert not any("ready for RELION" in step["why"] for step in facts["next"])
     with last_metrics(results) as metrics:
         metrics["verdict"] = PERHAPS_RUNNING
     assert facts_of(results)["doubt_of_verdict"] is None
@@ -545,7 +550,7 @@ def test_where_particles_move_a_clusters_map_is_an_average(results: Path) -> Non
         metrics["verdict"] = f"{MOVING}; the clusters alone say: 2 states"
         metrics["clustering"]["linear"] = {"motion": True, "points": 3, "gains": [1.0, 2.0, 3.0]}
     facts = facts_of(results)
-    said = "2 clusters are told apart. The linear model sees a motion, of which clusters are cuts: a continuum that"
+    said = "Particles move, as the linear model sees: a continuum that"
     assert facts["sentence"].startswith(said)
     assert facts["clusters"][0]["mark"] == DOUBTED
     assert all(MOVES in [reason["text"] for reason in cluster["reasons"]] for cluster in facts["clusters"])
@@ -568,3 +573,16 @@ def test_maps_along_a_motion_are_opened_first(results: Path, with_maps: list[int
     first = open_first(facts)[: len(with_maps)]
     assert [one["why"] for one in first] == why
     assert [one["file"].rpartition("/")[2] for one in first] == [f"point_0{place + 1}.mrc" for place in with_maps]
+
+
+def test_another_number_of_the_linear_model_is_a_doubt(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["clustering"]["assignment"] = {**(metrics["clustering"].get("assignment") or {}), "states": 2}
+        metrics["clustering"]["linear"] = {"motion": False, "points": 3, "gains": [0.0, 1.0, 2.0, 2.0]}
+    told = [one["text"] for one in facts_of(results)["not_believed"] if one["of"] == "the verdict"]
+    assert told == ["the linear model, which looks on its own, counts 3 states: the number is not settled"]
+
+
+def test_without_its_command_a_run_is_offered_none(results: Path) -> None:
+    facts = run_facts(published_folders(results), {"passes": 9})
+    assert facts["finished"] is False and {step["command"] for step in facts["next"]} <= {None}

@@ -18,7 +18,7 @@ from small_run import BOX, FACTS, PARTICLES, write_run
 from drgnalign.cli import main
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
-from drgnalign.formats.star import read_star
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.report.advice import MASK
 from drgnalign.report.facts import run_facts
@@ -252,6 +252,8 @@ def test_a_page_elsewhere_says_where_the_files_are(tmp_path: Path) -> None:
     publish(tmp_path, tmp_path / "results")
     main(["report", str(tmp_path / "results"), "-o", str(tmp_path / "elsewhere")], standalone_mode=False)
     page = (tmp_path / "elsewhere" / "report.html").read_text()
+    particles = tmp_path / "results" / "round_02" / "particles.star"
+    assert f"drgnalign select {particles} --names selection.csv" in page
     assert f"In <code>{tmp_path / 'results'}</code>" in page and "In the folder of this page" not in page
 
 
@@ -275,3 +277,46 @@ def test_where_final_is_gone_the_command_says_so(tmp_path: Path, capsys: pytest.
     main(["report", str(results)], standalone_mode=False)
     assert f"{results / 'final'}: it is missing, and the report names files in it" in capsys.readouterr().err
     assert (results / "report.html").is_file()
+
+
+def test_a_page_that_cannot_be_put_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path)
+    publish(tmp_path, tmp_path / "results")
+    (tmp_path / "afile").touch()
+    for name, why in (("afile", "File exists"), ("afile/x", "Not a directory")):
+        with pytest.raises(SystemExit) as ended:
+            main(["report", str(tmp_path / "results"), "-o", str(tmp_path / name)])
+        assert ended.value.code == 2
+        assert f"ERROR: {tmp_path / name}: {why}" in capsys.readouterr().err
+
+
+def test_a_map_of_another_box_and_an_empty_mask_are_told(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    mask = folders[3] / "clusters" / "mask.mrc"
+    write_volume(mask, np.zeros((BOX, BOX, BOX), np.float32), 4.0)
+    with pytest.raises(InputError, match=r"mask\.mrc: holds nothing"):
+        embedded_volumes(folders, FACTS)
+    write_volume(mask, np.ones((BOX, BOX, BOX), np.float32), 4.0)
+    embedded_volumes(folders, FACTS)
+    write_volume(folders[3] / "clusters" / "cluster_02.mrc", np.ones((8, 8, 8), np.float32), 4.0)
+    with pytest.raises(InputError, match=r"cluster_02\.mrc: has another box"):
+        embedded_volumes(folders, FACTS)
+
+
+def test_where_everybody_is_left_out_there_is_a_page(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    for folder in folders.values():
+        path = folder / "particles.star"
+        particles = read_star(path)
+        particles.table["drgnLeftOut"] = 1
+        write_star(particles, path)
+    write_report(folders, run_facts(folders, {"passes": 3}), tmp_path, tmp_path)
+
+
+def test_a_defocus_that_is_no_number_is_told(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    particles = read_star(folders[3] / "particles.star")
+    particles.table.loc[3, "rlnDefocusU"] = np.nan
+    write_star(particles, folders[3] / "particles.star")
+    with pytest.raises(InputError, match="rlnDefocusU"):
+        run_facts(folders, {"passes": 3})

@@ -25,6 +25,8 @@ MAKE_ROOM = (
     "make room on the disk, or in your quota or limit (ulimit -f), and run again; with -resume the workflow goes on "
     "where it was"
 )
+# What does not depend on us.
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -65,12 +67,21 @@ class _Reporting:
             click.echo(f"ERROR: {as_given(str(error))}", err=True)
             sys.exit(error.exit_code)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            told = _told(error)
+            if told is None:
                 raise
-            where = error.filename or Path.cwd()
-            full = DrgnalignError(where, error.strerror or "the disk is full", MAKE_ROOM)
-            click.echo(f"ERROR: {full}", err=True)
-            sys.exit(full.exit_code)
+            click.echo(f"ERROR: {told}", err=True)
+            sys.exit(told.exit_code)
+
+
+def _told(error: OSError) -> DrgnalignError | None:
+    """What the system refuses, where it is something that the user can mend."""
+    where, why = error.filename or Path.cwd(), error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DrgnalignError(where, why, MAKE_ROOM)
+    if error.errno in NOT_ALLOWED and error.filename:
+        return InputError(where, why, "choose another place, or change what is allowed there")
+    return None
 
 
 def _sayer() -> Callable[..., None]:

@@ -23,15 +23,15 @@ MOVING = f"{CONTINUUM}: the linear model sees a motion"
 NEVER_AT_REST = f"{NO_NUMBER}: labels never come to rest"
 OTHER_CLUSTERS = f"{NO_NUMBER}: other starts lead to other clusters"
 AS_ASKED = "one cluster, as asked"
-# What these say to somebody who sees the number of clusters first.
+# What these say to somebody who sees the number of clusters first, where nothing matters more.
 IN_WORDS: Mapping[str, str] = {
-    RUNNING: "All run into each other, as cuts through a motion do: {continuum}",
-    MOVING: "The linear model sees a motion, of which clusters are cuts: {continuum}",
-    PERHAPS_RUNNING: "Whether they are states or cuts through a motion cannot be told at this noise{spread}",
-    NEVER_AT_REST: "Whether they are states cannot be told: their labels never come to rest, as in a motion or where "
-    "there is too little signal",
-    OTHER_CLUSTERS: "Whether they are states cannot be told: other starts lead to other clusters, as in a motion or "
-    "where there is too little signal",
+    RUNNING: "{apart}. All run into each other, as cuts through a motion do: {continuum}",
+    MOVING: "Particles move, as the linear model sees: {continuum}. {apart}, as cuts through it",
+    PERHAPS_RUNNING: "{apart}. Whether they are states or cuts through a motion cannot be told at this noise{spread}",
+    NEVER_AT_REST: "{apart}. Whether they are states cannot be told: their labels never come to rest, as in a motion "
+    "or where there is too little signal",
+    OTHER_CLUSTERS: "{apart}. Whether they are states cannot be told: other starts lead to other clusters, as in a "
+    "motion or where there is too little signal",
 }
 
 
@@ -54,7 +54,7 @@ def with_linear(verdict: str, states: int, linear: LinearRecord | None) -> str:
         return verdict
     if linear.motion and not verdict.startswith((RUNNING, AS_ASKED)):
         return f"{MOVING}; the clusters alone say: {verdict}"
-    return f"{verdict}; the linear model sees {'a motion' if linear.motion else linear.number}"
+    return f"{verdict}; the linear model {'sees a motion' if linear.motion else f'counts {linear.number}'}"
 
 
 def in_words(assignment: Mapping[str, Any], clusters: int) -> str:
@@ -77,8 +77,8 @@ def in_words(assignment: Mapping[str, Any], clusters: int) -> str:
         if verdict.startswith(said):
             number = assignment.get("states") or clusters
             apart = f"{number} cluster{' is' if number == 1 else 's are'} told apart"
-            why = words.format(continuum=CONTINUUM, spread=_spread(assignment.get("clusters") or {}))
-            return f"{apart}. {why}{verdict.removeprefix(said)}"
+            spread = _spread(assignment.get("clusters") or {})
+            return words.format(apart=apart, continuum=CONTINUUM, spread=spread) + verdict.removeprefix(said)
     return verdict
 
 

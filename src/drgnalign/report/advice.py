@@ -97,8 +97,12 @@ def _of_belief(clusters: Sequence[Mapping[str, Any]]) -> str:
     bad = sum(cluster["mark"] == NOT_BELIEVED for cluster in clusters)
     if not bad:
         return ""
-    which = "None of the maps is" if bad == len(clusters) else f"{bad} of {len(clusters)} maps are not"
+    which = "None of the clusters is" if bad == len(clusters) else f"{bad} of {len(clusters)} clusters {_is_not(bad)}"
     return f"{which} to be believed. "
+
+
+def _is_not(number: int) -> str:
+    return "is not" if number == 1 else "are not"
 
 
 def open_first(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -204,13 +208,14 @@ def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
     at_nyquist = [cluster for cluster in clusters if cluster["reaches_nyquist"]]
     finest, coarsest = f"{min(known):.1f}", f"{max(known):.1f}"
     span = f"{finest} Å" if finest == coarsest else f"{finest} to {coarsest} Å"
+    resolutions = "A resolution" if len(known) == 1 else "Resolutions"
     if len(clusters) == 1:
         return _of_one_resolution(finest, bool(at_nyquist), bool(trusted))
     if len(at_nyquist) == len(known):
         return f"All maps reach Nyquist ({span}): their resolution is the pixel's, not the data's."
     if len(trusted) < len(known):
-        return f"Resolutions of {span}, of which {len(known) - len(trusted)} may flatter."
-    return f"Resolutions of {span}, by half sets refined apart."
+        return f"{resolutions} of {span}, of which {len(known) - len(trusted)} may flatter."
+    return f"{resolutions} of {span}, by half sets refined apart."
 
 
 def _of_one_resolution(angstrom: str, at_nyquist: bool, trusted: bool) -> str:
@@ -230,7 +235,7 @@ def of_latent_space(facts: Mapping[str, Any]) -> str | None:
     said = (
         f"Of {_counted(proposed, 'cluster')} proposed here the images tell {states} apart; labels agree by an adjusted "
     )
-    said += f"Rand index of {agreement:.2f} (1: the same, 0: by chance). "
+    said += f"Rand index of {_not_minus(agreement):.2f} (1: the same, 0: by chance). "
     if agreement >= SAME:
         return f"{said}Latent space and images say the same."
     return (
@@ -238,6 +243,11 @@ def of_latent_space(facts: Mapping[str, Any]) -> str | None:
         "space may also follow direction of view, defocus, contrast, junk or noise, may cut a state in parts, and "
         "mixes states where it was trained on few epochs or poor poses."
     )
+
+
+def _not_minus(value: float) -> float:
+    """Without the minus of what is nothing to two digits."""
+    return round(value, 2) + 0.0
 
 
 def _counted(number: int, noun: str) -> str:
@@ -257,19 +267,19 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         if facts["finished"] is False:
             why = "The run was under way when this page was written, and writes it again after every pass. If it has "
             why += "ended since, "
-        steps.append({"why": f"{why}the same command goes on where it was.", "command": _again(facts)})
+        steps.append({"why": f"{why}the same command, with -resume, goes on where it was.", "command": _again(facts)})
     if facts["halves"] == DEALT_AT_IMPORT:
         why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
         steps.append({"why": why, "command": _again(facts, {"--consensus_limits": _coarse_to_fine(facts)})})
-    if (facts["evidence"]["linear"] or {}).get("motion"):
+    if facts["rounds"][-1]["motion"]:
         steps.append(_of_motion(facts))
     verdict = facts["verdict"] or ""
     if is_open(verdict):
         steps += _of_too_little_signal(facts, parameters)
-    elif verdict.startswith(CONTINUUM):
-        why = "Clusters run into each other, as cuts through a motion do; each map is then an average over a part of "
-        why += "it. Look at the film along the first component; a mask round what moves tells more."
-        steps.append(_with_mask(facts, why))
+    elif _moves(facts):
+        why = "Clusters are cuts through a motion, or may be; each map is then an average over a part of it. "
+        film = "the film along the motion" if facts["rounds"][-1]["motion"] else "the film along the first component"
+        steps.append(_with_mask(facts, f"{why}Look at {film}; a mask round what moves tells more."))
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
         steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))
     steps += _of_labels(facts)
@@ -283,11 +293,17 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     return steps
 
 
+def _moves(facts: Mapping[str, Any]) -> bool:
+    """Is there a motion, or does anything say that states may be cuts through one?"""
+    seen = (facts["evidence"]["linear"] or {}).get("motion") or facts["doubt_of_verdict"]
+    return bool(seen) or (facts["verdict"] or "").startswith(CONTINUUM)
+
+
 def _of_motion(facts: Mapping[str, Any]) -> dict[str, str | None]:
     folder = f"{_outdir(facts)}/{_motion_folder(facts)}"
-    why = "The linear model sees a motion: look at the half maps along it as a film. Where each particle is on it, "
+    why = "The linear model sees a motion: look at the maps along it as a film. Where each particle is on it, "
     why += "from 0 to 1, is drgnPath in particles.star."
-    return {"why": why, "command": shlex.join(["chimerax", "--cmd", f"open {folder}/point_??.mrc vseries true"])}
+    return {"why": why, "command": shlex.join(["chimerax", "--cmd", f'open "{folder}/point_??.mrc" vseries true'])}
 
 
 def _of_too_little_signal(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str | None]]:
@@ -312,7 +328,7 @@ def _with_mask(facts: Mapping[str, Any], why: str) -> dict[str, str | None]:
 def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     """Of a run that has ended: are there states to go on with, and have they come to rest?"""
     marks = [cluster["mark"] for cluster in facts["clusters"]]
-    if not facts["finished"] or not facts["round"] or "continuum" in (facts["verdict"] or ""):
+    if not facts["finished"] or not facts["round"] or _moves(facts):
         return []
     if GOOD not in marks:
         why = "No cluster is good as it stands: see what speaks against each. The consensus may be all that the images "
@@ -337,7 +353,7 @@ def _outdir(facts: Mapping[str, Any]) -> str:
     return next((str(row["value"]) for row in facts["parameters"] if row["name"] == "outdir"), "RESULTS")
 
 
-def one_more_round(facts: Mapping[str, Any]) -> str:
+def one_more_round(facts: Mapping[str, Any]) -> str | None:
     """The command for it; of a run that came to rest before its last round, without the rule that stopped it."""
     further = {"--rounds": str((facts["round"] or 0) + 1)}
     return _again(facts, further | ({"--stop": "none"} if facts["steady"] else {}))
@@ -352,9 +368,12 @@ def _coarse_to_fine(facts: Mapping[str, Any]) -> str:
     return ",".join(f"{np.ceil(limit):.0f}" if limit > 10 else f"{limit:.1f}" for limit in limits)
 
 
-def _again(facts: Mapping[str, Any], options: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The run's own command with other values of these options, and -resume: under a name of its own."""
-    command = facts["command"] or "nextflow run main.nf"
+def _again(facts: Mapping[str, Any], options: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """The run's own command, where it is known, with other values of these options, and -resume: under a name of its
+    own."""
+    command = facts["command"]
+    if not command:
+        return None
     try:
         words = shlex.split(command)
     except ValueError:

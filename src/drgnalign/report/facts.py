@@ -52,7 +52,7 @@ from drgnalign.run.state import (
     point_names,
     published_name,
 )
-from drgnalign.validation.claims import Doubt, doubts
+from drgnalign.validation.claims import DOUBTFUL, Doubt, doubts
 
 # Of report.json; changes when a key changes its meaning.
 FORMAT = 1
@@ -96,9 +96,11 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
     last = passes[-1]
     particles = read_star(folders[last.number] / PARTICLES)
+    particles.refuse_unusable()
     _check_whole(folders, last, particles)
+    doubt = doubt_of_verdict(passes)
     clusters = [
-        _cluster(entry, last, particles) | {"poses_limit_angstrom": _poses_limit(passes, entry.cluster)}
+        _cluster(entry, last, particles, doubt) | {"poses_limit_angstrom": _poses_limit(passes, entry.cluster)}
         for entry in last.clusters
     ]
     rounds = [_round(metrics, folders[metrics.number]) for metrics in _last_of_each_round(passes)]
@@ -123,7 +125,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "halves": last.halves,
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
-        "doubt_of_verdict": doubt_of_verdict(passes) or None,
+        "doubt_of_verdict": doubt or None,
         "left_out": _left_out(last),
         "clusters": clusters,
         "rounds": rounds,
@@ -193,13 +195,14 @@ def _last_of_each_round(passes: list[PassMetrics]) -> list[PassMetrics]:
     return list({metrics.round: metrics for metrics in passes}.values())
 
 
-def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles) -> dict[str, Any]:
-    """A cluster of the last pass: its figures, its mark, and what its particles look like."""
+def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, doubt: str) -> dict[str, Any]:
+    """A cluster of the last pass: its figures, its mark, and what its particles look like; `doubt` is of them all."""
     name = entry.cluster
     label = cluster_label(name)
     kept = ~particles.left_out()
     members = kept if not label else kept & (particles.cluster_labels() == label)
     found = doubts(entry, entry.halves or metrics.halves or "", particles.pixel_size, metrics.moving)
+    found += [Doubt(f"is perhaps no state: {doubt}", DOUBTFUL)] if doubt else []
     weight, defocus = mark_of(found), _defocus(particles)
     return {
         "label": label,

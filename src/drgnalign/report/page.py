@@ -22,6 +22,8 @@ from drgnalign.report.volumes import embedded_volumes
 from drgnalign.run.state import FILTERED, MAPS, beside
 
 TEMPLATES = "templates"
+# Maps that are named one by one.
+OPENED = 6
 OPTION = re.compile(r"--\w+")
 
 
@@ -63,6 +65,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         mask=MASK,
         least_gain=LEAST_GAIN,
         certain=CERTAIN,
+        opened=OPENED,
         images={cluster["name"]: _images(last, cluster) for cluster in facts["clusters"]},
         pictures={path.stem: _data_uri(path.read_bytes()) for path in sorted(pictures.glob("*.png"))},
         style=Markup((resources / "report.css").read_text(encoding="utf-8")),

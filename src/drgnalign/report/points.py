@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, U
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
 from drgnalign.report.reading import WHOLE, read_named
 from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD, places_along
-from drgnalign.run.state import LATENT, PARTICLES
+from drgnalign.run.state import LATENT, PARTICLES, round_name
 
 # Particles that are shown, and in all rounds together: many rounds have fewer, for the page must stay small.
 SAMPLE, SHOWN = 50_000, 300_000
@@ -25,6 +26,7 @@ SAMPLE, SHOWN = 50_000, 300_000
 STEPS = {"umap2": 65_535, "umap3": 1_023}
 # Hexagons along the first principal component, and percentiles of the particles that they cover.
 HEXAGONS, COVERED = 36, (0.1, 99.9)
+SELECTION = "selection.csv"
 COLOURS = {"clusters": list(PALETTE), "unassigned": UNASSIGNED_COLOUR, "left_out": LEFT_OUT_COLOUR}
 # What a label has more than its byte, in which −1, left out, is the first.
 LABEL_OFFSET = 1
@@ -45,9 +47,10 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
     -------
     dict
         JSON-ready. ``particles``, of all; ``sample``, of those shown; ``palette``, the clusters' colours; ``names``,
-        the images of those shown, one a line; ``rounds``: of each ``number``, ``labels`` (a byte each: 0 left out,
-        1 unassigned, else cluster + 1), ``umap2`` and ``umap3`` (16 bits a coordinate, one axis after the other;
-        `drgnalign.report.packed`), ``steps`` (what the widest axis of each is divided into), and ``pca`` (`density`).
+        the images of those shown, one a line; ``select``, the command for a selection; ``rounds``: of each ``number``,
+        ``labels`` (a byte each: 0 left out, 1 unassigned, else cluster + 1), ``umap2`` and ``umap3`` (16 bits a
+        coordinate, one axis after the other; `drgnalign.report.packed`), ``steps`` (what the widest axis of each is
+        divided into), and ``pca`` (`density`).
         Without rounds ``rounds`` is empty.
 
     Raises
@@ -57,7 +60,7 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
     """
     rounds = {entry["number"]: folders[entry["pass"]] for entry in facts["rounds"] if entry["number"]}
     if not rounds:
-        return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "rounds": []}
+        return {"particles": 0, "sample": 0, "palette": COLOURS, "names": packed_names([]), "select": "", "rounds": []}
     last = read_star(rounds[max(rounds)] / PARTICLES)
     by_round = labels_by_round(rounds, last)
     labels = by_round[max(rounds)]
@@ -68,8 +71,15 @@ def embedded_points(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> di
         "sample": len(rows),
         "palette": COLOURS,
         "names": packed_names(names),
+        "select": _select(facts.get("results"), max(rounds)),
         "rounds": [_round(number, folder, rows, by_round[number], len(labels)) for number, folder in rounds.items()],
     }
+
+
+def _select(results: str | None, number: int) -> str:
+    """The command that takes the selected particles out of a round's, in the folder of the results or elsewhere."""
+    particles = Path(results or "") / round_name(number) / PARTICLES
+    return shlex.join(["drgnalign", "select", str(particles), "--names", SELECTION, "-o", "selection.star"])
 
 
 def stratified(labels: IntArray, sample: int, seed: int = 0) -> IntArray:
@@ -205,5 +215,6 @@ def _pca(table: pd.DataFrame, fitted: NDArray[np.bool_], explained: list[float])
     if "pc2" not in table:
         return None
     pcs = table[["pc1", "pc2"]].to_numpy()
+    fitted = fitted if fitted.any() else np.ones_like(fitted)
     along = places_along(pcs[fitted, 0])
     return density(pcs, np.column_stack([along, np.zeros_like(along)]), explained)

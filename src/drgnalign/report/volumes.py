@@ -15,6 +15,7 @@ from drgnalign.formats.mrc import read_volume
 from drgnalign.fourier import central_box, padded_transform, resize_volume
 from drgnalign.report.figures import cluster_colour
 from drgnalign.report.packed import in_steps, packed
+from drgnalign.report.reading import WHOLE
 from drgnalign.run.state import CONSENSUS, DECODED, FILM, FILTERED, LOCAL_RESOLUTION, MAPS, MASK, MOTION, beside
 
 # Sides, in voxels, that maps are brought down to, and how many maps have the largest: those of the last round and the
@@ -95,10 +96,13 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
     for number, entry in sorted(rounds.items()):
         clusters = folders[entry["pass"]] / MAPS
         box = fine_box if number in fine else other_box
-        mask = reduced(clusters / MASK, box)
+        mask = _mask(clusters / MASK, box)
         maps = []
         for name in names[number]:
-            small = reduced(beside(clusters / name, FILTERED), box)
+            path = beside(clusters / name, FILTERED)
+            small = reduced(path, box)
+            if small.volume.shape != mask.volume.shape:
+                raise InputError(path, "has another box than the mask beside it", WHOLE)
             consensus = small if name == CONSENSUS else consensus
             maps.append(_map(name, small, mask, consensus, beside(clusters / name, LOCAL_RESOLUTION)))
         frames = [reduced(path, other_box) for path in films[number]]
@@ -114,6 +118,13 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
             }
         )
     return {"rounds": entries}
+
+
+def _mask(path: Path, box: int) -> Reduced:
+    mask = reduced(path, box)
+    if not (mask.volume > 0.5).any():
+        raise InputError(path, "holds nothing", WHOLE)
+    return mask
 
 
 def box_for(maps: int, boxes: Sequence[int], room: int) -> int:
@@ -260,6 +271,7 @@ def _film(frames: Sequence[Reduced], mask: Reduced) -> list[dict[str, Any]]:
         return []
     inside = _resized(mask, len(frames[0].volume)).volume > 0.5
     # the decoder's zero is arbitrary
-    volumes = [frame.volume - np.median(frame.volume[~inside]) for frame in frames]
+    outside = ~inside if not inside.all() else inside
+    volumes = [frame.volume - np.median(frame.volume[outside]) for frame in frames]
     contour = float(np.mean([contour_of(volume, inside) for volume in volumes]))
     return [_bytes(volume, frame.voxel, contour, inside) for volume, frame in zip(volumes, frames, strict=True)]

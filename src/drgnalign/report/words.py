@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from drgnalign.heterogeneity.verdicts import CONTINUUM, RUNNING, in_words
+from drgnalign.heterogeneity.verdicts import CONTINUUM, RUNNING, in_words, is_open
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
 from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
@@ -194,9 +194,19 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
     found = [{"of": _of_clusters(names, len(last.clusters)), "text": warning} for warning, names in about.items()]
     if doubt := doubt_of_verdict(passes):
         found.insert(0, {"of": "the verdict", "text": doubt})
+    if other := _other_number(last):
+        found.insert(0, {"of": "the verdict", "text": other})
     if junk := junk_doubt(last):
         found.append({"of": "particles", "text": junk})
     return found
+
+
+def _other_number(last: PassMetrics) -> str:
+    """Where the linear model counts another number of states than the images tell apart; else empty."""
+    linear, states = last.clustering and last.clustering.linear, last.assignment and last.assignment.states
+    if not linear or linear.motion or states is None or linear.points == states or is_open(last.verdict or ""):
+        return ""
+    return f"the linear model, which looks on its own, counts {linear.number}: the number is not settled"
 
 
 def doubt_of_verdict(passes: list[PassMetrics]) -> str:

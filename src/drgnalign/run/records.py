@@ -111,9 +111,9 @@ class LinearRecord(Record):
 
     @property
     def number(self) -> str:
-        """``3 points``; where the last one that was looked for still gained something, there may be more."""
+        """``3 states``; where the last one that was looked for still gained something, there may be more."""
         more = " or more" if len(self.gains) == self.points and len(self.gains) > 1 else ""
-        return f"{self.points} point{'' if self.points == 1 else 's'}{more}"
+        return f"{self.points} state{'' if self.points == 1 else 's'}{more}"
 
 
 @dataclass(kw_only=True)
