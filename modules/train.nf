@@ -16,6 +16,8 @@ process TRAIN {
 
     output:
     tuple val(meta), path('training'), emit: training
+    // name of its folder of checkpoints
+    path 'kept.txt', emit: kept
 
     script:
     def warm = meta.round > 1 && settings.warm_start
@@ -24,12 +26,14 @@ process TRAIN {
     train.py ${particles} --stack ${stack} ${option('last-latent', warm ? last_latent : null)} \\
         --zdim ${settings.zdim} --layers ${settings.layers} --nodes ${settings.nodes} --epochs ${meta.epochs} \\
         --batch-size ${settings.batch_size} --learning-rate ${settings.learning_rate} ${option('beta', settings.beta)} \\
-        ${option('checkpoints', checkpointFolder())} --checkpoint-epochs ${settings.checkpoint_epochs} \\
+        ${option('checkpoints', checkpointFolder())} --checkpoints-note kept.txt \\
+        --checkpoint-epochs ${settings.checkpoint_epochs} \\
         --seed ${settings.seed + meta.round} --threads ${task.cpus} --output training
     """
 
     stub:
     """
     mkdir training
+    echo none > kept.txt
     """
 }

@@ -8,6 +8,7 @@ include { ASSIGN } from '../modules/assign.nf'
 include { DECODE } from '../modules/decode.nf'
 include { COMBINE } from '../modules/combine.nf'
 include { byPass ; joined } from './cargo.nf'
+include { checkpointFolder } from './scripts.nf'
 
 workflow LABEL {
     take:
@@ -28,6 +29,8 @@ workflow LABEL {
         training_stack,
         settings.map { step -> step.train },
     )
+    // only now that the run has the result: what died with Nextflow may have trained on, and -resume goes on from there
+    TRAIN.out.kept.subscribe { note -> file("${checkpointFolder()}/${note.text.trim()}").deleteDir() }
     fitted = states.branch { _pass, cargo ->
         yes: cargo.meta.latent != 'cryodrgn'
         no: true

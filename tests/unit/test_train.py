@@ -191,7 +191,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
             interrupt_the_second_stretch(patch)
             run(data, trained, tmp_path / "gone", 3, checkpoints=checkpoints)
         (folder,) = checkpoints.folder.iterdir()
-        assert [path.name for path in folder.iterdir()] == [name]
+        # and the one before, which another attempt may be reading
+        assert max(path.name for path in folder.iterdir()) == name
     again = run(data, trained, tmp_path / "again", 3, checkpoints=checkpoints)
     assert not list(checkpoints.folder.iterdir())
     assert again == whole
@@ -212,6 +213,32 @@ def test_another_training_does_not_go_on_from_a_checkpoint(
         with pytest.raises(DrgnalignError):
             run((stack, mine), None, tmp_path / "latent", 4, checkpoints=checkpoints, **changes)
         assert len(list(checkpoints.folder.iterdir())) == number + 1
+
+
+def test_attempts_at_the_same_time_share_what_they_have_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Nextflow has died, its job trains on, and a resumed run does the same training."""
+    stretch, log = train_module._stretch, tmp_path / "train.log"
+
+    def run_cryodrgn(arguments: list[object], log: Path, threads: int) -> None:
+        part = Path(str(arguments[3]))
+        part.mkdir()
+        (part / "weights.pkl").touch()
+        log.touch()
+        if part.name == "epoch_00010":
+            other = tmp_path / "kept" / part.name
+            other.mkdir(parents=True)
+            (other / "weights.pkl").write_text("the other's")
+
+    monkeypatch.setattr(train_module, "run_cryodrgn", run_cryodrgn)
+    weights = None
+    for epoch in (5, 10, 15):
+        weights = stretch(tmp_path / "a.mrcs", [], weights, tmp_path / "kept" / f"epoch_{epoch:05d}", log, 1)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["epoch_00010", "epoch_00015"]
+    assert (tmp_path / "kept" / "epoch_00010" / "weights.pkl").read_text() == "the other's"
+    # the other is further on: what it has stays
+    (tmp_path / "kept" / "epoch_00020").mkdir()
+    stretch(tmp_path / "a.mrcs", [], None, tmp_path / "kept" / "epoch_00012", log, 1)
+    assert (tmp_path / "kept" / "epoch_00020").is_dir()
 
 
 def previous_round(folder: Path) -> Path:

@@ -50,13 +50,17 @@ class Checkpoints(NamedTuple):
     Attributes
     ----------
     folder : Path
-        Outlives an attempt. Each training has a folder of its own in it, which is removed when it has ended.
+        Outlives an attempt. Each training has a folder of its own in it, which attempts share, even at the same time.
     epochs : int
         So many are trained at a time.
+    note : Path, optional
+        File that gets the name of a training's folder when it has ended: who asked for it removes the folder once the
+        result is safe. Without it the folder goes at once.
     """
 
     folder: Path
     epochs: int
+    note: Path | None = None
 
 
 def train(
@@ -176,7 +180,11 @@ def train(
             _encode_others(stack, options, left_out, work, outdir / "eval_images.log", threads)
         for path in filter(Path.exists, (work / made for made in (*MADE, TRAINED_ON))):
             path.replace(outdir / path.name)
-        shutil.rmtree(kept)
+        if checkpoints is None or checkpoints.note is None:
+            # another attempt may have done so
+            shutil.rmtree(kept, ignore_errors=True)
+        else:
+            write_text(checkpoints.note, f"{name}\n")
     report = _report(log.read_text(), first_epoch, settings) | {"lazy": lazy}
     write_text(outdir / TRAINING, json.dumps(report, indent=1))
     return report
@@ -210,7 +218,8 @@ def _last_stretch(kept: Path, log: Path) -> tuple[int, Path] | None:
 def _stretch(
     stack: Path, options: Sequence[object], weights: Path | None, whole: Path, log: Path, threads: int
 ) -> Path:
-    """Train some epochs from the weights of a folder; `whole` is there when all of it is, and earlier ones go."""
+    """Train some epochs from the weights of a folder; `whole` is there when all of it is, and earlier ones go but the
+    last, which another attempt may be reading."""
     whole.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=whole.parent, prefix=".part-") as folder:
         part = Path(folder) / whole.name
@@ -218,9 +227,15 @@ def _stretch(
         command += [] if weights is None else ["--load", (weights / WEIGHTS).resolve()]
         run_cryodrgn(command, log, threads)
         shutil.copyfile(log, part / log.name)
-        part.rename(whole)
-    for earlier in set(whole.parent.glob("epoch_*")) - {whole}:
-        shutil.rmtree(earlier)
+        try:
+            part.rename(whole)
+        except OSError:
+            # another attempt at this training was there first, with the same
+            if not whole.is_dir():
+                raise
+    earlier = sorted(path for path in whole.parent.glob("epoch_*") if path.name < whole.name)
+    for path in earlier[:-1]:
+        shutil.rmtree(path, ignore_errors=True)
     return whole
 
 

@@ -24,6 +24,7 @@ from drgnalign.heterogeneity.train import Checkpoints, train
 @click.option("--learning-rate", type=float, required=True)
 @click.option("--beta", type=float, help="Default: 1/zdim, as cryoDRGN's.")
 @click.option("--checkpoints", type=OUTPUT, required=True, help="Folder that outlives this attempt.")
+@click.option("--checkpoints-note", type=OUTPUT, help="File for the name of this training's folder among them.")
 @click.option("--checkpoint-epochs", type=click.IntRange(1), required=True, help="So many are trained at a time.")
 @seed_option
 @threads_option
@@ -40,6 +41,7 @@ def main(
     learning_rate: float,
     beta: float | None,
     checkpoints: Path,
+    checkpoints_note: Path | None,
     checkpoint_epochs: int,
     seed: int,
     threads: int,
@@ -64,5 +66,5 @@ def main(
         beta=1.0 / zdim if beta is None else beta,
         seed=seed,
         threads=threads,
-        checkpoints=Checkpoints(checkpoints, checkpoint_epochs),
+        checkpoints=Checkpoints(checkpoints, checkpoint_epochs, checkpoints_note),
     )
