@@ -92,6 +92,7 @@ def valueProblems(value, rule) {
         rule.pattern && !(value.toString() ==~ rule.pattern) ? "is not understood (${rule.description})" : null,
         rule.minimum != null && number < rule.minimum ? "must be at least ${rule.minimum}" : null,
         rule.maximum != null && number > rule.maximum ? "must be at most ${rule.maximum}" : null,
+        rule.type == 'integer' && number.abs() > Integer.MAX_VALUE ? "must be at most ${Integer.MAX_VALUE}" : null,
         rule.exclusiveMinimum != null && number <= rule.exclusiveMinimum ? "must be more than ${rule.exclusiveMinimum}" : null,
     ].findAll { problem -> problem != null }
 }

@@ -118,7 +118,7 @@ def refuseOthers(folder, record, rounds) {
     }
     if (!same) {
         def how = other ? ", or go on with that run, in ${other.folder}, with -resume ${other.session}" : ''
-        error("${folder}: holds the results of another run${other ? " (${other.name})" : ''}\n  What to do: give another --outdir, or remove this one${how}.")
+        error("${folder}: holds the results of another run${other ? " (${other.name})" : ''}\n  What to do: give another --outdir, or move this one away${how}; with -resume what it has done comes back from the cache.")
     }
     def beyond = passes.findAll { name -> (name - 'round_' as Integer) > rounds }
     if (beyond) {

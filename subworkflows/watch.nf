@@ -47,7 +47,7 @@ def noteVersions(results, texts) {
 // What is known of the run: its passes, whether it may end before the last, when the last pass ended, the minutes of each kind of pass so far, what was found, and the last
 // pass of the same settings that --outdir held before.
 def startedClock(passes, stop) {
-    return [passes: passes, may_stop: stop == 'auto', last: System.currentTimeMillis(), taken: [:], findings: '', held: 0]
+    return [passes: passes, may_stop: stop == 'auto', last: System.currentTimeMillis(), taken: [:], begun: false, findings: '', held: 0]
 }
 
 // Was a pass made in this run? Else it comes from Nextflow's cache (-resume), and took no time.
@@ -70,9 +70,11 @@ def kindOf(pass) {
 def passLine(clock, meta, said) {
     def now = System.currentTimeMillis()
     def is_new = isAnew(said)
-    if (is_new) {
+    // of the first pass after a start with -resume, part may have come from the cache
+    if (is_new && (clock.begun || !workflow.resume)) {
         clock.taken[kindOf(clock.passes[meta.pass - 1])] = (now - clock.last) / 60000
     }
+    clock.begun = clock.begun || is_new
     clock.last = now
     def (first, rest) = said.text.trim().split('\n', 2).toList() + ['']
     def pass = "Pass ${meta.pass} of ${clock.passes.size()}"

@@ -309,7 +309,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "learning_rate": 0,
     }
     parameters |= {"resolution_limits": "6;5", "amplitude_contrast": 7, "fixed_clusters": "perhaps", "k_start": 0}
-    parameters |= {"consensus_limits": "0,10"}
+    parameters |= {"consensus_limits": "0,10", "rounds": 100_000_000, "seed": "1e30"}
     run = run_workflow(inputs.folder / "run", inputs.star, parameters)
     message = stopped_before_training(run)
     assert "Submitted" not in run.log
@@ -320,6 +320,8 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "--epochs_first many: is not of type integer",
         "--cluster_on tsne: must be one of z, umap2, umap3",
         "--k 0: is not understood",
+        "--rounds 100000000: must be at most 1000",
+        ": must be at most 2147483647",
         "--k_start 0: must be at least 1",
         "--learning_rate 0: must be more than 0",
         "--resolution_limits 6;5: is not understood",
