@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -67,18 +68,26 @@ def refuse_input(path: Path) -> None:
         raise InputError(path, "it is a file that this command reads, and would be written over", "name another")
 
 
-def refuse_emptied(path: Path) -> None:
-    """Refuse a file of a task that the workflow has emptied since: it has its old size, and holds nothing.
+def refuse_emptied(paths: Iterable[Path]) -> None:
+    """Refuse files of tasks that the workflow has emptied since: they have their old sizes, and hold nothing.
 
     Raises
     ------
     InputError
+        All of them are named.
     """
+    emptied = [path.resolve() for path in paths if _is_emptied(path)]
+    if emptied:
+        more = f", and {len(emptied) - 1} more" if len(emptied) > 1 else ""
+        remove = shlex.join(["rm", *map(str, emptied)])
+        remedy = f"remove what was emptied, and start again with -resume, which makes it again: {remove}"
+        raise InputError(emptied[0], f"was emptied once its pass had ended{more}", f"{remedy}; --keep keeps such files")
+
+
+def _is_emptied(path: Path) -> bool:
     with path.open("rb") as file:
         beginning = file.read(4096)
-    if beginning and not any(beginning):
-        remedy = "remove this file and start again with -resume, which makes it again; --keep keeps such files"
-        raise InputError(path.resolve(), "was emptied once its pass had ended", remedy)
+    return bool(beginning) and not any(beginning)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path, significant
+from drgnalign.files import atomic_path, refuse_emptied, significant
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -66,3 +67,20 @@ def test_records_have_digits_that_mean_something() -> None:
         "a": [0.333333, 131_899, [6.66667e-10]],
         "b": {"c": 12345700.0, "d": None, "e": "1/3"},
     }
+
+
+def test_all_files_that_were_emptied_are_named_at_once(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.part", "whole.part", "b, 2.part", "nothing.part")]
+    for path, content in zip(paths, (bytes(9), b"PK\3\4", bytes(5000), b""), strict=True):
+        path.write_bytes(content)
+    refuse_emptied(paths[1::2])
+    with pytest.raises(InputError, match="was emptied once its pass had ended, and 1 more") as refused:
+        refuse_emptied(paths)
+    assert f"rm {paths[0]} '{paths[2]}'" in refused.value.remedy
+
+
+def test_a_full_disk_is_told_by_the_file_s_name(tmp_path: Path) -> None:
+    """The system says no name where a write fails."""
+    with pytest.raises(OSError) as failed, atomic_path(tmp_path / "map.mrc"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert failed.value.filename == str(tmp_path / "map.mrc")

@@ -133,8 +133,8 @@ class HalfMapSums:
             A file is no such part, or the parts were made for different boxes, pixel sizes or paddings.
         """
         total = None
+        refuse_emptied(paths)
         for path in sorted(paths, key=lambda path: path.name):
-            refuse_emptied(path)
             try:
                 with zipfile.ZipFile(path) as archive:
                     box, pixel_size, padding = _read_small(archive, "geometry")

@@ -161,12 +161,12 @@ def pack_dumps(dumps: Mapping[int, Sequence[Path]], part: Path) -> None:
 def link_dumps(parts: Sequence[Path], folder: Path, suffix: str) -> dict[int, list[Path]]:
     """Link the dumps of all parts into a folder as ``half1_1.suffix`` and so on; those of each half set."""
     dumps: dict[int, list[Path]] = {0: [], 1: [], 2: []}
+    refuse_emptied(file for part in parts for file in part.glob(f"half[012]_*{suffix}"))
     for part in sorted(parts, key=lambda part: part.name):
         files = sorted(part.glob(f"half[012]_*{suffix}"))
         if not files:
             raise InputError(part, "is no part of a reconstruction by this Frealign", "make it again")
         for file in files:
-            refuse_emptied(file)
             half = int(file.name[4])
             link = folder / f"half{half}_{len(dumps[half]) + 1}{suffix}"
             link.symlink_to(file.resolve())
