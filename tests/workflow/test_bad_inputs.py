@@ -320,7 +320,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "--epochs_first many: is not of type integer",
         "--cluster_on tsne: must be one of z, umap2, umap3",
         "--k 0: is not understood",
-        "--rounds 100000000: must be at most 1000",
+        "--rounds 100000000: must be at most 100000",
         ": must be at most 2147483647",
         "--k_start 0: must be at least 1",
         "--learning_rate 0: must be more than 0",
