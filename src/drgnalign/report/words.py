@@ -77,7 +77,7 @@ def left_out_sentence(metrics: PassMetrics) -> str:
         changes = f"{metrics.left_out_new:,} new, {metrics.left_out_back:,} back"
         sentence = f"{name}: {out:,} {of_all} are left out ({changes}): in no map, training or statistic"
         mine = metrics.left_out_by_input
-        sentence += f"; {mine:,} of them the file's own program had left out" if mine else ""
+        sentence += f"; {mine:,} of them had been left out before the run" if mine else ""
         sentence += "; --junk keep keeps them" if out > mine or not mine else ""
         if looked is not None and looked.searched:
             sentence += f"; of {looked.searched:,} poses looked for, {looked.brought_back or 0:,} were found"
