@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError, InputNote
+from drgnalign.files import suffix_of
 from drgnalign.formats.cryodrgn import read_labels
 from drgnalign.formats.cryosparc import read_classes
 from drgnalign.formats.star import read_blocks
@@ -94,7 +95,7 @@ def with_labels(particles: Particles, path: Path) -> tuple[Particles, LabelsReco
 
 def _labels_of(particles: Particles, path: Path) -> IntArray:
     """Labels (N,) of particles in a file of any kind."""
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix == ".pkl":
         return _of_rows(particles, path)
     if suffix == ".cs":
