@@ -2,8 +2,8 @@
 
 include { checkParameters ; helpText ; schedule ; typed } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
-include { knownImages } from './subworkflows/images.nf'
-include { isAnew ; lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
+include { knownImages ; refuseChanged ; stampsOf } from './subworkflows/images.nf'
+include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
@@ -68,7 +68,8 @@ workflow {
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def passes = schedule(given)
     checkPrograms()
-    def results = pathOf('outdir', given.outdir)
+    // as they are found, and as people know them
+    def (results, outdir) = [pathOf('outdir', given.outdir), params.outdir]
     takeResultsFolder(results, given.rounds)
     workflow.onComplete {
         returnResultsFolder(results)
@@ -80,13 +81,14 @@ workflow {
     CHECK_IMAGE(channel.fromList(imagesNeeded(given.container_dir, given.engine, given.latent != 'linear' || given.device == 'cuda')), library, code)
     DIGEST(scripts, library, file("${projectDir}/requirements.lock"), CHECK_IMAGE.out.installed.toSortedList(), code)
     // of each step by its name; the report shows all parameters
-    def shown = [parameters: digest(params), info: results.resolve('pipeline_info').toString()]
+    def shown = [parameters: digest(given), info: results.resolve('pipeline_info').toString()]
     settings = DIGEST.out.digests.map { digests, installed -> settingsOf(given, readJson(digests), installed) }
         .map { steps -> orRefused(steps + [report: steps.report + shown]) }
     LIST_STACKS(channel.value([particles, passthrough, image_stack]), settings.map { step -> step.list_stacks })
-    images = LIST_STACKS.out.names.map { names -> knownImages(folder, names.readLines()) }
-        .combine(settings)
-        .map { known, steps ->
+    images = LIST_STACKS.out.names.combine(settings)
+        .map { names, steps ->
+            def known = knownImages(folder, names.readLines())
+            clock.stacks = stampsOf(folder, names.readLines())
             def made_by = [parameters: params, steps: passesMadeBy(steps, given, passthrough), images: known.stamp]
             clock.held = plainly { setEarlierAside(results, made_by, passes) }
             known
@@ -100,7 +102,7 @@ workflow {
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, settings.map { step -> step.check_settings })
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
-    roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results) }
+    roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
     stars = checked.combine(CHECK_SETTINGS.out.passed).combine(roomy).map { star, _passed, _roomy -> star }
     DOWNSAMPLE(stars.combine(images), settings.map { step -> step.downsample })
     training_stack = DOWNSAMPLE.out.stack.first()
@@ -161,7 +163,10 @@ workflow {
         row.drop(2).flatten().each { path -> plainly { publish(path, results.resolve(placeOf(row[0], row[1], path))) } }
     }
     noteTheRun(results, params, passes)
-    MAP.out.folder.subscribe { meta, _folder, said -> println(passLine(clock, meta, said)) }
+    MAP.out.folder.map { meta, _folder, said ->
+        plainly { refuseChanged(folder, clock.stacks) }
+        println(passLine(clock, meta, said))
+    }
     left = MAP.out.state.branch { _pass, state ->
         moving: state.meta.round && moves(state.latent)
         still: true
@@ -189,20 +194,19 @@ workflow {
         },
         settings.map { step -> step.export },
     )
-    anew = MAP.out.folder.map { meta, _folder, said -> [meta.pass, isAnew(said)] }
-    REPORT.out.files.map { meta, files -> [meta.pass, files] }.join(anew).map { pass, files, is_new ->
-        if (supersedes(clock, pass, is_new)) {
+    REPORT.out.files.map { meta, files ->
+        if (supersedes(clock, meta.pass)) {
             files.each { path -> plainly { publish(path, results.resolve(path.name)) } }
             clock.findings = files.find { path -> path.name == 'findings.txt' }.text
         }
     }
-    EXPORT.out.folder.map { meta, folder_made -> [meta.pass, folder_made] }.join(anew).map { pass, made, is_new ->
-        if (supersedes(clock, pass, is_new)) {
+    EXPORT.out.folder.map { meta, made ->
+        if (supersedes(clock, meta.pass)) {
             plainly { publish(made, results.resolve(made.name)) }
         }
     }
     workflow.onComplete {
-        println(lastWords(clock, given.outdir))
+        println(lastWords(clock, outdir))
     }
 
     // what the screen of the run says besides

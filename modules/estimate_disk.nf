@@ -30,6 +30,6 @@ process ESTIMATE_DISK {
 
     stub:
     """
-    echo '{"work": 0, "results": 0}' > disk.json
+    echo '{"work": 0, "stacks": 0, "results": 0}' > disk.json
     """
 }

@@ -8,8 +8,22 @@ include { quoted } from './scripts.nf'
 def knownImages(folder, names) {
     def root = folder.toRealPath()
     def stacks = names.collect { name -> stackFile(root, name) }
-    def facts = [names, stacks].transpose().collect { name, stack -> "${name} ${stampOf(stack)}" }
-    return [folder: root.toString(), stamp: facts.sort().join('\n').md5(), mounts: foldersSeen(root, stacks).collect { path -> mountOf(path) }.join(' ')]
+    def stamp = stampsOf(folder, names).values().sort().join('\n').md5()
+    return [folder: root.toString(), stamp: stamp, mounts: foldersSeen(root, stacks).collect { path -> mountOf(path) }.join(' ')]
+}
+
+// name -> what a stack is known by
+def stampsOf(folder, names) {
+    return names.collectEntries { name -> [name, "${name} ${stampOf(stackFile(folder.toRealPath(), name))}".toString()] }
+}
+
+// Stops a run under which stacks are written: what was made of them before and after does not belong together.
+def refuseChanged(folder, stamps) {
+    def changed = stampsOf(folder, stamps.keySet()).findAll { name, stamp -> stamp != stamps[name] }.keySet()
+    if (changed) {
+        def others = changed.size() > 1 ? ", and ${changed.size() - 1} others" : ''
+        error("${stackFile(folder.toRealPath(), changed[0])}: has changed since this run began${others}: what was made of it is not to be believed\n  What to do: once it stays as it is, go on with -resume: results so far are set aside, and what uses it is made anew.")
+    }
 }
 
 // As `find_stack` of the library: as named if that is absolute, else in the folder, else there without its own folders

@@ -122,11 +122,23 @@ def whole(value) {
     return value == null ? null : numberOf(value).toBigIntegerExact()
 }
 
-// The parameters with whole numbers as such, as the scripts read them
+// A number in one spelling: 300, 300.0 and 3e2 are one setting
+def plain(value) {
+    return value == null ? null : new BigDecimal(numberOf(value).stripTrailingZeros().toPlainString())
+}
+
+// A file or folder in one spelling: ./a, b/../a and a are one
+def absolute(value) {
+    return value ? file(value.toString(), glob: false).toAbsolutePath().normalize().toString() : null
+}
+
+// The parameters with numbers as such, as the scripts read them, and files and folders by their whole path
 def typed(given) {
     def rules = describedParameters(readSchema())
     return given.collectEntries { name, value ->
-        [name, rules[name].type == 'integer' || (name == 'k' && value != 'auto') ? whole(value) : value]
+        def is_whole = rules[name].type == 'integer' || (name == 'k' && value != 'auto')
+        def is_path = rules[name].format in ['file-path', 'directory-path', 'path']
+        [name, is_whole ? whole(value) : rules[name].type == 'number' ? plain(value) : is_path ? absolute(value) : value]
     }
 }
 

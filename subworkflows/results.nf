@@ -1,6 +1,6 @@
 // The folder of the results: of one run, which is the only one that uses it.
 
-include { readJson ; writeJson } from './scripts.nf'
+include { writeJson } from './scripts.nf'
 
 // Refuse a folder that cannot be written, that a run is using, or that holds what another one found; else take it.
 def takeResultsFolder(folder, rounds) {
@@ -50,7 +50,7 @@ def wasFirst(file, name) {
 // Returned is the last pass of these settings that the folder holds the results of, 0 where there are none.
 def setEarlierAside(folder, known, passes) {
     def record = folder.resolve('pipeline_info/made_by.json')
-    def last = record.exists() ? readJson(record) : null
+    def last = readable(record)
     def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName] + known + [passes: passes]))
     def both = last ? Math.min(last.passes.size(), passes.size()) : 0
     def same = !last || [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
@@ -63,16 +63,17 @@ def setEarlierAside(folder, known, passes) {
         println("${whatChanged(last, made)}: the results of the last run (${last.run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
     }
     writeJson(record, made)
-    return lastReported(folder.resolve('report.json'))
+    return readable(folder.resolve('report.json'))?.get('pass') ?: 0
 }
 
-// The pass that a report is of; 0 of none, or of one that is broken, which the run makes anew
-def lastReported(report) {
+// A record that an earlier start left; null where there is none, or one that is broken, which the run writes anew
+def readable(record) {
     try {
-        return report.exists() ? readJson(report)['pass'] : 0
+        def known = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : null
+        return known instanceof Map ? known : null
     }
-    catch (Exception _broken) {
-        return 0
+    catch (groovy.json.JsonException _broken) {
+        return null
     }
 }
 
@@ -107,8 +108,9 @@ def refuseInUse(folder, lock) {
 }
 
 def refuseOthers(folder, record, rounds) {
-    def other = record.exists() ? readJson(record) : [:]
-    def same = other.session == workflow.sessionId.toString()
+    def other = readable(record) ?: [:]
+    // Without that record -resume is believed where it is known what the results were made with: setEarlierAside compares it.
+    def same = other ? other.session == workflow.sessionId.toString() : workflow.resume && readable(folder.resolve('pipeline_info/made_by.json'))
     if (workflow.resume && other && !same) {
         error("${folder}: belongs to the run ${other.name}, which is not the last that was started in ${workflow.launchDir}\n  What to do: go on with it, in ${other.folder}, by -resume ${other.session}; or give another --outdir.")
     }
@@ -126,17 +128,23 @@ def refuseOthers(folder, record, rounds) {
     }
 }
 
-// Refuse what the disks have no room for. A run that is resumed has part of it already; how much, nobody has counted.
-def checkRoom(needs, results) {
-    def places = [[workflow.workDir, needs.work, '-work-dir'], [results, needs.results, '--outdir']]
+// Refuse what the disks have no room for. left: the share of the passes that are still to be made. Of a run that is resumed
+// nobody has counted what is there of the next one: it is warned.
+def checkRoom(needs, results, left) {
+    def work = left * (needs.work - needs.stacks) + (workflow.resume ? 0 : needs.stacks)
+    def places = [[workflow.workDir, work, '-work-dir'], [results, left * needs.results, '--outdir']]
     def disks = places.groupBy { path, _bytes, _option -> java.nio.file.Files.getFileStore(path) }
-    def full = disks.findAll { disk, on_it -> !workflow.resume && on_it.sum { row -> row[1] } > disk.usableSpace }
+    def full = disks.findAll { disk, on_it -> on_it.sum { row -> row[1] } > disk.usableSpace }
     if (full) {
         def told = full.collect { disk, on_it ->
             "${on_it.collect { row -> row[0] }.join(' and ')}: about ${inGB(on_it.sum { row -> row[1] })} will be written, and ${inGB(disk.usableSpace)} are free"
+        }.join('\n')
+        if (workflow.resume) {
+            println("WARNING: ${told}\n  What to do: make room before it is full; if it gets full, -resume goes on once there is room.")
+            return true
         }
         def options = full.values().collectMany { on_it -> on_it.collect { row -> row[2] } }.join(' or ')
-        error("${told.join('\n')}\n  What to do: make room, give another ${options}, or ask for less (--rounds, --k, --train_box).")
+        error("${told}\n  What to do: make room, give another ${options}, or ask for less (--rounds, --k, --train_box).")
     }
     return true
 }
@@ -151,7 +159,7 @@ def namesIn(folder) {
 }
 
 def hostName() {
-    return java.net.InetAddress.localHost.hostName
+    return 'uname -n'.execute().text.trim()
 }
 
 // A process id alone may be another process's by now.

@@ -29,7 +29,7 @@ def readJson(path) {
         return new groovy.json.JsonSlurper().parse(path.toFile())
     }
     catch (groovy.json.JsonException _problem) {
-        error("${path}: is no JSON any more\n  What to do: remove it, or give another --outdir.")
+        error("${path}: is no JSON any more\n  What to do: remove the folder that it is in, and go on with -resume.")
     }
 }
 

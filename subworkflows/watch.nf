@@ -44,10 +44,11 @@ def noteVersions(results, texts) {
     writeText(results.resolve('pipeline_info/software_versions.yml'), texts.toUnique().join(''))
 }
 
-// What is known of the run: its passes, whether it may end before the last, when the last pass ended, the minutes of each kind of pass so far, what was found, and the last
-// pass of the same settings that --outdir held before.
+// What is known of the run: its passes, whether it may end before the last, when the last pass ended, the minutes of each
+// kind of pass so far, what was found, the last pass of the same settings that --outdir held before, and by their names what
+// the stacks are known by.
 def startedClock(passes, stop) {
-    return [passes: passes, may_stop: stop == 'auto', last: System.currentTimeMillis(), taken: [:], begun: false, findings: '', held: 0]
+    return [passes: passes, may_stop: stop == 'auto', last: System.currentTimeMillis(), taken: [:], begun: false, findings: '', held: 0, stacks: [:]]
 }
 
 // Was a pass made in this run? Else it comes from Nextflow's cache (-resume), and took no time.
@@ -55,10 +56,10 @@ def isAnew(said) {
     return said.lastModified() >= workflow.start.toInstant().toEpochMilli()
 }
 
-// Is what a pass leaves to be published? A pass that comes from the cache takes the place of no later one's; after one that
-// was made anew none comes from there.
-def supersedes(clock, pass, is_new) {
-    return is_new || pass >= clock.held
+// Is what a pass leaves to be published? Not in place of a later one's of the same settings: a pass that comes from the cache,
+// or had to be made once more, says what that one started from.
+def supersedes(clock, pass) {
+    return pass >= clock.held
 }
 
 // The kind of a pass, by what takes time in it

@@ -46,6 +46,7 @@ def test_what_is_kept_grows_with_the_rounds(particles: Particles) -> None:
 def test_the_stacks_are_counted(particles: Particles) -> None:
     smaller = estimate_disk(particles, replace(PLAN, train_box=64), DIAMETER)["work"]
     assert estimate_disk(particles, PLAN, DIAMETER)["work"] - smaller == 4 * COUNT * (128**2 - 64**2)
+    assert estimate_disk(particles, PLAN, DIAMETER)["stacks"] == 4 * COUNT * 128**2
     coarser = estimate_disk(particles, replace(PLAN, assign_limit=14.0), DIAMETER)["work"]
     assert coarser > estimate_disk(particles, PLAN, DIAMETER)["work"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -202,6 +203,62 @@ def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(tmp_path: Path
     results = stub(tmp_path, "results", rounds=0, junk="keep").results
     (results / "report.json").write_text("half of ")
     stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+
+
+def with_stub(code: Path, module: str, line: str) -> None:
+    """A copy of the code in which a module's stub does something more, at its end."""
+    path = code / "modules" / module
+    head, last = path.read_text().rsplit('    """\n}', 1)
+    path.write_text(f'{head}    {line}\n    """\n}}{last}')
+
+
+def test_a_pass_that_is_made_once_more_takes_the_place_of_no_later_one(tmp_path: Path) -> None:
+    code, broken = tmp_path / "code", tmp_path / "broken"
+    copy_code(code)
+    told = 'echo \'{"pass": ${meta.pass}}\' > report/report.json; echo "pass ${meta.pass}" > report/findings.txt'
+    with_stub(code, "report.nf", f"{told}; if [ ${{meta.pass}} = 2 ] && [ -e {broken} ]; then exit 1; fi")
+    first = stub(tmp_path, "results", rounds=0, junk="keep", code=code)
+    shutil.rmtree(first.work_folder("MAP:MERGE (1)"))
+    broken.touch()
+    again = run_workflow(
+        tmp_path,
+        tmp_path / "particles.star",
+        {"rounds": 0, "junk": "keep"},
+        options=("-stub", "-resume"),
+        code=code,
+    )
+    assert again.status != 0 and {"MAP:MERGE (1)", "REPORT (1)"} <= again.named("COMPLETED")
+    assert (again.results / "findings.txt").read_text() == "pass 2\n"
+
+
+def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None:
+    code, stack = tmp_path / "code", tmp_path / "stack.mrcs"
+    copy_code(code)
+    stack.write_text("images")
+    with_stub(code, "list_stacks.nf", f"echo {stack} > stacks.txt")
+    with_stub(code, "merge.nf", f"echo more >> {stack}")
+    (tmp_path / "particles.star").touch()
+    run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+    assert run.status != 0 and "InvocationTargetException" not in run.log
+    assert f"{stack}: has changed since this run began: what was made of it is not to be believed" in run.log
+
+
+@pytest.mark.parametrize("broken", ["{ half a rec", "[]", None])
+def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(tmp_path: Path, broken: str | None) -> None:
+    first = stub(tmp_path, "results", rounds=0, junk="keep")
+    session = first.results / "pipeline_info" / "session.json"
+    session.unlink()
+    if broken is not None:
+        session.write_text(broken)
+    resumed = stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+    assert resumed.named("COMPLETED") == set() and session.exists()
+
+
+def test_one_setting_in_another_spelling_makes_nothing_anew(tmp_path: Path) -> None:
+    consensus = {"rounds": 0, "junk": "keep"}
+    stub(tmp_path, "results", **consensus, mask_diameter=300, learning_rate="1e-3", mask=tmp_path / "particles.star")
+    other = {"mask_diameter": "300.0", "learning_rate": "0.0010", "mask": "../" + tmp_path.name + "/particles.star"}
+    assert stub(tmp_path, "results", "-resume", **consensus, **other).named("COMPLETED") == set()
 
 
 def parameters_read() -> dict[str, set[str]]:

@@ -71,13 +71,14 @@ def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str
     Returns
     -------
     dict
-        ``work``, ``results``.
+        ``work``, ``results``; ``stacks``, the part of ``work`` that is written once, before the first pass.
     """
     count, volume = len(particles), 4 * particles.box**3
     passes = plan.consensus + plan.rounds
     maps = plan.consensus + plan.rounds * plan.clusters
     first_references = plan.rounds * plan.clusters if plan.reconstructs else 0
-    work = _stacks(particles, plan) + _sums(particles, plan, diameter)
+    stacks = _stacks(particles, plan)
+    work = stacks + _sums(particles, plan, diameter)
     work += volume * (maps * MAPS_OF_A_CLUSTER + first_references * MAPS_OF_A_CLUSTER)
     work += passes * count * ROW_BYTES * TABLES_OF_A_PASS
     # those of the last round once more, in final/
@@ -85,7 +86,7 @@ def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str
     results += (passes + 1) * count * ROW_BYTES * TABLES_OF_ITS_RESULTS
     models = plan.rounds * _model(particles, plan)
     along = volume * MAPS_OF_ITS_RESULTS * plan.rounds * plan.path_points
-    return {"work": work + LINEAR_IN_WORK * models + along, "results": results + models + along}
+    return {"work": work + LINEAR_IN_WORK * models + along, "stacks": stacks, "results": results + models + along}
 
 
 def _model(particles: Particles, plan: Plan) -> int:
