@@ -312,7 +312,8 @@ export async function showMaps(section, volumes) {
       cell.window.replaceChildren(...slicesOf(volume, state.slice, byteOf(volume, state.factor * volume.contour), cell.name));
       say(cell, volume);
     }
-    legend.textContent = 'Slices across x, y and z; what is within the contour is tinted.';
+    const why = paint ? '' : ' This browser has no WebGL 2, which surfaces need.';
+    legend.textContent = `Slices across x, y and z; what is within the contour is tinted.${why}`;
   }
 }
 

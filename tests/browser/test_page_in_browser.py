@@ -305,4 +305,5 @@ def test_without_webgl_there_are_slices(start: Callable[..., Browser]) -> None:
     assert len(page.find_elements(By.CSS_SELECTOR, "#maps .dr-slice")) == 3 * 5
     before = colours(page, "#maps .dr-slice")
     assert before > 10
+    assert "no WebGL" in page.find_element(By.CSS_SELECTOR, "#maps .dr-legend").text
     assert not complaints(page)

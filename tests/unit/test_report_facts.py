@@ -435,6 +435,9 @@ def test_a_pass_without_its_fsc_is_one_message(results: Path) -> None:
             "it has 300 particles, metrics.json of its pass says",
         ),
         ("metrics.json", '"particles": 300', '"particles": NaN', "NaN is no number"),
+        ("metrics.json", '"particles": 300', '"particles": "many"', "particles is 'many', and no whole number"),
+        ("metrics.json", '"mean_fsc": 0.8', '"mean_fsc": true', "mean_fsc is True, and no number"),
+        ("metrics.json", '"cluster_03"', '"cluster_x"', "cannot be read as the metrics of a pass"),
     ],
 )
 def test_broken_figures_are_refused(results: Path, file: str, old: str, new: str, message: str) -> None:

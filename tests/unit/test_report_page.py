@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +24,7 @@ from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.report.advice import MASK
-from drgnalign.report.facts import run_facts
+from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
 from drgnalign.report.page import rendered, write_report
 from drgnalign.report.points import density, embedded_points, stratified
@@ -255,6 +258,7 @@ def test_a_page_elsewhere_says_where_the_files_are(tmp_path: Path) -> None:
     particles = tmp_path / "results" / "round_02" / "particles.star"
     assert f"drgnalign select {particles} --names selection.csv" in page
     assert f"In <code>{tmp_path / 'results'}</code>" in page and "In the folder of this page" not in page
+    assert (tmp_path / "elsewhere" / "findings.txt").read_text().startswith("What was found (round 2)\n")
 
 
 def test_a_motion_is_what_is_opened_first(tmp_path: Path) -> None:
@@ -301,6 +305,47 @@ def test_a_map_of_another_box_and_an_empty_mask_are_told(tmp_path: Path) -> None
     write_volume(folders[3] / "clusters" / "cluster_02.mrc", np.ones((8, 8, 8), np.float32), 4.0)
     with pytest.raises(InputError, match=r"cluster_02\.mrc: has another box"):
         embedded_volumes(folders, FACTS)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Of all that JSON holds: names and numbers that lead there."""
+    yield place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in inner:
+        yield from places(item, (*place, name))
+
+
+def with_other(value: Any, place: tuple[Any, ...], other: Any) -> Any:
+    if not place:
+        return other
+    copy = value.copy()
+    copy[place[0]] = with_other(value[place[0]], place[1:], other)
+    return copy
+
+
+# Those of a run that the small one does not write.
+RECORDS = {
+    "run.json": {"command": "nextflow run", "parameters": {"k": 2}, "passes": 3, "rounds": 2},
+    "latent/training.json": {"epoch": 1, "first_epoch": 1, "losses": [{"epoch": 1, "total": 0.9}], "settings": {}},
+}
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "latent/embedding.json", *RECORDS])
+@pytest.mark.parametrize("other", ["text", [1, "a"], {"a": 1}, None, -7, True])
+def test_a_value_of_another_type_is_one_message_or_none(tmp_path: Path, file: str, other: Any) -> None:
+    folders = write_run(tmp_path)
+    path = folders[3] / file
+    whole = RECORDS.get(file) or json.loads(path.read_text())
+    for place in places(whole):
+        path.write_text(json.dumps(with_other(whole, place, other)))
+        with suppress(InputError):
+            run_facts(folders, run_known(folders[3]))
+
+
+def test_versions_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "software_versions.yml").write_bytes(b"numpy: \xff\xfe\n")
+    with pytest.raises(InputError, match=r"software_versions\.yml: cannot be read"):
+        run_known(tmp_path)
 
 
 def test_where_everybody_is_left_out_there_is_a_page(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.heterogeneity.decode import decode_volumes
 from drgnalign.heterogeneity.train import Checkpoints, train, trained_on
 from drgnalign.particles import Particles
+from drgnalign.run.latent import TrainingRecord
+from drgnalign.run.record import write_record
 
 BOX, PIXEL_SIZE, COUNT, SIGMA = 24, 4.0, 600, 1.5
 # A chiral arrangement without symmetry, (x, y, z) in px from the centre: a mirrored map does not match it.
@@ -139,8 +141,8 @@ def test_warm_start_goes_on_at_changed_poses(data, trained: Path, tmp_path: Path
     changed = particles.with_poses(turn @ particles.rotations(), particles.displacements() + 0.1)
     report = run((stack, changed), trained, tmp_path / "latent")
     before = json.loads((trained / "training.json").read_text())
-    assert (report["first_epoch"], report["epoch"]) == (7, 7)
-    assert report["losses"][0]["reconstruction"] < before["losses"][2]["reconstruction"]
+    assert (report.first_epoch, report.epoch) == (7, 7)
+    assert report.losses[0]["reconstruction"] < before["losses"][2]["reconstruction"]
 
 
 @needs_cryodrgn
@@ -196,7 +198,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     again = run(data, trained, tmp_path / "again", 3, checkpoints=checkpoints)
     assert not list(checkpoints.folder.iterdir())
     assert again == whole
-    assert [one["epoch"] for one in again["losses"]] == [7, 8, 9]
+    assert [one["epoch"] for one in again.losses] == [7, 8, 9]
     for one, other in zip(*(read_latent(tmp_path / name / "z.pkl") for name in ("whole", "again")), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -243,7 +245,7 @@ def test_attempts_at_the_same_time_share_what_they_have_done(tmp_path: Path, mon
 
 def previous_round(folder: Path) -> Path:
     settings = SETTINGS | {"box": BOX}
-    (folder / "training.json").write_text(json.dumps({"epoch": 10, "settings": settings}))
+    write_record(TrainingRecord(epoch=10, first_epoch=1, losses=[], settings=settings), folder / "training.json")
     return folder
 
 
@@ -300,7 +302,7 @@ def test_images_that_do_not_fit_are_read_batch_by_batch(data, tmp_path: Path, mo
     for name, memory in (("whole", 2**50), ("lazily", 0)):
         monkeypatch.setattr(train_module, "available_memory", lambda memory=memory: memory)
         made.append(run((stack, some_left_out), None, tmp_path / name))
-    assert [record["lazy"] for record in made] == [False, True]
+    assert [record.lazy for record in made] == [False, True]
     assert "lazy=True" in (tmp_path / "lazily" / "train.log").read_text()
     whole, lazily = (read_latent(tmp_path / name / "z.pkl")[0] for name in ("whole", "lazily"))
     assert np.array_equal(whole, lazily)

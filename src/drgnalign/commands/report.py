@@ -9,18 +9,20 @@ import click
 
 from drgnalign.commands import FOLDER, OUTPUT, Command
 from drgnalign.errors import InputWarning
+from drgnalign.files import write_text
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.page import write_report
-from drgnalign.report.summary import published_folders
+from drgnalign.report.summary import published_folders, read_metrics
+from drgnalign.report.words import findings
 
 INFO, FINAL = "pipeline_info", "final"
 
 
 @click.command(cls=Command)
 @click.argument("results", type=FOLDER)
-@click.option("-o", "--output", type=OUTPUT, help="Folder for report.html and report.json. Default: RESULTS.")
+@click.option("-o", "--output", type=OUTPUT, help="Folder for what it writes. Default: RESULTS.")
 def report(results: Path, output: Path | None) -> None:
-    """Write report.html and report.json of the run whose --outdir is RESULTS, with its times so far."""
+    """Write report.html, report.json and findings.txt of the run whose --outdir is RESULTS, with its times so far."""
     outdir = results if output is None else output
     outdir.mkdir(parents=True, exist_ok=True)
     folders = published_folders(results)
@@ -32,6 +34,9 @@ def report(results: Path, output: Path | None) -> None:
         what = "it is missing, and the report names files in it: start the run again with -resume"
         warnings.warn(f"{results / FINAL}: {what}", InputWarning, stacklevel=2)
     write_report(folders, facts, results, outdir)
+    write_text(
+        outdir / "findings.txt", findings([read_metrics(path, number) for number, path in sorted(folders.items())])
+    )
     click.echo(outdir / "report.html")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,16 @@ from sklearn.neighbors import NearestNeighbors
 
 from drgnalign.arrays import FloatArray
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import atomic_path, write_text
-from drgnalign.run.latent import ALONG_PC1, EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START, places_along
+from drgnalign.files import atomic_path
+from drgnalign.run.latent import (
+    ALONG_PC1,
+    EMBEDDING,
+    EMBEDDING_RECORD,
+    EMBEDDING_START,
+    EmbeddingRecord,
+    places_along,
+)
+from drgnalign.run.record import write_record
 
 # As cryoDRGN's own analysis.
 N_NEIGHBORS = 15
@@ -205,15 +212,15 @@ def _table(latent: FloatArray, pcs: FloatArray, umap2: NDArray[np.float32], umap
 
 
 def _write(embedding: Embedding, outdir: Path, seed: int, fitted: int, started_from_previous: bool) -> None:
-    report = {
-        "explained_variance": embedding.explained_variance.tolist(),
-        "n_neighbors": min(N_NEIGHBORS, fitted - 1),
-        "min_dist": MIN_DIST,
-        "seed": seed,
-        "start": "previous" if started_from_previous else "pca",
-    }
+    record = EmbeddingRecord(
+        explained_variance=embedding.explained_variance.tolist(),
+        n_neighbors=min(N_NEIGHBORS, fitted - 1),
+        min_dist=MIN_DIST,
+        seed=seed,
+        start="previous" if started_from_previous else "pca",
+    )
     with atomic_path(outdir / EMBEDDING) as temporary:
         embedding.table.to_csv(temporary, index=False)
-    write_text(outdir / EMBEDDING_RECORD, json.dumps(report, indent=1))
+    write_record(record, outdir / EMBEDDING_RECORD)
     with atomic_path(outdir / ALONG_PC1) as temporary:
         np.savetxt(temporary, embedding.pc1_z)

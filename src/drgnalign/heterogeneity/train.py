@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.errors import DrgnalignError, InputError
-from drgnalign.files import write_text
+from drgnalign.files import significant, write_text
 from drgnalign.formats.cryodrgn import (
     read_indices,
     read_latent,
@@ -27,7 +27,8 @@ from drgnalign.formats.cryodrgn import (
 from drgnalign.formats.mrc import read_header
 from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
 from drgnalign.heterogeneity.memory import available_memory
-from drgnalign.run.latent import CONFIG, TRAINED_ON, TRAINING, WEIGHTS, Z
+from drgnalign.run.latent import CONFIG, TRAINED_ON, TRAINING, WEIGHTS, TrainingRecord, Z
+from drgnalign.run.record import read_record, write_record
 
 if TYPE_CHECKING:
     from drgnalign.particles import Particles
@@ -81,7 +82,7 @@ def train(
     seed: int,
     threads: int,
     checkpoints: Checkpoints | None = None,
-) -> dict[str, Any]:
+) -> TrainingRecord:
     """Train cryoDRGN's variational autoencoder at the particles' present poses.
 
     Particles that are left out are not trained on. Their latent variables are what the trained encoder says of them,
@@ -116,9 +117,8 @@ def train(
 
     Returns
     -------
-    dict
-        The contents of ``training.json``: last epoch, losses per epoch, settings, version, device, and whether images
-        were read batch by batch for want of memory (lazy).
+    TrainingRecord
+        The contents of ``training.json``.
 
     Raises
     ------
@@ -185,9 +185,9 @@ def train(
             shutil.rmtree(kept, ignore_errors=True)
         else:
             write_text(checkpoints.note, f"{name}\n")
-    report = _report(log.read_text(), first_epoch, settings) | {"lazy": lazy}
-    write_text(outdir / TRAINING, json.dumps(report, indent=1))
-    return report
+    record = _record(log.read_text(), first_epoch, settings, lazy)
+    write_record(record, outdir / TRAINING)
+    return record
 
 
 def needed_memory(stack: Path) -> int:
@@ -256,16 +256,17 @@ def _last_epoch(previous: Path, settings: dict[str, Any]) -> int:
     path = previous / TRAINING
     if not path.is_file():
         raise InputError(path, "the previous training's record is missing", "give the folder of a finished training")
-    record = json.loads(path.read_text())
+    record = read_record(TrainingRecord, path)
     for name in FIXED_SETTINGS:
-        before, now = record["settings"][name], settings[name]
+        # as it is on record
+        before, now = record.settings.get(name), significant(settings[name])
         if before != now:
             raise InputError(
                 path,
                 f"{name} was {before} in the previous training and is {now} now",
                 f"keep {name} = {before}, or start afresh without the previous weights",
             )
-    return int(record["epoch"])
+    return record.epoch
 
 
 def _check_latent(path: Path, count: int, log: Path) -> None:
@@ -304,8 +305,8 @@ def trained_on(folder: Path, count: int) -> NDArray[np.bool_]:
     return trained
 
 
-def _report(log: str, first_epoch: int, settings: dict[str, Any]) -> dict[str, Any]:
-    losses = [
+def _record(log: str, first_epoch: int, settings: dict[str, Any], lazy: bool) -> TrainingRecord:
+    losses: list[dict[str, float]] = [
         {
             "epoch": int(epoch),
             "reconstruction": float(reconstruction),
@@ -315,11 +316,12 @@ def _report(log: str, first_epoch: int, settings: dict[str, Any]) -> dict[str, A
         for epoch, reconstruction, kld, total in EPOCH_LINE.findall(log)
     ]
     version = re.search(r"cryoDRGN (\d\S*)", log)
-    return {
-        "epoch": losses[-1]["epoch"],
-        "first_epoch": first_epoch,
-        "losses": losses,
-        "settings": settings,
-        "cryodrgn_version": version.group(1) if version else None,
-        "device": "cuda" if "Use cuda True" in log else "cpu",
-    }
+    return TrainingRecord(
+        epoch=int(losses[-1]["epoch"]),
+        first_epoch=first_epoch,
+        losses=losses,
+        settings=settings,
+        cryodrgn_version=version.group(1) if version else None,
+        device="cuda" if "Use cuda True" in log else "cpu",
+        lazy=lazy,
+    )

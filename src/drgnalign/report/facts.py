@@ -33,11 +33,12 @@ from drgnalign.report.advice import (
     sentence,
 )
 from drgnalign.report.figures import cluster_colour, labels_by_round
-from drgnalign.report.reading import WHOLE, read_named
+from drgnalign.report.reading import WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, verdict_of
-from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING
+from drgnalign.run.inputs import InputsRecord
+from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, TrainingRecord
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusterMetrics, PassMetrics, PathPoint
 from drgnalign.run.state import (
@@ -180,14 +181,18 @@ def run_known(info: Path | None) -> dict[str, Any]:
     """
     known: dict[str, Any] = {}
     if info is not None:
-        known |= read_named(info / "session.json") | read_named(info / "run.json")
-        known |= {"inputs": read_named(info / "inputs.json"), "versions": _versions(info / "software_versions.yml")}
+        known |= read_there(SessionRecord, info / "session.json") | read_there(RunRecord, info / "run.json")
+        inputs = read_there(InputsRecord, info / "inputs.json")
+        known |= {"inputs": inputs, "versions": _versions(info / "software_versions.yml")}
     return known
 
 
 def _versions(path: Path) -> dict[str, str]:
     """Lines as ``numpy: 2.4.6``; written when a run has ended."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    try:
+        lines = path.read_text().splitlines() if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({error})", WHOLE) from error
     return {name.strip(): version.strip() for name, _, version in (line.partition(":") for line in lines) if version}
 
 
@@ -219,9 +224,10 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, 
                 "resolution_angstrom", "reaches_nyquist", "alignment_limit_angstrom", "mean_fsc", "difference_fsc_40",
                 "difference_fsc_25", "amplitude", "mean_posterior", "separation_nats", "spread", "spread_interval",
                 "b_factor_angstrom2",
-                "accepted_share", "composition", "halves", "reference", "skipped", "density_outside_mask",
+                "accepted_share", "halves", "reference", "skipped", "density_outside_mask",
             )
         },
+        "composition": entry.composition.written(),
         "views": _views(particles, members),
         "defocus": _histogram(defocus[members], defocus[kept], DEFOCI),
         "posteriors": _posteriors(particles, members),
@@ -423,10 +429,10 @@ def _evidence(metrics: PassMetrics) -> dict[str, Any]:
 
 
 def _training(folder: Path, number: int) -> list[dict[str, Any]]:
-    record = read_named(folder / LATENT / TRAINING)
+    record = read_there(TrainingRecord, folder / LATENT / TRAINING)
     if not record:
         return []
-    explained = read_named(folder / LATENT / EMBEDDING_RECORD).get("explained_variance")
+    explained = read_there(EmbeddingRecord, folder / LATENT / EMBEDDING_RECORD).get("explained_variance")
     keys = ("first_epoch", "epoch", "losses", "device", "settings", "cryodrgn_version")
     return [{"round": number, **{key: record.get(key) for key in keys}, "explained_variance": explained}]
 

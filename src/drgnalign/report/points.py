@@ -16,8 +16,9 @@ from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, labels_by_round
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
-from drgnalign.report.reading import WHOLE, read_named
-from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD, places_along
+from drgnalign.report.reading import WHOLE
+from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD, EmbeddingRecord, places_along
+from drgnalign.run.record import read_record
 from drgnalign.run.state import LATENT, PARTICLES, round_name
 
 # Particles that are shown, and in all rounds together: many rounds have fewer, for the page must stay small.
@@ -163,7 +164,7 @@ def _round(number: int, folder: Path, rows: IntArray, labels: IntArray, particle
     for of, count in ((path, len(table)), (folder / PARTICLES, len(labels))):
         if count != particles:
             raise InputError(of, f"it is of {count} particles, the last round of {particles}", "run again")
-    explained = _explained(folder / LATENT / EMBEDDING_RECORD)
+    explained = read_record(EmbeddingRecord, folder / LATENT / EMBEDDING_RECORD).explained_variance
     shown = table.iloc[rows]
     umaps = {kind: shown.filter(regex=f"^{kind}_").to_numpy() for kind in STEPS}
     return {
@@ -189,14 +190,6 @@ def _coordinates(path: Path) -> pd.DataFrame:
     if len(broken):
         raise InputError(path, f"row {broken[0] + 1} has coordinates that are no numbers", WHOLE)
     return table
-
-
-def _explained(path: Path) -> list[float]:
-    """Of ``embedding.json``."""
-    try:
-        return [float(share) for share in read_named(path)["explained_variance"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(path, f"has no explained_variance ({error!r})", WHOLE) from error
 
 
 def _is_shown(column: str) -> bool:

@@ -1,31 +1,46 @@
-"""Files of a run that the page is made of, read so that what is broken is said."""
+"""What the workflow itself writes about a run, which the page shows."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from drgnalign.errors import InputError
+from drgnalign.run.record import Own, Record, read_record
 
 # What to do where results are not as a run left them.
 WHOLE = "copy the whole results, or run again with -resume"
 
 
-def read_named(path: Path) -> dict[str, Any]:
-    """What a file of JSON holds by name; nothing where there is no file.
+@dataclass(kw_only=True)
+class SessionRecord(Record):
+    """``session.json``: of which run the results are, and where it was started."""
+
+    WHAT: ClassVar[str] = "the record of a session"
+
+    session: str | None = None
+    folder: str | None = None
+
+
+@dataclass(kw_only=True)
+class RunRecord(Record):
+    """``run.json``: what was asked for, and how many passes and rounds that makes."""
+
+    WHAT: ClassVar[str] = "the record of a run"
+
+    command: str | None = None
+    parameters: dict[str, Any] | None = None
+    defaults: dict[str, Any] | None = None
+    passes: int | None = None
+    rounds: int | None = None
+
+
+def read_there(kind: type[Own], path: Path) -> dict[str, Any]:
+    """What a record says by name; nothing where there is no file.
 
     Raises
     ------
     InputError
         It is broken, or holds something else.
     """
-    if not path.is_file():
-        return {}
-    try:
-        held = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read as JSON ({error})", WHOLE) from error
-    if not isinstance(held, dict):
-        raise InputError(path, "holds no names with values", WHOLE)
-    return held
+    return read_record(kind, path).written() if path.is_file() else {}

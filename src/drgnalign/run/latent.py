@@ -18,13 +18,16 @@ TRAIN writes the first four (`drgnalign.heterogeneity.train`), EMBED the others 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
+from drgnalign.run.record import Record
 
 WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl"
 TRAINING = "training.json"
@@ -32,6 +35,39 @@ EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json"
 ALONG_PC1, LINEAR = "pc1_z.txt", "linear"
 # Points along a principal component, and the percentiles of the particles between which they are.
 ALONG, BETWEEN = 6, (5.0, 95.0)
+
+
+@dataclass(kw_only=True)
+class TrainingRecord(Record):
+    """``training.json``: how a training went."""
+
+    WHAT: ClassVar[str] = "the record of a training"
+
+    # the last one, counted over all rounds
+    epoch: int
+    first_epoch: int
+    # of each epoch: its number, and what was minimised
+    losses: list[dict[str, float]]
+    settings: dict[str, Any]
+    cryodrgn_version: str | None = None
+    device: str | None = None
+    # whether images were read batch by batch for want of memory
+    lazy: bool | None = None
+
+
+@dataclass(kw_only=True)
+class EmbeddingRecord(Record):
+    """``embedding.json``: how points were embedded."""
+
+    WHAT: ClassVar[str] = "the record of an embedding"
+
+    # the share of the variance that each principal component explains
+    explained_variance: list[float]
+    n_neighbors: int | None = None
+    min_dist: float | None = None
+    seed: int | None = None
+    # "previous" where UMAP started from the last round's, else "pca"
+    start: str | None = None
 
 
 def places_along(component: NDArray[np.float64]) -> NDArray[np.float64]:

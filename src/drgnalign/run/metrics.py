@@ -19,6 +19,7 @@ from drgnalign.run.records import (
     ClusterEvidence,
     ClusteringRecord,
     ClusterMetrics,
+    CompositionRecord,
     MapFigures,
     PassMetrics,
     ScreeningRecord,
@@ -70,7 +71,7 @@ def pass_metrics(
     for name in names:
         members = kept if name == CONSENSUS else labels == cluster_label(name)
         entry = ClusterMetrics(cluster=name, particles=int(members.sum()), skipped=True)
-        entry.composition = composition.of(members)
+        entry.composition = CompositionRecord.of(composition.of(members))
         _tell_of_map(entry, plan[plan["cluster"] == name], maps)
         if entry.alignment_limit_angstrom is not None:
             entry.accepted_share = float(after.table["drgnAccepted"][members].mean())

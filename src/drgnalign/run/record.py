@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from types import NoneType, UnionType
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from drgnalign.errors import InputError
 from drgnalign.files import write_json
@@ -30,14 +32,18 @@ class Record:
         Raises
         ------
         TypeError
-            It lacks what such a record has always had.
+            It lacks what such a record has always had, or something is of another type than it always was.
         """
-        own = {}
+        if not isinstance(facts, Mapping):
+            raise TypeError("it holds no names with values")
+        own, kinds = {}, _kinds(cls)  # type: ignore[arg-type]
         for one in fields(cls):  # type: ignore[arg-type]
             key = one.metadata.get("key", one.name)
             if key in facts:
                 value = facts[key]
                 own[one.name] = value if value is None else one.metadata.get("read", _as_is)(value)
+                if not _fits(own[one.name], kinds[one.name]):
+                    raise TypeError(f"{key} is {value!r:.40}, and no {_in_words(kinds[one.name])}")
         return cls(**own)
 
     def written(self) -> dict[str, Any]:
@@ -55,6 +61,36 @@ class Record:
 
 def _as_is(value: Any) -> Any:
     return value
+
+
+@cache
+def _kinds(kind: type[Record]) -> dict[str, Any]:
+    """Types of the fields of a kind of record."""
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Is a value of the type that a field is declared with? A whole number is a number too, true and false are none."""
+    of, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if of is UnionType:
+        return any(_fits(value, one) for one in inner)
+    if of is list:
+        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
+    if of is dict:
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    """'number' of a field that holds one, or nothing."""
+    words = {int: "whole number", float: "number", str: "text", bool: "true or false", dict: "table"}
+    inner = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    names = [get_origin(one) or one for one in inner if one is not NoneType]
+    return " or ".join(words.get(name, name.__name__) for name in names)
 
 
 def _plain(value: Any) -> Any:

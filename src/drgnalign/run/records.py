@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from drgnalign.run.record import Own, Record
+from drgnalign.run.state import cluster_label
 
 # Of fields that are written with a part of the record only: the map, its comparison with the consensus, the poses that
 # were refined, the images that were asked.
@@ -208,10 +209,56 @@ class MapFigures(Record):
 
 
 @dataclass(kw_only=True)
+class MicrographFigures(Record):
+    """Of `drgnalign.validation.composition.micrograph_concentration`."""
+
+    effective: float
+    expected: float
+    p: float
+
+
+@dataclass(kw_only=True)
+class ViewFigures(Record):
+    """Of `drgnalign.validation.composition.view_coverage`."""
+
+    efficiency: float
+    expected: float
+    z: float
+    distance: float | None = None
+    expected_distance: float | None = None
+
+
+@dataclass(kw_only=True)
+class DefocusFigures(Record):
+    """Of `drgnalign.validation.composition.defocus_shift`."""
+
+    # 5 %, 50 %, 95 %
+    quantiles: list[float]
+    quantiles_of_all: list[float]
+    higher: float
+    z: float
+
+
+@dataclass(kw_only=True)
+class CompositionRecord(Record):
+    """Where a cluster's particles come from; see `drgnalign.validation.composition`."""
+
+    micrographs: MicrographFigures | None = field(default=None, metadata={"read": MicrographFigures.of})
+    views: ViewFigures | None = field(default=None, metadata={"read": ViewFigures.of})
+    defocus: DefocusFigures | None = field(default=None, metadata={"read": DefocusFigures.of})
+
+
+def _named(name: str) -> str:
+    """A name that a cluster has."""
+    cluster_label(name)
+    return name
+
+
+@dataclass(kw_only=True)
 class ClusterMetrics(Record):
     """Of ``metrics.json``, a cluster or the consensus: its map, its poses, its images."""
 
-    cluster: str
+    cluster: str = field(metadata={"read": _named})
     particles: int
     skipped: bool
     carried: bool | None = field(default=None, metadata=MAP)
@@ -230,7 +277,7 @@ class ClusterMetrics(Record):
     accepted_share: float | None = field(default=None, metadata=REFINED)
     median_rotation_change_degrees: float | None = field(default=None, metadata=REFINED)
     median_shift_change_angstrom: float | None = field(default=None, metadata=REFINED)
-    composition: dict[str, Any] = field(default_factory=dict)
+    composition: CompositionRecord = field(default_factory=CompositionRecord, metadata={"read": CompositionRecord.of})
     mean_posterior: float | None = field(default=None, metadata=ASSIGNED)
     separation_nats: float | None = field(default=None, metadata=ASSIGNED)
     spread: float | None = field(default=None, metadata=ASSIGNED)

@@ -12,9 +12,10 @@ from drgnalign.files import atomic_path, write_text
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.figures import write_figures
 from drgnalign.report.page import write_report
-from drgnalign.report.reading import read_named
 from drgnalign.report.summary import read_passes, summary_table
 from drgnalign.report.words import findings
+from drgnalign.run.inputs import InputsRecord
+from drgnalign.run.record import read_record
 from drgnalign.run.state import MOTION, pass_folders
 
 
@@ -32,7 +33,7 @@ def main(folder: Path, motion: Path, inputs: Path, info: Path | None, output: Pa
         summary_table(passes).to_csv(temporary, index=False)
     write_text(output / "findings.txt", findings(passes))
     write_figures(folder, output)
-    known = run_known(info) | {"inputs": read_named(inputs)}
+    known = run_known(info) | {"inputs": read_record(InputsRecord, inputs).written()}
     with TemporaryDirectory(dir=Path.cwd()) as linked:
         folders = _as_published(folder, motion, Path(linked))
         write_report(folders, run_facts(folders, known, info), output, output)

@@ -124,20 +124,21 @@ def _of_the_particles(cluster: ClusterMetrics) -> list[Doubt]:
     elif interval and interval[1] > SPREAD:
         known = f"its spread lies between {between(interval)}"
         found.append(Doubt(f"may be a state or a cut through a motion: {known}; cuts have more than {SPREAD:g}", NOTE))
-    micrographs, views, defocus = (cluster.composition.get(name) for name in ("micrographs", "views", "defocus"))
+    composition = cluster.composition
+    micrographs, views, defocus = composition.micrographs, composition.views, composition.defocus
     if (
         micrographs
-        and micrographs["effective"] * FEWER_MICROGRAPHS < micrographs["expected"]
-        and micrographs["p"] < LEAST_CHANCE
+        and micrographs.effective * FEWER_MICROGRAPHS < micrographs.expected
+        and micrographs.p < LEAST_CHANCE
     ):
-        chance = f"it would be {micrographs['expected']:.0f}"
-        some = f"comes from few micrographs, as if from {micrographs['effective']:.1f}; by chance {chance}"
+        chance = f"it would be {micrographs.expected:.0f}"
+        some = f"comes from few micrographs, as if from {micrographs.effective:.1f}; by chance {chance}"
         found.append(Doubt(some, DOUBTFUL))
-    if views and views["z"] < -MOST_DEVIATIONS and views["efficiency"] * FEWER_VIEWS < views["expected"]:
-        chance = f"it would be {views['expected']:.2f}"
-        some = f"has few views: they sample Fourier space by {views['efficiency']:.2f}; by chance {chance}"
+    if views and views.z < -MOST_DEVIATIONS and views.efficiency * FEWER_VIEWS < views.expected:
+        chance = f"it would be {views.expected:.2f}"
+        some = f"has few views: they sample Fourier space by {views.efficiency:.2f}; by chance {chance}"
         found.append(Doubt(some, DOUBTFUL))
-    if defocus and abs(defocus["z"]) > MOST_DEVIATIONS and not 1 - ODD_DEFOCUS <= defocus["higher"] <= ODD_DEFOCUS:
-        median, usual = defocus["quantiles"][1], defocus["quantiles_of_all"][1]
+    if defocus and abs(defocus.z) > MOST_DEVIATIONS and not 1 - ODD_DEFOCUS <= defocus.higher <= ODD_DEFOCUS:
+        (_, median, _), (_, usual, _) = defocus.quantiles, defocus.quantiles_of_all
         found.append(Doubt(f"has odd defoci: {median:.0f} Å in the median, all particles {usual:.0f} Å", DOUBTFUL))
     return found
