@@ -1,8 +1,10 @@
-include { linked ; option } from '../subworkflows/scripts.nf'
+include { linked ; mountsOf ; option } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
-    containerOptions { images.mounts }
+    // by what is in the particle file, wherever it lies
+    cache 'deep'
+    containerOptions { mountsOf(images) }
 
     input:
     // images: see subworkflows/images.nf; stack: name of the one stack of a file that does not name its images, else null

@@ -1,9 +1,9 @@
-include { linked } from '../subworkflows/scripts.nf'
+include { linked ; mountsOf } from '../subworkflows/scripts.nf'
 
 // Apart from DOWNSAMPLE, so that another limit of assignment does not train anew.
 process COARSEN {
     label 'cpu_small'
-    containerOptions { images.mounts }
+    containerOptions { mountsOf(images) }
 
     input:
     tuple path(particles), path(stack), val(images)

@@ -1,8 +1,8 @@
-include { linked ; option } from '../subworkflows/scripts.nf'
+include { linked ; mountsOf ; option } from '../subworkflows/scripts.nf'
 
 process DOWNSAMPLE {
     label 'cpu_small'
-    containerOptions { images.mounts }
+    containerOptions { mountsOf(images) }
 
     input:
     tuple path(particles), val(images)

@@ -1,10 +1,10 @@
 include { place ; shortName } from '../subworkflows/parameters.nf'
-include { engineOptions ; linked ; option } from '../subworkflows/scripts.nf'
+include { engineOptions ; linked ; mountsOf ; option } from '../subworkflows/scripts.nf'
 
 process INSERT {
     tag "${place(meta, task.ext)} ${shortName(chunk.baseName)}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
-    containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
+    containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${mountsOf(images)}" }
 
     input:
     // shown: the masks of the map that the part is for, see subworkflows/map.nf

@@ -3,6 +3,8 @@ include { option } from '../subworkflows/scripts.nf'
 // Alone, so that the stacks' sizes and times can be looked at anew in every run.
 process LIST_STACKS {
     label 'cpu_small'
+    // by what is in the particle file, wherever it lies
+    cache 'deep'
 
     input:
     // stack: name of the one stack of a file that does not name its images, else null

@@ -1,5 +1,5 @@
 include { place } from '../subworkflows/parameters.nf'
-include { engineOptions ; linked ; option } from '../subworkflows/scripts.nf'
+include { engineOptions ; linked ; mountsOf ; option } from '../subworkflows/scripts.nf'
 
 def nameOf(point) {
     return String.format('point_%02d', point)
@@ -14,7 +14,7 @@ def folderOf(meta, point) {
 process MOTION {
     tag "${place(meta, task.ext)} ${point}/${settings.path_points}"
     label params.device == 'cuda' && params.engine == 'native' ? 'gpu_refine' : 'cpu_refine'
-    containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${images.mounts}" }
+    containerOptions { "${task.label.contains('gpu_refine') ? '--nv ' : ''}${mountsOf(images)}" }
 
     input:
     tuple val(meta), val(point), path(particles), path(references, stageAs: 'references'), val(images)

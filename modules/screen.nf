@@ -1,11 +1,11 @@
 include { place } from '../subworkflows/parameters.nf'
-include { assignmentSymmetry ; linked ; option } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry ; linked ; mountsOf ; option } from '../subworkflows/scripts.nf'
 
 // With a limit of its own, and the training images where they reach it: another limit of assignment must not train anew.
 process SCREEN {
     tag "${place(meta, task.ext)}"
     label 'cpu_small'
-    containerOptions { images.mounts }
+    containerOptions { mountsOf(images) }
 
     input:
     tuple val(meta), path(particles, stageAs: 'given.star'), path(references, stageAs: 'references')

@@ -1,15 +1,28 @@
 // The particles' images: read where they lie, and known by the stacks that the particle file names.
 
-include { quoted } from './scripts.nf'
+include { quoted ; writeText } from './scripts.nf'
 
-// What tasks are given of the images: the folder that names are relative to; a digest of the stacks' names, sizes and
-// times of change, so that -resume runs again what uses them after one of them changed, and after nothing else; the
-// options that let a container see them.
+// What tasks are given of the images: a digest of the stacks' names, sizes and times of change, so that -resume runs again
+// what uses them after one of them changed, and after nothing else; and the link that stands for the folder that names are
+// relative to, which may be another one by then. Beside it are the options that let a container see them.
 def knownImages(folder, names) {
     def root = folder.toRealPath()
     def stacks = names.collect { name -> stackFile(root, name) }
     def stamp = stampsOf(folder, names).values().sort().join('\n').md5()
-    return [folder: root.toString(), stamp: stamp, mounts: foldersSeen(root, stacks).collect { path -> mountOf(path) }.join(' ')]
+    def link = workflow.workDir.resolve("images/${stamp}")
+    relink(link, root)
+    def seen = foldersSeen(root, stacks) + [link.parent.toString()]
+    writeText(link.resolveSibling("${stamp}.mounts"), seen.collect { path -> mountOf(path) }.join(' '))
+    return [stamp: stamp, link: link.toString()]
+}
+
+// Makes a link lead somewhere, at once: tasks may be looking at it.
+def relink(link, target) {
+    def made = link.resolveSibling(".${link.name}.new")
+    link.parent.toFile().mkdirs()
+    java.nio.file.Files.deleteIfExists(made)
+    java.nio.file.Files.createSymbolicLink(made, target)
+    java.nio.file.Files.move(made, link, java.nio.file.StandardCopyOption.ATOMIC_MOVE)
 }
 
 // name -> what a stack is known by

@@ -14,7 +14,12 @@ def quoted(value) {
 // Makes the link `images` to the folder that image names are relative to. It is no input, whose contents would count:
 // what does is in images.stamp (subworkflows/images.nf).
 def linked(images) {
-    return "ln -s ${quoted(images.folder)} images"
+    return "ln -s ${quoted(images.link)} images"
+}
+
+// The options that let a container see the images
+def mountsOf(images) {
+    return file("${images.link}.mounts").text
 }
 
 // Where training leaves what a later attempt goes on from: beside the tasks' folders. (Nextflow's default parser counts what
@@ -68,8 +73,10 @@ def reasonOf(problem) {
     return problem instanceof java.nio.file.FileSystemException ? problem.reason ?: problem.class.simpleName - 'Exception' : problem.message
 }
 
+// A link alone, and nothing that it leads to
 def remove(path) {
-    return path.isDirectory() ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
+    def is_folder = path.isDirectory() && !java.nio.file.Files.isSymbolicLink(path)
+    return is_folder ? path.deleteDir() : java.nio.file.Files.deleteIfExists(path)
 }
 
 // What training takes where it holds all images, as `needed_memory` of the library; no less than a label's

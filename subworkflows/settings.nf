@@ -53,15 +53,22 @@ def orRefused(settings) {
     return settings.withDefault { step -> error("The step '${step}' has no row in subworkflows/settings.nf: give it one.") }
 }
 
-// A digest of the steps whose results passes are, and of the particle file with what belongs to it; passthrough: files
+// A digest of the steps whose results passes are, of masks as tasks know them, and of what is in the particle file and in what
+// belongs to it; passthrough: files
 def passesMadeBy(settings, given, passthrough) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
-    def names = [given.input, given.labels, given.mask, given.focus_mask].findAll { name -> name } + passthrough
-    def files = names.collect { name ->
-        def path = file(name.toString(), glob: false)
-        "${path} ${path.size()} ${path.lastModified()}"
-    }
-    return digest([settings.findAll { step, _own -> !(step in shown) }, files, given.images, given.passthrough])
+    def masks = pathsOf([given.mask, given.focus_mask]).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
+    def contents = pathsOf([given.input, given.labels] + passthrough).collect { path -> "${path.name} ${contentDigest(path)}" }
+    return digest([settings.findAll { step, _own -> !(step in shown) }, masks, contents])
+}
+
+def pathsOf(names) {
+    return names.findAll { name -> name }.collect { name -> file(name.toString(), glob: false) }
+}
+
+// As Nextflow knows the inputs of a step that says `cache 'deep'`
+def contentDigest(path) {
+    return nextflow.util.CacheHelper.hasher(path, nextflow.util.CacheHelper.HashMode.DEEP).hash().toString()
 }
 
 // A digest of all code that tasks run

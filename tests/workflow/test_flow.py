@@ -243,6 +243,27 @@ def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None
     assert f"{stack}: has changed since this run began: what was made of it is not to be believed" in run.log
 
 
+def test_data_that_were_moved_make_nothing_anew(tmp_path: Path) -> None:
+    code, here, there = tmp_path / "code", tmp_path / "here", tmp_path / "there"
+    copy_code(code)
+    with_stub(code, "list_stacks.nf", "echo stack.mrcs > stacks.txt")
+    here.mkdir()
+    for name in ("particles.star", "stack.mrcs"):
+        (here / name).write_text(name)
+    consensus = {"rounds": 0, "junk": "keep"}
+    first = run_workflow(tmp_path, here / "particles.star", consensus, options=("-stub",), code=code)
+    shutil.move(here, there)
+    (there / "particles.star").touch()
+    moved = run_workflow(tmp_path, there / "particles.star", consensus, options=("-stub", "-resume"), code=code)
+    assert (first.status, moved.status) == (0, 0), moved.log
+    # which shows the parameters
+    assert {name.split(" ")[0] for name in moved.named("COMPLETED")} == {"REPORT"}
+    assert not (moved.results / "earlier").exists()
+    (there / "stack.mrcs").write_text("other images")
+    changed = run_workflow(tmp_path, there / "particles.star", consensus, options=("-stub", "-resume"), code=code)
+    assert "DOWNSAMPLE (1)" in changed.named("COMPLETED") and (changed.results / "earlier").is_dir()
+
+
 @pytest.mark.parametrize("broken", ["{ half a rec", "[]", None])
 def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(tmp_path: Path, broken: str | None) -> None:
     first = stub(tmp_path, "results", rounds=0, junk="keep")
