@@ -19,7 +19,7 @@ include { DOWNSAMPLE } from './modules/downsample.nf'
 include { CHECK_TRAINING } from './modules/check_training.nf'
 include { SCREEN } from './modules/screen.nf'
 include { checkPrograms ; gpusSeen } from './subworkflows/programs.nf'
-include { checkRoom ; returnResultsFolder ; setEarlierAside ; takeResultsFolder } from './subworkflows/results.nf'
+include { checkRoom ; refuseGone ; returnResultsFolder ; setEarlierAside ; takeResultsFolder } from './subworkflows/results.nf'
 include { byPass ; joined ; stateOf } from './subworkflows/cargo.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
@@ -164,7 +164,10 @@ workflow {
     }
     noteTheRun(results, params, passes)
     MAP.out.folder.map { meta, _folder, said ->
-        plainly { refuseChanged(folder, clock.stacks) }
+        plainly {
+            refuseChanged(folder, clock.stacks)
+            refuseGone(results)
+        }
         println(passLine(clock, meta, said))
     }
     left = MAP.out.state.branch { _pass, state ->
@@ -206,7 +209,7 @@ workflow {
         }
     }
     workflow.onComplete {
-        println(lastWords(clock, outdir))
+        println(lastWords(clock, results, outdir))
     }
 
     // what the screen of the run says besides

@@ -50,20 +50,38 @@ def wasFirst(file, name) {
 // Returned is the last pass of these settings that the folder holds the results of, 0 where there are none.
 def setEarlierAside(folder, known, passes) {
     def record = folder.resolve('pipeline_info/made_by.json')
-    def last = readable(record)
+    def last = madeBy(record)
     def made = new groovy.json.JsonSlurper().parseText(groovy.json.JsonOutput.toJson([run: workflow.runName] + known + [passes: passes]))
     def both = last ? Math.min(last.passes.size(), passes.size()) : 0
-    def same = !last || [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
+    def alike = last && [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
+    def same = alike || !record.exists()
     def of_passes = ~/consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
     def old = same ? [] : namesIn(folder).findAll { name -> name ==~ of_passes }
     if (old) {
-        def aside = folder.resolve("earlier/${last.run}")
+        def run = last?.run ?: 'unknown'
+        def aside = folder.resolve("earlier/${run}")
         aside.toFile().mkdirs()
         old.each { name -> java.nio.file.Files.move(folder.resolve(name), aside.resolve(name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
-        println("${whatChanged(last, made)}: the results of the last run (${last.run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
+        def why = last ? whatChanged(last, made) : "${record} is broken, so that nobody knows what results were made with"
+        println("${why}: the results of the last run (${run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
     }
     writeJson(record, made)
-    return readable(folder.resolve('report.json'))?.get('pass') ?: 0
+    def reported = readable(folder.resolve('report.json'))?.get('pass')
+    // of more rounds than there are to be now, it is of none of these
+    return reported instanceof Integer && reported <= passes.size() ? reported : 0
+}
+
+// Stops a run whose results are being removed under it: what is left of them would look like all.
+def refuseGone(folder) {
+    if (!folder.resolve('pipeline_info/session.json').exists()) {
+        error("${folder}: has been removed, or its pipeline_info, while the run went on\n  What to do: remove what is left of it, and go on with -resume: what was there comes back from the cache.")
+    }
+}
+
+// What made_by.json says; null where it is not there, or not as it was written
+def madeBy(record) {
+    def known = readable(record)
+    return known?.passes instanceof List && known.parameters instanceof Map ? known : null
 }
 
 // A record that an earlier start left; null where there is none, or one that is broken, which the run writes anew
@@ -97,7 +115,10 @@ def refuseInUse(folder, lock) {
     if (!lock.exists()) {
         return
     }
-    def (pid, host, start, name) = lock.readLines()
+    def (pid, host, start, name) = lock.readLines() + ['', '', '', '']
+    if (!pid.isLong() || !name) {
+        error("${folder}: may be in use: ${lock} is broken\n  What to do: if no run uses it, remove ${lock}.")
+    }
     if (host != hostName()) {
         error("${folder}: is in use by the run ${name}, process ${pid} on ${host}\n  What to do: give another --outdir, or wait; if that run has died, remove ${lock}.")
     }
@@ -110,7 +131,7 @@ def refuseInUse(folder, lock) {
 def refuseOthers(folder, record, rounds) {
     def other = readable(record) ?: [:]
     // Without that record -resume is believed where it is known what the results were made with: setEarlierAside compares it.
-    def same = other ? other.session == workflow.sessionId.toString() : workflow.resume && readable(folder.resolve('pipeline_info/made_by.json'))
+    def same = other ? other.session == workflow.sessionId.toString() : workflow.resume && madeBy(folder.resolve('pipeline_info/made_by.json'))
     if (workflow.resume && other && !same) {
         error("${folder}: belongs to the run ${other.name}, which is not the last that was started in ${workflow.launchDir}\n  What to do: go on with it, in ${other.folder}, by -resume ${other.session}; or give another --outdir.")
     }
@@ -118,9 +139,12 @@ def refuseOthers(folder, record, rounds) {
     if (!passes && !['consensus', 'final'].any { name -> folder.resolve(name).exists() }) {
         return
     }
+    if (!same && workflow.resume) {
+        error("${folder}: holds results, and no record of whose they are (pipeline_info)\n  What to do: move it away, and start again with -resume: what this run has done comes back from the cache.")
+    }
     if (!same) {
-        def how = other ? ", or go on with that run, in ${other.folder}, with -resume ${other.session}" : ''
-        error("${folder}: holds the results of another run${other ? " (${other.name})" : ''}\n  What to do: give another --outdir, or move this one away${how}; with -resume what it has done comes back from the cache.")
+        def how = other && hasCache(other) ? ", or go on with that run, in ${other.folder}, with -resume ${other.session}: what it has done comes back from the cache" : ''
+        error("${folder}: holds the results of another run${other ? " (${other.name})" : ''}\n  What to do: give another --outdir, or move this one away${how}.")
     }
     def beyond = passes.findAll { name -> (name - 'round_' as Integer) > rounds }
     if (beyond) {
@@ -152,6 +176,11 @@ def checkRoom(needs, results, left) {
 // '17 GB' of bytes, '0.3 GB' of few
 def inGB(bytes) {
     return bytes < 1e10 ? String.format(Locale.ROOT, '%.1f GB', bytes / 1e9) : "${Math.round(bytes / 1e9)} GB"
+}
+
+// Is what Nextflow knows of a run's tasks still there?
+def hasCache(run) {
+    return System.getenv('NXF_CACHE_DIR') || file("${run.folder}/.nextflow/cache/${run.session}", glob: false).exists()
 }
 
 def namesIn(folder) {

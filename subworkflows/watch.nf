@@ -113,9 +113,12 @@ def inWords(minutes) {
 }
 
 // What was found and where it is; of a run that failed, what went wrong, which Nextflow has said amid much else.
-def lastWords(clock, outdir) {
+def lastWords(clock, results, outdir) {
     if (workflow.success) {
-        return "\n${clock.findings.replace('Files to open first\n', "Files to open first, in ${outdir}\n")}"
+        // of a run that came to rest before the last pass that there is, what that one found stands
+        def said = results.resolve('findings.txt')
+        def found = clock.findings ?: (said.exists() ? said.text : '')
+        return "\n${found.replace('Files to open first\n', "Files to open first, in ${outdir}\n")}"
     }
     def there = clock.findings ? "What the passes that have ended gave is in ${outdir}: report.html, findings.txt, summary.csv, final/" : null
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')

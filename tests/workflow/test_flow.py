@@ -199,10 +199,20 @@ def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
     assert "The step 'downsample' has no row in subworkflows/settings.nf" in run.log
 
 
-def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", ["half of ", "[]", '{"pass": "x"}'])
+def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(tmp_path: Path, broken: str) -> None:
     results = stub(tmp_path, "results", rounds=0, junk="keep").results
-    (results / "report.json").write_text("half of ")
+    (results / "report.json").write_text(broken)
     stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+
+
+@pytest.mark.parametrize("broken", ["{ half a rec", "{}"])
+def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(tmp_path: Path, broken: str) -> None:
+    results = stub(tmp_path, "results", rounds=0, junk="keep").results
+    (results / "pipeline_info" / "made_by.json").write_text(broken)
+    resumed = stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+    assert resumed.named("COMPLETED") == set() and "made_by.json is broken" in resumed.log
+    assert (results / "earlier" / "unknown" / "consensus").is_dir() and (results / "consensus").is_dir()
 
 
 def with_stub(code: Path, module: str, line: str) -> None:
@@ -229,6 +239,24 @@ def test_a_pass_that_is_made_once_more_takes_the_place_of_no_later_one(tmp_path:
     )
     assert again.status != 0 and {"MAP:MERGE (1)", "REPORT (1)"} <= again.named("COMPLETED")
     assert (again.results / "findings.txt").read_text() == "pass 2\n"
+
+
+def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(tmp_path: Path) -> None:
+    results = stub(tmp_path, "results", rounds=0, junk="keep").results
+    (results / "report.json").write_text('{"pass": 6}')
+    (results / "findings.txt").write_text("of round 3")
+    stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+    assert (results / "findings.txt").read_text() == "stub\n"
+
+
+def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None:
+    code, results = tmp_path / "code", tmp_path / "results"
+    copy_code(code)
+    with_stub(code, "merge.nf", f"rm -rf {results}")
+    (tmp_path / "particles.star").touch()
+    run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+    assert run.status != 0 and "InvocationTargetException" not in run.log
+    assert f"{results}: has been removed, or its pipeline_info, while the run went on" in run.log
 
 
 def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None:

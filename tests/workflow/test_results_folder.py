@@ -50,12 +50,32 @@ def test_the_lock_of_a_process_that_has_died_is_taken(folder: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("text", ["", "x\n", "12\nhere\n", "x\nhere\n?\nold_name\n"])
+def test_a_lock_that_is_broken_is_said(folder: Path, text: str) -> None:
+    path = folder / "results" / "pipeline_info" / "run.lock"
+    path.write_text(text)
+    message = stopped(run_workflow(folder, folder / "particles.star"))
+    assert f"may be in use: {path} is broken" in message and f"remove {path}" in message
+
+
 def test_results_of_another_run_are_not_mixed_with(folder: Path) -> None:
     (folder / "results" / "round_01").mkdir()
-    record = {"session": SESSION, "name": "old_name", "folder": "/there"}
+    record = {"session": SESSION, "name": "old_name", "folder": str(folder)}
     (folder / "results" / "pipeline_info" / "session.json").write_text(json.dumps(record))
     message = stopped(run_workflow(folder, folder / "particles.star"))
+    assert "holds the results of another run (old_name)" in message and SESSION not in message
+    # it can be gone on with where Nextflow still knows its tasks
+    (folder / ".nextflow" / "cache" / SESSION).mkdir(parents=True)
+    message = stopped(run_workflow(folder, folder / "particles.star"))
     assert "holds the results of another run (old_name)" in message and f"-resume {SESSION}" in message
+
+
+def test_results_without_a_record_of_whose_they_are(folder: Path) -> None:
+    (folder / "results" / "round_01").mkdir()
+    # without a start that Nextflow knows of it passes -resume over
+    stopped(run_workflow(folder, folder / "particles.star"))
+    message = stopped(run_workflow(folder, folder / "particles.star", options=("-resume",)))
+    assert "no record of whose they are" in message and "move it away, and start again with -resume" in message
 
 
 @pytest.mark.parametrize(("profile", "program"), [("test,slurm", "sbatch"), ("test,apptainer", "apptainer")])
