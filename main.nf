@@ -87,9 +87,9 @@ workflow {
     LIST_STACKS(channel.value([particles, passthrough, image_stack]), settings.map { step -> step.list_stacks })
     images = LIST_STACKS.out.names.combine(settings)
         .map { names, steps ->
-            def known = knownImages(folder, names.readLines())
             clock.stacks = stampsOf(folder, names.readLines())
-            def made_by = [parameters: params, steps: passesMadeBy(steps, given, passthrough), images: known.stamp]
+            def known = plainly { knownImages(folder, clock.stacks) }
+            def made_by = [parameters: given, steps: passesMadeBy(steps, given, passthrough), images: known.stamp]
             clock.held = plainly { setEarlierAside(results, made_by, passes) }
             known
         }

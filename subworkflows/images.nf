@@ -5,10 +5,11 @@ include { quoted ; writeText } from './scripts.nf'
 // What tasks are given of the images: a digest of the stacks' names, sizes and times of change, so that -resume runs again
 // what uses them after one of them changed, and after nothing else; and the link that stands for the folder that names are
 // relative to, which may be another one by then. Beside it are the options that let a container see them.
-def knownImages(folder, names) {
+// stamps: see stampsOf
+def knownImages(folder, stamps) {
     def root = folder.toRealPath()
-    def stacks = names.collect { name -> stackFile(root, name) }
-    def stamp = stampsOf(folder, names).values().sort().join('\n').md5()
+    def stacks = stamps.keySet().collect { name -> stackFile(root, name) }
+    def stamp = stamps.values().sort().join('\n').md5()
     def link = workflow.workDir.resolve("images/${stamp}")
     relink(link, root)
     def seen = foldersSeen(root, stacks) + [link.parent.toString()]
@@ -18,7 +19,8 @@ def knownImages(folder, names) {
 
 // Makes a link lead somewhere, at once: tasks may be looking at it.
 def relink(link, target) {
-    def made = link.resolveSibling(".${link.name}.new")
+    // runs with one work folder may be doing so at the same time
+    def made = link.resolveSibling(".${link.name}.${ProcessHandle.current().pid()}")
     link.parent.toFile().mkdirs()
     java.nio.file.Files.deleteIfExists(made)
     java.nio.file.Files.createSymbolicLink(made, target)
@@ -27,7 +29,8 @@ def relink(link, target) {
 
 // name -> what a stack is known by
 def stampsOf(folder, names) {
-    return names.collectEntries { name -> [name, "${name} ${stampOf(stackFile(folder.toRealPath(), name))}".toString()] }
+    def root = folder.toRealPath()
+    return names.collectEntries { name -> [name, "${name} ${stampOf(stackFile(root, name))}".toString()] }
 }
 
 // Stops a run under which stacks are written: what was made of them before and after does not belong together.
@@ -47,7 +50,8 @@ def stackFile(root, name) {
 }
 
 def stampOf(stack) {
-    return stack.exists() ? "${stack.size()} ${stack.lastModified()}" : 'missing'
+    // to the second, which is all that some disks keep of the time of a file that was moved to them
+    return stack.exists() ? "${stack.size()} ${stack.lastModified().intdiv(1000)}" : 'missing'
 }
 
 // The folder, and those that links in it lead to; none that is in another of them

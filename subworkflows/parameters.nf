@@ -127,9 +127,9 @@ def plain(value) {
     return value == null ? null : new BigDecimal(numberOf(value).stripTrailingZeros().toPlainString())
 }
 
-// A file or folder in one spelling: ./a, b/../a and a are one
+// A file or folder in one spelling: ./a, b/../a and a are one; what lies elsewhere than on a disk stays as it is
 def absolute(value) {
-    return value ? file(value.toString(), glob: false).toAbsolutePath().normalize().toString() : null
+    return !value || value.toString().contains('://') ? value : file(value.toString(), glob: false).toAbsolutePath().normalize().toString()
 }
 
 // The parameters with numbers as such, as the scripts read them, and files and folders by their whole path

@@ -58,17 +58,18 @@ def setEarlierAside(folder, known, passes) {
     def of_passes = ~/consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
     def old = same ? [] : namesIn(folder).findAll { name -> name ==~ of_passes }
     if (old) {
-        def run = last?.run ?: 'unknown'
+        def run = last?.run ?: "before_${workflow.runName}"
         def aside = folder.resolve("earlier/${run}")
         aside.toFile().mkdirs()
         old.each { name -> java.nio.file.Files.move(folder.resolve(name), aside.resolve(name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
-        def why = last ? whatChanged(last, made) : "${record} is broken, so that nobody knows what results were made with"
-        println("${why}: the results of the last run (${run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do.")
+        println(last ? "${whatChanged(last, made)}: the results of the last run (${run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do."
+            : "${record} does not say any more what results were made with: they are now in ${aside}. What is of this run comes back at once.")
     }
     writeJson(record, made)
     def reported = readable(folder.resolve('report.json'))?.get('pass')
     // of more rounds than there are to be now, it is of none of these
-    return reported instanceof Integer && reported <= passes.size() ? reported : 0
+    def there = reported instanceof Integer && reported <= passes.size() && folder.resolve('final').exists()
+    return there ? reported : 0
 }
 
 // Stops a run whose results are being removed under it: what is left of them would look like all.
@@ -97,7 +98,9 @@ def readable(record) {
 
 // '--k is 4, and was 3', or what else there is that results depend on
 def whatChanged(last, made) {
-    def names = (last.parameters.keySet() + made.parameters.keySet()).findAll { name -> name != 'outdir' && last.parameters[name] != made.parameters[name] }
+    // where files lie is nothing that results depend on
+    def shown = (last.parameters.keySet() + made.parameters.keySet()) - ['outdir', 'input', 'images', 'passthrough']
+    def names = shown.findAll { name -> last.parameters[name] != made.parameters[name] }
     def changes = names.sort().collect { name -> "--${name} is ${made.parameters[name]}, and was ${last.parameters[name]}" }
     def others = last.images == made.images ? 'The particle file, a mask or the code of the program has changed' : 'Stacks have changed'
     return changes ? changes.join('; ') : others

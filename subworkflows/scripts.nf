@@ -12,14 +12,14 @@ def quoted(value) {
 }
 
 // Makes the link `images` to the folder that image names are relative to. It is no input, whose contents would count:
-// what does is in images.stamp (subworkflows/images.nf).
+// what does is in its name (subworkflows/images.nf).
 def linked(images) {
     return "ln -s ${quoted(images.link)} images"
 }
 
 // The options that let a container see the images
 def mountsOf(images) {
-    return file("${images.link}.mounts").text
+    return file("${images.link}.mounts", glob: false).text
 }
 
 // Where training leaves what a later attempt goes on from: beside the tasks' folders. (Nextflow's default parser counts what
@@ -28,14 +28,19 @@ def checkpointFolder() {
     return "${workflow.workDir}/checkpoints"
 }
 
-// What a run, or a hand, has left unreadable is said by name.
+// What a task has left, and a full disk or a hand made unreadable, is said by name.
 def readJson(path) {
     try {
         return new groovy.json.JsonSlurper().parse(path.toFile())
     }
     catch (groovy.json.JsonException _problem) {
-        error("${path}: is no JSON any more\n  What to do: remove the folder that it is in, and go on with -resume.")
+        error("${path}: is no JSON any more\n  What to do: remove ${taskFolder(path)}, and go on with -resume, which makes it again.")
     }
+}
+
+// The task's folder that a file is in, of which nothing must be missing for Nextflow to make it again
+def taskFolder(path) {
+    return workflow.workDir.resolve(workflow.workDir.relativize(path).subpath(0, 2))
 }
 
 def writeJson(path, value) {

@@ -11,6 +11,8 @@ from pathlib import Path
 IN_TASK = "DRGNALIGN_TASK"
 # Folder of another task, whose results are nothing that the user has named.
 TASK_FOLDER = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}(/|$)")
+# The run's own link to the folder of the images (subworkflows/images.nf).
+IMAGES_OF_A_RUN = re.compile(r"/images/[0-9a-f]{32}$")
 
 
 def in_task() -> bool:
@@ -39,13 +41,20 @@ def as_given(message: str) -> str:
     if not in_task():
         return message
     for link in _links(Path.cwd()):
-        target = str(link.readlink())
+        target = _given(link)
         if not TASK_FOLDER.search(target):
             name = re.escape(str(link.relative_to(Path.cwd())))
             # a folder's name may also be a word of the message
             end = "(?=/)" if link.is_dir() else r"(?![\w.-])"
             message = re.sub(rf"(?<![\w./-]){name}{end}", target.replace("\\", r"\\"), message)
     return message
+
+
+def _given(link: Path) -> str:
+    """What a task's link leads to, by the user's name of it."""
+    target = link.readlink()
+    own = IMAGES_OF_A_RUN.search(str(target)) and target.is_symlink()
+    return str(target.readlink() if own else target)
 
 
 def _links(folder: Path) -> Iterator[Path]:

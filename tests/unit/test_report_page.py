@@ -258,7 +258,10 @@ def test_a_page_elsewhere_says_where_the_files_are(tmp_path: Path) -> None:
     particles = tmp_path / "results" / "round_02" / "particles.star"
     assert f"drgnalign select {particles} --names selection.csv" in page
     assert f"In <code>{tmp_path / 'results'}</code>" in page and "In the folder of this page" not in page
-    assert (tmp_path / "elsewhere" / "findings.txt").read_text().startswith("What was found (round 2)\n")
+    # which names files beside it
+    assert not (tmp_path / "elsewhere" / "findings.txt").exists()
+    main(["report", str(tmp_path / "results")], standalone_mode=False)
+    assert (tmp_path / "results" / "findings.txt").read_text().startswith("What was found (round 2)\n")
 
 
 def test_a_motion_is_what_is_opened_first(tmp_path: Path) -> None:
@@ -323,6 +326,11 @@ def with_other(value: Any, place: tuple[Any, ...], other: Any) -> Any:
     return copy
 
 
+COMPOSITION = {
+    "micrographs": {"effective": 3.0, "expected": 90.0, "p": 1e-9},
+    "views": {"efficiency": 0.1, "expected": 0.8, "z": -30.0},
+    "defocus": {"quantiles": [1e4, 2e4, 3e4], "quantiles_of_all": [1e4, 1.5e4, 3e4], "higher": 0.9, "z": 12.0},
+}
 # Those of a run that the small one does not write.
 RECORDS = {
     "run.json": {"command": "nextflow run", "parameters": {"k": 2}, "passes": 3, "rounds": 2},
@@ -335,7 +343,11 @@ RECORDS = {
 def test_a_value_of_another_type_is_one_message_or_none(tmp_path: Path, file: str, other: Any) -> None:
     folders = write_run(tmp_path)
     path = folders[3] / file
-    whole = RECORDS.get(file) or json.loads(path.read_text())
+    for name, record in RECORDS.items():
+        (folders[3] / name).write_text(json.dumps(record))
+    whole = json.loads(path.read_text())
+    if file == "metrics.json":
+        whole["clusters"][0]["composition"] = COMPOSITION
     for place in places(whole):
         path.write_text(json.dumps(with_other(whole, place, other)))
         with suppress(InputError):

@@ -22,11 +22,14 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("input", "passthrough1"):
         (folder / name).mkdir(parents=True)
     result = tmp_path / "work" / "cd" / ("1" * 30) / "particles.star"
+    images = tmp_path / "work" / "images" / ("a" * 32)
+    images.parent.mkdir()
+    images.symlink_to(user / "images")
     for link, target in (
         ("input/my particles.star", user / "my particles.star"),
         ("passthrough1/a.cs", user / "a.cs"),
         ("mask.mrc", user / "mask.mrc"),
-        ("images", user / "images"),
+        ("images", images),
         ("particles.star", result),
     ):
         (folder / link).symlink_to(target)

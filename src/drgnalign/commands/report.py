@@ -20,9 +20,11 @@ INFO, FINAL = "pipeline_info", "final"
 
 @click.command(cls=Command)
 @click.argument("results", type=FOLDER)
-@click.option("-o", "--output", type=OUTPUT, help="Folder for what it writes. Default: RESULTS.")
+@click.option(
+    "-o", "--output", type=OUTPUT, help="Folder for the two. Default: RESULTS, where findings.txt is written anew, too."
+)
 def report(results: Path, output: Path | None) -> None:
-    """Write report.html, report.json and findings.txt of the run whose --outdir is RESULTS, with its times so far."""
+    """Write report.html and report.json of the run whose --outdir is RESULTS, with its times so far."""
     outdir = results if output is None else output
     outdir.mkdir(parents=True, exist_ok=True)
     folders = published_folders(results)
@@ -34,9 +36,10 @@ def report(results: Path, output: Path | None) -> None:
         what = "it is missing, and the report names files in it: start the run again with -resume"
         warnings.warn(f"{results / FINAL}: {what}", InputWarning, stacklevel=2)
     write_report(folders, facts, results, outdir)
-    write_text(
-        outdir / "findings.txt", findings([read_metrics(path, number) for number, path in sorted(folders.items())])
-    )
+    # which names files beside it
+    if output is None:
+        passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
+        write_text(results / "findings.txt", findings(passes))
     click.echo(outdir / "report.html")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -305,19 +306,20 @@ def trained_on(folder: Path, count: int) -> NDArray[np.bool_]:
     return trained
 
 
+def _finite(text: str) -> float | None:
+    """A number as JSON has them; of a training that ran away, none."""
+    return float(text) if math.isfinite(float(text)) else None
+
+
 def _record(log: str, first_epoch: int, settings: dict[str, Any], lazy: bool) -> TrainingRecord:
-    losses: list[dict[str, float]] = [
-        {
-            "epoch": int(epoch),
-            "reconstruction": float(reconstruction),
-            "kld": float(kld),
-            "total": float(total),
-        }
-        for epoch, reconstruction, kld, total in EPOCH_LINE.findall(log)
+    names, epochs = ("reconstruction", "kld", "total"), EPOCH_LINE.findall(log)
+    losses = [
+        {"epoch": int(epoch)} | {name: _finite(text) for name, text in zip(names, values, strict=True)}
+        for epoch, *values in epochs
     ]
     version = re.search(r"cryoDRGN (\d\S*)", log)
     return TrainingRecord(
-        epoch=int(losses[-1]["epoch"]),
+        epoch=int(epochs[-1][0]),
         first_epoch=first_epoch,
         losses=losses,
         settings=settings,

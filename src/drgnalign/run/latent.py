@@ -46,8 +46,8 @@ class TrainingRecord(Record):
     # the last one, counted over all rounds
     epoch: int
     first_epoch: int
-    # of each epoch: its number, and what was minimised
-    losses: list[dict[str, float]]
+    # of each epoch: its number, and what was minimised, None where that was no number
+    losses: list[dict[str, float | None]]
     settings: dict[str, Any]
     cryodrgn_version: str | None = None
     device: str | None = None

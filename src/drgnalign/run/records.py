@@ -228,13 +228,20 @@ class ViewFigures(Record):
     expected_distance: float | None = None
 
 
+def _three(values: list[float]) -> list[float]:
+    """Values of which there are three."""
+    if len(values) != 3:
+        raise ValueError(f"{len(values)} quantiles in place of three")
+    return values
+
+
 @dataclass(kw_only=True)
 class DefocusFigures(Record):
     """Of `drgnalign.validation.composition.defocus_shift`."""
 
     # 5 %, 50 %, 95 %
-    quantiles: list[float]
-    quantiles_of_all: list[float]
+    quantiles: list[float] = field(metadata={"read": _three})
+    quantiles_of_all: list[float] = field(metadata={"read": _three})
     higher: float
     z: float
 
