@@ -30,6 +30,10 @@ from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import write_volume
 from drgnalign.formats.star import write_star
 from drgnalign.fourier import soft_sphere
+from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, TrainingRecord
+from drgnalign.run.record import write_record
+from drgnalign.run.records import ClusteringRecord, ClusterMetrics, PassMetrics
+from drgnalign.run.state import METRICS
 
 PIXEL_SIZE, ZDIM, TRAIN_BOX = 1.31, 8, 128
 MB, GB = 1e6, 2**20
@@ -101,19 +105,31 @@ def write_particles(folder: Path, labels: np.ndarray, box: int) -> None:
 
 def write_figures(folder: Path, number: int, round_: int, sizes: dict[str, int], box: int) -> None:
     """metrics.json and fsc.csv."""
-    common: dict[str, Any] = {
-        "skipped": False,
-        "carried": False,
-        "alignment_limit_angstrom": 5.0,
-        "resolution_angstrom": 3.5,
-    }
-    common |= {"composition": {"micrographs": None, "views": None}, "spread": 0.02}
-    common |= {"reaches_nyquist": False, "mean_fsc": 0.8, "halves": "independent", "warnings": []}
-    metrics: dict[str, Any] = {"pass": number, "round": round_, "particles": sum(sizes.values()), "unassigned": 0}
-    metrics |= {"left_out": 0, "left_out_new": 0, "left_out_back": 0, "halves": "independent", "verdict": None}
-    metrics |= {"clustering": {"ari_with_last_round": 0.9} if round_ else None, "screening": None, "steady": False}
-    metrics["clusters"] = [{"cluster": name, "particles": size, **common} for name, size in sizes.items()]
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    clusters = [
+        ClusterMetrics(
+            cluster=name,
+            particles=size,
+            skipped=False,
+            carried=False,
+            alignment_limit_angstrom=5.0,
+            resolution_angstrom=3.5,
+            reaches_nyquist=False,
+            mean_fsc=0.8,
+            spread=0.02,
+            halves="independent",
+        )
+        for name, size in sizes.items()
+    ]
+    clustering = ClusteringRecord(method="gmm", space="z", proposed=len(sizes), ari_with_last_round=0.9)
+    metrics = PassMetrics(
+        number=number,
+        round=round_,
+        particles=sum(sizes.values()),
+        halves="independent",
+        clusters=clusters,
+        clustering=clustering if round_ else None,
+    )
+    write_record(metrics, folder / METRICS)
     shells = np.arange(1, box // 2 + 1)
     kinds = [f"fsc_{kind}" for kind in ("unmasked", "masked", "randomised", "corrected")]
     curve = pd.DataFrame({"shell": shells, "resolution_angstrom": box * PIXEL_SIZE / shells})
@@ -131,10 +147,14 @@ def write_latent(folder: Path, labels: np.ndarray, random: np.random.Generator) 
     for dimension in (2, 3):
         columns |= {f"umap{dimension}_{i}": z[:, i].astype(np.float32) for i in range(1, dimension + 1)}
     pd.DataFrame(columns).to_csv(folder / "embedding.csv", index=False)
-    (folder / "embedding.json").write_text(json.dumps({"explained_variance": [1 / ZDIM] * ZDIM}))
-    losses = [{"epoch": epoch, "reconstruction": 0.7, "kld": 0.5, "total": 0.7 + 1 / epoch} for epoch in range(1, 41)]
-    record = {"epoch": 40, "first_epoch": 1, "losses": losses, "device": "cuda", "cryodrgn_version": "4.3.1"}
-    (folder / "training.json").write_text(json.dumps(record))
+    write_record(EmbeddingRecord(explained_variance=[1 / ZDIM] * ZDIM), folder / EMBEDDING_RECORD)
+    losses: list[dict[str, float | None]] = [
+        {"epoch": epoch, "reconstruction": 0.7, "kld": 0.5, "total": 0.7 + 1 / epoch} for epoch in range(1, 41)
+    ]
+    record = TrainingRecord(
+        epoch=40, first_epoch=1, losses=losses, settings={}, device="cuda", cryodrgn_version="4.3.1"
+    )
+    write_record(record, folder / TRAINING)
 
 
 def written(results: Path) -> dict[str, float]:

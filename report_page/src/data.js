@@ -7,7 +7,9 @@ export function block(id) {
 
 // Raw deflate in base64 -> bytes
 export async function unpack(text) {
-  const squeezed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text);
+  const squeezed = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) squeezed[i] = letters.charCodeAt(i);
   const stream = new Blob([squeezed]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -15,8 +17,9 @@ export async function unpack(text) {
 // Numbers of 16 bits, whose low bytes come first
 export async function unpackWords(text) {
   const bytes = await unpack(text);
-  const count = bytes.length / 2;
-  return Uint16Array.from({ length: count }, (_, i) => bytes[i] | (bytes[count + i] << 8));
+  const words = new Uint16Array(bytes.length / 2);
+  for (let i = 0; i < words.length; i++) words[i] = bytes[i] | (bytes[words.length + i] << 8);
+  return words;
 }
 
 export async function unpackNames(text) {

@@ -40,15 +40,12 @@ export function painter(canvas) {
   const gl = canvas.getContext('webgl2', { antialias: true, alpha: true, preserveDrawingBuffer: true });
   if (!gl) return null;
   const program = linked(gl);
-  gl.useProgram(program);
-  gl.enable(gl.DEPTH_TEST);
-  const places = Object.fromEntries(
-    ['turn', 'shift', 'scale', 'depth'].map((name) => [name, gl.getUniformLocation(program, name)]),
-  );
+  let places = null;
 
   return {
     // positions, normals: 3 floats a vertex; colours: 3 bytes
     upload({ positions, normals, colours, triangles }) {
+      places ??= begun();
       const array = gl.createVertexArray();
       gl.bindVertexArray(array);
       const buffers = [positions, normals, colours].map((data, i) => buffer(gl.ARRAY_BUFFER, data, ATTRIBUTES[i]));
@@ -84,6 +81,14 @@ export function painter(canvas) {
     },
   };
 
+  // Only when there is something to draw, for the program may have to be waited for
+  function begun() {
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+    gl.useProgram(program);
+    gl.enable(gl.DEPTH_TEST);
+    return Object.fromEntries(['turn', 'shift', 'scale', 'depth'].map((name) => [name, gl.getUniformLocation(program, name)]));
+  }
+
   function buffer(target, data, attribute) {
     const made = gl.createBuffer();
     gl.bindBuffer(target, made);
@@ -107,6 +112,5 @@ function linked(gl) {
     gl.attachShader(program, shader);
   }
   gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
   return program;
 }

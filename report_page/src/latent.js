@@ -17,7 +17,7 @@ export async function showLatent(section, points) {
   const names = await unpackNames(points.names);
   const rounds = await Promise.all(points.rounds.map(async (round) => ({
     ...round,
-    labels: Int16Array.from(await unpack(round.labels), (byte) => byte - 1),
+    labels: new Int16Array(await unpack(round.labels)).map((byte) => byte - 1),
     umap2: centred(await unpackWords(round.umap2), round.steps.umap2, 2),
     umap3: centred(await unpackWords(round.umap3), round.steps.umap3, 3),
   })));
@@ -239,7 +239,7 @@ const field = (name) => (/[",]/.test(name) ? `"${name.replaceAll('"', '""')}"` :
 
 // From −1 to 1 along the widest axis
 function centred(words, steps) {
-  return Float32Array.from(words, (word) => (2 * word) / steps - 1);
+  return new Float32Array(words).map((word) => (2 * word) / steps - 1);
 }
 
 const packedColour = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
@@ -272,8 +272,8 @@ function centresOf(labels, source) {
   const rows = new Map();
   labels.forEach((label, i) => label > 0 && (rows.get(label) ?? rows.set(label, []).get(label)).push(i));
   const axes = Array.from({ length: source.length / labels.length }, (_, axis) => axis * labels.length);
-  const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-  return [...rows].map(([label, mine]) => [label, ...axes.map((first) => median(mine.map((i) => source[first + i])))]);
+  const median = (values) => values.sort()[values.length >> 1];
+  return [...rows].map(([label, mine]) => [label, ...axes.map((first) => median(Float32Array.from(mine, (i) => source[first + i])))]);
 }
 
 function isInside(polygon, x, y) {

@@ -16,8 +16,9 @@ const parts = [
   ['flow-plot', data?.flow, (place) => showFlow(place, data.flow)],
   ['fsc-plots', data?.fsc, (place) => showFsc(place, data.fsc, volumes)],
   ['loss-plot', data?.training, (place) => showLoss(place, data.training)],
-  ['maps', volumes, (place) => showMaps(place, volumes)],
   ['latent', points, (place) => showLatent(place, points)],
+  // last, for they go on with finer surfaces once they are there
+  ['maps', volumes, (place) => showMaps(place, volumes)],
 ];
 
 async function show() {

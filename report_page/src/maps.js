@@ -145,7 +145,7 @@ export async function showMaps(section, volumes) {
       change(frame) {
         cell.frame = frame - 1;
         said.textContent = aboutFrame(frames[cell.frame]);
-        state.slices ? drawSlices() : draw();
+        state.slices ? drawSlices() : drawFrame(cell);
       },
     });
     const input = cell.film.querySelector('input');
@@ -177,18 +177,20 @@ export async function showMaps(section, volumes) {
     playing = null;
   }
 
-  function clear(cell) {
-    for (const mesh of cell.meshes) if (mesh) paint.free(mesh.uploaded);
-    cell.meshes = cell.frames.map(() => null);
+  // Meshes of a cell, all but one
+  function clear(cell, kept = -1) {
+    cell.meshes.forEach((mesh, frame) => mesh && frame !== kept && paint.free(mesh.uploaded));
+    cell.meshes = cell.meshes.map((mesh, frame) => (frame === kept ? mesh : null));
   }
 
-  // Of all maps coarsely at once, then, when the slider rests, of each as finely as it is known
+  // Of what is seen coarsely at once, then, when the slider rests, of each map as finely as it is known
   async function contour(final) {
     const mine = ++work;
     if (state.slices) {
       await drawSlices();
       return;
     }
+    for (const cell of cells) clear(cell, cell.frame);
     await buildAll(mine, false);
     if (final) buildAll(mine, true).then(() => mine === work && showOnCards());
   }
@@ -196,7 +198,7 @@ export async function showMaps(section, volumes) {
   async function buildAll(mine, fine) {
     for (const cell of cells) {
       for (const [frame, volume] of cell.frames.entries()) {
-        if (fine && volume.box < 2 * SMALL) continue;
+        if (fine ? cell.meshes[frame] && volume.box < 2 * SMALL : frame !== cell.frame) continue;
         await ready(volume);
         // lets the page answer in between
         if (fine) await new Promise((done) => setTimeout(done));
@@ -254,6 +256,16 @@ export async function showMaps(section, volumes) {
     say(cell, volume);
   }
 
+  // A film's frame, which is not made before it is shown or there is time
+  async function drawFrame(cell) {
+    const { frame } = cell;
+    const mine = work;
+    await ready(cell.frames[frame]);
+    if (mine !== work) return;
+    if (!cell.meshes[frame]) build(cell, frame, false);
+    draw();
+  }
+
   function say(cell, volume) {
     cell.said.textContent = `contour ${(state.factor * volume.contour).toPrecision(3)}`;
   }
@@ -288,19 +300,19 @@ export async function showMaps(section, volumes) {
   }
 
   function draw() {
-    if (state.slices || !cells.length) return;
+    const made = cells.filter((cell) => cell.meshes[cell.frame]);
+    if (state.slices || !made.length) return;
     const ratio = Math.min(devicePixelRatio, 2);
     const whole = grid.getBoundingClientRect();
     const [width, height] = [Math.round(whole.width * ratio), Math.round(whole.height * ratio)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const views = cells.map((cell) => {
+    const views = made.map((cell) => {
       const place = cell.window.getBoundingClientRect();
-      const mesh = cell.meshes[cell.frame];
       const at = { left: (place.left - whole.left) * ratio, bottom: (whole.bottom - place.bottom) * ratio };
-      return mesh && [mesh.uploaded, { ...at, width: place.width * ratio, height: place.height * ratio }];
+      return [cell.meshes[cell.frame].uploaded, { ...at, width: place.width * ratio, height: place.height * ratio }];
     });
     const reach = radius();
-    paint.draw(views.filter(Boolean), { turn: view.turn, shift: view.shift, radius: reach / view.zoom, depth: 2 * reach });
+    paint.draw(views, { turn: view.turn, shift: view.shift, radius: reach / view.zoom, depth: 2 * reach });
   }
 
   async function drawSlices() {

@@ -13,9 +13,9 @@ export function surfaceNet(values, n, level) {
   for (let z = 0; z < n - 1; z++) {
     for (let y = 0; y < n - 1; y++) {
       let at = (z * n + y) * n;
+      let next = side(at);
       for (let x = 0; x < n - 1; x++, at++) {
-        let inside = 0;
-        for (let i = 0; i < 8; i++) if (values[at + corner[i]] >= level) inside |= 1 << i;
+        const inside = next | ((next = side(at + 1)) << 1);
         if (inside === 0 || inside === 255) continue;
         vertices[at] = positions.length / 3;
         putVertex(at, inside, x, y, z);
@@ -24,6 +24,12 @@ export function surfaceNet(values, n, level) {
     }
   }
   return { positions: new Float32Array(positions), triangles: new Uint32Array(triangles) };
+
+  // Bits of the four corners of a cell with the least x
+  function side(at) {
+    return (values[at] >= level) | ((values[at + n] >= level) << 2) | ((values[at + n * n] >= level) << 4)
+      | ((values[at + n + n * n] >= level) << 6);
+  }
 
   // At the middle of the points where the surface crosses the cell's edges
   function putVertex(at, inside, x, y, z) {

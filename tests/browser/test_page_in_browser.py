@@ -112,6 +112,38 @@ def test_the_film_runs(page: Browser) -> None:
     assert play.text == "Play"
 
 
+def test_a_film_shows_the_contour_that_is_asked_for_in_every_frame(page: Browser) -> None:
+    """Frames that are not seen are not made at once."""
+    film = CELL.format("along PC1")
+    drawn = f"""(() => {{
+        const find = (at) => document.querySelector(at);
+        const found = ['#maps .dr-canvas', '#maps .dr-grid', `{film} .dr-window`].map(find);
+        const [canvas, whole, place] = [found[0], ...found.slice(1).map((one) => one.getBoundingClientRect())];
+        const copy = document.createElement('canvas').getContext('2d');
+        copy.drawImage(canvas, whole.left - place.left, whole.top - place.top, whole.width, whole.height);
+        const {{ data }} = copy.getImageData(0, 0, place.width, place.height);
+        return data.filter((value, i) => i % 4 === 3 && value).length;
+    }})()"""
+    frame = f"""(number) => {{
+        const input = document.querySelector(`{film} input`);
+        input.value = number;
+        input.dispatchEvent(new Event('input'));
+    }}"""
+    page.execute_script(f"({frame})(1)")
+    set_slider(page, "#maps", "Contour", 1)
+    until(page, f"{drawn} > 100")
+    many = page.execute_script(f"return {drawn}")
+    for number in (5, 1):
+        page.execute_script(f"({frame})({number})")
+        set_slider(page, "#maps", "Contour", 3)
+        until(page, f"0 < {drawn} && {drawn} < {0.8 * many}")
+        page.execute_script(f"({frame})(4)")
+        until(page, f"0 < {drawn} && {drawn} < {0.8 * many}")
+        set_slider(page, "#maps", "Contour", 1)
+        until(page, f"{drawn} >= {0.8 * many}")
+    assert not complaints(page)
+
+
 def test_a_film_of_noise_is_called_so(page: Browser) -> None:
     """The first training's, not the second's."""
     film = "document.querySelector(`figure[data-map='along PC1']`).textContent"
