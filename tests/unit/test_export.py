@@ -73,6 +73,7 @@ def test_files_and_index(particles: Particles, references: Path, tmp_path: Path)
     full = ["_particles.star", "_half1.mrc", "_half2.mrc", ".mrc", "_fsc.csv"]
     expected = [f"cluster_{label:02d}{ending}" for label in (1, 2) for ending in full]
     expected += ["cluster_03_particles.star", "all_particles.star", "mask.mrc"]
+    expected += ["open_all.cxc", "open_half_maps.cxc", "README.txt"]
     assert sorted(index["file"]) == sorted(expected)
     assert {path.name for path in outdir.iterdir()} == {*expected, "index.csv"}
     assert pd.read_csv(outdir / "index.csv").equals(index)
@@ -81,6 +82,37 @@ def test_files_and_index(particles: Particles, references: Path, tmp_path: Path)
     assert "1 in no cluster" in descriptions["all_particles.star"]
     assert "2.62 Å" in descriptions["cluster_01_fsc.csv"]
     assert descriptions.str.endswith("halves not independent").all()
+
+
+def test_the_readme_says_what_opens_where(particles: Particles, references: Path, tmp_path: Path) -> None:
+    export_final(particles, references, tmp_path / "final")
+    lines = (tmp_path / "final" / "README.txt").read_text().splitlines()
+    assert lines[0].startswith("ChimeraX      chimerax open_all.cxc: maps in the report's colours")
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["ChimeraX", "RELION", "cryoSPARC", "EMDB", "all"]
+
+
+def test_where_there_are_no_maps_only_particles_are_spoken_of(
+    particles: Particles, references: Path, tmp_path: Path
+) -> None:
+    particles.table["rlnClassNumber"] = 3
+    index = export_final(particles, references, tmp_path / "final")
+    assert not index["file"].str.endswith(".cxc").any()
+    text = (tmp_path / "final" / "README.txt").read_text()
+    assert "ChimeraX" not in text and "EMDB" not in text and "RELION" in text
+
+
+def test_sharpened_maps_and_local_resolutions_are_handed_on(
+    particles: Particles, references: Path, tmp_path: Path
+) -> None:
+    for ending in ("sharp", "local_resolution"):
+        write_volume(references / f"cluster_01_{ending}.mrc", np.full((4, 4, 4), 5.0, np.float32), 1.31)
+    index = export_final(particles, references, tmp_path / "final").set_index("file")["description"]
+    assert (
+        "sharpened" in index["cluster_01_sharp.mrc"] and "local resolution" in index["cluster_01_local_resolution.mrc"]
+    )
+    assert (tmp_path / "final" / "cluster_01_sharp.mrc").exists() and "cluster_02_sharp.mrc" not in index
+    script = (tmp_path / "final" / "open_local_resolution.cxc").read_text()
+    assert "color sample #1 map #2 palette 5.00,#FDE725:" in script and "cluster_02" not in script
 
 
 def test_who_is_left_out_has_a_file_of_its_own(particles: Particles, references: Path, tmp_path: Path) -> None:
@@ -180,7 +212,11 @@ def test_maps_along_a_motion_are_handed_on(particles: Particles, references: Pat
         if number < 3:
             point.resolution_angstrom = 9.123
             for ending in ("_half1.mrc", "_half2.mrc", ".mrc", "_fsc.csv", "_resolution.json"):
-                (folder / f"point_0{number}{ending}").write_text(f"{number}{ending}")
+                path = folder / f"point_0{number}{ending}"
+                if ending == ".mrc":
+                    write_volume(path, np.full((4, 4, 4), number, np.float32), 1.31)
+                else:
+                    path.write_text(f"{number}{ending}")
         write_record(point, folder / f"point_0{number}.json")
         points.append(folder)
     index = export_final(particles, references, tmp_path / "final", points)
@@ -190,5 +226,7 @@ def test_maps_along_a_motion_are_handed_on(particles: Particles, references: Pat
     assert "at 0.25 of the motion (0 to 1), as of 3 particles" in motion["motion/point_01.mrc"]
     assert "9.12 Å" in motion["motion/point_02_fsc.csv"]
     for file in motion.index:
-        assert (tmp_path / "final" / file).read_text() == file.removeprefix("motion/point_0")
+        (source,) = tmp_path.glob(f"pass_4_*/{Path(file).name}")
+        assert (tmp_path / "final" / file).read_bytes() == source.read_bytes()
+    assert "motion/point_01.mrc motion/point_02.mrc vseries" in (tmp_path / "final" / "open_motion.cxc").read_text()
     assert len(list((tmp_path / "final" / "motion").iterdir())) == len(motion)

@@ -11,16 +11,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from drgnalign.colours import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, cluster_colour, map_colour
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import Particles
 from drgnalign.report.figures import (
     DPI,
-    LEFT_OUT_COLOUR,
-    LEFT_OUT_LABEL,
-    PALETTE,
-    UNASSIGNED_COLOUR,
-    cluster_colour,
     fsc_figure,
     label_flow_figure,
     resolution_figure,
@@ -263,6 +259,7 @@ def test_colours_are_fixed_by_the_number() -> None:
     assert [cluster_colour(label) for label in range(1, 13)] == list(PALETTE)
     assert cluster_colour(13) == PALETTE[0]
     assert (cluster_colour(0), cluster_colour(LEFT_OUT_LABEL)) == (UNASSIGNED_COLOUR, LEFT_OUT_COLOUR)
+    assert (map_colour(0), map_colour(1)) == ("#000000", PALETTE[0])
     assert len({*PALETTE, UNASSIGNED_COLOUR, LEFT_OUT_COLOUR}) == 14
 
 

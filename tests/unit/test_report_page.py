@@ -23,13 +23,14 @@ from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
+from drgnalign.maps.contour import contour_of
 from drgnalign.report.advice import MASK
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.packed import in_steps, packed, packed_words, unpacked
 from drgnalign.report.page import rendered, write_report
 from drgnalign.report.points import density, embedded_points, stratified
 from drgnalign.report.slices import slice_images
-from drgnalign.report.volumes import LAST_BOXES, LAST_MAPS, box_for, contour_of, embedded_volumes, reduced
+from drgnalign.report.volumes import LAST_BOXES, LAST_MAPS, box_for, embedded_volumes, reduced
 
 
 def test_what_is_packed_comes_back() -> None:

@@ -42,6 +42,9 @@ FINAL = [
     "all_particles.star",
     "mask.mrc",
     "index.csv",
+    "README.txt",
+    "open_all.cxc",
+    "open_half_maps.cxc",
     *MAPS,
     *(f"{name}_{file}" for name in NAMES for file in ("particles.star", "fsc.csv")),
 ]

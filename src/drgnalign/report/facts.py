@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign import __version__
+from drgnalign.colours import map_colour
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
@@ -32,7 +33,7 @@ from drgnalign.report.advice import (
     particle_file,
     sentence,
 )
-from drgnalign.report.figures import cluster_colour, labels_by_round
+from drgnalign.report.figures import labels_by_round
 from drgnalign.report.reading import WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
@@ -212,7 +213,7 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, 
     return {
         "label": label,
         "name": name,
-        "colour": cluster_colour(label) if label else "#000000",
+        "colour": map_colour(label),
         "particles": entry.particles,
         "share": entry.particles / max(int(kept.sum()), 1),
         "interval": _interval(particles, members),

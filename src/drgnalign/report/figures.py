@@ -17,6 +17,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 
 from drgnalign.arrays import FloatArray, IntArray
+from drgnalign.colours import LEFT_OUT_LABEL, PALETTE, cluster_colour
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.star import read_star
@@ -28,28 +29,9 @@ from drgnalign.run.state import CONSENSUS, FSC, LATENT, PARTICLES, pass_folders,
 from drgnalign.validation.fsc import THRESHOLD
 
 DPI = 150
-# From the palettes of Okabe & Ito, Tol and Krzywinski, chosen and ordered so that any two of the first eight differ
-# by at least 21 CIELAB units, and all by 17, in normal vision and in simulated protanopia and deuteranopia.
-PALETTE = (
-    "#0072B2",
-    "#E69F00",
-    "#117733",
-    "#882255",
-    "#DDCC77",
-    "#8400CD",
-    "#00C2F9",
-    "#009F81",
-    "#332288",
-    "#008DF9",
-    "#E20134",
-    "#F0E442",
-)
 # Clusters beyond the palette's end share a colour with an earlier one, but neither line nor marker.
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D")
-UNASSIGNED_COLOUR = "#D0D0D0"
-# What stands in place of a cluster's label.
-LEFT_OUT_LABEL, LEFT_OUT_COLOUR = -1, "#8A8A8A"
 SIGNS = {0: "–", LEFT_OUT_LABEL: "×"}
 NAMES = {0: "unassigned", LEFT_OUT_LABEL: "left out"}
 CONSENSUS_COLOUR = "black"
@@ -126,13 +108,6 @@ def labels_by_round(folders: Mapping[int, Path], last: Particles) -> dict[int, I
         number: shown_labels(last if number == max(folders) else read_star(folder / PARTICLES))
         for number, folder in folders.items()
     }
-
-
-def cluster_colour(label: int) -> str:
-    """Colour of a cluster in all figures; light grey for 0, unassigned, and dark grey for −1, left out."""
-    if label <= 0:
-        return LEFT_OUT_COLOUR if label == LEFT_OUT_LABEL else UNASSIGNED_COLOUR
-    return PALETTE[(label - 1) % len(PALETTE)]
 
 
 def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:

@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.arrays import IntArray
+from drgnalign.colours import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
-from drgnalign.report.figures import LEFT_OUT_COLOUR, LEFT_OUT_LABEL, PALETTE, UNASSIGNED_COLOUR, labels_by_round
+from drgnalign.report.figures import labels_by_round
 from drgnalign.report.packed import in_steps, packed, packed_names, packed_words
 from drgnalign.report.reading import WHOLE
 from drgnalign.run.latent import EMBEDDING, EMBEDDING_RECORD, EmbeddingRecord, places_along

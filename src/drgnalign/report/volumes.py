@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
+from drgnalign.colours import map_colour
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.fourier import central_box, padded_transform, resize_volume
-from drgnalign.report.figures import cluster_colour
+from drgnalign.maps.contour import contour_of
 from drgnalign.report.packed import in_steps, packed
 from drgnalign.report.reading import WHOLE
 from drgnalign.run.state import CONSENSUS, DECODED, FILM, FILTERED, LOCAL_RESOLUTION, MAPS, MASK, MOTION, beside
@@ -32,8 +33,8 @@ STEPS, NO_DIFFERENCE = 255, 128
 # Correlation of a film's likest map with the consensus in the mask: .18 after two epochs of training, .98 of linear
 # models.
 LEAST_ALIKE = 0.5
-# Bins of Otsu's method, of the local resolution's histogram, and the percentiles between which that is drawn.
-OTSU_BINS, HISTOGRAM_BINS, HISTOGRAM_PERCENTILES = 256, 24, (1.0, 99.0)
+# Bins of the local resolution's histogram, and the percentiles between which that is drawn.
+HISTOGRAM_BINS, HISTOGRAM_PERCENTILES = 24, (1.0, 99.0)
 
 
 class Reduced(NamedTuple):
@@ -133,37 +134,6 @@ def box_for(maps: int, boxes: Sequence[int], room: int) -> int:
     return fitting[0] if fitting else boxes[-1]
 
 
-def contour_of(volume: FloatVolume, mask: NDArray[np.bool_]) -> float:
-    """A value at which a map is to be contoured: half the mean of what is particle within the mask.
-
-    Half the height is where the edge of an even body lies, however blurred. What is particle is told from what is
-    solvent by the threshold that leaves least variance within the two (Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62);
-    neither the noise's level nor the particle's mass has to be known.
-
-    Parameters
-    ----------
-    volume : (N, N, N) float array
-    mask : (N, N, N) bool
-        Holds particle and some of the solvent around it.
-
-    Returns
-    -------
-    float
-        Positive, also of a map that is empty.
-    """
-    values = np.asarray(volume[mask] if mask.any() else volume, np.float64).ravel()
-    if np.ptp(values) == 0:
-        return 1.0
-    counts, edges = np.histogram(values, OTSU_BINS)
-    middles = 0.5 * (edges[1:] + edges[:-1])
-    below = np.cumsum(counts)[:-1]
-    above = len(values) - below
-    sums = np.cumsum(counts * middles)
-    apart = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    threshold = edges[1 + int(np.argmax(below * above * apart**2))]
-    return max(0.5 * float(values[values >= threshold].mean()), float(np.ptp(values)) / STEPS)
-
-
 def reduced(path: Path, box: int) -> Reduced:
     """A map on at most `box` voxels a side: its low frequencies, so that nothing of the others is folded in."""
     if not path.is_file():
@@ -193,7 +163,7 @@ def _map(name: str, small: Reduced, mask: Reduced, consensus: Reduced | None, lo
     return {
         "label": label,
         "name": name,
-        "colour": cluster_colour(label) if label else "#000000",
+        "colour": map_colour(label),
         **_bytes(small.volume, small.voxel, contour, within),
         "colours": colours,
         "resolutions": resolutions,

@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path
+from drgnalign.files import atomic_path, write_text
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, worst
 from drgnalign.particles import LEFT_OUT, Particles
+from drgnalign.run.chimerax import write_scenes
 from drgnalign.run.record import read_record
 from drgnalign.run.records import PathPoint
-from drgnalign.run.state import CONSENSUS, CURVE, FILTERED, FSC, HALF_MAPS, MASK, MOTION, cluster_name, point_names
+from drgnalign.run.state import (
+    CONSENSUS,
+    CURVE,
+    FILTERED,
+    FSC,
+    HALF_MAPS,
+    LOCAL_RESOLUTION,
+    MASK,
+    MOTION,
+    SHARP,
+    cluster_name,
+    point_names,
+)
 
 ALL, LEFT_OUT_FILE, MEMBERS, INDEX = "all_particles.star", "left_out_particles.star", "_particles.star", "index.csv"
+README = "README.txt"
 MAPS = {
     HALF_MAPS[0]: "unfiltered map of half set 1",
     HALF_MAPS[1]: "unfiltered map of half set 2",
     FILTERED: "both half sets, filtered by their FSC, not sharpened",
+}
+# README.txt: KK is a cluster's number; before the first round names are those of the consensus.
+FROM = "the folder that image names of --input are relative to"
+# Program, files, and whether they are maps.
+HANDED_ON = [
+    ("RELION", f"particles cluster_KK{MEMBERS}; start RELION in {FROM}", False),
+    (
+        "RELION",
+        f"reference cluster_KK{FILTERED}, mask {MASK}; half maps cluster_KK{HALF_MAPS[0]} and {HALF_MAPS[1]}",
+        True,
+    ),
+    ("cryoSPARC", f"Import Particle Stack: cluster_KK{MEMBERS}; particle data path: {FROM}", False),
+    ("cryoSPARC", f"Import 3D Volumes: cluster_KK{FILTERED}, {MASK}, half maps", True),
+    (
+        "EMDB",
+        f"cluster_KK{FILTERED}, half maps cluster_KK{HALF_MAPS[0]} and {HALF_MAPS[1]}, {MASK}, cluster_KK{CURVE}",
+        True,
+    ),
+]
+OTHER_MAPS = {
+    SHARP: "the same, sharpened by its B-factor",
+    LOCAL_RESOLUTION: "local resolution, Å",
 }
 
 
@@ -30,10 +67,12 @@ def export_final(particles: Particles, references: Path, outdir: Path, points: I
     """Write maps, FSC and particles of each cluster of the last state, and an index of them.
 
     Files are ``cluster_KK_half1.mrc``, ``cluster_KK_half2.mrc``, ``cluster_KK.mrc``, ``cluster_KK_fsc.csv`` and
-    ``cluster_KK_particles.star`` per cluster; ``all_particles.star``; ``left_out_particles.star``, where some are left
-    out, which are in no cluster's file; ``mask.mrc``, the mask of the FSCs; ``index.csv``. A cluster that the last
-    round skipped has no maps of that round: only its particles are written. Before there are clusters, the files of the
-    consensus are written in their place. Maps along a motion are in ``motion/``.
+    ``cluster_KK_particles.star`` per cluster, ``cluster_KK_sharp.mrc`` and ``cluster_KK_local_resolution.mrc`` where
+    there are such; ``all_particles.star``; ``left_out_particles.star``, where some are left out, which are in no
+    cluster's file; ``mask.mrc``, the mask of the FSCs; ``index.csv``; scripts for ChimeraX (`drgnalign.run.chimerax`);
+    ``README.txt``, which says what opens in which program. A cluster that the last round skipped has no maps of that
+    round: only its particles are written. Before there are clusters, the files of the consensus are written in their
+    place. Maps along a motion are in ``motion/``.
 
     The star files are RELION 3.1's, for RELION and cryoSPARC. They hold every column of the input, with the poses
     of the last round. Image names are the input's: relative ones stay relative to the same folder, so start RELION
@@ -85,7 +124,16 @@ def export_final(particles: Particles, references: Path, outdir: Path, points: I
         index |= _export_cluster(particles.select(labels == label), cluster_name(label), fsc, references, outdir)
     if not clusters and (~left_out).any():
         index |= _export_cluster(particles.select(~left_out), CONSENSUS, fsc, references, outdir)
-    index |= _export_motion(sorted(points), outdir / MOTION)
+    along = {name: folder for folder in points for name in point_names(folder)}
+    index |= _export_motion(along, outdir / MOTION)
+    scenes = write_scenes(
+        outdir,
+        [name for name in (CONSENSUS, *map(cluster_name, clusters)) if f"{name}{FILTERED}" in index],
+        [name for name in sorted(along) if f"{MOTION}/{name}{FILTERED}" in index],
+    )
+    write_text(outdir / README, readme(scenes))
+    index |= {file: f"opens in ChimeraX {what}" for file, what in scenes.items()}
+    index[README] = "what opens in which program"
     # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later; how
     # half sets were dealt, on what has not been refined far enough since.
     own = fsc[fsc["cluster"] != CONSENSUS] if (fsc["cluster"] != CONSENSUS).any() else fsc
@@ -105,22 +153,22 @@ def _export_cluster(members: Particles, name: str, fsc: pd.DataFrame, references
         return {f"{name}{MEMBERS}": f"{len(members):,} particles; skipped in the last round: no maps, poses kept"}
     with atomic_path(outdir / f"{name}{CURVE}") as temporary:
         own.to_csv(temporary, index=False)
-    for ending in MAPS:
+    maps = MAPS | {ending: what for ending, what in OTHER_MAPS.items() if (references / f"{name}{ending}").is_file()}
+    for ending in maps:
         _copy(references / f"{name}{ending}", outdir)
     value = own["resolution_0143_angstrom"].iloc[0]
     resolution = f"{float(value):.2f} Å at 0.143 under {own['mask'].iloc[0]}" if value else "no resolution"
     return {
         f"{name}{MEMBERS}": f"{len(members):,} particles with their last poses",
-        **{f"{name}{ending}": description for ending, description in MAPS.items()},
+        **{f"{name}{ending}": description for ending, description in maps.items()},
         f"{name}{CURVE}": f"FSC of the half maps, {resolution}",
     }
 
 
-def _export_motion(points: list[Path], outdir: Path) -> dict[str, str]:
+def _export_motion(points: Mapping[str, Path], outdir: Path) -> dict[str, str]:
     """Description by name of the files written; nothing of a point that too few particles show."""
     index: dict[str, str] = {}
-    for folder in points:
-        (name,) = point_names(folder)
+    for name, folder in sorted(points.items()):
         point = read_record(PathPoint, folder / f"{name}.json")
         if not (folder / f"{name}{FILTERED}").exists():
             continue
@@ -132,6 +180,15 @@ def _export_motion(points: list[Path], outdir: Path) -> dict[str, str]:
         index |= {f"{MOTION}/{name}{ending}": f"{description}, {where}" for ending, description in MAPS.items()}
         index[f"{MOTION}/{name}{CURVE}"] = f"FSC of the half maps, {resolution}"
     return index
+
+
+def readme(scenes: Mapping[str, str]) -> str:
+    """What opens in which program; `scenes` are ChimeraX's scripts, of which there are some where there are maps."""
+    rows = [("ChimeraX", f"chimerax {file}: {what}") for file, what in scenes.items()]
+    rows += [(program, text) for program, text, of_maps in HANDED_ON if scenes or not of_maps]
+    rows += [("all files", f"{INDEX} says of each what it is; ../report.html what was found, and what not to believe")]
+    programs = [program if program != before else "" for before, program in pairwise(["", *(row[0] for row in rows)])]
+    return "".join(f"{program:<14}{text}\n" for program, (_, text) in zip(programs, rows, strict=True))
 
 
 def _copy(source: Path, outdir: Path) -> None:

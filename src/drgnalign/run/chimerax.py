@@ -1,0 +1,153 @@
+"""Scripts that open the maps of ``final/`` in UCSF ChimeraX.
+
+Each makes a scene of its own in an empty session: maps at their contours, in the colours of the report. They are text,
+to be read and changed; ChimeraX runs a script in the script's folder, so that files are named relative to that.
+Commands are those of ChimeraX's user guide (``open``, ``volume``, ``color sample``, ``vseries``, ``tile``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drgnalign.colours import map_colour
+from drgnalign.errors import InputError
+from drgnalign.files import write_text
+from drgnalign.formats.mrc import read_volume
+from drgnalign.maps.contour import contour_of
+from drgnalign.run.state import FILTERED, HALF_MAPS, LOCAL_RESOLUTION, MASK, MOTION, cluster_label
+
+MAPS_SCENE, HALVES_SCENE, RESOLUTION_SCENE, MOTION_SCENE = (
+    "open_all.cxc",
+    "open_half_maps.cxc",
+    "open_local_resolution.cxc",
+    "open_motion.cxc",
+)
+# From the finest local resolution to the coarsest, as in the report; percentiles between which it is drawn.
+RAMP, PERCENTILES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154"), (1.0, 99.0)
+# Of a film: which cluster's it is, nobody can say.
+FILM_COLOUR = "#9A9A9A"
+HEAD = "# Written by drgnalign, for an empty session of UCSF ChimeraX: chimerax {name}, or File > Open.\n# {what}\n"
+TILED = "tile\n# one upon the other: ~tile\n"
+
+
+class Model(NamedTuple):
+    """A map as ChimeraX shows it."""
+
+    file: str
+    title: str
+    colour: str
+    contour: float
+
+
+def write_scenes(folder: Path, names: Sequence[str], points: Sequence[str] = ()) -> dict[str, str]:
+    """Write what opens the maps of a folder, as `drgnalign.run.export.export_final` leaves it.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``NAME.mrc`` and half maps of each name, ``mask.mrc`` perhaps, local resolutions perhaps, and of points
+        ``motion/POINT.mrc``.
+    names : sequence of str
+        Of the maps: ``cluster_KK``, or ``consensus``.
+    points : sequence of str
+        Of the maps along a motion, in its order.
+
+    Returns
+    -------
+    dict of str to str
+        What each script shows, by its name. A scene without maps is not written.
+
+    Raises
+    ------
+    InputError
+        The mask has another box than a map.
+    """
+    mask = read_volume(folder / MASK)[0] > 0.5 if (folder / MASK).is_file() else None
+    scenes = {
+        MAPS_SCENE: (
+            "maps in the report's colours, at their contours, side by side",
+            _tiled([_model(folder, name, FILTERED, "", mask) for name in names]),
+        ),
+        HALVES_SCENE: (
+            "both unfiltered half maps of each cluster, side by side",
+            _tiled(
+                [
+                    _model(folder, name, ending, f", half map {half}", mask)
+                    for name in names
+                    for half, ending in enumerate(HALF_MAPS, 1)
+                ],
+            ),
+        ),
+        RESOLUTION_SCENE: ("maps coloured by local resolution", _coloured(folder, names, mask)),
+        MOTION_SCENE: ("maps along the motion as a film", _film(folder / MOTION, points, mask)),
+    }
+    for name, (what, commands) in scenes.items():
+        if commands:
+            write_text(folder / name, HEAD.format(name=name, what=f"{what[0].upper()}{what[1:]}.") + commands)
+    return {name: what for name, (what, commands) in scenes.items() if commands}
+
+
+def _model(folder: Path, name: str, ending: str, kind: str, mask: NDArray[np.bool_] | None) -> Model:
+    label = cluster_label(name)
+    title = (f"cluster {label}" if label else name) + kind
+    return Model(f"{name}{ending}", title, map_colour(label), _contour(folder / f"{name}{ending}", mask))
+
+
+def _contour(path: Path, mask: NDArray[np.bool_] | None) -> float:
+    volume = read_volume(path)[0]
+    if mask is not None and volume.shape != mask.shape:
+        raise InputError(path, f"has another box than the {MASK} beside it", "give the folder of one pass, whole")
+    return contour_of(volume, np.ones(volume.shape, np.bool_) if mask is None else mask)
+
+
+def _opened(models: Iterable[Model], first: int = 1) -> str:
+    return "".join(
+        f'open {file} id {number} name "{title}"\n'
+        f"volume #{number} style surface step 1 level {contour:.4g} color {colour}\n"
+        for number, (file, title, colour, contour) in enumerate(models, first)
+    )
+
+
+def _tiled(models: Sequence[Model]) -> str:
+    return _opened(models) + (TILED if len(models) > 1 else "view\n" if models else "")
+
+
+def _coloured(folder: Path, names: Sequence[str], mask: NDArray[np.bool_] | None) -> str:
+    """Of those maps of which there is a local resolution, on one scale."""
+    known = [name for name in names if (folder / f"{name}{LOCAL_RESOLUTION}").is_file()]
+    if not known:
+        return ""
+    inside = [_inside(folder / f"{name}{LOCAL_RESOLUTION}", mask) for name in known]
+    low, high = np.percentile(np.concatenate(inside), PERCENTILES)
+    steps = np.linspace(low, max(high, low + 0.1), len(RAMP))
+    palette = ":".join(f"{step:.2f},{colour}" for step, colour in zip(steps, RAMP, strict=True))
+    text = _opened([_model(folder, name, FILTERED, "", mask) for name in known])
+    for number, name in enumerate(known, 1):
+        other = len(known) + number
+        text += f'open {name}{LOCAL_RESOLUTION} id {other} name "local resolution of #{number}, Å"\n'
+        text += f"hide #{other} models\ncolor sample #{number} map #{other} palette {palette}\n"
+    return text + (TILED if len(known) > 1 else "view\n")
+
+
+def _inside(path: Path, mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    volume = read_volume(path)[0]
+    return volume.ravel() if mask is None or not mask.any() else volume[mask]
+
+
+def _film(folder: Path, points: Sequence[str], mask: NDArray[np.bool_] | None) -> str:
+    """One contour for all: another in each would look like motion."""
+    if not points:
+        return ""
+    files = [f"{name}{FILTERED}" for name in points]
+    contour = float(np.mean([_contour(folder / file, mask) for file in files]))
+    named = " ".join(f"{MOTION}/{file}" for file in files)
+    return (
+        f"open {named} vseries true\n"
+        f"volume #1 style surface step 1 level {contour:.4g} color {FILM_COLOUR}\n"
+        "vseries play #1 loop true direction oscillate\n"
+    )
