@@ -57,9 +57,10 @@ test-unit: setup
 test-workflow: setup
 	$(BIN)/python -m pytest --ignore tests/unit --ignore tests/browser --ignore tests/slurm --ignore tests/containers
 
-# Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set.
+# Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set; RELION.
 test-hpc: setup
 	bash tests/containers/get_apptainer.sh
+	bash tests/workflow/get_relion.sh
 	$(BIN)/python tests/slurm/cluster.py
 	DRGNALIGN_HPC=1 $(BIN)/python -m pytest -m "" tests/slurm tests/containers
 	$(BIN)/python -m pytest -m long --ignore tests/unit --ignore tests/browser --ignore tests/slurm --ignore tests/containers

@@ -9,7 +9,19 @@ import click
 from drgnalign import __version__
 from drgnalign.commands import Group
 
-COMMANDS = ("convert", "fsc", "inspect", "merge", "reconstruct", "refine", "report", "score", "select", "simulate")
+COMMANDS = (
+    "convert",
+    "export",
+    "fsc",
+    "inspect",
+    "merge",
+    "reconstruct",
+    "refine",
+    "report",
+    "score",
+    "select",
+    "simulate",
+)
 
 
 class LazyGroup(Group):

@@ -1,0 +1,50 @@
+"""drgnalign export: a pass of a run for another program."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import FOLDER, OUTPUT, Command
+from drgnalign.errors import InputError
+from drgnalign.handover.cryodrgn import write_workdir
+from drgnalign.handover.emdb import write_entries
+from drgnalign.handover.relion import write_job
+from drgnalign.handover.results import read_results, root_of_images
+
+TO = ("relion", "cryodrgn", "emdb")
+
+
+@click.command(cls=Command)
+@click.argument("results", type=FOLDER)
+@click.option("--to", type=click.Choice(TO), required=True, help="The program, or the data bank.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder; for RELION one in the project.")
+@click.option("--relion-project", type=FOLDER, help="Folder that RELION is started in: paths are relative to it.")
+@click.option("--pass", "folder", help="Of the pass in RESULTS, such as round_02. Default: the last one.")
+@click.option("--images", type=FOLDER, help="Folder that image names are relative to. Default: as the run was told.")
+def export(
+    results: Path, to: str, output: Path, relion_project: Path | None, folder: str | None, images: Path | None
+) -> None:
+    """Write a pass of the run whose --outdir is RESULTS in the form that another program wants.
+
+    relion: a folder as of an External job of a project: particles of each cluster with image names that RELION finds
+    from there, half maps, maps, mask. cryodrgn: a training's folder, which its analyze and dashboard open, of those who
+    are not left out. emdb: a folder for each cluster with what a deposition asks.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(output, "is a file", "name a folder with -o")
+    if (to == "relion") != (relion_project is not None):
+        remedy = "give --relion-project" if to == "relion" else "leave it out, or give --to relion"
+        raise InputError(None, f"--to {to} and --relion-project", remedy)
+    found = read_results(results, folder)
+    said = f"{output}: {len(found.states)} of {found.folder}"
+    if relion_project is not None:
+        write_job(found, images or root_of_images(results), relion_project, output)
+    elif to == "cryodrgn":
+        epoch = write_workdir(found, images or root_of_images(results), output)
+        said = f"{said}; next: cryodrgn analyze {shlex.quote(str(output))} {epoch}, or cryodrgn dashboard"
+    else:
+        write_entries(found, output)
+    click.echo(said)
