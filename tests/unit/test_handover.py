@@ -18,7 +18,7 @@ from small_run import PARTICLES, STACK, write_run
 
 from drgnalign.colours import map_colour
 from drgnalign.formats.cryodrgn import read_latent, read_poses, write_latent
-from drgnalign.formats.star import read_star
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
 from drgnalign.handover.emdb import fsc_xml, picture
 from drgnalign.run.latent import TrainingRecord
@@ -134,6 +134,25 @@ def test_a_folder_of_cryodrgn_is_alike_row_by_row(project: Path) -> None:
     assert (folder / "weights.12.pkl").read_text() == "weights" and (folder / "run.log").read_text() == "epoch"
 
 
+def test_a_group_of_cryosparc_has_the_uids_of_the_input(project: Path) -> None:
+    path = project / "results" / "round_02" / "particles.star"
+    particles = read_star(path)
+    uids = np.random.default_rng(1).integers(2**60, 2**63, PARTICLES, dtype=np.uint64)
+    particles.table["drgnCryosparcUid"] = uids.astype(str)
+    write_star(particles, path)
+    folder = project / "for_cryosparc"
+    succeed("export", project / "results", "--to", "cryosparc", "-o", folder)
+    group = yaml.safe_load((folder / "cluster_02_particles.csg").read_text())
+    assert group["group"]["type"] == "particle" and set(group["results"]) >= {"blob", "ctf", "alignments3D"}
+    members = read_star(path).table.query("rlnClassNumber == 2 and drgnLeftOut == 0")
+    for slot, said in group["results"].items():
+        rows = np.load(folder / said["metafile"].removeprefix(">"))
+        assert said["num_items"] == len(rows) == len(members) and said["type"] == f"particle.{slot}"
+    assert rows["uid"].tolist() == uids[members.index].tolist()
+    assert (rows["alignments3D/split"] == members["rlnRandomSubset"] - 1).all()
+    assert set(rows["blob/path"].tolist()) == {STACK.encode()}
+
+
 def test_an_entry_of_the_emdb_has_what_a_deposition_asks(project: Path) -> None:
     folder = project / "emdb"
     succeed("export", project / "results", "--to", "emdb", "-o", folder)
@@ -171,6 +190,7 @@ def test_the_picture_shows_the_map_where_it_is() -> None:
         (("--to", "emdb", "--relion-project", "."), "leave it out"),
         (("--to", "emdb", "--pass", "round_09"), "choose one of consensus/pass_01, round_01, round_02"),
         (("--to", "cryodrgn", "--pass", "consensus/pass_01"), "has no network of cryoDRGN's"),
+        (("--to", "cryosparc"), "is not of particles from cryoSPARC"),
     ],
 )
 def test_what_cannot_be_exported_is_told(project: Path, words: tuple[str, ...], told: str) -> None:

@@ -10,11 +10,12 @@ import click
 from drgnalign.commands import FOLDER, OUTPUT, Command
 from drgnalign.errors import InputError
 from drgnalign.handover.cryodrgn import write_workdir
+from drgnalign.handover.cryosparc import write_groups
 from drgnalign.handover.emdb import write_entries
 from drgnalign.handover.relion import write_job
 from drgnalign.handover.results import read_results, root_of_images
 
-TO = ("relion", "cryodrgn", "emdb")
+TO = ("relion", "cryosparc", "cryodrgn", "emdb")
 
 
 @click.command(cls=Command)
@@ -30,8 +31,9 @@ def export(
     """Write a pass of the run whose --outdir is RESULTS in the form that another program wants.
 
     relion: a folder as of an External job of a project: particles of each cluster with image names that RELION finds
-    from there, half maps, maps, mask. cryodrgn: a training's folder, which its analyze and dashboard open, of those who
-    are not left out. emdb: a folder for each cluster with what a deposition asks.
+    from there, half maps, maps, mask. cryosparc: result groups, where the input was cryoSPARC's. cryodrgn: a training's
+    folder, which its analyze and dashboard open, of those who are not left out. emdb: a folder for each cluster with
+    what a deposition asks.
     """
     if output.exists() and not output.is_dir():
         raise InputError(output, "is a file", "name a folder with -o")
@@ -45,6 +47,8 @@ def export(
     elif to == "cryodrgn":
         epoch = write_workdir(found, images or root_of_images(results), output)
         said = f"{said}; next: cryodrgn analyze {shlex.quote(str(output))} {epoch}, or cryodrgn dashboard"
+    elif to == "cryosparc":
+        write_groups(found, output)
     else:
         write_entries(found, output)
     click.echo(said)
