@@ -2,7 +2,7 @@
 
 A group is a ``.csg`` file, YAML, beside the ``.cs`` file that it names: of each slot (``blob``, ``ctf``,
 ``alignments3D`` and others) the file, the number of rows and the type, as cryoSPARC writes them beside the outputs of a
-job. ``uid`` are those of the input, so that particles are the ones that the project has, and no stack is imported again.
+job. ``uid`` are those of the input, so that particles are those that the project has, and no stack is imported again.
 """
 
 from __future__ import annotations
