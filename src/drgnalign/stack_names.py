@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import Identity, identity
@@ -66,6 +68,22 @@ def named_beside(particles: Particles, output: Path, images: Path | None) -> Par
     return particles
 
 
+def with_names(particles: Particles, root: Path, call: Callable[[Path], str]) -> Particles:
+    """Particles whose stacks are named otherwise.
+
+    Parameters
+    ----------
+    particles : Particles
+    root : Path
+        Folder that their names are relative to.
+    call : callable
+        Gives the new name of a stack, by its path.
+    """
+    codes, names = pd.factorize(particles.image_locations()[1])
+    calls = [str(name) if name == NO_STACK else call(find_stack(str(name), root)) for name in names]
+    return _called(particles, codes, calls)
+
+
 def _renamed(
     part: Particles,
     folder: Path,
@@ -101,10 +119,14 @@ def _renamed(
         _warn(part.path, f"{problem}, and taken from the current one")
     if not others:
         return part
-    numbers = part.table["rlnImageName"].str.partition("@")[0].tolist()
-    calls = [others.get(code, str(name)) for code, name in enumerate(names)]
+    return _called(part, codes, [others.get(code, str(name)) for code, name in enumerate(names)])
+
+
+def _called(particles: Particles, codes: NDArray[np.intp], calls: Sequence[str]) -> Particles:
+    """Particles whose stacks, of which `codes` (N,) says which is whose, are called otherwise."""
+    numbers = particles.table["rlnImageName"].str.partition("@")[0].tolist()
     new = [f"{number}@{calls[code]}" for number, code in zip(numbers, codes.tolist(), strict=True)]
-    return replace(part, table=part.table.assign(rlnImageName=new))
+    return replace(particles, table=particles.table.assign(rlnImageName=new))
 
 
 def _found(path: Path, name: str, images: Path | None, like: Path | None) -> Path | None:

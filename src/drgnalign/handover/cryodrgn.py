@@ -10,20 +10,20 @@ from __future__ import annotations
 import json
 import pickle
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path, write_text
+from drgnalign.files import atomic_path, copy_whole, write_text
 from drgnalign.formats.cryodrgn import read_latent, write_cryodrgn, write_latent
 from drgnalign.formats.star import write_star
-from drgnalign.handover.results import Results, absolute, refuse_missing_stacks, with_names
+from drgnalign.handover.results import Results, absolute, refuse_missing_stacks
 from drgnalign.report.reading import WHOLE
 from drgnalign.run.latent import CONFIG, EMBEDDING, TRAINING, WEIGHTS, TrainingRecord, Z, read_points
 from drgnalign.run.record import read_record
 from drgnalign.run.state import LATENT
+from drgnalign.stack_names import with_names
 
 STAR, POSES, CTF, LOG = "particles.star", "poses.pkl", "ctf.pkl", "train.log"
 
@@ -66,8 +66,7 @@ def write_workdir(results: Results, root: Path, folder: Path) -> int:
     write_cryodrgn(particles, folder)
     write_latent(folder / f"z.{epoch}.pkl", mu[kept], logvar[kept])
     for source, name in ((WEIGHTS, f"weights.{epoch}.pkl"), (LOG, "run.log")):
-        with atomic_path(folder / name) as temporary:
-            shutil.copyfile(latent / source, temporary)
+        copy_whole(latent / source, folder / name)
     write_text(folder / CONFIG, _config((latent / CONFIG).read_text(encoding="utf-8"), folder.resolve()))
     labels = particles.cluster_labels()
     names = np.unique(labels[labels > 0])

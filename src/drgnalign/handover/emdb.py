@@ -6,7 +6,6 @@ Of each state a folder: the map, two unmodified half maps, the mask, the FSC as 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.colours import map_colour
-from drgnalign.files import atomic_path, write_text
+from drgnalign.files import atomic_path, copy_whole, write_text
 from drgnalign.formats.mrc import read_volume
 from drgnalign.fourier import resize_volume
 from drgnalign.half_maps import INDEPENDENT
@@ -52,9 +51,9 @@ def write_entries(results: Results, folder: Path) -> list[Path]:
 def _write_entry(results: Results, state: State, mask: NDArray[np.bool_], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     others = [ending for ending in (SHARP, LOCAL_RESOLUTION) if beside(state.prefix, ending).is_file()]
-    for ending in (FILTERED, *HALF_MAPS, *others):
-        _copy(beside(state.prefix, ending), folder)
-    _copy(results.mask, folder)
+    maps = [beside(state.prefix, ending) for ending in (FILTERED, *HALF_MAPS, *others)]
+    for path in (*maps, results.mask):
+        copy_whole(path, folder / path.name)
     volume, pixel_size = read_volume(beside(state.prefix, FILTERED))
     contour = contour_of(volume, mask)
     write_text(folder / f"{state.name}{CURVE}", fsc_xml(state.curve, state.name))
@@ -142,8 +141,3 @@ def _about(results: Results, state: State, contour: float, pixel_size: float) ->
         "to be filled in": "specimen, vitrification, microscope, detector, dose, symmetry, processing before drgnalign",
     }
     return "".join(f"{name:<22}{text}\n" for name, text in rows.items())
-
-
-def _copy(source: Path, folder: Path) -> None:
-    with atomic_path(folder / source.name) as temporary:
-        shutil.copyfile(source, temporary)

@@ -8,15 +8,15 @@ files are relative to the project's folder, in which RELION is started.
 from __future__ import annotations
 
 import os
-import shutil
 from functools import partial
 from pathlib import Path
 
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path, suffix_of, write_text
+from drgnalign.files import copy_whole, suffix_of, write_text
 from drgnalign.formats.star import write_star
-from drgnalign.handover.results import Results, absolute, refuse_missing_stacks, with_names
+from drgnalign.handover.results import Results, absolute, refuse_missing_stacks
 from drgnalign.run.state import FILTERED, HALF_MAPS, MASK, beside
+from drgnalign.stack_names import with_names
 
 NODES, SUCCESS = "RELION_OUTPUT_NODES.star", "RELION_JOB_EXIT_SUCCESS"
 STACK = ".mrcs"
@@ -68,9 +68,10 @@ def write_job(results: Results, root: Path, project: Path, folder: Path) -> dict
         write_star(named, folder / name)
         nodes[name] = PARTICLES_NODE
         for ending, kind in ((HALF_MAPS[0], HALF_MAP_NODE), (HALF_MAPS[1], HALF_MAP_NODE), (FILTERED, MAP_NODE)):
-            _copy(beside(state.prefix, ending), folder)
-            nodes[f"{state.name}{ending}"] = kind
-    _copy(results.mask, folder)
+            path = beside(state.prefix, ending)
+            copy_whole(path, folder / path.name)
+            nodes[path.name] = kind
+    copy_whole(results.mask, folder / MASK)
     nodes[MASK] = MASK_NODE
     listed = {str(job / name): kind for name, kind in nodes.items()}
     rows = "".join(f"{path} {kind}\n" for path, kind in listed.items())
@@ -85,8 +86,3 @@ def _call(stack: Path, project: Path) -> str:
     file, folder = absolute(stack), absolute(project)
     name = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
     return name if suffix_of(name) == STACK else f"{name}:{STACK[1:]}"
-
-
-def _copy(source: Path, folder: Path) -> None:
-    with atomic_path(folder / source.name) as temporary:
-        shutil.copyfile(source, temporary)

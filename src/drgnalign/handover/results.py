@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
-from drgnalign.formats.mrc import find_stack
 from drgnalign.formats.star import read_star
 from drgnalign.inputs import images_root
-from drgnalign.particles import NO_STACK, Particles
+from drgnalign.particles import Particles
 from drgnalign.report.reading import WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import published_folders
 from drgnalign.run.record import read_record
@@ -148,24 +146,6 @@ def refuse_missing_stacks(results: Results, root: Path) -> None:
     if missing:
         problem = f"{len(missing):,} stacks cannot be found, such as {missing[0]}"
         raise InputError(results.folder, problem, "say with --images which folder image names are relative to")
-
-
-def with_names(particles: Particles, root: Path, call: Callable[[Path], str]) -> Particles:
-    """Particles whose stacks are named otherwise.
-
-    Parameters
-    ----------
-    particles : Particles
-    root : Path
-        Folder that their names are relative to.
-    call : callable
-        Gives the new name of a stack, by its path.
-    """
-    codes, names = pd.factorize(particles.image_locations()[1])
-    calls = [str(name) if name == NO_STACK else call(find_stack(str(name), root)) for name in names]
-    numbers = particles.table["rlnImageName"].str.partition("@")[0].tolist()
-    new = [f"{number}@{calls[code]}" for number, code in zip(numbers, codes.tolist(), strict=True)]
-    return replace(particles, table=particles.table.assign(rlnImageName=new))
 
 
 def absolute(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
-from drgnalign.files import atomic_path, write_text
+from drgnalign.files import atomic_path, copy_whole, write_text
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import INDEPENDENT, NOT_INDEPENDENT, worst
 from drgnalign.particles import LEFT_OUT, Particles
@@ -194,5 +193,4 @@ def readme(scenes: Mapping[str, str]) -> str:
 def _copy(source: Path, outdir: Path) -> None:
     if not source.is_file():
         raise InputError(source, "no such map", "give the references folder of the round that the particles are of")
-    with atomic_path(outdir / source.name) as temporary:
-        shutil.copyfile(source, temporary)
+    copy_whole(source, outdir / source.name)
