@@ -11,6 +11,7 @@ from drgnalign.commands import Group
 
 COMMANDS = (
     "convert",
+    "edit",
     "export",
     "fsc",
     "inspect",

@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,8 @@ OUT, NONE, OTHERS = -1, 0, 2
 # How a table's column of labels may be called, and words in it.
 LABEL_COLUMNS = ("rlnClassNumber", "label", "cluster", "class")
 WORDS = {"drop": OUT, "unassigned": NONE}
+# A column of `edited` labels: what a person decided, in words.
+DECISION = "decision"
 KINDS = (
     "give a star file with rlnClassNumber, a cryoSPARC file with classes, cryoDRGN's labels.pkl or ind.pkl, or a CSV "
     "with rlnImageName and label"
@@ -40,6 +43,68 @@ class _Given(NamedTuple):
 
     keys: pd.Series
     labels: IntArray | None
+    decisions: dict[str, int] | None = None
+
+
+def edited(labels: IntArray, verbs: Sequence[tuple[str, str]], source: Path) -> tuple[IntArray, NDArray[np.object_]]:
+    """Clusters as a person wants them.
+
+    Parameters
+    ----------
+    labels : (N,) int64
+        0 is in none.
+    verbs : sequence of (str, str)
+        ``unite`` and ``2,5``; ``drop`` or ``free`` (in none from now on) and ``7``; ``relabel`` and ``3:1``. All mean
+        `labels`, none of which may be named twice.
+    source : Path
+        The file that they are of, for messages.
+
+    Returns
+    -------
+    labels : (N,) int64
+        -1 for who is dropped.
+    decisions : (N,) object
+        What was decided of each, in words; empty where nothing was.
+
+    Raises
+    ------
+    InputError
+        A number is no cluster of the file or is named twice, or two clusters would get one number.
+    """
+    new, decisions = labels.copy(), np.full(len(labels), "", object)
+    there, taken = set(np.unique(labels[labels > NONE]).tolist()), set[int]()
+    if not verbs:
+        raise InputError(source, "nothing is to be changed", "give --unite, --drop, --free or --relabel")
+    for verb, words in verbs:
+        numbers, target = _meant(verb, words)
+        for number in numbers:
+            if number not in there or number in taken:
+                what = "is named twice" if number in taken else "is none of its clusters"
+                remedy = f"choose of {', '.join(map(str, sorted(there)))}, each once"
+                raise InputError(source, f"--{verb} {words}: {number} {what}", remedy)
+            taken.add(number)
+        mine = np.isin(labels, numbers)
+        new[mine], decisions[mine] = target, f"{verb} {words}"
+    for verb, words in verbs:
+        numbers, target = _meant(verb, words)
+        others = np.unique(labels[(new == target) & ~np.isin(labels, numbers)])
+        if target > NONE and len(others):
+            problem = f"--{verb} {words}: there would be another cluster {target}"
+            raise InputError(source, problem, f"choose another number, or --unite {target},{numbers[0]}")
+    return new, decisions
+
+
+def _meant(verb: str, words: str) -> tuple[list[int], int]:
+    """The clusters that an option names, and the label that they get."""
+    pieces = [piece.strip() for piece in words.split(":" if verb == "relabel" else ",")]
+    fitting = {"unite": len(pieces) > 1, "relabel": len(pieces) == 2}.get(verb, True)
+    if not fitting or not all(piece.isdecimal() and 0 < int(piece) < 2**31 for piece in pieces):
+        example = {"unite": "2,5", "relabel": "3:1"}.get(verb, "7")
+        raise InputError(None, f"--{verb} is {words!r}", f"give clusters by their numbers, such as --{verb} {example}")
+    numbers = list(map(int, pieces))
+    if verb == "relabel":
+        return numbers[:1], numbers[1]
+    return numbers, {"unite": numbers[0], "drop": OUT, "free": NONE}[verb]
 
 
 def with_labels(particles: Particles, path: Path) -> tuple[Particles, LabelsRecord]:
@@ -70,7 +135,7 @@ def with_labels(particles: Particles, path: Path) -> tuple[Particles, LabelsReco
     InputNote
         How many particles each cluster has, how many are in none, and how many are left out.
     """
-    labels = _labels_of(particles, path)
+    labels, decisions = _labels_of(particles, path)
     if (labels < OUT).any():
         raise InputError(path, f"has the label {labels.min()}", "give labels from 1, 0 (none) or -1 (drop)")
     out = labels == OUT
@@ -83,6 +148,7 @@ def with_labels(particles: Particles, path: Path) -> tuple[Particles, LabelsReco
         clusters={str(label): clusters[label] for label in sorted(clusters)},
         unassigned=int((labels == NONE).sum()),
         left_out=int(out.sum()),
+        decisions=decisions,
     )
     warnings.warn(f"{path.name}: {record.sentence}", InputNote, stacklevel=2)
     table = particles.table.assign(rlnClassNumber=np.where(out, NONE, labels))
@@ -93,21 +159,22 @@ def with_labels(particles: Particles, path: Path) -> tuple[Particles, LabelsReco
     return replace(particles, table=table), record
 
 
-def _labels_of(particles: Particles, path: Path) -> IntArray:
-    """Labels (N,) of particles in a file of any kind."""
+def _labels_of(particles: Particles, path: Path) -> tuple[IntArray, dict[str, int]]:
+    """Labels (N,) of particles in a file of any kind, and of how many particles it says what was decided."""
     suffix = suffix_of(path)
     if suffix == ".pkl":
-        return _of_rows(particles, path)
+        return _of_rows(particles, path), {}
     if suffix == ".cs":
         if UID_COLUMN not in particles.table:
             problem = "names particles by cryoSPARC's uid, which those of --input do not have"
             raise InputError(path, problem, "give the .cs file as --input, or labels by names of images")
         keys, classes = read_classes(path)
-        return _matched(_Given(pd.Series(keys), classes), particles.table[UID_COLUMN], path)
+        return _matched(_Given(pd.Series(keys), classes), particles.table[UID_COLUMN], path), {}
     if suffix not in (".star", ".csv"):
         raise InputError(path, f"is of a kind ({suffix or 'no suffix'}) that has no labels", KINDS)
     given = _read_star(path) if suffix == ".star" else _read_csv(path)
-    return _matched(given._replace(keys=_spelt(given.keys, path)), _spelt(particles.table["rlnImageName"], path), path)
+    own = _spelt(particles.table["rlnImageName"], path)
+    return _matched(given._replace(keys=_spelt(given.keys, path)), own, path), given.decisions or {}
 
 
 def _of_rows(particles: Particles, path: Path) -> IntArray:
@@ -145,11 +212,13 @@ def _read_csv(path: Path) -> _Given:
         raise InputError(path, f"cannot be read as CSV: {error}", KINDS) from error
     if "rlnImageName" not in table:
         raise InputError(path, f"has no column rlnImageName (its first line: {', '.join(map(str, table))})", KINDS)
-    others = [str(label) for label in table if label != "rlnImageName"]
+    others = [str(label) for label in table if label not in ("rlnImageName", DECISION)]
     chosen = [label for label in LABEL_COLUMNS if label in others] or others
     if len(chosen) > 1 and chosen == others:
         raise InputError(path, f"has several columns ({', '.join(chosen)}), none of them called label", KINDS)
-    return _Given(table["rlnImageName"], _whole(table[chosen[0]], path) if chosen else None)
+    said = table[DECISION].value_counts().to_dict() if DECISION in table else {}
+    decisions = {str(words): int(count) for words, count in sorted(said.items()) if words}
+    return _Given(table["rlnImageName"], _whole(table[chosen[0]], path) if chosen else None, decisions)
 
 
 def _whole(column: pd.Series, path: Path) -> IntArray:

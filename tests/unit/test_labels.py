@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import run, succeed
 from numpy.testing import assert_array_equal
 
 from drgnalign.errors import InputError, InputNote
@@ -142,3 +143,61 @@ def test_who_drops_everybody_is_refused(particles: Particles, tmp_path: Path) ->
     already = replace(particles, table=particles.table.assign(drgnExcluded=np.arange(COUNT) == COUNT - 1))
     with pytest.raises(InputError, match="drops every particle"):
         with_labels(already, csv_of(tmp_path / "a.csv", particles, label=labels))
+
+
+def run_of(particles: Particles, path: Path) -> Path:
+    """What a round leaves: clusters 1, 2, 3, 5, three particles each, but one that is left out and one in none."""
+    labels, out = np.repeat([1, 2, 3, 5], 3), np.arange(COUNT) == 0
+    labels[[0, 3]] = 0
+    write_star(
+        replace(particles, table=particles.table.assign(rlnClassNumber=labels, drgnLeftOut=out.astype(int))), path
+    )
+    return path
+
+
+def test_what_a_person_decides_of_a_rounds_clusters_is_done_and_told(particles: Particles, tmp_path: Path) -> None:
+    star, path = run_of(particles, tmp_path / "particles.star"), tmp_path / "mine.csv"
+    said = succeed("edit", star, "--unite", "1,5", "--drop", 2, "--relabel", "3:7", "-o", path).output
+    assert "5 in 1, 3 in 7; 2 in none, 2 dropped" in said
+    labelled, record = with_labels(particles, path)
+    assert labelled.cluster_labels().tolist() == [0, 1, 1, 0, 0, 0, 7, 7, 7, 1, 1, 1]
+    assert_array_equal(labelled.excluded(), [False] * 4 + [True] * 2 + [False] * 6)
+    assert record.decisions == {"drop 2": 2, "relabel 3:7": 3, "unite 1,5": 5}
+    assert record.sentence.endswith(
+        "a person decided: drop 2 (2 particles), relabel 3:7 (3 particles), unite 1,5 (5 particles)"
+    )
+    assert LabelsRecord.of(record.written()) == record
+
+
+def test_freed_particles_are_in_none(particles: Particles, tmp_path: Path) -> None:
+    star, path = run_of(particles, tmp_path / "particles.star"), tmp_path / "mine.csv"
+    succeed("edit", star, "--free", "3", "--free", "5", "-o", path)
+    assert labels_in(particles, path) == [0, 1, 1, 0, 2, 2, *[0] * 6]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "nothing is to be changed"),
+        (("--unite", "1"), "--unite is '1'"),
+        (("--unite", "1,x"), "--unite is '1,x'"),
+        (("--drop", "0"), "--drop is '0'"),
+        (("--relabel", "1"), "such as --relabel 3:1"),
+        (("--drop", "4"), "4 is none of its clusters"),
+        (("--drop", "1", "--unite", "1,2"), "1 is named twice"),
+        (("--relabel", "1:2"), "there would be another cluster 2"),
+        (("--relabel", "1:7", "--relabel", "2:7"), "there would be another cluster 7"),
+    ],
+)
+def test_decisions_that_cannot_be_are_told(
+    particles: Particles, tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    path = tmp_path / "mine.csv"
+    refused = run("edit", run_of(particles, tmp_path / "particles.star"), "-o", path, *words)
+    assert refused.exit_code == 2 and told in refused.output and not path.exists()
+
+
+def test_numbers_may_change_places(particles: Particles, tmp_path: Path) -> None:
+    star, path = run_of(particles, tmp_path / "particles.star"), tmp_path / "mine.csv"
+    succeed("edit", star, "--relabel", "1:2", "--relabel", "2:1", "-o", path)
+    assert labels_in(particles, path) == [0, 2, 2, 0, 1, 1, 3, 3, 3, 5, 5, 5]

@@ -23,6 +23,8 @@ class LabelsRecord(Record):
     clusters: dict[str, int]
     unassigned: int
     left_out: int
+    # particles by what a person decided of them, in words (`drgnalign edit`)
+    decisions: dict[str, int] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -32,7 +34,9 @@ class LabelsRecord(Record):
         number = f"{len(self.clusters)} cluster{'' if len(self.clusters) == 1 else 's'}"
         said = f"the first round starts from its {number} ({sizes}{more})"
         said += f"; {self.unassigned:,} particles are in none" if self.unassigned else ""
-        return said + (f"; {self.left_out:,} are left out for good" if self.left_out else "")
+        said += f"; {self.left_out:,} are left out for good" if self.left_out else ""
+        decided = ", ".join(f"{words} ({count:,} particles)" for words, count in self.decisions.items())
+        return said + (f"; a person decided: {decided}" if decided else "")
 
 
 @dataclass(kw_only=True)
