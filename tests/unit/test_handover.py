@@ -199,6 +199,13 @@ def test_what_cannot_be_exported_is_told(project: Path, words: tuple[str, ...], 
     assert not (project / "out").exists()
 
 
+def test_what_is_there_is_not_mixed_with(project: Path) -> None:
+    words = ("export", project / "results", "--to", "emdb", "-o", project / "out")
+    succeed(*words, "--pass", "round_01")
+    refused = run(*words)
+    assert refused.exit_code == 2 and "is no empty folder" in refused.output
+
+
 def test_a_folder_outside_of_the_project_is_refused(project: Path) -> None:
     (project / "relion").mkdir()
     words = ("--to", "relion", "--relion-project", project / "relion", "-o", project / "out")

@@ -35,13 +35,13 @@ def export(
     folder, which its analyze and dashboard open, of those who are not left out. emdb: a folder for each cluster with
     what a deposition asks.
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(output, "is a file", "name a folder with -o")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise InputError(output, "is there, and is no empty folder", "name a new folder with -o")
     if (to == "relion") != (relion_project is not None):
         remedy = "give --relion-project" if to == "relion" else "leave it out, or give --to relion"
         raise InputError(None, f"--to {to} and --relion-project", remedy)
     found = read_results(results, folder)
-    said = f"{output}: {len(found.states)} of {found.folder}"
+    said = f"{output}: {', '.join(state.name for state in found.states)} of {found.folder}"
     if relion_project is not None:
         write_job(found, images or root_of_images(results), relion_project, output)
     elif to == "cryodrgn":
