@@ -94,7 +94,7 @@ def timeLeft(clock, meta) {
         return ''
     }
     if (minutes.any { value -> value == null }) {
-        return 'how long the rest takes is known once a round has run'
+        return 'how long the rest takes is known once a whole round has run'
     }
     def bound = clock.may_stop || left.any { pass -> !clock.taken[kindOf(pass)] } ? 'at most' : 'about'
     return "${bound} ${inWords(minutes.sum())} left"
@@ -120,7 +120,7 @@ def lastWords(clock, results, outdir) {
         def found = clock.findings ?: (said.exists() ? said.text : '')
         return "\n${found.replace('Files to open first\n', "Files to open first, in ${outdir}\n")}"
     }
-    def there = clock.findings ? "What the passes that have ended gave is in ${outdir}: report.html, findings.txt, summary.csv, final/" : null
+    def there = clock.findings || results.resolve('findings.txt').exists() ? "What the passes that have ended gave is in ${outdir}: report.html, findings.txt, summary.csv, final/" : null
     def wrong = ownMessage(workflow.errorReport ?: workflow.errorMessage ?: '')
     def stopped = !wrong || wrong.startsWith('SIG')
     def on = stopped ? 'Stopped. The same command with -resume goes on where the run was.'

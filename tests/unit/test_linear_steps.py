@@ -141,6 +141,10 @@ def test_embedding_needs_a_latent_space(tmp_path: Path) -> None:
         ([0.0, 1.0, 2.0, 2.0], 3, "2 states; the linear model counts 3 states"),
         ([0.0, 0.0], 1, "2 states; the linear model counts 1 state"),
         ([0.0, 1.0, 2.0], 3, "2 states; the linear model counts 3 states or more"),
+        # a third that hardly gains anything is no doubt, a second one is needed
+        ([0.0, 1.0, 1.03, 1.03], 3, "2 states"),
+        ([0.0, 0.03, 0.05], 3, "2 states"),
+        ([0.0, 0.03, 0.09, 0.09], 3, "2 states; the linear model counts 3 states"),
     ],
 )
 def test_a_verdict_says_where_the_linear_model_disagrees(gains: list[float], points: int, said: str) -> None:

@@ -18,8 +18,9 @@ from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.verdicts import MOVING, PERHAPS_RUNNING, RUNNING, in_words
 from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps, open_first
 from drgnalign.report.facts import run_facts, run_known
-from drgnalign.report.summary import published_folders
+from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.trace import cost_by_step, seconds, size
+from drgnalign.report.words import findings
 from drgnalign.validation.claims import DOUBTFUL, MOVES, NO_STATE, NOTE, Doubt
 
 COUNT = 300
@@ -589,3 +590,21 @@ def test_another_number_of_the_linear_model_is_a_doubt(results: Path) -> None:
 def test_without_its_command_a_run_is_offered_none(results: Path) -> None:
     facts = run_facts(published_folders(results), {"passes": 9})
     assert facts["finished"] is False and {step["command"] for step in facts["next"]} <= {None}
+
+
+def test_a_mask_that_cuts_comes_before_a_verdict(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["clusters"][0]["density_outside_mask"] = 0.12
+    facts = facts_of(results)
+    step = facts["next"][0]
+    assert "cuts off 12 % of a cluster's density" in step["why"]
+
+
+def test_a_continuum_without_a_motion_may_be_poses_or_a_mask(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["verdict"] = RUNNING
+        metrics["clustering"]["linear"] = {"motion": False, "motion_gain": -0.5, "motion_gain_error": 0.1}
+        metrics["clustering"]["linear"] |= {"points": 2, "gains": [0.0, 1.0, 1.0]}
+    passes = [read_metrics(path, number) for number, path in sorted(published_folders(results).items())]
+    said = findings(passes)
+    assert "But a curve gains -0.50 ± 0.10 nats an image over points: no motion is made out. Poses that are off" in said

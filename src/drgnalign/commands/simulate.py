@@ -103,7 +103,9 @@ def simulate(
     truth = "truth.star and state_*.mrc are the truth"
     star = shlex.quote(str(out / "particles.star"))
     following = f"drgnalign reconstruct {star} -o {shlex.quote(str(out / 'map'))}"
-    click.echo(f"A whole run: nextflow run main.nf --input {star} --latent linear --rounds 1", err=True)
+    # which turn and shift the poses that it begins with
+    coarse = " --consensus_limits 26,20" if rotation_error or shift_error else ""
+    click.echo(f"A whole run: nextflow run main.nf --input {star} --latent linear --rounds 1{coarse}", err=True)
     click.echo(f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}", err=True)
 
 

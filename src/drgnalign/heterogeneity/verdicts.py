@@ -50,7 +50,7 @@ def with_linear(verdict: str, states: int, linear: LinearRecord | None) -> str:
     linear : LinearRecord or None
         None: nobody has looked for points.
     """
-    if linear is None or (linear.points == states and not linear.motion):
+    if linear is None or (linear.agrees(states) and not linear.motion):
         return verdict
     if linear.motion and not verdict.startswith((RUNNING, AS_ASKED)):
         return f"{MOVING}; the clusters alone say: {verdict}"

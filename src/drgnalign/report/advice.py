@@ -18,6 +18,9 @@ from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
 # Share of the particles that change their cluster from round to round when nothing is left to be found.
 SETTLED = 0.95
+# Share of a cluster's density that a mask cuts off, from which a wider one is advised; by how much, and its diameter in
+# boxes where none was given.
+MUCH_OUTSIDE, WIDER, USUAL_DIAMETER = 0.05, 1.3, 0.85
 # ARI from which on latent space and images say the same.
 SAME = 0.9
 # In commands, of what the user has to make first; and how.
@@ -271,6 +274,7 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     if facts["halves"] == DEALT_AT_IMPORT:
         why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
         steps.append({"why": why, "command": _again(facts, {"--consensus_limits": _coarse_to_fine(facts)})})
+    steps += _of_the_mask(facts, parameters)
     if facts["rounds"][-1]["motion"]:
         steps.append(_of_motion(facts))
     verdict = facts["verdict"] or ""
@@ -291,6 +295,18 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         why = f"{which} at Nyquist: extract the particles with finer pixels to see what the data hold."
         steps.append({"why": why, "command": None})
     return steps
+
+
+def _of_the_mask(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """What is cut off differs from image to image with their poses: that comes before any verdict."""
+    cut = max((one["density_outside_mask"] or 0.0 for one in facts["clusters"]), default=0.0)
+    if cut < MUCH_OUTSIDE or parameters.get("mask"):
+        return []
+    why = f"The mask cuts off {100 * cut:.0f} % of a cluster's density, which looks like states, or like a motion. A "
+    why += "larger one first."
+    box = facts["box"] * facts["pixel_size_angstrom"]
+    wider = min(round(WIDER * float(parameters.get("mask_diameter") or USUAL_DIAMETER * box)), int(box))
+    return [{"why": why, "command": _again(facts, {"--mask_diameter": str(wider)})}]
 
 
 def _moves(facts: Mapping[str, Any]) -> bool:

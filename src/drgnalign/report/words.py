@@ -135,6 +135,11 @@ def findings(passes: list[PassMetrics]) -> str:
         lines.append(
             f"  Particles move (a curve gains {_gain(linear)} over points): see the half maps along the motion"
         )
+    elif linear and linear.motion_gain is not None and (last.verdict or "").startswith(RUNNING):
+        lines.append(
+            f"  But a curve gains {_gain(linear)} over points: no motion is made out. Poses that are off, or a mask "
+            "that cuts density, make clusters run into each other too"
+        )
     elif linear and linear.motion_gain is not None and linear.points == len(linear.gains):
         lines.append(
             f"  More points than were looked for; a curve gains {_gain(linear)} over them: no motion is made out"
@@ -203,8 +208,9 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
 
 def _other_number(last: PassMetrics) -> str:
     """Where the linear model counts another number of states than the images tell apart; else empty."""
-    linear, states = last.clustering and last.clustering.linear, last.assignment and last.assignment.states
-    if not linear or linear.motion or states is None or linear.points == states or is_open(last.verdict or ""):
+    linear = last.clustering and last.clustering.linear
+    states = None if last.assignment is None else last.assignment.states
+    if not linear or linear.motion or states is None or linear.agrees(states) or is_open(last.verdict or ""):
         return ""
     return f"the linear model, which looks on its own, counts {linear.number}: the number is not settled"
 
@@ -228,7 +234,9 @@ def doubt_of_verdict(passes: list[PassMetrics]) -> str:
 def _of_clusters(names: list[str], everyone: int) -> str:
     if len(names) == everyone > 1:
         return "every cluster"
-    return f"{len(names)} of {everyone} clusters" if len(names) > LISTED else _listed(names)
+    if len(names) == 1:
+        return names[0]
+    return f"each of {f'{len(names)} of {everyone} clusters' if len(names) > LISTED else _listed(names)}"
 
 
 def _files_to_open(last: PassMetrics) -> list[str]:

@@ -105,7 +105,7 @@ def _of_the_resolution(cluster: ClusterMetrics, halves: str, pixel_size: float) 
         found.append(Doubt(ends, NOTE))
     outside = cluster.density_outside_mask
     if outside is not None and outside > MOST_OUTSIDE:
-        cut = f"has {100 * outside:.0f} % of its density outside of the mask: see --mask_diameter and --mask"
+        cut = f"has {100 * outside:.0f} % of its density outside of the mask: give a larger --mask_diameter, or --mask"
         found.append(Doubt(cut, DOUBTFUL))
     return found
 
