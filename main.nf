@@ -67,7 +67,7 @@ workflow {
     def (particles, passthrough, folder, image_stack) = inputFiles(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def passes = schedule(given)
-    checkPrograms()
+    checkPrograms(given.device)
     // as they are found, and as people know them
     def (results, outdir) = [pathOf('outdir', given.outdir), params.outdir]
     takeResultsFolder(results, given.rounds)
@@ -81,7 +81,7 @@ workflow {
     CHECK_IMAGE(channel.fromList(imagesNeeded(given.container_dir, given.engine, given.latent != 'linear' || given.device == 'cuda')), library, code)
     DIGEST(scripts, library, file("${projectDir}/requirements.lock"), CHECK_IMAGE.out.installed.toSortedList(), code)
     // of each step by its name; the report shows all parameters
-    def shown = [parameters: digest(given), info: results.resolve('pipeline_info').toString()]
+    def shown = [parameters: digest(given.sort()), info: results.resolve('pipeline_info').toString()]
     settings = DIGEST.out.digests.map { digests, installed -> settingsOf(given, readJson(digests), installed) }
         .map { steps -> orRefused(steps + [report: steps.report + shown]) }
     LIST_STACKS(channel.value([particles, passthrough, image_stack]), settings.map { step -> step.list_stacks })

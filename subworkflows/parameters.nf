@@ -129,7 +129,18 @@ def plain(value) {
 
 // A file or folder in one spelling: ./a, b/../a and a are one; what lies elsewhere than on a disk stays as it is
 def absolute(value) {
-    return !value || value.toString().contains('://') ? value : file(value.toString(), glob: false).toAbsolutePath().normalize().toString()
+    return !value || value.toString().contains('://') ? value : withoutDots(workflow.launchDir.resolve(value.toString())).toString()
+}
+
+// As the system reads it: .. after a link is the folder above the one that the link leads to.
+def withoutDots(path) {
+    def last = path.toList().findLastIndexOf { part -> part.toString() == '..' }
+    def above = last < 0 ? null : path.root.resolve(path.subpath(0, last + 1))
+    if (!above || !above.exists()) {
+        return path.normalize()
+    }
+    def real = above.toRealPath()
+    return (last + 1 < path.nameCount ? real.resolve(path.subpath(last + 1, path.nameCount)) : real).normalize()
 }
 
 // The parameters with numbers as such, as the scripts read them, and files and folders by their whole path

@@ -1,9 +1,13 @@
 // Programs that this machine has to have, looked for before anything is begun.
 
-def checkPrograms() {
+def checkPrograms(device) {
     def on_slurm = workflow.profile.tokenize(',').any { name -> name in ['slurm', 'hpc'] }
     if (on_slurm && !onPath('sbatch')) {
         error("sbatch: no such program on this machine, so that -profile ${workflow.profile} cannot submit jobs\n  What to do: start the run where Slurm's commands are, or without this profile.")
+    }
+    def cards = new File('/dev').list().any { name -> name ==~ /nvidia\d+|dxg|kfd/ }
+    if (device == 'cuda' && !on_slurm && !workflow.stubRun && !cards) {
+        error("--device cuda: this machine has no GPU\n  What to do: run on one that has, or give --device cpu.")
     }
     // on a cluster, it is the nodes that need it
     if (workflow.containerEngine && !on_slurm && !onPath(workflow.containerEngine)) {

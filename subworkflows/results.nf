@@ -72,9 +72,15 @@ def setEarlierAside(folder, known, passes) {
     return there ? reported : 0
 }
 
-// Stops a run whose results are being removed under it: what is left of them would look like all.
+// Stops a run whose results are being removed under it, or that another one has taken: what is left of them would look like
+// all.
 def refuseGone(folder) {
-    if (!folder.resolve('pipeline_info/session.json').exists()) {
+    def record = folder.resolve('pipeline_info/session.json')
+    def other = readable(record)?.session
+    if (other && other != workflow.sessionId.toString()) {
+        error("${folder}: another run has taken it while this one went on\n  What to do: give another --outdir, and go on with -resume: what was done comes back from the cache.")
+    }
+    if (!record.exists()) {
         error("${folder}: has been removed, or its pipeline_info, while the run went on\n  What to do: remove what is left of it, and go on with -resume: what was there comes back from the cache.")
     }
 }
@@ -98,8 +104,10 @@ def readable(record) {
 
 // '--k is 4, and was 3', or what else there is that results depend on
 def whatChanged(last, made) {
-    // where files lie is nothing that results depend on
-    def shown = (last.parameters.keySet() + made.parameters.keySet()) - ['outdir', 'input', 'images', 'passthrough']
+    // where files lie, jobs run, and a run ends, is nothing that results depend on
+    def where = ['outdir', 'input', 'images', 'passthrough', 'container_dir', 'scratch', 'queue', 'gpu_queue', 'gpu_options', 'account', 'options']
+    def how = ['stop', 'keep', 'require_gpu', 'max_cpus', 'max_memory', 'max_time', 'max_jobs']
+    def shown = (last.parameters.keySet() + made.parameters.keySet()) - where - how
     def names = shown.findAll { name -> last.parameters[name] != made.parameters[name] }
     def changes = names.sort().collect { name -> "--${name} is ${made.parameters[name]}, and was ${last.parameters[name]}" }
     def others = last.images == made.images ? 'The particle file, a mask or the code of the program has changed' : 'Stacks have changed'
@@ -128,7 +136,26 @@ def refuseInUse(folder, lock) {
     if (ProcessHandle.of(pid as Long).map { process -> startOf(process) == start }.orElse(false)) {
         error("${folder}: is in use by the run ${name}, process ${pid} on this machine (${host})\n  What to do: give another --outdir, or wait until that run has ended.")
     }
-    lock.delete()
+    removeStale(folder, lock, [pid, host, start, name])
+}
+
+// Of a run that has died. Another one that saw it too may have its own in that place by now.
+def removeStale(folder, lock, known) {
+    def mine = lock.resolveSibling(".run.lock.stale.${ProcessHandle.current().pid()}")
+    try {
+        java.nio.file.Files.move(lock, mine, java.nio.file.StandardCopyOption.ATOMIC_MOVE)
+    }
+    catch (java.nio.file.NoSuchFileException _gone) {
+        return
+    }
+    def others = mine.readLines().take(4) != known.collect { word -> word.toString() }
+    if (others) {
+        wasFirst(mine, lock)
+    }
+    mine.delete()
+    if (others) {
+        error("${folder}: another run has just begun to use it\n  What to do: give another --outdir, or wait until that run has ended.")
+    }
 }
 
 def refuseOthers(folder, record, rounds) {
@@ -136,7 +163,9 @@ def refuseOthers(folder, record, rounds) {
     // Without that record -resume is believed where it is known what the results were made with: setEarlierAside compares it.
     def same = other ? other.session == workflow.sessionId.toString() : workflow.resume && madeBy(folder.resolve('pipeline_info/made_by.json'))
     if (workflow.resume && other && !same) {
-        error("${folder}: belongs to the run ${other.name}, which is not the last that was started in ${workflow.launchDir}\n  What to do: go on with it, in ${other.folder}, by -resume ${other.session}; or give another --outdir.")
+        def way = hasCache(other) ? "go on with it, in ${other.folder}, by -resume ${other.session}; or give another --outdir"
+            : "give another --outdir: what Nextflow knew of that run (.nextflow/history and .nextflow/cache in ${other.folder}) is gone"
+        error("${folder}: belongs to the run ${other.name}, which is not the last that was started in ${workflow.launchDir}\n  What to do: ${way}.")
     }
     def passes = namesIn(folder).findAll { name -> name ==~ /round_\d+/ }
     if (!passes && !['consensus', 'final'].any { name -> folder.resolve(name).exists() }) {
@@ -181,9 +210,11 @@ def inGB(bytes) {
     return bytes < 1e10 ? String.format(Locale.ROOT, '%.1f GB', bytes / 1e9) : "${Math.round(bytes / 1e9)} GB"
 }
 
-// Is what Nextflow knows of a run's tasks still there?
+// Is what Nextflow knows of a run's tasks still there, and will it find it?
 def hasCache(run) {
-    return System.getenv('NXF_CACHE_DIR') || file("${run.folder}/.nextflow/cache/${run.session}", glob: false).exists()
+    def info = file("${run.folder}/.nextflow", glob: false)
+    def listed = info.resolve('history').exists() && info.resolve('history').text.contains(run.session.toString())
+    return System.getenv('NXF_CACHE_DIR') || (listed && info.resolve("cache/${run.session}").exists())
 }
 
 def namesIn(folder) {

@@ -64,8 +64,12 @@ def test_results_of_another_run_are_not_mixed_with(folder: Path) -> None:
     (folder / "results" / "pipeline_info" / "session.json").write_text(json.dumps(record))
     message = stopped(run_workflow(folder, folder / "particles.star"))
     assert "holds the results of another run (old_name)" in message and SESSION not in message
-    # it can be gone on with where Nextflow still knows its tasks
+    # it can be gone on with where Nextflow still knows its tasks, and the run that they are of
     (folder / ".nextflow" / "cache" / SESSION).mkdir(parents=True)
+    message = stopped(run_workflow(folder, folder / "particles.star"))
+    assert SESSION not in message
+    with (folder / ".nextflow" / "history").open("a") as history:
+        history.write(f"2026-01-01 00:00:00\t1s\told_name\tOK\ta\t{SESSION}\tnextflow run main.nf\n")
     message = stopped(run_workflow(folder, folder / "particles.star"))
     assert "holds the results of another run (old_name)" in message and f"-resume {SESSION}" in message
 
@@ -76,6 +80,19 @@ def test_results_without_a_record_of_whose_they_are(folder: Path) -> None:
     stopped(run_workflow(folder, folder / "particles.star"))
     message = stopped(run_workflow(folder, folder / "particles.star", options=("-resume",)))
     assert "no record of whose they are" in message and "move it away, and start again with -resume" in message
+
+
+def test_dots_after_a_link_lead_to_where_the_system_says(folder: Path) -> None:
+    (folder / "target" / "deep").mkdir(parents=True)
+    (folder / "link").symlink_to("target/deep")
+    message = stopped(run_workflow(folder, Path("link/../particles.star")))
+    assert f"{folder / 'target' / 'particles.star'}: no such file" in message
+
+
+@pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_said_before_anything_runs(folder: Path) -> None:
+    message = stopped(run_workflow(folder, folder / "particles.star", {"device": "cuda"}))
+    assert "--device cuda: this machine has no GPU" in message and "Submitted" not in message
 
 
 @pytest.mark.parametrize(("profile", "program"), [("test,slurm", "sbatch"), ("test,apptainer", "apptainer")])
