@@ -5,8 +5,9 @@ def checkPrograms(device) {
     if (on_slurm && !onPath('sbatch')) {
         error("sbatch: no such program on this machine, so that -profile ${workflow.profile} cannot submit jobs\n  What to do: start the run where Slurm's commands are, or without this profile.")
     }
-    def cards = new File('/dev').list().any { name -> name ==~ /nvidia\d+|dxg|kfd/ }
-    if (device == 'cuda' && !on_slurm && !workflow.stubRun && !cards) {
+    // and where there is a scheduler of another kind, a profile of the site's own may submit to it
+    def here = !on_slurm && !['sbatch', 'qsub', 'bsub'].any { name -> onPath(name) }
+    if (device == 'cuda' && here && !workflow.stubRun && !devices(~/nvidia\d+|dxg|kfd/)) {
         error("--device cuda: this machine has no GPU\n  What to do: run on one that has, or give --device cpu.")
     }
     // on a cluster, it is the nodes that need it
@@ -19,8 +20,11 @@ def onPath(name) {
     return System.getenv('PATH').tokenize(':').any { folder -> new File(folder, name).canExecute() }
 }
 
+def devices(pattern) {
+    return (new File('/dev').list() ?: []).findAll { name -> name ==~ pattern }.sort()
+}
+
 // GPUs of this machine that tasks may see
 def gpusSeen() {
-    def all = (new File('/dev').list() ?: []).findAll { name -> name ==~ /nvidia\d+/ }.sort()
-    return [all.join(' '), System.getenv('CUDA_VISIBLE_DEVICES')].findAll { words -> words != null }.join(' of ')
+    return [devices(~/nvidia\d+/).join(' '), System.getenv('CUDA_VISIBLE_DEVICES')].findAll { words -> words != null }.join(' of ')
 }

@@ -39,9 +39,18 @@ def wasFirst(file, name) {
         return false
     }
     catch (Exception _no_links) {
-        // a file system without links: two that come at once are not told apart
+        return wasFirstToCopy(file, name)
+    }
+}
+
+// On a file system without links: of two that come at once one may read half of the other's
+def wasFirstToCopy(file, name) {
+    try {
         java.nio.file.Files.copy(file, name)
         return true
+    }
+    catch (java.nio.file.FileAlreadyExistsException _there) {
+        return false
     }
 }
 
@@ -117,16 +126,18 @@ def whatChanged(last, made) {
 // To be called when the run has ended, however it did
 def returnResultsFolder(folder) {
     def lock = folder.resolve('pipeline_info/run.lock')
-    if (lock.exists() && lock.readLines()[3] == workflow.runName) {
+    def words = linesOf(lock)
+    if (words && words[3] == workflow.runName) {
         lock.delete()
     }
 }
 
 def refuseInUse(folder, lock) {
-    if (!lock.exists()) {
+    def words = linesOf(lock)
+    if (words == null) {
         return
     }
-    def (pid, host, start, name) = lock.readLines() + ['', '', '', '']
+    def (pid, host, start, name) = words + ['', '', '', '']
     if (!pid.isLong() || !name) {
         error("${folder}: may be in use: ${lock} is broken\n  What to do: if no run uses it, remove ${lock}.")
     }
@@ -137,6 +148,16 @@ def refuseInUse(folder, lock) {
         error("${folder}: is in use by the run ${name}, process ${pid} on this machine (${host})\n  What to do: give another --outdir, or wait until that run has ended.")
     }
     removeStale(folder, lock, [pid, host, start, name])
+}
+
+// null where there is no such file, or not any more
+def linesOf(path) {
+    try {
+        return path.readLines()
+    }
+    catch (java.nio.file.NoSuchFileException _gone) {
+        return null
+    }
 }
 
 // Of a run that has died. Another one that saw it too may have its own in that place by now.

@@ -31,7 +31,9 @@ OUT, NONE, OTHERS = -1, 0, 2
 LABEL_COLUMNS = ("rlnClassNumber", "label", "cluster", "class")
 WORDS = {"drop": OUT, "unassigned": NONE}
 # A column of `edited` labels: what a person decided, in words.
-DECISION = "decision"
+DECISION, LABELS_OF_OURS = "decision", "label"
+# More of them are not told.
+MOST_DECISIONS = 50
 KINDS = (
     "give a star file with rlnClassNumber, a cryoSPARC file with classes, cryoDRGN's labels.pkl or ind.pkl, or a CSV "
     "with rlnImageName and label"
@@ -212,11 +214,12 @@ def _read_csv(path: Path) -> _Given:
         raise InputError(path, f"cannot be read as CSV: {error}", KINDS) from error
     if "rlnImageName" not in table:
         raise InputError(path, f"has no column rlnImageName (its first line: {', '.join(map(str, table))})", KINDS)
-    others = [str(label) for label in table if label not in ("rlnImageName", DECISION)]
+    decided = DECISION in table and LABELS_OF_OURS in table
+    others = [str(label) for label in table if label != "rlnImageName" and not (decided and label == DECISION)]
     chosen = [label for label in LABEL_COLUMNS if label in others] or others
     if len(chosen) > 1 and chosen == others:
         raise InputError(path, f"has several columns ({', '.join(chosen)}), none of them called label", KINDS)
-    said = table[DECISION].value_counts().to_dict() if DECISION in table else {}
+    said = table[DECISION].value_counts().head(MOST_DECISIONS).to_dict() if decided else {}
     decisions = {str(words): int(count) for words, count in sorted(said.items()) if words}
     return _Given(table["rlnImageName"], _whole(table[chosen[0]], path) if chosen else None, decisions)
 

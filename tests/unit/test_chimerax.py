@@ -9,7 +9,7 @@ from drgnalign.colours import map_colour
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import write_volume
 from drgnalign.fourier import soft_sphere
-from drgnalign.run.chimerax import write_scenes
+from drgnalign.run.chimerax import UNKNOWN, write_scenes
 
 BOX = 24
 # Words of the commands that scripts are made of.
@@ -75,14 +75,26 @@ def test_a_film_has_one_contour(final: Path) -> None:
 def test_local_resolution_is_on_one_scale(final: Path) -> None:
     for label, (low, high) in {1: (3.0, 5.0), 12: (4.0, 8.0)}.items():
         values = np.random.default_rng(label).uniform(low, high, (BOX, BOX, BOX)).astype(np.float32)
+        values[: BOX // 3] = 0
         write_volume(final / f"cluster_{label:02d}_local_resolution.mrc", values, 2.0)
     write_scenes(final, ["cluster_01", "cluster_12"])
     lines = commands(final / "open_local_resolution.cxc")
     sampled = [line for line in lines if line[0] == "color"]
-    assert [line[2:5] for line in sampled] == [["#1", "map", "#3"], ["#2", "map", "#4"]]
-    ends = [float(step.split(",")[0]) for step in sampled[0][-1].split(":")]
+    # a map and its local resolution are moved as one
+    assert [line[2:5] for line in sampled] == [["#1.1", "map", "#1.2"], ["#2.1", "map", "#2.2"]]
+    stops = [step.split(",") for step in sampled[0][-1].split(":")]
+    ends = [float(step) for step, _ in stops]
     assert sampled[0][-1] == sampled[1][-1] and ends == sorted(ends)
-    assert ends[0] == pytest.approx(3.05, abs=0.1) and ends[-1] == pytest.approx(7.9, abs=0.1)
+    assert ends[2] == pytest.approx(3.05, abs=0.1) and ends[-1] == pytest.approx(7.9, abs=0.1)
+    # 0 is no resolution
+    assert stops[0] == ["0.000", UNKNOWN] and stops[1][1] == UNKNOWN
+
+
+def test_where_no_resolution_is_known_nothing_is_said_of_it(final: Path) -> None:
+    write_volume(final / "cluster_01_local_resolution.mrc", np.zeros((BOX, BOX, BOX), np.float32), 2.0)
+    write_scenes(final, ["cluster_01"])
+    (sampled,) = [line for line in commands(final / "open_local_resolution.cxc") if line[0] == "color"]
+    assert sampled[-1].startswith(f"0.000,{UNKNOWN}")
 
 
 def test_a_mask_of_another_box_is_told(final: Path) -> None:

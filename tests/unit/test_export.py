@@ -88,7 +88,12 @@ def test_the_readme_says_what_opens_where(particles: Particles, references: Path
     export_final(particles, references, tmp_path / "final")
     lines = (tmp_path / "final" / "README.txt").read_text().splitlines()
     assert lines[0].startswith("ChimeraX      chimerax open_all.cxc: maps in the report's colours")
-    assert [line.split()[0] for line in lines if line[0] != " "] == ["ChimeraX", "RELION", "cryoSPARC", "EMDB", "all"]
+    programs = ["ChimeraX", "RELION", "cryoSPARC", "cryoDRGN", "EMDB", "all"]
+    assert [line.split()[0] for line in lines if line[0] != " "] == programs
+    named = {
+        word.rstrip(",;:") for line in lines for word in line.split() if word.rstrip(",;:").endswith((".mrc", ".star"))
+    }
+    assert named and all((tmp_path / "final" / file).is_file() for file in named)
 
 
 def test_where_there_are_no_maps_only_particles_are_spoken_of(
@@ -112,7 +117,10 @@ def test_sharpened_maps_and_local_resolutions_are_handed_on(
     )
     assert (tmp_path / "final" / "cluster_01_sharp.mrc").exists() and "cluster_02_sharp.mrc" not in index
     script = (tmp_path / "final" / "open_local_resolution.cxc").read_text()
-    assert "color sample #1 map #2 palette 5.00,#FDE725:" in script and "cluster_02" not in script
+    assert (
+        "color sample #1.1 map #1.2 palette 0.000,#9A9A9A:4.990,#9A9A9A:5.000,#FDE725:" in script
+        and "cluster_02" not in script
+    )
 
 
 def test_who_is_left_out_has_a_file_of_its_own(particles: Particles, references: Path, tmp_path: Path) -> None:
@@ -140,6 +148,17 @@ def test_before_there_are_clusters_the_consensus_is_handed_on(
         assert (tmp_path / "final" / name).read_bytes() == (references / name).read_bytes()
     assert {*maps, "consensus_fsc.csv", "consensus_particles.star"} <= set(index["file"])
     assert len(read_star(tmp_path / "final" / "consensus_particles.star")) == 6
+
+
+def test_labels_of_ones_own_are_no_maps_before_the_first_round(
+    particles: Particles, references: Path, tmp_path: Path
+) -> None:
+    fsc = pd.read_csv(references / "fsc.csv")
+    fsc[fsc["cluster"] == "consensus"].to_csv(references / "fsc.csv", index=False)
+    index = export_final(particles, references, tmp_path / "final")
+    assert {"consensus.mrc", "consensus_particles.star", "open_all.cxc"} <= set(index["file"])
+    assert not index["file"].str.startswith("cluster").any()
+    assert "consensus.mrc" in (tmp_path / "final" / "README.txt").read_text()
 
 
 def test_maps_without_resolution_are_handed_on(particles: Particles, references: Path, tmp_path: Path) -> None:

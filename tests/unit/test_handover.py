@@ -116,7 +116,23 @@ def test_an_earlier_pass_and_moved_images(project: Path, tmp_path: Path) -> None
     assert names_in(out / "consensus_particles.star") == {f"moved/{Path(STACK).name}"}
 
 
+def without_blanks(project: Path) -> None:
+    """The stack under another name, in the folder and in the round's particle file."""
+    (project / STACK).rename(project / "Extract" / "images.mrcs")
+    path = project / "results" / "round_02" / "particles.star"
+    particles = read_star(path)
+    numbers = particles.table["rlnImageName"].str.partition("@")[0]
+    particles.table["rlnImageName"] = numbers + "@Extract/images.mrcs"
+    write_star(particles, path)
+
+
 def test_a_folder_of_cryodrgn_is_alike_row_by_row(project: Path) -> None:
+    without_blanks(project)
+    # such a long one is folded, at blanks and beside what is not ASCII
+    gone = f"/gone/{'work of 日本の研究 ' * 8}/ctf.pkl"
+    config = yaml.safe_load(CONFIG)
+    config["dataset_args"] |= {"ctf": gone, "particles": gone}
+    (project / "results" / "round_02" / "latent" / "config.yaml").write_text(yaml.dump(config))
     folder = project / "for_cryodrgn"
     said = succeed("export", project / "results", "--to", "cryodrgn", "-o", folder).output
     assert "cryodrgn analyze" in said and " 12" in said
@@ -143,7 +159,7 @@ def test_a_group_of_cryosparc_has_the_uids_of_the_input(project: Path) -> None:
     folder = project / "for_cryosparc"
     succeed("export", project / "results", "--to", "cryosparc", "-o", folder)
     group = yaml.safe_load((folder / "cluster_02_particles.csg").read_text())
-    assert group["group"]["type"] == "particle" and set(group["results"]) >= {"blob", "ctf", "alignments3D"}
+    assert group["group"]["type"] == "particle" and set(group["results"]) == {"blob", "ctf", "alignments3D"}
     members = read_star(path).table.query("rlnClassNumber == 2 and drgnLeftOut == 0")
     for slot, said in group["results"].items():
         rows = np.load(folder / said["metafile"].removeprefix(">"))
@@ -221,7 +237,14 @@ def test_a_missing_file_is_told_and_nothing_is_begun(project: Path, missing: str
     assert not (project / "out").exists()
 
 
+def test_blanks_that_cryodrgn_cannot_read_are_told(project: Path) -> None:
+    refused = run("export", project / "results", "--to", "cryodrgn", "-o", project / "out")
+    assert refused.exit_code == 2 and "cryoDRGN reads no blanks" in refused.output
+    assert not (project / "out").exists()
+
+
 def test_results_that_do_not_say_where_their_images_are(project: Path) -> None:
+    without_blanks(project)
     (project / "results" / "pipeline_info" / "run.json").unlink()
     words = ("export", project / "results", "--to", "cryodrgn", "-o", project / "out")
     refused = run(*words)

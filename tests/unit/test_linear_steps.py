@@ -145,6 +145,8 @@ def test_embedding_needs_a_latent_space(tmp_path: Path) -> None:
         ([0.0, 1.0, 1.03, 1.03], 3, "2 states"),
         ([0.0, 0.03, 0.05], 3, "2 states"),
         ([0.0, 0.03, 0.09, 0.09], 3, "2 states; the linear model counts 3 states"),
+        # many that hardly gain anything gain something together
+        ([0.0, 1.0, 1.04, 1.08, 1.08], 4, "2 states; the linear model counts 4 states"),
     ],
 )
 def test_a_verdict_says_where_the_linear_model_disagrees(gains: list[float], points: int, said: str) -> None:

@@ -595,9 +595,13 @@ def test_without_its_command_a_run_is_offered_none(results: Path) -> None:
 def test_a_mask_that_cuts_comes_before_a_verdict(results: Path) -> None:
     with last_metrics(results) as metrics:
         metrics["clusters"][0]["density_outside_mask"] = 0.12
-    facts = facts_of(results)
-    step = facts["next"][0]
-    assert "cuts off 12 % of a cluster's density" in step["why"]
+    asked = {"mask_diameter": "100"}
+    command = "nextflow run main.nf --mask_diameter 100"
+    for diameter, advised in (("100", "--mask_diameter 130"), ("5000", None)):
+        asked["mask_diameter"] = diameter
+        step = facts_of(results, parameters=asked, defaults={"mask_diameter": None}, command=command)["next"][0]
+        assert "cuts off 12 % of a cluster's density" in step["why"]
+        assert advised in step["command"] if advised else step["command"] is None
 
 
 def test_a_continuum_without_a_motion_may_be_poses_or_a_mask(results: Path) -> None:
@@ -607,4 +611,5 @@ def test_a_continuum_without_a_motion_may_be_poses_or_a_mask(results: Path) -> N
         metrics["clustering"]["linear"] |= {"points": 2, "gains": [0.0, 1.0, 1.0]}
     passes = [read_metrics(path, number) for number, path in sorted(published_folders(results).items())]
     said = findings(passes)
-    assert "But a curve gains -0.50 ± 0.10 nats an image over points: no motion is made out. Poses that are off" in said
+    told = "But no motion is made out (a curve gains -0.50 ± 0.10 nats an image over points). Poses that are off"
+    assert told in said

@@ -12,16 +12,17 @@ from drgnalign.errors import InputError
 from drgnalign.handover.cryodrgn import write_workdir
 from drgnalign.handover.cryosparc import write_groups
 from drgnalign.handover.emdb import write_entries
-from drgnalign.handover.relion import write_job
+from drgnalign.handover.relion import OF_RELION, write_job
 from drgnalign.handover.results import read_results, root_of_images
 
 TO = ("relion", "cryosparc", "cryodrgn", "emdb")
+OF_IMAGES = ("relion", "cryodrgn")
 
 
 @click.command(cls=Command)
 @click.argument("results", type=FOLDER)
 @click.option("--to", type=click.Choice(TO), required=True, help="The program, or the data bank.")
-@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder; for RELION one in the project.")
+@click.option("-o", "--output", "--o", type=OUTPUT, required=True, help="Folder; for RELION one in the project.")
 @click.option("--relion-project", type=FOLDER, help="Folder that RELION is started in: paths are relative to it.")
 @click.option("--pass", "folder", help="Of the pass in RESULTS, such as round_02. Default: the last one.")
 @click.option("--images", type=FOLDER, help="Folder that image names are relative to. Default: as the run was told.")
@@ -35,8 +36,11 @@ def export(
     folder, which its analyze and dashboard open, of those who are not left out. emdb: a folder for each cluster with
     what a deposition asks.
     """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+    there = [path.name for path in output.iterdir()] if output.is_dir() else []
+    if output.is_file() or [name for name in there if to != "relion" or not OF_RELION.match(name)]:
         raise InputError(output, "is there, and is no empty folder", "name a new folder with -o")
+    if images is not None and to not in OF_IMAGES:
+        raise InputError(None, f"--images, and --to {to}", "leave it out: names of images stay as they are")
     if (to == "relion") != (relion_project is not None):
         remedy = "give --relion-project" if to == "relion" else "leave it out, or give --to relion"
         raise InputError(None, f"--to {to} and --relion-project", remedy)

@@ -13,12 +13,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path, copy_whole, write_text
 from drgnalign.formats.cryodrgn import read_latent, write_cryodrgn, write_latent
+from drgnalign.formats.mrc import find_stack
 from drgnalign.formats.star import write_star
 from drgnalign.handover.results import Results, absolute, refuse_missing_stacks
+from drgnalign.particles import Particles
 from drgnalign.report.reading import WHOLE
 from drgnalign.run.latent import CONFIG, EMBEDDING, TRAINING, WEIGHTS, TrainingRecord, Z, read_points
 from drgnalign.run.record import read_record
@@ -54,6 +57,7 @@ def write_workdir(results: Results, root: Path, folder: Path) -> int:
     if not (latent / WEIGHTS).is_file():
         raise InputError(results.folder, "has no network of cryoDRGN's", "choose a round that trained one with --pass")
     refuse_missing_stacks(results, root)
+    _refuse_blanks(results.particles, root)
     epoch = read_record(TrainingRecord, latent / TRAINING).epoch
     kept = ~results.particles.left_out()
     mu, logvar = read_latent(latent / Z)
@@ -78,6 +82,18 @@ def write_workdir(results: Results, root: Path, folder: Path) -> int:
     return epoch
 
 
+def _refuse_blanks(particles: Particles, root: Path) -> None:
+    """cryoDRGN parts the rows of star files at blanks, whatever quotes there are."""
+    with_blanks = [
+        name
+        for name in pd.unique(particles.image_locations()[1])
+        if len(_call(find_stack(str(name), root)).split()) > 1
+    ]
+    if with_blanks:
+        problem = f"cryoDRGN reads no blanks in the path of a stack ({_call(find_stack(str(with_blanks[0]), root))})"
+        raise InputError(particles.path, problem, "give --images with a link to that folder whose path has none")
+
+
 def _call(stack: Path) -> str:
     return str(absolute(stack))
 
@@ -86,7 +102,8 @@ def _config(text: str, folder: Path) -> str:
     """A training's ``config.yaml`` (flat blocks, a line a key), which names the files of this folder; JSON is YAML."""
     files = {"particles": str(folder / STAR), "poses": str(folder / POSES), "ctf": str(folder / CTF)}
     for key, value in {**files, "ind": None, "datadir": None}.items():
-        before, *after = re.split(rf"(?m)^  {key}:.*$", text)
+        # long values go on in the next lines, farther in
+        before, *after = re.split(rf"(?m)^  {key}:.*(?:\n   .*)*$", text)
         if len(after) != 1:
             raise InputError(CONFIG, f"has {len(after)} lines '{key}:'", "give the results of a cryoDRGN 4 training")
         text = f"{before}  {key}: {json.dumps(value)}{after[0]}"

@@ -16,6 +16,8 @@ from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.cryosparc.fields import UID, field_names, load_rows
 from drgnalign.handover.results import Results, State
 
+# What is written whole; of places in micrographs some fields are missing.
+WHOLE_SLOTS = ("blob", "ctf", "alignments2D", "alignments3D")
 # Of the form, not of ours.
 FORM = "v4.0.0"
 
@@ -54,7 +56,8 @@ def _write_group(results: Results, state: State, folder: Path) -> Path:
     particles = folder / f"{state.name}_particles.cs"
     write_cs(state.particles, particles)
     group = particles.with_suffix(".csg")
-    slots = sorted({field.partition("/")[0] for field in field_names(load_rows(particles)) if "/" in field})
+    written = {field.partition("/")[0] for field in field_names(load_rows(particles))}
+    slots = [slot for slot in WHOLE_SLOTS if slot in written]
     lines = [
         f"created: {datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M:%S.%f')}",
         "group:",

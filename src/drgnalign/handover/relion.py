@@ -8,6 +8,7 @@ files are relative to the project's folder, in which RELION is started.
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from drgnalign.handover.results import Results, absolute, refuse_missing_stacks
 from drgnalign.run.state import FILTERED, HALF_MAPS, MASK, beside
 from drgnalign.stack_names import with_names
 
+# What RELION's External tab has put into the folder of its job.
+OF_RELION = re.compile(r"\.|job|run\.|note\.|default_pipeline|continue_|RELION_JOB_")
 NODES, SUCCESS = "RELION_OUTPUT_NODES.star", "RELION_JOB_EXIT_SUCCESS"
 STACK = ".mrcs"
 # Types of nodes, of RELION 4 and 5.
@@ -58,6 +61,8 @@ def write_job(results: Results, root: Path, project: Path, folder: Path) -> dict
     job = Path(os.path.relpath(folder.resolve(), project.resolve()))
     if job.parts[:1] == ("..",) or not project.is_dir():
         raise InputError(folder, f"is not in the RELION project {project}", "give -o PROJECT/External/NAME")
+    if len(str(job).split()) > 1:
+        raise InputError(folder, "has a blank in its name, at which RELION parts rows", "give a name without one")
     refuse_missing_stacks(results, root)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SUCCESS).unlink(missing_ok=True)

@@ -6,29 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
-from drgnalign.inputs import images_root
 from drgnalign.particles import Particles
 from drgnalign.report.reading import WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import published_folders
 from drgnalign.run.record import read_record
 from drgnalign.run.records import PassMetrics
-from drgnalign.run.state import (
-    CONSENSUS,
-    FILTERED,
-    FSC,
-    HALF_MAPS,
-    MAPS,
-    MASK,
-    METRICS,
-    PARTICLES,
-    beside,
-    cluster_name,
-)
+from drgnalign.run.state import FILTERED, FSC, HALF_MAPS, MAPS, MASK, METRICS, PARTICLES, beside, members
 from drgnalign.stack_names import missing_stacks
 
 INFO, RUN, SESSION = "pipeline_info", "run.json", "session.json"
@@ -101,13 +88,11 @@ def read_results(outdir: Path, folder: str | None) -> Results:
     chosen = list(passes.values())[-1] if folder is None else names[folder.strip("/")]
     particles = read_star(chosen / PARTICLES)
     curves = _read_curves(chosen / FSC)
-    left_out = particles.left_out()
-    labels = np.where(left_out, 0, particles.cluster_labels())
-    members = {cluster_name(label): labels == label for label in np.unique(labels[labels > 0]).tolist()}
+    kept, mapped = ~particles.left_out(), set(curves["cluster"])
     states = [
         State(name, particles.select(mine), _prefix(chosen, name), curves[curves["cluster"] == name])
-        for name, mine in (members or {CONSENSUS: ~left_out}).items()
-        if (curves["cluster"] == name).any()
+        for name, mine in members(particles.cluster_labels(), kept, mapped).items()
+        if name in mapped
     ]
     if not states:
         raise InputError(chosen, "has no map", "choose another pass with --pass")
@@ -128,8 +113,8 @@ def root_of_images(outdir: Path) -> Path:
     if not parameters.get("input") or not started:
         remedy = "give the folder that image names are relative to with --images"
         raise InputError(outdir / INFO, "does not say where the images of the run are", remedy)
-    given = parameters.get("images")
-    folder = images_root(Path(started, str(parameters["input"])), Path(started, str(given)) if given else None)
+    given = Path(started, str(parameters.get("images") or parameters["input"]))
+    folder = given if given.is_dir() else given.parent
     if not folder.is_dir():
         raise InputError(folder, "the folder of the run's images is gone", "say where it is now with --images")
     return folder
@@ -149,8 +134,10 @@ def refuse_missing_stacks(results: Results, root: Path) -> None:
 
 
 def absolute(path: Path) -> Path:
-    """Without ``.`` and ``..``, links as they are named."""
-    return Path(os.path.normpath(path.absolute()))
+    """Without ``.`` and ``..``, links as they are named; but ``..`` after a link is the folder above its target."""
+    parts = path.absolute().parts
+    up = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+    return Path(os.path.realpath(Path(*parts[:up])) if up else "/", *parts[up:])
 
 
 def _read_curves(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import numpy as np
 
 from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import CONTINUUM, is_open
+from drgnalign.particles import USUAL_FILL
 from drgnalign.run.export import ALL, MEMBERS
 from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, MOTION, published_name
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
@@ -18,9 +19,8 @@ from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
 # Share of the particles that change their cluster from round to round when nothing is left to be found.
 SETTLED = 0.95
-# Share of a cluster's density that a mask cuts off, from which a wider one is advised; by how much, and its diameter in
-# boxes where none was given.
-MUCH_OUTSIDE, WIDER, USUAL_DIAMETER = 0.05, 1.3, 0.85
+# Share of a cluster's density that a mask cuts off, from which a wider one is advised; and by how much.
+MUCH_OUTSIDE, WIDER = 0.05, 1.3
 # ARI from which on latent space and images say the same.
 SAME = 0.9
 # In commands, of what the user has to make first; and how.
@@ -302,11 +302,15 @@ def _of_the_mask(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> lis
     cut = max((one["density_outside_mask"] or 0.0 for one in facts["clusters"]), default=0.0)
     if cut < MUCH_OUTSIDE or parameters.get("mask"):
         return []
-    why = f"The mask cuts off {100 * cut:.0f} % of a cluster's density, which looks like states, or like a motion. A "
-    why += "larger one first."
+    why = (
+        f"The mask cuts off {100 * cut:.0f} % of a cluster's density, which looks like states, or like a motion. First "
+    )
     box = facts["box"] * facts["pixel_size_angstrom"]
-    wider = min(round(WIDER * float(parameters.get("mask_diameter") or USUAL_DIAMETER * box)), int(box))
-    return [{"why": why, "command": _again(facts, {"--mask_diameter": str(wider)})}]
+    given = float(parameters.get("mask_diameter") or USUAL_FILL * box)
+    wider = min(round(WIDER * given), int(box))
+    if wider <= round(given):
+        return [{"why": f"{why}give a mask of your own that holds it (--mask).", "command": None}]
+    return [{"why": f"{why}a larger one.", "command": _again(facts, {"--mask_diameter": str(wider)})}]
 
 
 def _moves(facts: Mapping[str, Any]) -> bool:

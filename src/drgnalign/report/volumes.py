@@ -206,7 +206,9 @@ def _local_resolution(local: Reduced, inside: NDArray[np.bool_]) -> tuple[dict[s
     low, high = (float(value) for value in np.percentile(values, HISTOGRAM_PERCENTILES))
     high = max(high, low + 0.1)
     counts, edges = np.histogram(np.clip(values, low, high), HISTOGRAM_BINS, (low, high))
-    coloured = _coloured(in_steps(local.volume, low, high, STEPS), local.voxel, low, high)
+    # outside of the mask, where 0 stands for what is not known, nothing is to look fine
+    known = np.where(local.volume > 0, local.volume, high)
+    coloured = _coloured(in_steps(known, low, high, STEPS), local.voxel, low, high)
     return coloured, {"edges": edges.round(3).tolist(), "counts": counts.tolist()}
 
 

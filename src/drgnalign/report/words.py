@@ -137,7 +137,7 @@ def findings(passes: list[PassMetrics]) -> str:
         )
     elif linear and linear.motion_gain is not None and (last.verdict or "").startswith(RUNNING):
         lines.append(
-            f"  But a curve gains {_gain(linear)} over points: no motion is made out. Poses that are off, or a mask "
+            f"  But no motion is made out (a curve gains {_gain(linear)} over points). Poses that are off, or a mask "
             "that cuts density, make clusters run into each other too"
         )
     elif linear and linear.motion_gain is not None and linear.points == len(linear.gains):

@@ -7,7 +7,7 @@ Commands are those of ChimeraX's user guide (``open``, ``volume``, ``color sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ MAPS_SCENE, HALVES_SCENE, RESOLUTION_SCENE, MOTION_SCENE = (
 )
 # From the finest local resolution to the coarsest, as in the report; percentiles between which it is drawn.
 RAMP, PERCENTILES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154"), (1.0, 99.0)
+UNKNOWN = "#9A9A9A"
 # Of a film: which cluster's it is, nobody can say.
 FILM_COLOUR = "#9A9A9A"
 HEAD = "# Written by drgnalign, for an empty session of UCSF ChimeraX: chimerax {name}, or File > Open.\n# {what}\n"
@@ -105,16 +106,17 @@ def _contour(path: Path, mask: NDArray[np.bool_] | None) -> float:
     return contour_of(volume, np.ones(volume.shape, np.bool_) if mask is None else mask)
 
 
-def _opened(models: Iterable[Model], first: int = 1) -> str:
-    return "".join(
-        f'open {file} id {number} name "{title}"\n'
-        f"volume #{number} style surface step 1 level {contour:.4g} color {colour}\n"
-        for number, (file, title, colour, contour) in enumerate(models, first)
+def _opened(model: Model, number: int | str) -> str:
+    return (
+        f'open {model.file} id {number} name "{model.title}"\n'
+        f"volume #{number} style surface step 1 level {model.contour:.4g} color {model.colour}\n"
     )
 
 
 def _tiled(models: Sequence[Model]) -> str:
-    return _opened(models) + (TILED if len(models) > 1 else "view\n" if models else "")
+    return "".join(_opened(model, number) for number, model in enumerate(models, 1)) + (
+        TILED if len(models) > 1 else "view\n" if models else ""
+    )
 
 
 def _coloured(folder: Path, names: Sequence[str], mask: NDArray[np.bool_] | None) -> str:
@@ -123,25 +125,29 @@ def _coloured(folder: Path, names: Sequence[str], mask: NDArray[np.bool_] | None
     if not known:
         return ""
     inside = [_inside(folder / f"{name}{LOCAL_RESOLUTION}", mask) for name in known]
-    low, high = np.percentile(np.concatenate(inside), PERCENTILES)
+    values = np.concatenate(inside)
+    low, high = np.percentile(values, PERCENTILES) if len(values) else (0.01, 0.01)
     steps = np.linspace(low, max(high, low + 0.1), len(RAMP))
-    palette = ":".join(f"{step:.2f},{colour}" for step, colour in zip(steps, RAMP, strict=True))
-    text = _opened([_model(folder, name, FILTERED, "", mask) for name in known])
+    # 0 stands where the resolution is not known
+    stops = [(0.0, UNKNOWN), (max(low - 0.01, 0.005), UNKNOWN), *zip(steps.tolist(), RAMP, strict=True)]
+    palette = ":".join(f"{step:.3f},{colour}" for step, colour in stops)
+    text = ""
     for number, name in enumerate(known, 1):
-        other = len(known) + number
-        text += f'open {name}{LOCAL_RESOLUTION} id {other} name "local resolution of #{number}, Å"\n'
-        text += f"hide #{other} models\ncolor sample #{number} map #{other} palette {palette}\n"
+        # in one group, which is moved as a whole: the colours are looked up anew at every contour
+        text += _opened(_model(folder, name, FILTERED, "", mask), f"{number}.1")
+        text += f'open {name}{LOCAL_RESOLUTION} id {number}.2 name "its local resolution, Å"\n'
+        text += f"hide #{number}.2 models\ncolor sample #{number}.1 map #{number}.2 palette {palette}\n"
     return text + (TILED if len(known) > 1 else "view\n")
 
 
 def _inside(path: Path, mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     volume = read_volume(path)[0]
-    return volume.ravel() if mask is None or not mask.any() else volume[mask]
+    return volume[volume > 0] if mask is None else volume[mask & (volume > 0)]
 
 
 def _film(folder: Path, points: Sequence[str], mask: NDArray[np.bool_] | None) -> str:
     """One contour for all: another in each would look like motion."""
-    if not points:
+    if len(points) < 2:
         return ""
     files = [f"{name}{FILTERED}" for name in points]
     contour = float(np.mean([_contour(folder / file, mask) for file in files]))

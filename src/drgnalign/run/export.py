@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from drgnalign.run.state import (
     MASK,
     MOTION,
     SHARP,
-    cluster_name,
+    members,
     point_names,
 )
 
@@ -38,24 +38,6 @@ MAPS = {
     HALF_MAPS[1]: "unfiltered map of half set 2",
     FILTERED: "both half sets, filtered by their FSC, not sharpened",
 }
-# README.txt: KK is a cluster's number; before the first round names are those of the consensus.
-FROM = "the folder that image names of --input are relative to"
-# Program, files, and whether they are maps.
-HANDED_ON = [
-    ("RELION", f"particles cluster_KK{MEMBERS}; start RELION in {FROM}", False),
-    (
-        "RELION",
-        f"reference cluster_KK{FILTERED}, mask {MASK}; half maps cluster_KK{HALF_MAPS[0]} and {HALF_MAPS[1]}",
-        True,
-    ),
-    ("cryoSPARC", f"Import Particle Stack: cluster_KK{MEMBERS}; particle data path: {FROM}", False),
-    ("cryoSPARC", f"Import 3D Volumes: cluster_KK{FILTERED}, {MASK}, half maps", True),
-    (
-        "EMDB",
-        f"cluster_KK{FILTERED}, half maps cluster_KK{HALF_MAPS[0]} and {HALF_MAPS[1]}, {MASK}, cluster_KK{CURVE}",
-        True,
-    ),
-]
 OTHER_MAPS = {
     SHARP: "the same, sharpened by its B-factor",
     LOCAL_RESOLUTION: "local resolution, Å",
@@ -118,19 +100,19 @@ def export_final(particles: Particles, references: Path, outdir: Path, points: I
     if (references / MASK).is_file():
         _copy(references / MASK, outdir)
         index[MASK] = "soft mask of the FSCs"
-    clusters = np.unique(labels[labels > 0]).tolist()
-    for label in clusters:
-        index |= _export_cluster(particles.select(labels == label), cluster_name(label), fsc, references, outdir)
-    if not clusters and (~left_out).any():
-        index |= _export_cluster(particles.select(~left_out), CONSENSUS, fsc, references, outdir)
+    found = {name: mine for name, mine in members(labels, ~left_out, set(fsc["cluster"])).items() if mine.any()}
+    for name, mine in found.items():
+        index |= _export_cluster(particles.select(mine), name, fsc, references, outdir)
     along = {name: folder for folder in points for name in point_names(folder)}
     index |= _export_motion(along, outdir / MOTION)
     scenes = write_scenes(
         outdir,
-        [name for name in (CONSENSUS, *map(cluster_name, clusters)) if f"{name}{FILTERED}" in index],
+        [name for name in found if f"{name}{FILTERED}" in index],
         [name for name in sorted(along) if f"{MOTION}/{name}{FILTERED}" in index],
     )
-    write_text(outdir / README, readme(scenes))
+    # first those that have maps
+    names = sorted(found, key=lambda name: f"{name}{FILTERED}" not in index)
+    write_text(outdir / README, readme(names, scenes))
     index |= {file: f"opens in ChimeraX {what}" for file, what in scenes.items()}
     index[README] = "what opens in which program"
     # Poses and maps of joint references, the consensus's among them, leave their mark on everything made later; how
@@ -181,10 +163,30 @@ def _export_motion(points: Mapping[str, Path], outdir: Path) -> dict[str, str]:
     return index
 
 
-def readme(scenes: Mapping[str, str]) -> str:
-    """What opens in which program; `scenes` are ChimeraX's scripts, of which there are some where there are maps."""
+def readme(names: Sequence[str], scenes: Mapping[str, str]) -> str:
+    """What opens in which program.
+
+    Parameters
+    ----------
+    names : sequence of str
+        ``cluster_KK`` of all clusters, or ``consensus``.
+    scenes : mapping of str to str
+        What ChimeraX's scripts show; there are some where there are maps.
+    """
+    there = "the folder that image names of --input are relative to"
+    name = names[0] if names else ALL.removesuffix(MEMBERS)
+    again = f" (likewise {', '.join(names[1:])})" if len(names) > 1 else ""
+    halves = f"{name}{HALF_MAPS[0]}, {name}{HALF_MAPS[1]}"
+    export = "drgnalign export RESULTS --to"
     rows = [("ChimeraX", f"chimerax {file}: {what}") for file, what in scenes.items()]
-    rows += [(program, text) for program, text, of_maps in HANDED_ON if scenes or not of_maps]
+    rows += [("RELION", f"particles {name}{MEMBERS}{again}; start RELION in {there}")]
+    rows += [("RELION", f"reference {name}{FILTERED}, mask {MASK}; half maps {halves}")] if scenes else []
+    rows += [("RELION", f"stacks that are not called .mrcs, or another folder: {export} relion")]
+    rows += [("cryoSPARC", f"Import Particle Stack: {name}{MEMBERS}{again}; particle data path: {there}")]
+    rows += [("cryoSPARC", f"Import 3D Volumes: {name}{FILTERED}, {MASK}, {halves}")] if scenes else []
+    rows += [("cryoSPARC", f"particles that came from cryoSPARC: {export} cryosparc")]
+    rows += [("cryoDRGN", f"{export} cryodrgn")]
+    rows += [("EMDB", f"{export} emdb")] if scenes else []
     rows += [("all files", f"{INDEX} says of each what it is; ../report.html what was found, and what not to believe")]
     programs = [program if program != before else "" for before, program in pairwise(["", *(row[0] for row in rows)])]
     return "".join(f"{program:<14}{text}\n" for program, (_, text) in zip(programs, rows, strict=True))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from drgnalign.run.record import Own, Record
@@ -20,9 +19,9 @@ from drgnalign.run.state import cluster_label
 MAP, COMPARED, REFINED, ASSIGNED, NEVER = (
     {"part": part} for part in ("map", "compared", "refined", "assigned", "never")
 )
-# Nats an image that a point more gains, for the number of states to be in doubt for it: a state of 2.5 % gained .25;
-# at poses 2° off a point too many gained .03, at poses that are right .001.
-LEAST_OF_A_POINT = 0.05
+# Nats an image that points more gain, for the number of states to be in doubt for them: a state of 2.5 % gained .25; at
+# poses 2° off a point too many gained .03, at poses that are right .001.
+LEAST_OF_POINTS = 0.05
 
 
 def _of(kind: type[Own]) -> Callable[[Any], Own]:
@@ -118,11 +117,12 @@ class LinearRecord(Record):
         """Does it count so many states, or so many and others that hardly gain anything?
 
         Of a million images, and at poses that are a little off, a point more gains much in all and next to nothing an
-        image (`LEAST_OF_A_POINT`).
+        image (`LEAST_OF_POINTS`).
         """
-        steps = [after - before for before, after in pairwise(self.gains[: self.points])]
-        sure = max((number for number, step in enumerate(steps, 2) if step >= LEAST_OF_A_POINT), default=1)
-        return sure <= states <= (self.points or 0)
+        points = self.points or 0
+        if states == points or not 0 < states < points <= len(self.gains):
+            return states == points
+        return self.gains[points - 1] - self.gains[states - 1] < LEAST_OF_POINTS
 
     @property
     def number(self) -> str:

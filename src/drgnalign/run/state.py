@@ -50,11 +50,13 @@ FIT sees a motion, MOTION adds ``motion/``: maps ``point_NN``, and of each a `dr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from drgnalign.arrays import BoolArray, IntArray
 from drgnalign.files import write_text
 
 # Of a state and of a pass's folder.
@@ -101,6 +103,23 @@ def map_files(folder: Path, name: str) -> list[str]:
 def point_names(folder: Path) -> list[str]:
     """Names of the points of a motion whose records (`drgnalign.run.records.PathPoint`) are in a folder, in order."""
     return sorted(path.stem for path in folder.glob(f"{POINT}*.json") if path.stem.removeprefix(POINT).isdigit())
+
+
+def members(labels: IntArray, kept: BoolArray, mapped: Collection[str]) -> dict[str, BoolArray]:
+    """Who is in which map of a pass, by its name; of clusters that were skipped, who would be.
+
+    Parameters
+    ----------
+    labels : (N,) int64
+        Clusters; 0 is in none. Before the first round they may be the user's own, of which there are no maps yet.
+    kept : (N,) bool
+        Who is not left out.
+    mapped : collection of str
+        Names of the maps in ``fsc.csv``.
+    """
+    names = {cluster_name(label): kept & (labels == label) for label in np.unique(labels[kept & (labels > 0)]).tolist()}
+    before = CONSENSUS in mapped and not any(name.startswith(CLUSTER) for name in mapped)
+    return names if names and not before else {CONSENSUS: kept}
 
 
 def by_cluster(path: Path) -> pd.DataFrame:
