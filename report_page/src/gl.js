@@ -61,12 +61,15 @@ export function painter(canvas) {
       gl.deleteVertexArray(mesh.array);
       for (const one of mesh.buffers) gl.deleteBuffer(one);
     },
+    clear() {
+      gl.clearColor(0, 0, 0, 0);
+      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    },
     // views: [mesh, {left, bottom, width, height} in pixels of the canvas]; camera: turn (9 numbers, columns first), shift and
     // radius in the positions' units
     draw(views, camera) {
       gl.viewport(0, 0, canvas.width, canvas.height);
-      gl.clearColor(0, 0, 0, 0);
-      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+      this.clear();
       gl.uniformMatrix3fv(places.turn, false, camera.turn);
       gl.uniform2fv(places.shift, camera.shift);
       gl.uniform1f(places.depth, 1 / camera.depth);

@@ -82,13 +82,26 @@ export async function showMaps(section, volumes) {
   mount(section, element('div', { className: 'dr-tool' }, controls, chips, viewer, legend, element('p', { className: 'dr-help', textContent: HELP })));
   control(grid, view, { busy: () => state.slices, reach: () => (2 * radius()) / cellSide(), changed: draw });
   // the machine may take the card away, after sleep for instance
-  canvas.addEventListener('webglcontextlost', () => {
-    state.slices = true;
-    layOut();
-  });
+  canvas.addEventListener('webglcontextlost', withoutSurfaces);
   new ResizeObserver(() => (state.slices ? drawSlices() : draw())).observe(grid);
   addEventListener('beforeprint', copyForPaper);
   await layOut();
+
+  function withoutSurfaces() {
+    state.slices = true;
+    return layOut();
+  }
+
+  // Of a card or driver that fails, slices stand in the surfaces' place.
+  async function orSlices(drawn) {
+    try {
+      await drawn;
+    } catch (error) {
+      if (state.slices) throw error;
+      console.warn(error);
+      await withoutSurfaces();
+    }
+  }
 
   function radius() {
     return Math.max(...cells.map((cell) => cell.radius ?? 0), 1e-3);
@@ -144,10 +157,10 @@ export async function showMaps(section, volumes) {
       min: 1, max: frames.length, step: 1, value: 1, say: (frame) => `${frame} of ${frames.length}`,
       change(frame) {
         cell.frame = frame - 1;
-        said.textContent = aboutFrame(frames[cell.frame]);
-        state.slices ? drawSlices() : drawFrame(cell);
+        state.slices ? drawSlices() : orSlices(drawFrame(cell));
       },
     });
+    cell.tell = () => { said.textContent = aboutFrame(frames[cell.frame]); };
     const input = cell.film.querySelector('input');
     input.ariaLabel = `Map ${name}`;
     const play = button('Play', () => {
@@ -191,8 +204,8 @@ export async function showMaps(section, volumes) {
       return;
     }
     for (const cell of cells) clear(cell, cell.frame);
-    await buildAll(mine, false);
-    if (final) buildAll(mine, true).then(() => mine === work && showOnCards());
+    await orSlices(buildAll(mine, false));
+    if (final && mine === work) orSlices(buildAll(mine, true).then(() => mine === work && showOnCards()));
   }
 
   async function buildAll(mine, fine) {
@@ -263,6 +276,7 @@ export async function showMaps(section, volumes) {
     await ready(cell.frames[frame]);
     if (mine !== work) return;
     if (!cell.meshes[frame]) build(cell, frame, false);
+    cell.tell();
     draw();
   }
 
@@ -301,7 +315,11 @@ export async function showMaps(section, volumes) {
 
   function draw() {
     const made = cells.filter((cell) => cell.meshes[cell.frame]);
-    if (state.slices || !made.length) return;
+    if (state.slices) return;
+    if (!made.length) {
+      paint.clear();
+      return;
+    }
     const ratio = Math.min(devicePixelRatio, 2);
     const whole = grid.getBoundingClientRect();
     const [width, height] = [Math.round(whole.width * ratio), Math.round(whole.height * ratio)];
@@ -323,6 +341,7 @@ export async function showMaps(section, volumes) {
       if (mine !== work) return;
       cell.window.replaceChildren(...slicesOf(volume, state.slice, byteOf(volume, state.factor * volume.contour), cell.name));
       say(cell, volume);
+      cell.tell?.();
     }
     const why = paint ? '' : ' This browser has no WebGL 2, which surfaces need.';
     legend.textContent = `Slices across x, y and z; what is within the contour is tinted.${why}`;

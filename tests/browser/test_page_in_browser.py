@@ -331,6 +331,18 @@ def test_runs_of_all_kinds(
         until(page, "document.documentElement.dataset.ready")
 
 
+def test_where_the_card_is_taken_away_slices_take_the_surfaces_place(start: Callable[..., Browser]) -> None:
+    page = start()
+    card = "document.querySelector('#maps .dr-canvas').getContext('webgl2')"
+    page.execute_script(f"{card}.getExtension('WEBGL_lose_context').loseContext()")
+    until(page, "document.querySelectorAll('#maps .dr-slice').length >= 9")
+    assert page.execute_script("return document.querySelector('#maps .dr-canvas').hidden")
+    assert not page.execute_script("return document.querySelectorAll('[role=alert]').length")
+    # and a round's maps are shown so, too
+    set_slider(page, "#maps", "Round", 0)
+    until(page, "document.querySelectorAll('#maps .dr-slice').length === 3")
+
+
 def test_without_webgl_there_are_slices(start: Callable[..., Browser]) -> None:
     page = start(*NO_WEBGL)
     assert page.find_element(By.CSS_SELECTOR, "#maps .dr-viewer").get_attribute("data-webgl") == "no"
