@@ -92,7 +92,7 @@ def edited(labels: IntArray, verbs: Sequence[tuple[str, str]], source: Path) -> 
         others = np.unique(labels[(new == target) & ~np.isin(labels, numbers)])
         if target > NONE and len(others):
             problem = f"--{verb} {words}: there would be another cluster {target}"
-            raise InputError(source, problem, f"choose another number, or --unite {target},{numbers[0]}")
+            raise InputError(source, problem, "choose another number, or --unite both")
     return new, decisions
 
 

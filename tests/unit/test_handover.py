@@ -63,7 +63,10 @@ def project(tmp_path: Path) -> Path:
     write_latent(latent / "z.pkl", z, -z)
     write_record(TrainingRecord(epoch=12, first_epoch=9, losses=[], settings={}), latent / "training.json")
     (results / "pipeline_info").mkdir()
-    where = {"run.json": {"parameters": {"input": "particles.star"}}, "session.json": {"folder": str(tmp_path)}}
+    where = {
+        "run.json": {"parameters": {"input": "particles.star", "symmetry": "D7"}},
+        "session.json": {"folder": str(tmp_path)},
+    }
     for name, facts in where.items():
         (results / "pipeline_info" / name).write_text(json.dumps(facts))
     return tmp_path
@@ -169,6 +172,22 @@ def test_a_group_of_cryosparc_has_the_uids_of_the_input(project: Path) -> None:
     assert set(rows["blob/path"].tolist()) == {STACK.encode()}
 
 
+def test_an_entry_of_the_emdb_says_what_its_figures_are_worth(project: Path) -> None:
+    """Of rows that are one image three times, in two optics groups, whose half sets are not independent."""
+    path = project / "results" / "round_02" / "particles.star"
+    particles = read_star(path)
+    particles.table["rlnImageName"] = particles.table["rlnImageName"].to_numpy()[np.arange(PARTICLES) // 3]
+    particles.optics = pd.concat([particles.optics, particles.optics.assign(rlnOpticsGroup=2, rlnVoltage=200.0)])
+    particles.table["rlnOpticsGroup"] = np.arange(PARTICLES) % 2 + 1
+    write_star(particles, path)
+    file = project / "results" / "round_02" / "metrics.json"
+    file.write_text(file.read_text().replace('"independent"', '"not independent"'))
+    succeed("export", project / "results", "--to", "emdb", "-o", project / "emdb")
+    text = (project / "emdb" / "cluster_02" / "cluster_02_deposition.txt").read_text()
+    assert "in 297 rows" in text and "200 and 300 kV" in text
+    assert "not independent: the resolution is not that of a gold standard" in text
+
+
 def test_an_entry_of_the_emdb_has_what_a_deposition_asks(project: Path) -> None:
     folder = project / "emdb"
     succeed("export", project / "results", "--to", "emdb", "-o", folder)
@@ -177,7 +196,9 @@ def test_an_entry_of_the_emdb_has_what_a_deposition_asks(project: Path) -> None:
         assert (entry / name).read_bytes() == (maps / name).read_bytes()
     assert imread(entry / "cluster_01_picture.png").shape[:2] == (500, 500)
     text = (entry / "cluster_01_deposition.txt").read_text()
-    assert "12.00 Å, FSC 0.143" in text and "recommended contour" in text and "300.0 kV" in text
+    assert "12.00 Å, FSC 0.143" in text and "recommended contour" in text and "300 kV" in text
+    assert re.search(r"particles +297 of 600\n", text) and re.search(r"symmetry +D7\n", text)
+    assert re.search(r"half sets +independent\n", text)
     root = ElementTree.parse(entry / "cluster_01_fsc.xml").getroot()
     assert root.attrib["xaxis"] == "Resolution (A-1)" and len(root) == 12
 

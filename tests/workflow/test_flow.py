@@ -260,6 +260,15 @@ def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None
     assert f"{results}: has been removed, or its pipeline_info, while the run went on" in run.log
 
 
+def test_results_that_another_run_takes_meanwhile_stop_it(tmp_path: Path) -> None:
+    code, record = tmp_path / "code", tmp_path / "results" / "pipeline_info" / "session.json"
+    copy_code(code)
+    with_stub(code, "merge.nf", f"""echo '{{"session": "other", "name": "x", "folder": "y"}}' > {record}""")
+    (tmp_path / "particles.star").touch()
+    run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+    assert run.status != 0 and f"{record.parents[1]}: another run has taken it while this one went on" in run.log
+
+
 def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None:
     code, stack = tmp_path / "code", tmp_path / "stack.mrcs"
     copy_code(code)

@@ -13,7 +13,7 @@ from drgnalign.handover.cryodrgn import write_workdir
 from drgnalign.handover.cryosparc import write_groups
 from drgnalign.handover.emdb import write_entries
 from drgnalign.handover.relion import OF_RELION, write_job
-from drgnalign.handover.results import read_results, root_of_images
+from drgnalign.handover.results import parameters_of, read_results, root_of_images
 
 TO = ("relion", "cryosparc", "cryodrgn", "emdb")
 OF_IMAGES = ("relion", "cryodrgn")
@@ -54,5 +54,5 @@ def export(
     elif to == "cryosparc":
         write_groups(found, output)
     else:
-        write_entries(found, output)
+        write_entries(found, output, parameters_of(results).get("symmetry") or "C1, if --symmetry was not given")
     click.echo(said)

@@ -12,10 +12,11 @@ from drgnalign.errors import InputWarning
 from drgnalign.files import write_text
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.page import write_report
+from drgnalign.report.reading import INFO
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.words import findings
 
-INFO, FINAL = "pipeline_info", "final"
+FINAL = "final"
 
 
 @click.command(cls=Command)

@@ -23,12 +23,12 @@ from drgnalign.formats.star import write_star
 from drgnalign.handover.results import Results, absolute, refuse_missing_stacks
 from drgnalign.particles import Particles
 from drgnalign.report.reading import WHOLE
-from drgnalign.run.latent import CONFIG, EMBEDDING, TRAINING, WEIGHTS, TrainingRecord, Z, read_points
+from drgnalign.run.latent import CONFIG, EMBEDDING, LOG, TRAINING, WEIGHTS, TrainingRecord, Z, read_points
 from drgnalign.run.record import read_record
 from drgnalign.run.state import LATENT
 from drgnalign.stack_names import with_names
 
-STAR, POSES, CTF, LOG = "particles.star", "poses.pkl", "ctf.pkl", "train.log"
+STAR, POSES, CTF = "particles.star", "poses.pkl", "ctf.pkl"
 
 
 def write_workdir(results: Results, root: Path, folder: Path) -> int:

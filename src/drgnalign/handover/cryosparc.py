@@ -15,6 +15,7 @@ from drgnalign.files import write_text
 from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.cryosparc.fields import UID, field_names, load_rows
 from drgnalign.handover.results import Results, State
+from drgnalign.run.export import MEMBERS
 
 # What is written whole; of places in micrographs some fields are missing.
 WHOLE_SLOTS = ("blob", "ctf", "alignments2D", "alignments3D")
@@ -53,7 +54,7 @@ def write_groups(results: Results, folder: Path) -> list[Path]:
 
 
 def _write_group(results: Results, state: State, folder: Path) -> Path:
-    particles = folder / f"{state.name}_particles.cs"
+    particles = (folder / f"{state.name}{MEMBERS}").with_suffix(".cs")
     write_cs(state.particles, particles)
     group = particles.with_suffix(".csg")
     written = {field.partition("/")[0] for field in field_names(load_rows(particles))}

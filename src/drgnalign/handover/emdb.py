@@ -22,6 +22,7 @@ from drgnalign.fourier import resize_volume
 from drgnalign.half_maps import INDEPENDENT
 from drgnalign.handover.results import Results, State
 from drgnalign.maps.contour import contour_of
+from drgnalign.particles import Particles
 from drgnalign.run.state import FILTERED, HALF_MAPS, LOCAL_RESOLUTION, MASK, SHARP, beside, cluster_label
 
 CURVE, PICTURE, ABOUT = "_fsc.xml", "_picture.png", "_deposition.txt"
@@ -30,7 +31,7 @@ SIDE = 500
 LAMP = np.array([-0.4, 0.5, 1.0]) / np.sqrt(1.41)
 
 
-def write_entries(results: Results, folder: Path) -> list[Path]:
+def write_entries(results: Results, folder: Path, symmetry: str) -> list[Path]:
     """Write an entry for each state of a pass.
 
     Parameters
@@ -38,6 +39,8 @@ def write_entries(results: Results, folder: Path) -> list[Path]:
     results : Results
     folder : Path
         Gets a folder for each state; made if need be.
+    symmetry : str
+        That the run was told.
 
     Returns
     -------
@@ -45,10 +48,10 @@ def write_entries(results: Results, folder: Path) -> list[Path]:
         The entries' folders.
     """
     mask = read_volume(results.mask)[0] > 0.5
-    return [_write_entry(results, state, mask, folder / state.name) for state in results.states]
+    return [_write_entry(results, state, mask, folder / state.name, symmetry) for state in results.states]
 
 
-def _write_entry(results: Results, state: State, mask: NDArray[np.bool_], folder: Path) -> Path:
+def _write_entry(results: Results, state: State, mask: NDArray[np.bool_], folder: Path, symmetry: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     others = [ending for ending in (SHARP, LOCAL_RESOLUTION) if beside(state.prefix, ending).is_file()]
     maps = [beside(state.prefix, ending) for ending in (FILTERED, *HALF_MAPS, *others)]
@@ -59,8 +62,16 @@ def _write_entry(results: Results, state: State, mask: NDArray[np.bool_], folder
     write_text(folder / f"{state.name}{CURVE}", fsc_xml(state.curve, state.name))
     with atomic_path(folder / f"{state.name}{PICTURE}") as temporary:
         image.imsave(temporary, picture(volume, contour, map_colour(cluster_label(state.name))))
-    write_text(folder / f"{state.name}{ABOUT}", _about(results, state, contour, pixel_size))
+    write_text(folder / f"{state.name}{ABOUT}", _about(results, state, contour, pixel_size, symmetry))
     return folder
+
+
+def _of_all_groups(particles: Particles, label: str) -> str:
+    """A value of the lens; of several optics groups all there are."""
+    if label not in particles.optics:
+        return "unknown"
+    used = np.unique(particles.optics[label].to_numpy()[particles.optics_rows()])
+    return " and ".join(f"{value:g}" for value in used)
 
 
 def fsc_xml(curve: pd.DataFrame, title: str) -> str:
@@ -114,30 +125,32 @@ def picture(volume: FloatVolume, contour: float, colour: str) -> NDArray[np.uint
     return small.repeat(SIDE // len(small), axis=0).repeat(SIDE // len(small), axis=1)
 
 
-def _about(results: Results, state: State, contour: float, pixel_size: float) -> str:
+def _about(results: Results, state: State, contour: float, pixel_size: float, symmetry: str) -> str:
     """What the forms of a deposition ask, as far as a run knows it."""
-    first = state.curve.iloc[0]
-    value, particles = first["resolution_0143_angstrom"], state.particles
-    optics = particles.optics.iloc[0]
-    metrics = next(entry for entry in results.metrics.clusters if entry.cluster == state.name)
-    factor = metrics.b_factor_angstrom2
-    halves = metrics.halves or results.metrics.halves or "of unknown worth"
+    value, particles = state.curve.iloc[0]["resolution_0143_angstrom"], state.particles
+    metrics = next((entry for entry in results.metrics.clusters if entry.cluster == state.name), None)
+    factor = metrics and metrics.b_factor_angstrom2
+    halves = (metrics and metrics.halves) or results.metrics.halves or "of unknown worth"
+    # rows of one image, as symmetry expansion makes them, are one particle
+    images, everybody = (one.table["rlnImageName"].nunique() for one in (particles, results.particles))
+    expanded = f", in {len(particles):,} rows" if images < len(particles) else ""
     sharpened = beside(state.prefix, SHARP).is_file() and factor is not None
     rows = {
         "map": f"{state.name}{FILTERED}, recommended contour {contour:.4g}",
         "voxel size": f"{pixel_size:.4f} Å, box {particles.box} px",
         "half maps": f"{state.name}{HALF_MAPS[0]}, {state.name}{HALF_MAPS[1]}: neither masked, filtered nor sharpened",
         "half sets": halves if halves == INDEPENDENT else f"{halves}: the resolution is not that of a gold standard",
-        "mask": f"{MASK}, soft",
+        "mask": MASK,
         "resolution": f"{float(value):.2f} Å, FSC 0.143, corrected for the mask by randomised phases"
         if pd.notna(value)
         else "none",
         "FSC": f"{state.name}{CURVE}",
-        "particles": f"{len(particles):,} of {len(results.particles):,}",
+        "particles": f"{images:,} of {everybody:,}{expanded}",
         "sharpening": f"none; {state.name}{SHARP} with a B-factor of {factor:.0f} Å²" if sharpened else "none",
-        "voltage": f"{optics.get('rlnVoltage', 'unknown')} kV",
-        "spherical aberration": f"{optics.get('rlnSphericalAberration', 'unknown')} mm",
+        "symmetry": symmetry,
+        "voltage": f"{_of_all_groups(particles, 'rlnVoltage')} kV",
+        "spherical aberration": f"{_of_all_groups(particles, 'rlnSphericalAberration')} mm",
         "software": "drgnalign; cryoDRGN where its latent space was asked",
-        "to be filled in": "specimen, vitrification, microscope, detector, dose, symmetry, processing before drgnalign",
+        "to be filled in": "specimen, vitrification, microscope, detector, dose, processing before drgnalign",
     }
     return "".join(f"{name:<22}{text}\n" for name, text in rows.items())

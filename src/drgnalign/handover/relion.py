@@ -16,6 +16,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import copy_whole, suffix_of, write_text
 from drgnalign.formats.star import write_star
 from drgnalign.handover.results import Results, absolute, refuse_missing_stacks
+from drgnalign.run.export import MEMBERS
 from drgnalign.run.state import FILTERED, HALF_MAPS, MASK, beside
 from drgnalign.stack_names import with_names
 
@@ -68,7 +69,7 @@ def write_job(results: Results, root: Path, project: Path, folder: Path) -> dict
     (folder / SUCCESS).unlink(missing_ok=True)
     nodes: dict[str, str] = {}
     for state in results.states:
-        name = f"{state.name}_particles.star"
+        name = f"{state.name}{MEMBERS}"
         named = with_names(state.particles, root, partial(_call, project=project))
         write_star(named, folder / name)
         nodes[name] = PARTICLES_NODE

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.particles import Particles
-from drgnalign.report.reading import WHOLE, RunRecord, SessionRecord, read_there
+from drgnalign.report.reading import INFO, RUN, SESSION, WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import published_folders
 from drgnalign.run.record import read_record
 from drgnalign.run.records import PassMetrics
 from drgnalign.run.state import FILTERED, FSC, HALF_MAPS, MAPS, MASK, METRICS, PARTICLES, beside, members
 from drgnalign.stack_names import missing_stacks
-
-INFO, RUN, SESSION = "pipeline_info", "run.json", "session.json"
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,11 @@ def read_results(outdir: Path, folder: str | None) -> Results:
     return Results(chosen, metrics, particles, states, _there(chosen / MAPS / MASK))
 
 
+def parameters_of(outdir: Path) -> dict[str, Any]:
+    """Of the run, by their names; none where it has left no record."""
+    return read_there(RunRecord, outdir / INFO / RUN).get("parameters") or {}
+
+
 def root_of_images(outdir: Path) -> Path:
     """The folder that image names are relative to: of the run's ``--images``, or else of its ``--input``.
 
@@ -108,7 +112,7 @@ def root_of_images(outdir: Path) -> Path:
     InputError
         The run's records do not say, or it is gone.
     """
-    parameters = read_there(RunRecord, outdir / INFO / RUN).get("parameters") or {}
+    parameters = parameters_of(outdir)
     started = read_there(SessionRecord, outdir / INFO / SESSION).get("folder")
     if not parameters.get("input") or not started:
         remedy = "give the folder that image names are relative to with --images"

@@ -28,7 +28,7 @@ from drgnalign.formats.cryodrgn import (
 from drgnalign.formats.mrc import read_header
 from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
 from drgnalign.heterogeneity.memory import available_memory
-from drgnalign.run.latent import CONFIG, TRAINED_ON, TRAINING, WEIGHTS, TrainingRecord, Z
+from drgnalign.run.latent import CONFIG, LOG, TRAINED_ON, TRAINING, WEIGHTS, TrainingRecord, Z
 from drgnalign.run.record import read_record, write_record
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def train(
     left_out = particles.left_out()
     first_epoch = 1 if previous is None else _last_epoch(previous, settings) + 1
     outdir.mkdir(parents=True, exist_ok=True)
-    log = outdir / "train.log"
+    log = outdir / LOG
     with tempfile.TemporaryDirectory(dir=outdir, prefix=".training-") as folder:
         work = Path(folder)
         write_poses(work / "poses.pkl", particles.rotations(), particles.displacements(), particles.box)

@@ -34,7 +34,7 @@ from drgnalign.report.advice import (
     sentence,
 )
 from drgnalign.report.figures import labels_by_round
-from drgnalign.report.reading import WHOLE, RunRecord, SessionRecord, read_there
+from drgnalign.report.reading import RUN, SESSION, WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, verdict_of
@@ -182,7 +182,7 @@ def run_known(info: Path | None) -> dict[str, Any]:
     """
     known: dict[str, Any] = {}
     if info is not None:
-        known |= read_there(SessionRecord, info / "session.json") | read_there(RunRecord, info / "run.json")
+        known |= read_there(SessionRecord, info / SESSION) | read_there(RunRecord, info / RUN)
         inputs = read_there(InputsRecord, info / "inputs.json")
         known |= {"inputs": inputs, "versions": _versions(info / "software_versions.yml")}
     return known

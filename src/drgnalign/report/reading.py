@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from drgnalign.run.record import Own, Record, read_record
 
+# Of a run's --outdir: where it keeps its records, and two of them.
+INFO, RUN, SESSION = "pipeline_info", "run.json", "session.json"
 # What to do where results are not as a run left them.
 WHOLE = "copy the whole results, or run again with -resume"
 

@@ -30,7 +30,7 @@ from drgnalign.errors import InputError
 from drgnalign.run.record import Record
 
 WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl"
-TRAINING = "training.json"
+TRAINING, LOG = "training.json", "train.log"
 EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json", "embedding.npz"
 ALONG_PC1, LINEAR = "pc1_z.txt", "linear"
 # Points along a principal component, and the percentiles of the particles between which they are.
