@@ -77,21 +77,20 @@ def edited(labels: IntArray, verbs: Sequence[tuple[str, str]], source: Path) -> 
     there, taken = set(np.unique(labels[labels > NONE]).tolist()), set[int]()
     if not verbs:
         raise InputError(source, "nothing is to be changed", "give --unite, --drop, --free or --relabel")
-    for verb, words in verbs:
-        numbers, target = _meant(verb, words)
+    asked = [(f"{verb} {words}", *_meant(verb, words)) for verb, words in verbs]
+    for words, numbers, target in asked:
         for number in numbers:
             if number not in there or number in taken:
                 what = "is named twice" if number in taken else "is none of its clusters"
                 remedy = f"choose of {', '.join(map(str, sorted(there)))}, each once"
-                raise InputError(source, f"--{verb} {words}: {number} {what}", remedy)
+                raise InputError(source, f"--{words}: {number} {what}", remedy)
             taken.add(number)
         mine = np.isin(labels, numbers)
-        new[mine], decisions[mine] = target, f"{verb} {words}"
-    for verb, words in verbs:
-        numbers, target = _meant(verb, words)
+        new[mine], decisions[mine] = target, words
+    for words, numbers, target in asked:
         others = np.unique(labels[(new == target) & ~np.isin(labels, numbers)])
         if target > NONE and len(others):
-            problem = f"--{verb} {words}: there would be another cluster {target}"
+            problem = f"--{words}: there would be another cluster {target}"
             raise InputError(source, problem, "choose another number, or --unite both")
     return new, decisions
 

@@ -84,13 +84,10 @@ def write_workdir(results: Results, root: Path, folder: Path) -> int:
 
 def _refuse_blanks(particles: Particles, root: Path) -> None:
     """cryoDRGN parts the rows of star files at blanks, whatever quotes there are."""
-    with_blanks = [
-        name
-        for name in pd.unique(particles.image_locations()[1])
-        if len(_call(find_stack(str(name), root)).split()) > 1
-    ]
+    calls = [_call(find_stack(str(name), root)) for name in pd.unique(particles.image_locations()[1])]
+    with_blanks = [call for call in calls if len(call.split()) > 1]
     if with_blanks:
-        problem = f"cryoDRGN reads no blanks in the path of a stack ({_call(find_stack(str(with_blanks[0]), root))})"
+        problem = f"cryoDRGN reads no blanks in the path of a stack ({with_blanks[0]})"
         raise InputError(particles.path, problem, "give --images with a link to that folder whose path has none")
 
 

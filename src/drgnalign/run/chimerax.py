@@ -7,7 +7,7 @@ Commands are those of ChimeraX's user guide (``open``, ``volume``, ``color sampl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +69,11 @@ def write_scenes(folder: Path, names: Sequence[str], points: Sequence[str] = ())
         The mask has another box than a map.
     """
     mask = read_volume(folder / MASK)[0] > 0.5 if (folder / MASK).is_file() else None
+    shown = {name: _model(folder, name, FILTERED, "", mask) for name in names}
     scenes = {
         MAPS_SCENE: (
             "maps in the report's colours, at their contours, side by side",
-            _tiled([_model(folder, name, FILTERED, "", mask) for name in names]),
+            _tiled(list(shown.values())),
         ),
         HALVES_SCENE: (
             "both unfiltered half maps of each cluster, side by side",
@@ -84,7 +85,7 @@ def write_scenes(folder: Path, names: Sequence[str], points: Sequence[str] = ())
                 ],
             ),
         ),
-        RESOLUTION_SCENE: ("maps coloured by local resolution", _coloured(folder, names, mask)),
+        RESOLUTION_SCENE: ("maps coloured by local resolution", _coloured(folder, shown, mask)),
         MOTION_SCENE: ("maps along the motion as a film", _film(folder / MOTION, points, mask)),
     }
     for name, (what, commands) in scenes.items():
@@ -119,9 +120,9 @@ def _tiled(models: Sequence[Model]) -> str:
     )
 
 
-def _coloured(folder: Path, names: Sequence[str], mask: NDArray[np.bool_] | None) -> str:
+def _coloured(folder: Path, shown: Mapping[str, Model], mask: NDArray[np.bool_] | None) -> str:
     """Of those maps of which there is a local resolution, on one scale."""
-    known = [name for name in names if (folder / f"{name}{LOCAL_RESOLUTION}").is_file()]
+    known = [name for name in shown if (folder / f"{name}{LOCAL_RESOLUTION}").is_file()]
     if not known:
         return ""
     inside = [_inside(folder / f"{name}{LOCAL_RESOLUTION}", mask) for name in known]
@@ -134,7 +135,7 @@ def _coloured(folder: Path, names: Sequence[str], mask: NDArray[np.bool_] | None
     text = ""
     for number, name in enumerate(known, 1):
         # in one group, which is moved as a whole: the colours are looked up anew at every contour
-        text += _opened(_model(folder, name, FILTERED, "", mask), f"{number}.1")
+        text += _opened(shown[name], f"{number}.1")
         text += f'open {name}{LOCAL_RESOLUTION} id {number}.2 name "its local resolution, Å"\n'
         text += f"hide #{number}.2 models\ncolor sample #{number}.1 map #{number}.2 palette {palette}\n"
     return text + (TILED if len(known) > 1 else "view\n")
