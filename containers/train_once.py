@@ -33,4 +33,4 @@ if __name__ == "__main__":
             seed=0,
             threads=1,
         )
-    print(f"one epoch on the {report['device']}")
+    print(f"one epoch on the {report.device}")

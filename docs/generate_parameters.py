@@ -35,8 +35,8 @@ def frealign_page() -> str:
         lines.append("")
     lines += ["## frealign_v9.exe", "", "| key | default | |", "|---|---|---|"]
     for key, limits in cards.ADJUSTABLE.items():
-        default = cards.DEFAULTS.get(key)
-        answer = "from the data" if default is None else "yes" if default is True else default
+        preset = cards.DEFAULTS.get(key)
+        answer = "from the data" if preset is None else "yes" if preset is True else preset
         lines.append(f"| `{key}` | {answer} | {bounds(limits)} |")
     lines.append("")
     return "\n".join(lines)
