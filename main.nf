@@ -7,7 +7,7 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { inputFiles ; ownFile ; pathOf } from './subworkflows/inputs.nf'
+include { inputFiles ; ownFile ; pathOf ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -16,6 +16,7 @@ include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { COARSEN } from './modules/coarsen.nf'
 include { ESTIMATE_DISK } from './modules/estimate_disk.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
+include { TAKE_TRAINING } from './modules/take_training.nf'
 include { CHECK_TRAINING } from './modules/check_training.nf'
 include { SCREEN } from './modules/screen.nf'
 include { checkPrograms ; gpusSeen } from './subworkflows/programs.nf'
@@ -66,6 +67,7 @@ workflow {
     def given = typed(params)
     def (particles, passthrough, folder, image_stack) = inputFiles(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
+    def training = trainingFiles(given.weights)
     def passes = schedule(given)
     checkPrograms(given.device)
     // as they are found, and as people know them
@@ -89,7 +91,7 @@ workflow {
         .map { names, steps ->
             clock.stacks = stampsOf(folder, names.readLines())
             def known = plainly { knownImages(folder, clock.stacks) }
-            def made_by = [parameters: given, steps: passesMadeBy(steps, given, passthrough), images: known.stamp]
+            def made_by = [parameters: given, steps: passesMadeBy(steps, given, passthrough, training), images: known.stamp]
             clock.held = plainly { setEarlierAside(results, made_by, passes) }
             known
         }
@@ -103,16 +105,19 @@ workflow {
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, settings.map { step -> step.check_settings })
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
-    stars = checked.combine(CHECK_SETTINGS.out.passed).combine(roomy).map { star, _passed, _roomy -> star }
+    TAKE_TRAINING(CHECK_INPUTS.out.checked.filter { _star, _facts -> training }, training, settings.map { step -> step.take_training })
+    fitting = training ? TAKE_TRAINING.out.training.map { _taken -> true } : channel.of(true)
+    stars = checked.combine(CHECK_SETTINGS.out.passed).combine(roomy).combine(fitting).map { star, _passed, _roomy, _fits -> star }
     DOWNSAMPLE(stars.combine(images), settings.map { step -> step.downsample })
     training_stack = DOWNSAMPLE.out.stack.first()
+    def epochs = passes.sum { pass -> pass.epochs ?: 0 }
     CHECK_TRAINING(
-        stars.combine(DOWNSAMPLE.out.stack).filter { _star, _stack -> given.rounds > 0 && given.latent != 'linear' },
-        passes.sum { pass -> pass.epochs ?: 0 },
+        stars.combine(DOWNSAMPLE.out.stack).filter { _star, _stack -> epochs > 0 && given.latent != 'linear' },
+        epochs,
         gpusSeen(),
         settings.map { step -> step.check_training },
     )
-    checked_stack = given.latent == 'linear'
+    checked_stack = given.latent == 'linear' || epochs == 0
         ? training_stack
         : training_stack.combine(CHECK_TRAINING.out.passed).map { stack, _passed -> stack }.first()
     COARSEN(
@@ -147,7 +152,7 @@ workflow {
     )
     screened = joined([kinds.screened, byPass(SCREEN.out.screened, ['labelled', 'clusters'])])
         .map { pass, cargo -> [pass, cargo + [decoded: []]] }
-    LABEL(kinds.rounds, checked_stack, assign_stack, focus, settings)
+    LABEL(kinds.rounds, checked_stack, assign_stack, focus, TAKE_TRAINING.out.training, settings)
     consensus = kinds.consensus.map { pass, state -> [pass, state + [labelled: state.particles, clusters: [], decoded: []]] }
     lasts = states.map { pass, state -> [pass, [last: state.particles]] }
     MAP(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus, settings)

@@ -18,9 +18,9 @@ comes after it and is given something else. (Written by `docs/generate_reruns.py
 
 Every step runs again after a change of `requirements.lock`, which stands for all other libraries; in images, of what is
 installed in one of them: to build them again from the same is no change. The particle file, labels and a folder of
-Frealign's programs count by what is in them, masks and stacks by size and time. More `--rounds` estimate the training
-anew. Not seen are imports whose name is computed, of which steps have none, and other libraries that were changed by
-hand.
+Frealign's programs count by what is in them, masks, trainings and stacks by size and time. More `--rounds` estimate the
+training anew. Not seen are imports whose name is computed, of which steps have none, and other libraries that were
+changed by hand.
 """
 
 

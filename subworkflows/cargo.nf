@@ -11,7 +11,7 @@
 //   clustering  kmeans, gmm, hdbscan, dbscan; 'fixed' where labels stay
 //   assign      'likelihood' where the images choose, else 'none'
 //   latent      'cryodrgn', 'linear' or 'both': who makes the latent space; of both, the network's is embedded
-//   epochs      of training
+//   epochs      of training; 0 where one that was done before is taken (--weights)
 // A step is given only the keys that it depends on: -resume compares what it was given.
 //
 // The meta of a chunk and of its cluster (`chunksOf`, map.nf) has besides

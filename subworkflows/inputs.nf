@@ -17,6 +17,42 @@ def ownFile(name, value) {
     return value ? existing(name, value) : []
 }
 
+// [weights, z, config] of a training of cryoDRGN's, and what else of it there is; [] where none is given. A folder stands
+// for its last epoch. Only these are a step's inputs: whatever is added to the folder counts for nothing.
+def trainingFiles(value) {
+    if (!value) {
+        return []
+    }
+    def path = pathOf('weights', value)
+    if (!path.exists()) {
+        error("${path}: no such file or folder\n  What to do: correct --weights.")
+    }
+    def folder = path.isDirectory() ? path : path.parent
+    def weights = path.isDirectory() ? lastWeights(folder) : path
+    if (!isWeights(weights.name)) {
+        error("${path}: is not named weights.N.pkl\n  What to do: give --weights a folder of `cryodrgn train_vae`, or the weights of one of its epochs.")
+    }
+    def needed = [weights, folder.resolve(weights.name.replaceFirst('weights', 'z')), folder.resolve('config.yaml')]
+    def lacking = needed.find { one -> !one.isFile() }
+    if (lacking) {
+        error("${lacking}: is needed with ${weights.name}, and not there\n  What to do: give --weights a folder of `cryodrgn train_vae`, or the weights of one of its epochs.")
+    }
+    return needed + ['training.json', 'ind.pkl', 'train.log', 'run.log'].collect { name -> folder.resolve(name) }.findAll { one -> one.isFile() }
+}
+
+def isWeights(name) {
+    return name ==~ /weights(\.\d+)?\.pkl/
+}
+
+// Those of the last epoch that has latent variables too; a round's own have no number.
+def lastWeights(folder) {
+    def names = (folder.toFile().list() ?: []).findAll { name -> isWeights(name) && folder.resolve(name.replaceFirst('weights', 'z')).isFile() }
+    if (!names) {
+        error("${folder}: holds no weights.N.pkl with their z.N.pkl\n  What to do: give --weights a folder of `cryodrgn train_vae`, or the weights of one of its epochs.")
+    }
+    return folder.resolve(names.max { name -> name.find(/\d+/)?.toInteger() ?: 0 })
+}
+
 // The files of a list, in a file of parameters one, else with commas between; commas may be in their names too.
 def passthroughFiles(value) {
     def words = value instanceof List ? value : (value ?: '').toString().tokenize(',')

@@ -16,13 +16,15 @@ workflow LABEL {
     training_stack // down-sampled images
     assign_stack // images for assignment
     focus // mask of the part that assignment judges by, or []
+    taken // folder of the training that is the first round's, where --weights is given
     settings // of each step by its name, see settings.nf
 
     main:
     // Each step is given only the part of meta that it depends on: another resolution limit must not train anew.
     trained = states.branch { _pass, cargo ->
-        yes: cargo.meta.latent != 'linear'
-        no: true
+        no: cargo.meta.latent == 'linear'
+        before: cargo.meta.epochs == 0
+        yes: true
     }
     TRAIN(
         trained.yes.map { _pass, cargo -> [cargo.meta.subMap('pass', 'round', 'epochs'), cargo.particles, cargo.latent] },
@@ -44,7 +46,10 @@ workflow LABEL {
         settings.map { step -> step.fit },
     )
     // [pass, [training]], [pass, [linear]]; [] where there is none
-    trainings = byPass(TRAIN.out.training, ['training']).mix(trained.no.map { pass, _cargo -> [pass, [training: []]] })
+    trainings = byPass(TRAIN.out.training, ['training']).mix(
+        trained.before.combine(taken).map { pass, _cargo, training -> [pass, [training: training]] },
+        trained.no.map { pass, _cargo -> [pass, [training: []]] },
+    )
     models = byPass(FIT.out.model, ['linear']).mix(fitted.no.map { pass, _cargo -> [pass, [linear: []]] })
     EMBED(
         joined([states, trainings, models])

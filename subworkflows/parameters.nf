@@ -71,6 +71,8 @@ def checkParameters(given) {
     def contradictory = wrong ? [] : [
         given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
         given.labels && given.rounds != null && numberOf(given.rounds) == 0 ? '--labels: are the first round\'s, and --rounds is 0' : null,
+        given.weights && given.latent == 'linear' ? '--weights: are of a network, and --latent is linear' : null,
+        given.weights && given.rounds != null && numberOf(given.rounds) == 0 ? '--weights: are the first round\'s, and --rounds is 0' : null,
         given.assign == 'none' && given.focus_mask ? '--focus_mask: needs --assign likelihood' : null,
         given.k != 'auto' && given.k_start != null && numberOf(given.k_start) < numberOf(given.k)
             ? "--k_start ${given.k_start}: fewer than --k ${given.k}"
@@ -213,7 +215,7 @@ def schedule(given) {
             clustering: fixed || labelled ? 'fixed' : valueInRound(given.clustering, round),
             assign: fixed ? 'none' : given.assign,
             latent: given.latent,
-            epochs: round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,
+            epochs: given.weights && round == 1 ? 0 : round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,
         ]
     }
     def passes = consensus + screened + rounds

@@ -16,6 +16,7 @@ def readParameters() {
         check_training: network + ['require_gpu'],
         coarsen: ['assign_limit'],
         screen: ['mask_diameter', 'engine', 'symmetry'],
+        take_training: ['zdim', 'layers', 'nodes', 'learning_rate'],
         train: network + ['warm_start', 'learning_rate', 'beta', 'checkpoint_epochs', 'seed'],
         fit: ['components', 'assign_limit', 'mask_diameter', 'engine', 'symmetry', 'warm_start', 'k', 'k_start', 'seed'],
         embed: ['seed'],
@@ -53,11 +54,11 @@ def orRefused(settings) {
     return settings.withDefault { step -> error("The step '${step}' has no row in subworkflows/settings.nf: give it one.") }
 }
 
-// A digest of the steps whose results passes are, of masks as tasks know them, and of what is in the particle file and in what
-// belongs to it; passthrough: files
-def passesMadeBy(settings, given, passthrough) {
+// A digest of the steps whose results passes are, of masks and a training as tasks know them, and of what is in the particle
+// file and in what belongs to it; passthrough, training: files
+def passesMadeBy(settings, given, passthrough, training) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
-    def masks = pathsOf([given.mask, given.focus_mask]).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
+    def masks = pathsOf([given.mask, given.focus_mask] + training).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
     def contents = pathsOf([given.input, given.labels] + passthrough).collect { path -> "${path.name} ${contentDigest(path)}" }
     return digest([settings.findAll { step, _own -> !(step in shown) }, masks, contents])
 }

@@ -21,6 +21,7 @@ from drgnalign.heterogeneity import cryodrgn as program_module
 from drgnalign.heterogeneity import train as train_module
 from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.heterogeneity.decode import decode_volumes
+from drgnalign.heterogeneity.take import take_training
 from drgnalign.heterogeneity.train import Checkpoints, train, trained_on
 from drgnalign.particles import Particles
 from drgnalign.run.latent import TrainingRecord
@@ -143,6 +144,24 @@ def test_warm_start_goes_on_at_changed_poses(data, trained: Path, tmp_path: Path
     before = json.loads((trained / "training.json").read_text())
     assert (report.first_epoch, report.epoch) == (7, 7)
     assert report.losses[0]["reconstruction"] < before["losses"][2]["reconstruction"]
+
+
+@needs_cryodrgn
+def test_a_training_that_was_taken_is_trained_on_from(data, trained: Path, tmp_path: Path) -> None:
+    _, particles = data
+    given, taken = tmp_path / "given", tmp_path / "taken"
+    given.mkdir()
+    # as cryoDRGN names them, and without what is ours
+    names = {"weights.pkl": "weights.6.pkl", "z.pkl": "z.6.pkl", "config.yaml": "config.yaml", "train.log": "run.log"}
+    for own, name in names.items():
+        shutil.copy(trained / own, given / name)
+    before = take_training(
+        given / "weights.6.pkl", given / "z.6.pkl", given / "config.yaml", particles, SETTINGS | {"box": BOX}, taken
+    )
+    assert len(before.losses) == before.epoch == 6
+    report = run(data, taken, tmp_path / "latent")
+    assert (report.first_epoch, report.epoch) == (7, 7)
+    assert report.losses[0]["reconstruction"] < before.losses[2]["reconstruction"]
 
 
 @needs_cryodrgn

@@ -153,8 +153,14 @@ class Scenarios:
             run_workflow(self.folder / "loop", self.particles, parameters, results="coarser", options=("-resume",))
         )
 
-    def dbscan_run(self) -> Run:
+    def taken_run(self) -> Run:
         self.wait_for("loop_run", "fixed_run", "coarser_run")
+        folder = self.folder / "loop"
+        parameters = {**LOOP, "rounds": 1, "weights": folder / "results" / "round_02" / "latent"}
+        return finished(run_workflow(folder, self.particles, parameters, results="taken", options=("-resume",)))
+
+    def dbscan_run(self) -> Run:
+        self.wait_for("loop_run", "fixed_run", "coarser_run", "taken_run")
         parameters = {**LOOP, "clustering": "dbscan", "rounds": 1, "assign": "none"}
         return finished(
             run_workflow(self.folder / "loop", self.particles, parameters, results="dbscan", options=("-resume",))
@@ -335,7 +341,7 @@ def scenario(
     # the longest first; what goes on from loop_run has to wait for it
     names = ("loop_run", "interrupted_runs", "frealign_runs", "junk_runs", "fixed_run", "mask_runs", "real_run")
     names += ("motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run", "own_folder_runs")
-    names += ("dbscan_run",)
+    names += ("taken_run", "dbscan_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -347,6 +353,12 @@ def scenario(
 def loop_run(scenario: Callable[[str], Any]) -> Run:
     """Two rounds after one refinement of the consensus."""
     return scenario("loop_run")
+
+
+@pytest.fixture(scope="session")
+def taken_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
+    """One round by the training of the second round of `loop_run`."""
+    return scenario("taken_run")
 
 
 @pytest.fixture(scope="session")

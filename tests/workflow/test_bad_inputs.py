@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from runs import PYTHON, REPOSITORY, Run, run_workflow
 
+from drgnalign.formats.cryodrgn import write_latent
 from drgnalign.formats.mrc import StackWriter, read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
@@ -333,9 +334,44 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         assert problem in message
 
 
-def test_a_free_number_of_clusters_needs_assignment(inputs: InputSet) -> None:
-    run = run_workflow(inputs.folder / "run", inputs.star, {"k": "auto", "assign": "none"})
-    assert "--k auto: needs --assign likelihood" in stopped_before_training(run)
+def test_parameters_that_contradict_each_other_are_refused(inputs: InputSet) -> None:
+    run = run_workflow(inputs.folder / "run", inputs.star, {"k": "auto", "assign": "none", "weights": "anything"})
+    message = stopped_before_training(run)
+    assert "--k auto: needs --assign likelihood" in message
+    assert "--weights: are of a network, and --latent is linear" in message
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "problem"),
+    [
+        ((), "", "given: holds no weights.N.pkl with their z.N.pkl"),
+        (("weights.3.pkl", "z.3.pkl"), "", "given/config.yaml: is needed with weights.3.pkl, and not there"),
+        (("weights.3.pkl", "config.yaml"), "weights.3.pkl", "given/z.3.pkl: is needed with weights.3.pkl"),
+        (("config.yaml",), "config.yaml", "given/config.yaml: is not named weights.N.pkl"),
+        ((), "nothing", "given/nothing: no such file or folder"),
+    ],
+)
+def test_a_training_that_is_none_is_refused(inputs: InputSet, files: tuple[str, ...], given: str, problem: str) -> None:
+    folder = inputs.folder / "given"
+    folder.mkdir()
+    for name in files:
+        (folder / name).touch()
+    run = run_workflow(inputs.folder / "run", inputs.star, {"latent": "both", "weights": folder / given})
+    message = stopped_before_training(run)
+    assert problem in message and "--weights" in message and "Submitted" not in message
+
+
+def test_a_training_of_other_particles_is_refused(inputs: InputSet) -> None:
+    folder = inputs.folder / "given"
+    folder.mkdir()
+    (folder / "weights.3.pkl").touch()
+    write_latent(folder / "z.3.pkl", np.zeros((299, 2)), np.zeros((299, 2)))
+    sizes = "{qlayers: 2, players: 2, qdim: 32, pdim: 32, zdim: 2}"
+    (folder / "config.yaml").write_text(f"lattice_args: {{D: 33}}\nmodel_args: {sizes}\n")
+    run = run_workflow(inputs.folder / "run", inputs.star, {"latent": "both", "weights": folder})
+    message = stopped_before_training(run)
+    assert f"{folder}/z.3.pkl: has 2 latent variables of 299 particles" in message
+    assert "DOWNSAMPLE" not in message
 
 
 def stopped_before_training(run: Run) -> str:

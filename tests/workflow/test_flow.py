@@ -81,8 +81,8 @@ def steps_of(names: set[str]) -> set[str]:
 def test_every_process_has_its_place_in_the_loop(stubs: Stubs) -> None:
     declared = {re.search(r"^process (\w+)", text, re.MULTILINE)[1] for text in MODULES.values()}  # type: ignore[index]
     done = steps_of(set(stubs.first.tasks.index))
-    # images are looked at where there are any
-    assert done == declared - {"CHECK_IMAGE", "COMBINE"} | {"RESPLIT", "REINSERT", "REFERENCE"}
+    # images are looked at, and a training is taken, where there are any
+    assert done == declared - {"CHECK_IMAGE", "TAKE_TRAINING", "COMBINE"} | {"RESPLIT", "REINSERT", "REFERENCE"}
     without_network = steps_of(set(stubs.linear.tasks.index))
     assert without_network == done - {"CHECK_TRAINING", "TRAIN", "DECODE"} | {"COMBINE"}
     assert "WARN: " not in stubs.first.log
@@ -163,6 +163,28 @@ def test_a_setting_runs_again_what_reads_it_and_what_follows(stubs: Stubs) -> No
     assert {name for name in again if " r" not in name} == {f"REPORT ({number})" for number in (1, 2, 3)}
     # the linear model learns nothing at a rate
     assert {name for name in cached if " r" in name} == {"LABEL:FIT (4 r1)"}
+
+
+def test_a_training_done_before_is_the_first_round_s(tmp_path: Path) -> None:
+    given = tmp_path / "00_vae128"
+    given.mkdir()
+    for name in ("weights.9.pkl", "z.9.pkl", "weights.12.pkl", "z.12.pkl", "weights.14.pkl", "config.yaml"):
+        (given / name).write_text(name)
+    settings = {"latent": "cryodrgn", "weights": given, "junk": "keep", "consensus_limits": "none"}
+    first = stub(tmp_path, "results", **settings)
+    names = list(first.tasks.index)
+    assert {"TAKE_TRAINING", "LABEL:EMBED (2 r1)", "LABEL:TRAIN (3 r2)"} <= set(names)
+    assert "LABEL:TRAIN (2 r1)" not in names
+    # the last epoch whose latent variables are there; what else is in the folder does not count
+    assert (first.work_folder("TAKE_TRAINING") / "given" / "weights.12.pkl").read_text() == "weights.12.pkl"
+    (given / "analyze.12").mkdir()
+    assert stub(tmp_path, "results", "-resume", **settings).named("COMPLETED") == set()
+    (given / "z.12.pkl").write_text("of another training")
+    other = stub(tmp_path, "results", "-resume", **settings)
+    assert {"TAKE_TRAINING", "LABEL:EMBED (2 r1)"} <= other.named("COMPLETED")
+    assert {"CHECK_INPUTS", "DOWNSAMPLE (1)"} <= other.named("CACHED")
+    # one round trains nothing: nothing is asked of a GPU
+    assert "CHECK_TRAINING" not in steps_of(set(stub(tmp_path, "short", **settings, rounds=1).tasks.index))
 
 
 def test_what_depends_on_a_mask_runs_again_when_its_file_changes(stubs: Stubs) -> None:

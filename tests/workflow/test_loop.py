@@ -268,6 +268,21 @@ def test_labels_that_were_given_are_the_clusters(labelled_run: Run, noisy_set: A
     assert said in labelled_run.log and said in (labelled_run.results / "report.html").read_text()
 
 
+def test_a_training_that_was_done_before_is_taken(taken_run: Run, loop_run: Run) -> None:
+    given, taken = (run.results / f"round_0{number}" / "latent" for run, number in ((loop_run, 2), (taken_run, 1)))
+    for name in ("weights.pkl", "z.pkl", "train.log"):
+        assert (taken / name).read_bytes() == (given / name).read_bytes()
+    record = json.loads((taken / "training.json").read_text())
+    assert record["taken_from"] == str(given / "weights.pkl")
+    assert (record["epoch"], record["losses"]) == tuple(
+        json.loads((given / "training.json").read_text())[key] for key in ("epoch", "losses")
+    )
+    assert "LABEL:DECODE (4 r1)" in taken_run.tasks and "LABEL:TRAIN (4 r1)" not in taken_run.tasks
+    said = f"The first round takes the training of {given}/weights.pkl (epoch {record['epoch']}), and trains none"
+    assert said in taken_run.log
+    assert f"taken from {given}/weights.pkl" in (taken_run.results / "report.html").read_text()
+
+
 def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> None:
     run = interrupted_runs.extended
     third = metrics(run, "round_03")

@@ -259,9 +259,9 @@ def _last_epoch(previous: Path, settings: dict[str, Any]) -> int:
         raise InputError(path, "the previous training's record is missing", "give the folder of a finished training")
     record = read_record(TrainingRecord, path)
     for name in FIXED_SETTINGS:
-        # as it is on record
+        # as it is on record; of a training that was taken, the learning rate may not be
         before, now = record.settings.get(name), significant(settings[name])
-        if before != now:
+        if before is not None and before != now:
             raise InputError(
                 path,
                 f"{name} was {before} in the previous training and is {now} now",
@@ -311,17 +311,21 @@ def _finite(text: str) -> float | None:
     return float(text) if math.isfinite(float(text)) else None
 
 
-def _record(log: str, first_epoch: int, settings: dict[str, Any], lazy: bool) -> TrainingRecord:
-    names, epochs = ("reconstruction", "kld", "total"), EPOCH_LINE.findall(log)
-    losses = [
+def losses_in(log: str) -> list[dict[str, float | None]]:
+    """What was minimised in each epoch that cryoDRGN's log tells of, as `TrainingRecord` has it."""
+    names = ("reconstruction", "kld", "total")
+    return [
         {"epoch": int(epoch)} | {name: _finite(text) for name, text in zip(names, values, strict=True)}
-        for epoch, *values in epochs
+        for epoch, *values in EPOCH_LINE.findall(log)
     ]
+
+
+def _record(log: str, first_epoch: int, settings: dict[str, Any], lazy: bool) -> TrainingRecord:
     version = re.search(r"cryoDRGN (\d\S*)", log)
     return TrainingRecord(
-        epoch=int(epochs[-1][0]),
+        epoch=int(EPOCH_LINE.findall(log)[-1][0]),
         first_epoch=first_epoch,
-        losses=losses,
+        losses=losses_in(log),
         settings=settings,
         cryodrgn_version=version.group(1) if version else None,
         device="cuda" if "Use cuda True" in log else "cpu",

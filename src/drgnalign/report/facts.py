@@ -434,7 +434,7 @@ def _training(folder: Path, number: int) -> list[dict[str, Any]]:
     if not record:
         return []
     explained = read_there(EmbeddingRecord, folder / LATENT / EMBEDDING_RECORD).get("explained_variance")
-    keys = ("first_epoch", "epoch", "losses", "device", "settings", "cryodrgn_version")
+    keys = ("first_epoch", "epoch", "losses", "device", "settings", "cryodrgn_version", "taken_from")
     return [{"round": number, **{key: record.get(key) for key in keys}, "explained_variance": explained}]
 
 

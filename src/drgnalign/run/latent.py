@@ -12,7 +12,8 @@
 ``linear/``            the linear model (`drgnalign.run.linear`), of FIT; none with ``--latent cryodrgn``
 =====================  ==============================================================================================
 
-TRAIN writes the first four (`drgnalign.heterogeneity.train`), EMBED the others (`drgnalign.heterogeneity.embed`). With
+TRAIN writes the first four (`drgnalign.heterogeneity.train`), or TAKE_TRAINING does
+(`drgnalign.heterogeneity.take`), EMBED the others (`drgnalign.heterogeneity.embed`). With
 ``--latent linear`` there is no network, and ``z.pkl`` and ``ind.pkl`` are the linear model's.
 """
 
@@ -53,6 +54,8 @@ class TrainingRecord(Record):
     device: str | None = None
     # whether images were read batch by batch for want of memory
     lazy: bool | None = None
+    # of one that was done before the run: its weights
+    taken_from: str | None = None
 
 
 @dataclass(kw_only=True)
