@@ -7,7 +7,7 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { inputFiles ; ownFile ; pathOf ; trainingFiles } from './subworkflows/inputs.nf'
+include { inputFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -64,7 +64,7 @@ workflow {
     }
     checkParameters(params)
     // Read here alone: what depends on a parameter is given it.
-    def given = typed(params)
+    def given = startedFrom(typed(params))
     def (particles, passthrough, folder, image_stack) = inputFiles(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def training = trainingFiles(given.weights)
@@ -167,7 +167,7 @@ workflow {
     channel.topic('published').map { row ->
         row.drop(2).flatten().each { path -> plainly { publish(path, results.resolve(placeOf(row[0], row[1], path))) } }
     }
-    noteTheRun(results, params, passes)
+    noteTheRun(results, params.start_from ? params + given.subMap('input', 'images', 'weights') : params, passes)
     MAP.out.folder.map { meta, _folder, said ->
         plainly {
             refuseChanged(folder, clock.stacks)

@@ -1,5 +1,43 @@
 // The files and folders that parameters name.
 
+include { readable } from './scripts.nf'
+
+// The parameters; a run that goes on from a published pass has its particles, the images of the run that published it, and
+// the network that was trained there.
+def startedFrom(given) {
+    if (!given.start_from) {
+        return given
+    }
+    def folder = pathOf('start_from', given.start_from)
+    def outdir = [folder.parent, folder.parent?.parent].find { above -> above?.resolve('pipeline_info')?.isDirectory() }
+    def particles = folder.resolve('particles.star')
+    if (!outdir || !particles.isFile()) {
+        error("${folder}: is no pass of a run's results\n  What to do: give --start_from results/round_NN, or results/consensus/pass_NN.")
+    }
+    if (folder.startsWith(pathOf('outdir', given.outdir))) {
+        error("${folder}: is among the results that this run would replace\n  What to do: give another --outdir.")
+    }
+    def latent = folder.resolve('latent')
+    def trained = given.latent != 'linear' && given.rounds > 0 && latent.resolve('weights.pkl').isFile() ? latent.toString() : null
+    def images = given.images ?: imagesOf(outdir)
+    return given + [input: particles.toString(), images: images, weights: given.weights ?: trained]
+}
+
+// Where the images of the run lie whose results these are
+def imagesOf(outdir) {
+    def (run, session) = ['run.json', 'session.json'].collect { name -> readable(outdir.resolve("pipeline_info/${name}")) }
+    def named = run?.parameters?.images ?: run?.parameters?.input
+    if (!named || !session?.folder) {
+        error("${outdir}/pipeline_info: does not say where the images of the run are\n  What to do: give --images, the folder that image names are relative to.")
+    }
+    def path = file(session.folder, glob: false).resolve(named.toString())
+    def folder = path.isDirectory() ? path : path.parent
+    if (!folder.isDirectory()) {
+        error("${folder}: the folder of the run's images is gone\n  What to do: give --images, the folder that image names are relative to.")
+    }
+    return folder.normalize().toString()
+}
+
 // [particle file, its passthrough files, folder that image names are relative to, name of the one stack where --images
 // is a file]
 def inputFiles(given) {

@@ -46,6 +46,8 @@ Examples
     nextflow run main.nf --input particles.star --outdir results --consensus_limits 20,16,12 --k auto
   States of a set within minutes, without training and without a GPU:
     nextflow run main.nf --input particles.star --outdir results --k auto --latent linear --rounds 2
+  Another number of clusters after a look at a round, from its poses and its network:
+    nextflow run main.nf --start_from results/round_03 --k 8 --rounds 2 --outdir results_k8
   On a cluster, going on where the last attempt was:
     nextflow run main.nf -profile hpc -resume --input particles.star --outdir results \\
         --container_dir /shared/images --queue cpu --gpu_queue gpu
@@ -56,14 +58,11 @@ ${groups.join('\n\n')}
 
 // Stops the run with every problem found, one a line.
 def checkParameters(given) {
-    def schema = readSchema()
-    def rules = describedParameters(schema)
+    def rules = describedParameters(readSchema())
     def unknown = (given.keySet() - rules.keySet()).collect { name ->
         "--${name}: unknown parameter${neighbour(name, rules.keySet())}"
     }
-    def missing = schema.required.findAll { name -> given[name] == null }.collect { name ->
-        "--${name}: required but not given"
-    }
+    def missing = given.input == null && given.start_from == null ? ['--input: required but not given'] : []
     def wrong = given.findAll { name, value -> value != null && rules[name] }.collectMany { name, value ->
         valueProblems(value, rules[name]).collect { problem -> "--${name} ${value}: ${problem}" }
     }
@@ -71,6 +70,7 @@ def checkParameters(given) {
     def contradictory = wrong ? [] : [
         given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
         given.labels && given.rounds != null && numberOf(given.rounds) == 0 ? '--labels: are the first round\'s, and --rounds is 0' : null,
+        given.input && given.start_from ? '--start_from: has particles of its own, and --input is given' : null,
         given.weights && given.latent == 'linear' ? '--weights: are of a network, and --latent is linear' : null,
         given.weights && given.rounds != null && numberOf(given.rounds) == 0 ? '--weights: are the first round\'s, and --rounds is 0' : null,
         given.assign == 'none' && given.focus_mask ? '--focus_mask: needs --assign likelihood' : null,

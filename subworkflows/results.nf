@@ -1,6 +1,6 @@
 // The folder of the results: of one run, which is the only one that uses it.
 
-include { writeJson } from './scripts.nf'
+include { readable ; writeJson } from './scripts.nf'
 
 // Refuse a folder that cannot be written, that a run is using, or that holds what another one found; else take it.
 def takeResultsFolder(folder, rounds) {
@@ -98,17 +98,6 @@ def refuseGone(folder) {
 def madeBy(record) {
     def known = readable(record)
     return known?.passes instanceof List && known.parameters instanceof Map ? known : null
-}
-
-// A record that an earlier start left; null where there is none, or one that is broken, which the run writes anew
-def readable(record) {
-    try {
-        def known = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : null
-        return known instanceof Map ? known : null
-    }
-    catch (groovy.json.JsonException _broken) {
-        return null
-    }
 }
 
 // '--k is 4, and was 3', or what else there is that results depend on

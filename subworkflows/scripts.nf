@@ -38,6 +38,17 @@ def readJson(path) {
     }
 }
 
+// A record that an earlier start left; null where there is none, or one that is broken
+def readable(record) {
+    try {
+        def known = record.exists() ? new groovy.json.JsonSlurper().parse(record.toFile()) : null
+        return known instanceof Map ? known : null
+    }
+    catch (groovy.json.JsonException _broken) {
+        return null
+    }
+}
+
 // The task's folder that a file is in, of which nothing must be missing for Nextflow to make it again
 def taskFolder(path) {
     return workflow.workDir.resolve(workflow.workDir.relativize(path).subpath(0, 2))

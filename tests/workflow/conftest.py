@@ -155,9 +155,8 @@ class Scenarios:
 
     def taken_run(self) -> Run:
         self.wait_for("loop_run", "fixed_run", "coarser_run")
-        folder = self.folder / "loop"
-        parameters = {**LOOP, "rounds": 1, "weights": folder / "results" / "round_02" / "latent"}
-        return finished(run_workflow(folder, self.particles, parameters, results="taken", options=("-resume",)))
+        parameters = {**LOOP, "rounds": 1, "start_from": "results/round_02", "consensus_limits": "none", "junk": "keep"}
+        return finished(run_workflow(self.folder / "loop", None, parameters, results="taken"))
 
     def dbscan_run(self) -> Run:
         self.wait_for("loop_run", "fixed_run", "coarser_run", "taken_run")
@@ -357,7 +356,7 @@ def loop_run(scenario: Callable[[str], Any]) -> Run:
 
 @pytest.fixture(scope="session")
 def taken_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
-    """One round by the training of the second round of `loop_run`."""
+    """One round from the second one of `loop_run`."""
     return scenario("taken_run")
 
 

@@ -144,7 +144,7 @@ def nextflow(
 
 def run_workflow(
     folder: Path,
-    particles: Path,
+    particles: Path | None,
     parameters: Mapping[str, object] | None = None,
     *,
     results: str = "results",
@@ -161,8 +161,8 @@ def run_workflow(
     ----------
     folder : Path
         Made if need be; runs in one folder can be resumed.
-    particles : Path
-        --input.
+    particles : Path or None
+        --input, unless the run starts from something else.
     parameters : mapping, optional
         Further parameters by name; one that is True is given as a flag. `latent` is linear unless it is given.
     results : str
@@ -180,7 +180,8 @@ def run_workflow(
     """
     folder.mkdir(parents=True, exist_ok=True)
     words: list[object] = ["run", code / "main.nf", "-profile", profile, *options]
-    for name, value in (WITHOUT_NETWORK | {"input": particles, "outdir": results} | dict(parameters or {})).items():
+    given = {} if particles is None else {"input": particles}
+    for name, value in (WITHOUT_NETWORK | given | {"outdir": results} | dict(parameters or {})).items():
         words += [f"--{name}"] if value is True else [f"--{name}", value]
     status, log = nextflow(folder, *words, kill_at=kill_at, meanwhile=meanwhile, code=code, variables=variables)
     return Run(folder / results, status, log)

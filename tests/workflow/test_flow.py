@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -185,6 +186,37 @@ def test_a_training_done_before_is_the_first_round_s(tmp_path: Path) -> None:
     assert {"CHECK_INPUTS", "DOWNSAMPLE (1)"} <= other.named("CACHED")
     # one round trains nothing: nothing is asked of a GPU
     assert "CHECK_TRAINING" not in steps_of(set(stub(tmp_path, "short", **settings, rounds=1).tasks.index))
+
+
+def test_a_run_goes_on_from_a_published_pass(tmp_path: Path) -> None:
+    settings = {"latent": "cryodrgn", "junk": "keep", "consensus_limits": "none", "rounds": 1}
+    # names of images are relative to the folder of the first input, which stubs do not look into
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "particles.star").touch()
+    first = run_workflow(tmp_path, tmp_path / "data" / "particles.star", settings, options=("-stub",))
+    assert first.status == 0, first.log
+    latent = first.results / "round_01" / "latent"
+    for name in ("weights.pkl", "z.pkl", "config.yaml"):
+        (latent / name).touch()
+
+    def start(results: str, **more: object) -> Run:
+        parameters = {**settings, "start_from": "results/round_01", **more}
+        return run_workflow(tmp_path, None, parameters, results=results, options=("-stub",))
+
+    on = start("on", k=8)
+    assert on.status == 0, on.log
+    assert "TAKE_TRAINING" in on.log and "LABEL:TRAIN" not in on.log
+    known = json.loads((tmp_path / "on" / "pipeline_info" / "run.json").read_text())["parameters"]
+    assert known["input"] == str(first.results / "round_01" / "particles.star")
+    assert (known["images"], known["weights"]) == (str(tmp_path / "data"), str(latent))
+    linear = start("linear", latent="linear")
+    assert linear.status == 0 and "TAKE_TRAINING" not in linear.log, linear.log
+    for refused, problem in (
+        (start("results"), "results/round_01: is among the results that this run would replace"),
+        (start("other", input="data/particles.star"), "--start_from: has particles of its own, and --input is given"),
+        (start("other", start_from="data"), "data: is no pass of a run's results"),
+    ):
+        assert refused.status != 0 and problem in refused.log and "Submitted" not in refused.log, refused.log
 
 
 def test_what_depends_on_a_mask_runs_again_when_its_file_changes(stubs: Stubs) -> None:

@@ -268,7 +268,11 @@ def test_labels_that_were_given_are_the_clusters(labelled_run: Run, noisy_set: A
     assert said in labelled_run.log and said in (labelled_run.results / "report.html").read_text()
 
 
-def test_a_training_that_was_done_before_is_taken(taken_run: Run, loop_run: Run) -> None:
+def test_a_run_goes_on_from_a_published_round(taken_run: Run, loop_run: Run) -> None:
+    before, after = particles(loop_run, "round_02"), particles(taken_run, "consensus/pass_01")
+    np.testing.assert_array_equal(after.half_sets(), before.half_sets())
+    np.testing.assert_allclose(after.rotations(), before.rotations(), atol=1e-6)
+    assert not after.cluster_labels().any()
     given, taken = (run.results / f"round_0{number}" / "latent" for run, number in ((loop_run, 2), (taken_run, 1)))
     for name in ("weights.pkl", "z.pkl", "train.log"):
         assert (taken / name).read_bytes() == (given / name).read_bytes()
@@ -277,7 +281,7 @@ def test_a_training_that_was_done_before_is_taken(taken_run: Run, loop_run: Run)
     assert (record["epoch"], record["losses"]) == tuple(
         json.loads((given / "training.json").read_text())[key] for key in ("epoch", "losses")
     )
-    assert "LABEL:DECODE (4 r1)" in taken_run.tasks and "LABEL:TRAIN (4 r1)" not in taken_run.tasks
+    assert "LABEL:DECODE (2 r1)" in taken_run.tasks and "LABEL:TRAIN (2 r1)" not in taken_run.tasks
     said = f"The first round takes the training of {given}/weights.pkl (epoch {record['epoch']}), and trains none"
     assert said in taken_run.log
     assert f"taken from {given}/weights.pkl" in (taken_run.results / "report.html").read_text()

@@ -31,7 +31,7 @@ def test_help_lists_every_parameter_and_runs_nothing(tmp_path: Path) -> None:
     assert status == 0, printed
     for name, rule in PROPERTIES.items():
         assert f"--{name} " in printed and rule["description"] in printed
-    assert printed.count("    nextflow run main.nf") == 4 and "  -resume " in printed
+    assert printed.count("    nextflow run main.nf") == 5 and "  -resume " in printed
     profiles = re.findall(r"^    (\w+) \{$", (REPOSITORY / "nextflow.config").read_text(), re.MULTILINE)
     assert all(re.search(rf"-profile .*{profile}|{profile} likewise", printed) for profile in profiles)
     assert "Submitted" not in printed
