@@ -122,7 +122,7 @@ workflow {
         : training_stack.combine(CHECK_TRAINING.out.passed).map { stack, _passed -> stack }.first()
     COARSEN(
         stars.combine(DOWNSAMPLE.out.stack)
-            .filter { _star, _stack -> (given.assign == 'likelihood' || given.latent != 'cryodrgn') && given.rounds > 0 }
+            .filter { _star, _stack -> passes.any { pass -> pass.assign == 'likelihood' || pass.latent in ['linear', 'both'] } }
             .combine(images),
         settings.map { step -> step.coarsen },
     )

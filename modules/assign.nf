@@ -22,7 +22,7 @@ process ASSIGN {
     echo -n "Round ${meta.round}: " > said.txt
     assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
         --stack ${stack} --latent ${latent} --clusters ${proposal} \\
-        --k ${settings.k} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
+        --k ${meta.k} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
         --assignment ${settings.assignment} --junk ${settings.junk} ${option('mask-diameter', settings.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(settings)} ${option('focus-mask', focus ?: null)} \\
         --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt

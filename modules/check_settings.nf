@@ -1,4 +1,4 @@
-include { clustersProposed } from '../subworkflows/parameters.nf'
+include { clusterings } from '../subworkflows/parameters.nf'
 include { engineOptions ; option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
@@ -19,14 +19,17 @@ process CHECK_SETTINGS {
 
     script:
     def limits = [settings.consensus_limits, settings.resolution_limits].join(',')
-    def partitions = settings.clustering.tokenize(',').any { method -> method in ['kmeans', 'gmm'] }
-    def asked = settings.rounds > 0 && (settings.assign == 'likelihood' || partitions)
-    def clusters = asked && settings.k != 'auto' ? settings.k : null
-    def proposed = asked ? (settings.assign == 'likelihood' ? clustersProposed(settings.k_start, settings.k) : settings.k) : null
+    def rounds = settings.rounds > 0 ? clusterings(settings) : []
+    def chosen = rounds.findAll { one -> one.assign == 'likelihood' }
+    def parted = rounds.findAll { one -> one.assign == 'none' && one.clustering in ['kmeans', 'gmm'] }
+    def clusters = (chosen + parted).collect { one -> one.k }.findAll { k -> k != 'auto' }.max()
+    def proposed = (chosen.collect { one -> one.proposed } + parted.collect { one -> one.k }).max()
+    // of labels that are given
+    def wanted = rounds && rounds[0].assign == 'likelihood' && rounds[0].k != 'auto' ? rounds[0].k : null
     """
     # version ${settings.version}
     check_settings.py ${particles} --limits ${limits} \\
-        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('wanted', settings.assign == 'likelihood' ? clusters : null)} ${option('assign-limit', settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('wanted', wanted)} ${option('assign-limit', chosen ? settings.assign_limit : null)} \\
         ${option('mask-diameter', settings.mask_diameter)} ${option('perturb-shift', settings.perturb_shift)} \\
         ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} \\
         ${engineOptions(settings)} \\

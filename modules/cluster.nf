@@ -1,4 +1,4 @@
-include { clustersProposed ; place } from '../subworkflows/parameters.nf'
+include { place } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 process CLUSTER {
@@ -15,11 +15,11 @@ process CLUSTER {
     script:
     // for likelihood assignment, more clusters than there may be, and other ones to see whether it ends the same
     def proposes = meta.assign == 'likelihood'
-    def k = meta.clustering == 'fixed' ? null : proposes ? clustersProposed(settings.k_start, settings.k) : settings.k
+    def k = meta.clustering == 'fixed' ? null : proposes ? meta.proposed : meta.k
     """
     # version ${settings.version}
     cluster.py ${particles} --latent ${latent} --last-references ${last_references} \\
-        --method ${meta.clustering} --space ${settings.cluster_on} ${option('k', k)} --seed ${settings.seed} \\
+        --method ${meta.clustering} --space ${meta.cluster_on} ${option('k', k)} --seed ${settings.seed} \\
         ${proposes ? '--starts' : ''} ${option('hdbscan-k', settings.hdbscan_k)} \\
         --output labelled.star --record clusters.json
     """

@@ -1,4 +1,4 @@
-include { clustersProposed } from '../subworkflows/parameters.nf'
+include { clusterings } from '../subworkflows/parameters.nf'
 include { option } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_SETTINGS: what is free is looked at in every run.
@@ -16,13 +16,13 @@ process ESTIMATE_DISK {
 
     script:
     def linear = settings.latent != 'cryodrgn'
-    def clusters = settings.k == 'auto' ? clustersProposed(settings.k_start, settings.k) : settings.k
+    def clusters = clusterings(settings).collect { one -> one.k == 'auto' ? one.proposed : one.k }.max()
     """
     # version ${settings.version}
     estimate_disk.py ${particles} --consensus ${consensus} --rounds ${settings.rounds} --clusters ${clusters} \\
         ${settings.references.tokenize(',').contains('reconstruct') ? '--reconstructs' : ''} \\
         --train-box ${settings.train_box} ${option('chunk-size', settings.chunk_size)} \\
-        ${option('assign-limit', linear || settings.assign == 'likelihood' ? settings.assign_limit : null)} \\
+        ${option('assign-limit', linear || clusterings(settings).any { one -> one.assign == 'likelihood' } ? settings.assign_limit : null)} \\
         --components ${linear ? settings.components : 0} --path-points ${linear ? settings.path_points : 0} \\
         --engine ${settings.engine} ${settings.keep ? '--keep' : ''} ${option('mask-diameter', settings.mask_diameter)} \\
         --output disk.json

@@ -1,4 +1,4 @@
-include { clustersProposed ; place } from '../subworkflows/parameters.nf'
+include { place } from '../subworkflows/parameters.nf'
 include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
 
 process FIT {
@@ -17,13 +17,11 @@ process FIT {
 
     script:
     def warm = meta.round > 1 && settings.warm_start
-    // of how many points it is that the plateau begins does not depend on how many are wanted
-    def most = [12, clustersProposed(settings.k_start, settings.k)].max()
     """
     # version ${settings.version}
     fit.py ${particles} --stack ${stack} --last-references ${last_references} \\
         ${option('last-latent', warm ? last_latent : null)} \\
-        --components ${settings.components} --most-points ${most} --limit ${settings.assign_limit} \\
+        --components ${settings.components} --most-points ${meta.most_points} --limit ${settings.assign_limit} \\
         ${option('mask-diameter', settings.mask_diameter)} ${option('focus-mask', focus ?: null)} \\
         --symmetry ${assignmentSymmetry(settings)} \\
         --seed ${settings.seed} --threads ${task.cpus} --output linear

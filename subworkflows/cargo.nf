@@ -9,6 +9,9 @@
 //   screen      true where junk is looked for
 // and in rounds
 //   clustering  kmeans, gmm, hdbscan, dbscan; 'fixed' where labels stay
+//   cluster_on  z, umap2 or umap3
+//   k           how many clusters, or 'auto'
+//   proposed    how many the images choose among
 //   assign      'likelihood' where the images choose, else 'none'
 //   latent      'cryodrgn', 'linear' or 'both': who makes the latent space; of both, the network's is embedded
 //   epochs      of training; 0 where one that was done before is taken (--weights)

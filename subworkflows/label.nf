@@ -39,7 +39,9 @@ workflow LABEL {
     }
     FIT(
         fitted.yes.map { _pass, cargo ->
-            [cargo.meta.subMap('pass', 'round'), cargo.particles, cargo.references, cargo.latent]
+            // of how many points it is that the plateau begins does not depend on how many are wanted
+            def meta = cargo.meta.subMap('pass', 'round') + [most_points: [12, cargo.meta.proposed].max()]
+            [meta, cargo.particles, cargo.references, cargo.latent]
         },
         assign_stack,
         focus,
@@ -59,7 +61,8 @@ workflow LABEL {
     embedded = joined([states, byPass(EMBED.out.latent, ['latent'])])
     CLUSTER(
         embedded.map { _pass, cargo ->
-            [cargo.meta.subMap('pass', 'round', 'clustering', 'assign'), cargo.particles, cargo.references, cargo.latent]
+            def meta = cargo.meta.subMap('pass', 'round', 'clustering', 'cluster_on', 'k', 'proposed', 'assign')
+            [meta, cargo.particles, cargo.references, cargo.latent]
         },
         settings.map { step -> step.cluster },
     )
@@ -70,7 +73,7 @@ workflow LABEL {
         }
     ASSIGN(
         proposed.open.map { _pass, cargo ->
-            def meta = cargo.meta.subMap('pass', 'round')
+            def meta = cargo.meta.subMap('pass', 'round', 'k')
             [meta, cargo.labelled, cargo.particles, cargo.references, cargo.latent, cargo.clusters]
         },
         assign_stack,

@@ -63,22 +63,21 @@ def checkParameters(given) {
         "--${name}: unknown parameter${neighbour(name, rules.keySet())}"
     }
     def missing = given.input == null && given.start_from == null ? ['--input: required but not given'] : []
+    def empty = defaults().keySet().findAll { name -> given[name] == null }.collect { name -> "--${name}: is given no value" }
     def wrong = given.findAll { name, value -> value != null && rules[name] }.collectMany { name, value ->
         valueProblems(value, rules[name]).collect { problem -> "--${name} ${value}: ${problem}" }
     }
     // only what each parameter is by itself has been checked so far
-    def contradictory = wrong ? [] : [
-        given.assign == 'none' && given.k == 'auto' ? '--k auto: needs --assign likelihood' : null,
+    def contradictory = wrong || empty ? [] : [
+        clusterings(given).any { one -> one.assign == 'none' && one.k == 'auto' } ? '--k auto: needs --assign likelihood' : null,
         given.labels && given.rounds != null && numberOf(given.rounds) == 0 ? '--labels: are the first round\'s, and --rounds is 0' : null,
         given.input && given.start_from ? '--start_from: has particles of its own, and --input is given' : null,
         given.weights && given.latent == 'linear' ? '--weights: are of a network, and --latent is linear' : null,
         given.weights && given.rounds != null && numberOf(given.rounds) == 0 ? '--weights: are the first round\'s, and --rounds is 0' : null,
-        given.assign == 'none' && given.focus_mask ? '--focus_mask: needs --assign likelihood' : null,
-        given.k != 'auto' && given.k_start != null && numberOf(given.k_start) < numberOf(given.k)
-            ? "--k_start ${given.k_start}: fewer than --k ${given.k}"
-            : null,
+        given.focus_mask && clusterings(given).every { one -> one.assign == 'none' } ? '--focus_mask: needs --assign likelihood' : null,
+        clusterings(given).any { one -> one.k != 'auto' && one.proposed < one.k } ? "--k_start ${given.k_start}: fewer than --k ${given.k}" : null,
     ].findAll { problem -> problem != null }
-    def problems = unknown + missing + wrong + contradictory
+    def problems = unknown + missing + empty + wrong + contradictory
     if (problems) {
         error("Parameters refused:\n  ${problems.join('\n  ')}\n  What to do: correct them; --help lists all parameters.")
     }
@@ -149,9 +148,8 @@ def withoutDots(path) {
 def typed(given) {
     def rules = describedParameters(readSchema())
     return given.collectEntries { name, value ->
-        def is_whole = rules[name].type == 'integer' || (name == 'k' && value != 'auto')
         def is_path = rules[name].format in ['file-path', 'directory-path', 'path']
-        [name, is_whole ? whole(value) : rules[name].type == 'number' ? plain(value) : is_path ? absolute(value) : value]
+        [name, rules[name].type == 'integer' ? whole(value) : rules[name].type == 'number' ? plain(value) : is_path ? absolute(value) : value]
     }
 }
 
@@ -174,15 +172,29 @@ def editDistance(first, second) {
     return last[-1]
 }
 
-// How many clusters the latent space proposes for the images to choose among
-def clustersProposed(k_start, k) {
-    return k_start ?: 2 * (k == 'auto' ? 6 : k)
-}
-
 // [6, 6, 5] of '6,6,5': the value of a list parameter in a round counted from 1; the last one goes on.
 def valueInRound(list, round) {
     def values = list.toString().tokenize(',')
     return values[Math.min(round, values.size()) - 1]
+}
+
+// How clusters are found in each round that is unlike the one before; rounds after these are as the last.
+def clusterings(settings) {
+    def lists = settings.subMap('clustering', 'k', 'k_start', 'cluster_on', 'assign').values().findAll { list -> list != null }
+    return (1..lists.collect { list -> list.toString().tokenize(',').size() }.max()).collect { round -> clusteringIn(settings, round) }
+}
+
+// k: a number or 'auto'; proposed: how many clusters the latent space proposes for the images to choose among
+def clusteringIn(settings, round) {
+    def k = valueInRound(settings.k, round)
+    def number = k == 'auto' ? k : whole(k)
+    return [
+        clustering: valueInRound(settings.clustering, round),
+        k: number,
+        proposed: settings.k_start == null ? 2 * (number == 'auto' ? 6 : number) : whole(valueInRound(settings.k_start, round)),
+        cluster_on: valueInRound(settings.cluster_on, round),
+        assign: valueInRound(settings.assign, round),
+    ]
 }
 
 // Where in the run a task is, for its name, which a terminal of 80 columns cuts after 30: '5/9 r1/4' in the first of four
@@ -212,11 +224,9 @@ def schedule(given) {
             round: round,
             limit: valueInRound(given.resolution_limits, round),
             references: valueInRound(given.references, round),
-            clustering: fixed || labelled ? 'fixed' : valueInRound(given.clustering, round),
-            assign: fixed ? 'none' : given.assign,
             latent: given.latent,
             epochs: given.weights && round == 1 ? 0 : round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,
-        ]
+        ] + clusteringIn(given, round) + (fixed || labelled ? [clustering: 'fixed'] : [:]) + (fixed ? [assign: 'none'] : [:])
     }
     def passes = consensus + screened + rounds
     // Once a pass has aligned both half sets to one map, no later one is independent.

@@ -6,11 +6,11 @@ def readParameters() {
     def network = ['zdim', 'layers', 'nodes', 'batch_size']
     def file = ['pixel_size', 'voltage', 'cs', 'amplitude_contrast']
     def choice = ['assign_limit', 'assign_against', 'assignment', 'junk', 'mask_diameter', 'engine', 'symmetry']
-    def clusters = ['k', 'k_start', 'assign', 'assign_limit', 'rounds', 'mask_diameter']
+    def clusters = ['k', 'k_start', 'assign', 'clustering', 'cluster_on', 'assign_limit', 'rounds', 'mask_diameter']
     return [
         list_stacks: file,
         check_inputs: file + ['invert', 'normalise', 'mask_diameter', 'half_sets', 'perturb_rotation', 'perturb_shift', 'seed', 'train_box'],
-        check_settings: engine + clusters + ['consensus_limits', 'resolution_limits', 'clustering', 'perturb_shift', 'device'],
+        check_settings: engine + clusters + ['consensus_limits', 'resolution_limits', 'perturb_shift', 'device'],
         estimate_disk: clusters + ['latent', 'components', 'path_points', 'references', 'train_box', 'chunk_size', 'engine', 'keep'],
         downsample: ['train_box', 'mask_diameter'],
         check_training: network + ['require_gpu'],
@@ -18,10 +18,10 @@ def readParameters() {
         screen: ['mask_diameter', 'engine', 'symmetry'],
         take_training: ['zdim', 'layers', 'nodes', 'learning_rate'],
         train: network + ['warm_start', 'learning_rate', 'beta', 'checkpoint_epochs', 'seed'],
-        fit: ['components', 'assign_limit', 'mask_diameter', 'engine', 'symmetry', 'warm_start', 'k', 'k_start', 'seed'],
+        fit: ['components', 'assign_limit', 'mask_diameter', 'engine', 'symmetry', 'warm_start', 'seed'],
         embed: ['seed'],
-        cluster: ['k', 'k_start', 'cluster_on', 'seed', 'hdbscan_k'],
-        assign: choice + ['k'],
+        cluster: ['seed', 'hdbscan_k'],
+        assign: choice,
         decode: [],
         combine: [],
         mask: ['mask_diameter', 'engine', 'symmetry'],

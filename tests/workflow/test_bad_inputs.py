@@ -319,11 +319,11 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
         "--inptu: unknown parameter; did you mean --input?",
         "--ctf: unknown parameter\n",
         "--epochs_first many: is not of type integer",
-        "--cluster_on tsne: must be one of z, umap2, umap3",
+        "--cluster_on tsne: is not understood (Coordinates that are clustered: z, umap2 or umap3; ",
         "--k 0: is not understood",
         "--rounds 100000000: must be at most 100000",
         ": must be at most 2147483647",
-        "--k_start 0: must be at least 1",
+        "--k_start 0: is not understood",
         "--learning_rate 0: must be more than 0",
         "--resolution_limits 6;5: is not understood",
         "--consensus_limits 0,10: is not understood",
@@ -339,6 +339,14 @@ def test_parameters_that_contradict_each_other_are_refused(inputs: InputSet) -> 
     message = stopped_before_training(run)
     assert "--k auto: needs --assign likelihood" in message
     assert "--weights: are of a network, and --latent is linear" in message
+
+
+def test_a_later_round_of_too_many_clusters_is_refused(inputs: InputSet) -> None:
+    run = run_workflow(
+        inputs.folder / "run", inputs.star, {"k": "2,40", "assign": "likelihood,none", "k_start": "4,40"}
+    )
+    message = stopped_before_training(run)
+    assert "40 clusters" in message and "300 particles" in message and "DOWNSAMPLE" not in message
 
 
 @pytest.mark.parametrize(

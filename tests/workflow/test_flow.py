@@ -52,6 +52,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     focus = folder / "focus.mrc"
     focus.touch()
     loop = {"latent": "both", "references": "reconstruct,decoder", "focus_mask": focus}
+    loop |= {"k": "2,3", "k_start": "4,7", "cluster_on": "umap2,z"}
     first = stub(folder, "first", **loop)
     focus.write_text("another")
     other_focus = stub(folder, "other_focus", "-resume", **loop)
@@ -87,6 +88,12 @@ def test_every_process_has_its_place_in_the_loop(stubs: Stubs) -> None:
     without_network = steps_of(set(stubs.linear.tasks.index))
     assert without_network == done - {"CHECK_TRAINING", "TRAIN", "DECODE"} | {"COMBINE"}
     assert "WARN: " not in stubs.first.log
+
+
+def test_each_round_is_clustered_in_its_own_way(stubs: Stubs) -> None:
+    made = json.loads((stubs.first.results / "pipeline_info" / "made_by.json").read_text())["passes"]
+    ways = [[one[key] for key in ("cluster_on", "k", "proposed", "assign")] for one in made if one["round"]]
+    assert ways == [["umap2", 2, 4, "likelihood"], ["z", 3, 7, "likelihood"]]
 
 
 def test_names_say_how_many_passes_there_will_be(stubs: Stubs) -> None:
@@ -391,10 +398,11 @@ def parameters_read() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("step", [step for step, text in MODULES.items() if "    val settings\n" in text])
 def test_a_step_is_given_the_parameters_that_it_reads_and_no_others(step: str) -> None:
-    text = MODULES[step]
-    called = [name for name in re.findall(r"(\w+)\(settings\)", text)]
-    bodies = [re.search(rf"^def {name}\(.*?^\}}", FUNCTIONS, re.MULTILINE | re.DOTALL)[0] for name in called]  # type: ignore[index]
-    read = {name for part in (text, *bodies) for name in re.findall(r"(?<!_)settings\.(\w+)", part)}
+    parts = {step: MODULES[step]}
+    while called := {name for text in parts.values() for name in re.findall(r"(\w+)\(settings[,)]", text)} - set(parts):
+        for name in called:
+            parts[name] = re.search(rf"^def {name}\(.*?^\}}", FUNCTIONS, re.MULTILINE | re.DOTALL)[0]  # type: ignore[index]
+    read = {name for part in parts.values() for name in re.findall(r"(?<!_)settings\.(\w+)", part)} - {"subMap"}
     assert read - {"version", "parameters", "info"} == parameters_read()[step]
 
 

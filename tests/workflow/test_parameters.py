@@ -101,7 +101,7 @@ def test_an_experiment_is_accepted_with_the_profile_of_its_data(tmp_path: Path, 
 
 def test_text_that_reads_as_no_number_is_refused(tmp_path: Path) -> None:
     """Here from a file, in which text stands in quotation marks; the whole run of odd names has text that does."""
-    refused = {"seed": "1.5", "zdim": "8d", "layers": "0x3", "nodes": "", "k_start": "1_0", "epochs_first": "1e-1"}
+    refused = {"seed": "1.5", "zdim": "8d", "layers": "0x3", "nodes": "", "hdbscan_k": "1_0", "epochs_first": "1e-1"}
     refused |= {"beta": "nan", "learning_rate": "1,5", "assign_limit": "1e999", "voltage": "300 kV", "cs": "١"}
     accepted = {
         "rounds": " 1 ",
