@@ -12,4 +12,6 @@ done
 # Plugins are not used; without this Nextflow would try to fetch its default ones.
 export NXF_OFFLINE=true
 export NXF_CLI="$0 $*"
-exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" ${NXF_OPTS:-} "${opens[@]}" -cp "${runtime}/*" nextflow.cli.Launcher "$@"
+java="${JAVA_HOME:+$JAVA_HOME/bin/}java"
+command -v "$java" >/dev/null || { echo "ERROR: Nextflow needs Java 17 or later, and $java is not there: install a JDK, or correct JAVA_HOME." >&2; exit 1; }
+exec "$java" ${NXF_OPTS:-} "${opens[@]}" -cp "${runtime}/*" nextflow.cli.Launcher "$@"
