@@ -1,6 +1,6 @@
 // drgnalign: particles -> consensus -> rounds of train and fit, embed, cluster, refine, merge -> report
 
-include { checkParameters ; helpText ; schedule ; typed } from './subworkflows/parameters.nf'
+include { checkParameters ; clusteredAlike ; helpText ; schedule ; typed } from './subworkflows/parameters.nf'
 include { imagesNeeded } from './subworkflows/containers.nf'
 include { knownImages ; refuseChanged ; stampsOf } from './subworkflows/images.nf'
 include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supersedes ; withEarlier } from './subworkflows/watch.nf'
@@ -31,7 +31,9 @@ include { EXPORT } from './modules/export.nf'
 
 // The state before the next pass, whose meta is null where there is none; may_stop: also once nothing changes any more
 def nextState(passes, may_stop, last) {
-    def next = may_stop && last.steady == 'true' ? null : passes[last.meta.pass]
+    def following = passes[last.meta.pass]
+    def rests = may_stop && last.steady == 'true' && clusteredAlike(following ?: [:], passes[last.meta.pass - 1])
+    def next = rests ? null : following
     return [next?.pass, [meta: next] + last.subMap('particles', 'references', 'latent')]
 }
 

@@ -57,6 +57,9 @@ def page() -> str:
     lines += [
         "",
         "REPORT shows all parameters. INSERT and REFINE run again with RECONSTRUCT: their sums are gone by then.",
+        "Besides, in those rounds that are done in another way then: CLUSTER after a change of `clustering`, `k`,",
+        "`k_start`, `cluster_on`, `assign`, `labels` or `fixed_clusters`; ASSIGN of `k`; FIT of `k` or `k_start`",
+        "where more than 12 clusters are proposed; TRAIN of `epochs_first`, `epochs_round` or `weights`.",
     ]
     lines += ["", "## Code", "", "| steps that run again | after a change of, in `src/drgnalign/` |", "|---|---|"]
     lines += [f"| {steps} | {', '.join(names)} |" for steps, names in _by_steps(parameters, files)]

@@ -14,6 +14,8 @@ process ASSIGN {
 
     output:
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
+    // first, and so before what REASSIGN puts in its place
+    tuple val(task.process), val(meta), path('posteriors.csv.gz'), topic: 'published'
     path 'said.txt', topic: 'said'
 
     script:
@@ -25,11 +27,12 @@ process ASSIGN {
         --k ${meta.k} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
         --assignment ${settings.assignment} --junk ${settings.junk} ${option('mask-diameter', settings.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(settings)} ${option('focus-mask', focus ?: null)} \\
-        --threads ${task.cpus} --output labelled.star --record clusters.json >> said.txt
+        --threads ${task.cpus} --output labelled.star --posteriors posteriors.csv.gz --record clusters.json >> said.txt
     """
 
     stub:
     """
     touch labelled.star clusters.json said.txt
+    echo assigned > posteriors.csv.gz
     """
 }

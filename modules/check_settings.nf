@@ -19,7 +19,7 @@ process CHECK_SETTINGS {
 
     script:
     def limits = [settings.consensus_limits, settings.resolution_limits].join(',')
-    def rounds = settings.rounds > 0 ? clusterings(settings) : []
+    def rounds = clusterings(settings)
     def chosen = rounds.findAll { one -> one.assign == 'likelihood' }
     def parted = rounds.findAll { one -> one.assign == 'none' && one.clustering in ['kmeans', 'gmm'] }
     def clusters = (chosen + parted).collect { one -> one.k }.findAll { k -> k != 'auto' }.max()

@@ -16,7 +16,7 @@ process ESTIMATE_DISK {
 
     script:
     def linear = settings.latent != 'cryodrgn'
-    def clusters = clusterings(settings).collect { one -> one.k == 'auto' ? one.proposed : one.k }.max()
+    def clusters = clusterings(settings).collect { one -> one.k == 'auto' ? one.proposed : one.k }.max() ?: 1
     """
     # version ${settings.version}
     estimate_disk.py ${particles} --consensus ${consensus} --rounds ${settings.rounds} --clusters ${clusters} \\

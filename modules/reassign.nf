@@ -15,6 +15,7 @@ process REASSIGN {
     output:
     tuple val(meta), path('labelled.star'), path('clusters.json'), emit: labelled
     tuple val(meta), path('moved.star'), emit: moved
+    tuple val(task.process), val(meta), path('posteriors.csv.gz'), topic: 'published'
 
     script:
     """
@@ -24,11 +25,12 @@ process REASSIGN {
         --clusters ${clusters} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
         --assignment ${settings.assignment} --junk ${settings.junk} ${option('mask-diameter', settings.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(settings)} ${option('focus-mask', focus ?: null)} \\
-        --output labelled.star --moved moved.star --record clusters.json
+        --output labelled.star --moved moved.star --posteriors posteriors.csv.gz --record clusters.json
     """
 
     stub:
     """
     touch labelled.star clusters.json moved.star
+    echo reassigned > posteriors.csv.gz
     """
 }

@@ -1,5 +1,6 @@
 // The files and folders that parameters name.
 
+include { defaults ; typed ; withoutDots } from './parameters.nf'
 include { readable } from './scripts.nf'
 
 // The parameters; a run that goes on from a published pass has its particles, the images of the run that published it, and
@@ -9,33 +10,57 @@ def startedFrom(given) {
         return given
     }
     def folder = pathOf('start_from', given.start_from)
-    def outdir = [folder.parent, folder.parent?.parent].find { above -> above?.resolve('pipeline_info')?.isDirectory() }
-    def particles = folder.resolve('particles.star')
-    if (!outdir || !particles.isFile()) {
+    if (!folder.resolve('particles.star').isFile()) {
         error("${folder}: is no pass of a run's results\n  What to do: give --start_from results/round_NN, or results/consensus/pass_NN.")
     }
-    if (folder.startsWith(pathOf('outdir', given.outdir))) {
+    def outdir = pathOf('outdir', given.outdir)
+    if (outdir.exists() && folder.toRealPath().startsWith(outdir.toRealPath())) {
         error("${folder}: is among the results that this run would replace\n  What to do: give another --outdir.")
     }
+    def before = runBehind(folder)
     def latent = folder.resolve('latent')
     def trained = given.latent != 'linear' && given.rounds > 0 && latent.resolve('weights.pkl').isFile() ? latent.toString() : null
-    def images = given.images ?: imagesOf(outdir)
-    return given + [input: particles.toString(), images: images, weights: given.weights ?: trained]
+    def now = given + [input: folder.resolve('particles.star').toString(), weights: given.weights ?: trained]
+    sayWhatDiffers(before, now)
+    return now + [images: given.images ?: imagesOf(folder, before)]
 }
 
-// Where the images of the run lie whose results these are
-def imagesOf(outdir) {
-    def (run, session) = ['run.json', 'session.json'].collect { name -> readable(outdir.resolve("pipeline_info/${name}")) }
-    def named = run?.parameters?.images ?: run?.parameters?.input
-    if (!named || !session?.folder) {
-        error("${outdir}/pipeline_info: does not say where the images of the run are\n  What to do: give --images, the folder that image names are relative to.")
+// [parameters, folder where it was started] of the run whose results a pass is among; [:] where its records are not there
+def runBehind(pass) {
+    def above = (1..4).inject([pass]) { found, _level -> found[-1]?.parent ? found + [found[-1].parent] : found }
+    def info = above.tail().collect { one -> one.resolve('pipeline_info') }.find { one -> one.isDirectory() }
+    def (run, session) = ['run.json', 'session.json'].collect { name -> info ? readable(info.resolve(name)) : null }
+    return run?.parameters && session?.folder ? [parameters: run.parameters, folder: session.folder] : [:]
+}
+
+// What a particle is, and is seen with, is seldom meant to be another thing from one run to the next.
+def sayWhatDiffers(before, now) {
+    def names = before ? ['symmetry', 'mask_diameter', 'mask', 'focus_mask', 'mass_kda', 'engine', 'junk'] : []
+    def known = typed((defaults() + (before ? before.parameters : [:])).subMap(names))
+    def different = names.findAll { name -> nameOf(known[name]) != nameOf(now[name]) }
+    if (different) {
+        def told = different.collect { name -> "--${name} ${before.parameters[name] ?: 'not given'}, and this one ${now[name] ?: 'does not'}" }
+        println("The run that --start_from is of had ${told.join('; ')}")
     }
-    def path = file(session.folder, glob: false).resolve(named.toString())
+}
+
+// Of a file its name: relative paths were of another folder
+def nameOf(value) {
+    return value instanceof CharSequence && value.contains('/') ? value.toString().tokenize('/')[-1] : value
+}
+
+// Where the images lie of the run that a pass is of
+def imagesOf(pass, before) {
+    def named = before ? before.parameters.images ?: before.parameters.input : null
+    if (!named) {
+        error("${pass}: nothing beside it says where the images of its run are\n  What to do: give --images, the folder that image names are relative to.")
+    }
+    def path = withoutDots(file(before.folder, glob: false).resolve(named.toString()))
     def folder = path.isDirectory() ? path : path.parent
     if (!folder.isDirectory()) {
         error("${folder}: the folder of the run's images is gone\n  What to do: give --images, the folder that image names are relative to.")
     }
-    return folder.normalize().toString()
+    return folder.toString()
 }
 
 // [particle file, its passthrough files, folder that image names are relative to, name of the one stack where --images
@@ -69,6 +94,9 @@ def trainingFiles(value) {
     def weights = path.isDirectory() ? lastWeights(folder) : path
     if (!isWeights(weights.name)) {
         error("${path}: is not named weights.N.pkl\n  What to do: give --weights a folder of `cryodrgn train_vae`, or the weights of one of its epochs.")
+    }
+    if (folder.resolve('config.pkl').isFile() && !folder.resolve('config.yaml').isFile()) {
+        error("${folder}: is of a cryoDRGN that had no config.yaml yet\n  What to do: train with cryoDRGN 3 or later, or give the clusters found in it with --labels.")
     }
     def needed = [weights, folder.resolve(weights.name.replaceFirst('weights', 'z')), folder.resolve('config.yaml')]
     def lacking = needed.find { one -> !one.isFile() }

@@ -74,8 +74,8 @@ def checkParameters(given) {
         given.input && given.start_from ? '--start_from: has particles of its own, and --input is given' : null,
         given.weights && given.latent == 'linear' ? '--weights: are of a network, and --latent is linear' : null,
         given.weights && given.rounds != null && numberOf(given.rounds) == 0 ? '--weights: are the first round\'s, and --rounds is 0' : null,
-        given.focus_mask && clusterings(given).every { one -> one.assign == 'none' } ? '--focus_mask: needs --assign likelihood' : null,
-        clusterings(given).any { one -> one.k != 'auto' && one.proposed < one.k } ? "--k_start ${given.k_start}: fewer than --k ${given.k}" : null,
+        given.focus_mask && clusterings(given) && clusterings(given).every { one -> one.assign == 'none' } ? '--focus_mask: needs --assign likelihood' : null,
+        clusterings(given).any { one -> one.assign == 'likelihood' && one.k != 'auto' && one.proposed < one.k } ? "--k_start ${given.k_start}: fewer than --k ${given.k}" : null,
     ].findAll { problem -> problem != null }
     def problems = unknown + missing + empty + wrong + contradictory
     if (problems) {
@@ -178,10 +178,17 @@ def valueInRound(list, round) {
     return values[Math.min(round, values.size()) - 1]
 }
 
-// How clusters are found in each round that is unlike the one before; rounds after these are as the last.
+// How clusters are found in the rounds that are; those after the last that is told apart are as that one.
 def clusterings(settings) {
     def lists = settings.subMap('clustering', 'k', 'k_start', 'cluster_on', 'assign').values().findAll { list -> list != null }
-    return (1..lists.collect { list -> list.toString().tokenize(',').size() }.max()).collect { round -> clusteringIn(settings, round) }
+    def longest = lists.collect { list -> list.toString().tokenize(',').size() }.max()
+    def number = [settings.fixed_clusters ? 1 : longest, whole(settings.rounds)].min()
+    return (1..<(number + 1)).collect { round -> clusteringIn(settings, round) }
+}
+
+// Are clusters of two passes found in one way?
+def clusteredAlike(one, other) {
+    return ['clustering', 'cluster_on', 'k', 'proposed', 'assign'].every { key -> one[key] == other[key] }
 }
 
 // k: a number or 'auto'; proposed: how many clusters the latent space proposes for the images to choose among

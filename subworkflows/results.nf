@@ -108,7 +108,7 @@ def whatChanged(last, made) {
     def shown = (last.parameters.keySet() + made.parameters.keySet()) - where - how
     def names = shown.findAll { name -> last.parameters[name] != made.parameters[name] }
     def changes = names.sort().collect { name -> "--${name} is ${made.parameters[name]}, and was ${last.parameters[name]}" }
-    def others = last.images == made.images ? 'The particle file, a mask or the code of the program has changed' : 'Stacks have changed'
+    def others = last.images == made.images ? 'The particle file, a mask, a training or the code of the program has changed' : 'Stacks have changed'
     return changes ? changes.join('; ') : others
 }
 

@@ -6,7 +6,7 @@ def readParameters() {
     def network = ['zdim', 'layers', 'nodes', 'batch_size']
     def file = ['pixel_size', 'voltage', 'cs', 'amplitude_contrast']
     def choice = ['assign_limit', 'assign_against', 'assignment', 'junk', 'mask_diameter', 'engine', 'symmetry']
-    def clusters = ['k', 'k_start', 'assign', 'clustering', 'cluster_on', 'assign_limit', 'rounds', 'mask_diameter']
+    def clusters = ['k', 'k_start', 'assign', 'clustering', 'cluster_on', 'fixed_clusters', 'assign_limit', 'rounds', 'mask_diameter']
     return [
         list_stacks: file,
         check_inputs: file + ['invert', 'normalise', 'mask_diameter', 'half_sets', 'perturb_rotation', 'perturb_shift', 'seed', 'train_box'],

@@ -61,7 +61,7 @@ def test_the_page_of_messages_is_that_of_the_source() -> None:
 def test_the_page_of_what_runs_again_is_that_of_the_source() -> None:
     page = (REPOSITORY / "docs" / "reruns.md").read_text()
     assert page == load(REPOSITORY / "docs" / "generate_reruns.py").page(), "run docs/generate_reruns.py"
-    assert re.search(r"^\| CLUSTER \| .*`cluster_on`", page, re.MULTILINE) and "| REPORT |" in page
+    assert re.search(r"^\| CLUSTER \| .*`hdbscan_k`", page, re.MULTILINE) and "| REPORT |" in page
 
 
 def options_of(command: click.Command) -> set[str]:

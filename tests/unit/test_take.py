@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from click.testing import CliRunner
 from drgnalign.errors import InputError
 from drgnalign.formats.cryodrgn import read_indices, write_indices, write_latent
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.take import take_training
+from drgnalign.heterogeneity.take import doubt_of_sign, take_training
 from drgnalign.particles import Particles
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.latent import TrainingRecord
@@ -36,7 +38,7 @@ CONFIG = """dataset_args:
       args: [f4, false, true]
     - !!binary |
       AACAPw==
-lattice_args: {D: 33, extent: 0.5}
+lattice_args: {D: 33}
 version: 3.4.3
 """
 LOG = """(INFO) # =====> Epoch: 1 Average gen loss = 0.98, KLD = 12.5, total loss = 0.99; Finished in 0:01
@@ -57,13 +59,18 @@ def given(tmp_path: Path) -> Path:
     folder = tmp_path / "given"
     folder.mkdir()
     write_model(folder)
-    (folder / "weights.29.pkl").write_bytes(b"weights")
+    write_weights(folder / "weights.29.pkl")
     latent(folder / "z.29.pkl")
     return folder
 
 
 def write_model(folder: Path, **changes: Any) -> None:
     (folder / "config.yaml").write_text(CONFIG + yaml.dump({"model_args": MODEL | changes}))
+
+
+def write_weights(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", "weights")
 
 
 def latent(path: Path, count: int = COUNT, zdim: int = 4, first: float = 0.5) -> None:
@@ -87,10 +94,13 @@ def test_a_training_becomes_the_round_s(given: Path, particles: Particles) -> No
     assert record.taken_from == str(given / "weights.29.pkl")
     assert [loss["reconstruction"] for loss in record.losses] == [0.98, 0.91]
     assert record.losses[1]["kld"] is None
-    assert record.settings == {"box": 32, "zdim": 4, "layers": 3, "nodes": 256}
+    assert record.settings == {"box": 32, "zdim": 4, "layers": 3, "nodes": 256, "learning_rate": None}
     for name, source in {"weights.pkl": "weights.29.pkl", "z.pkl": "z.29.pkl", "train.log": "run.log"}.items():
         assert (out / name).read_bytes() == (given / source).read_bytes()
-    assert (out / "config.yaml").read_bytes() == (given / "config.yaml").read_bytes()
+    # what cryoDRGN 4 reads: without objects, and with all that it asks for
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["dataset_args"]["norm"] == [0, 1.0]
+    assert config["model_args"] == MODEL | {"tilt_params": {}} and config["lattice_args"]["D"] == 33
     assert not (out / "ind.pkl").exists()
 
 
@@ -152,6 +162,7 @@ def test_latent_variables_of_others_are_refused(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (f"lattice_args: {{D: 33}}\nmodel_args: {json.dumps(MODEL)}\n", "does not say how images were normalised"),
         ("a: [1", "cannot be read"),
         ("- 1\n", "holds no settings"),
         ("lattice_args: {D: 33}\n", "lacks the sizes"),
@@ -164,6 +175,47 @@ def test_a_broken_config_is_refused(given: Path, particles: Particles, text: str
     (given / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=rf"config.yaml: .*{problem}.*\n.*train_vae"):
         take(given, particles)
+
+
+def test_the_rate_of_learning_goes_on(given: Path, particles: Particles) -> None:
+    command = "cmd: [cryodrgn, train_vae, --lr, '0.0005']\n"
+    (given / "config.yaml").write_text(command + (given / "config.yaml").read_text())
+    with pytest.raises(InputError, match=r"learning_rate 0.0005 where the run has 0.0001"):
+        take(given, particles)
+    assert take(given, particles, learning_rate=5e-4).settings["learning_rate"] == 5e-4
+
+
+def test_losses_are_those_of_the_epochs_behind_the_weights(given: Path, particles: Particles) -> None:
+    """A log goes on where a training was begun again; the first epoch of cryoDRGN 3 is 0 in names, and 1 in the log."""
+    write_weights(given / "weights.0.pkl")
+    latent(given / "z.0.pkl")
+    (given / "run.log").write_text(LOG.replace("0.98", "0.99") + LOG)
+    assert [loss["reconstruction"] for loss in take(given, particles, "weights.0.pkl").losses] == [0.98]
+
+
+def test_the_epoch_is_that_of_the_log_where_names_have_none(given: Path, particles: Particles) -> None:
+    (given / "weights.29.pkl").rename(given / "weights.pkl")
+    (given / "z.29.pkl").rename(given / "z.pkl")
+    (given / "run.log").write_text(LOG)
+    assert take(given, particles, "weights.pkl").epoch == 1
+
+
+def test_weights_that_are_cut_short_are_refused(given: Path, particles: Particles) -> None:
+    (given / "weights.29.pkl").write_bytes((given / "weights.29.pkl").read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"weights\.29\.pkl: holds no network: it is cut short"):
+        take(given, particles)
+
+
+def test_another_sign_is_doubted(given: Path) -> None:
+    config = given / "config.yaml"
+    assert doubt_of_sign(config, ["white"]) is None
+    assert "inverted in the training, and protein is dark" in (doubt_of_sign(config, ["dark"]) or "")
+    config.write_text(config.read_text().replace("dataset_args:", "dataset_args:\n  invert_data: false"))
+    assert doubt_of_sign(config, ["dark"]) is None
+    assert "left as they are" in (doubt_of_sign(config, ["dark", "white"]) or "")
+    # a round's own are of white protein, whatever the particles are
+    (given / "training.json").touch()
+    assert doubt_of_sign(config, ["white"]) is None
 
 
 def test_weights_without_an_epoch_are_refused(given: Path, particles: Particles) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -372,10 +373,12 @@ def test_a_training_that_is_none_is_refused(inputs: InputSet, files: tuple[str, 
 def test_a_training_of_other_particles_is_refused(inputs: InputSet) -> None:
     folder = inputs.folder / "given"
     folder.mkdir()
-    (folder / "weights.3.pkl").touch()
+    with zipfile.ZipFile(folder / "weights.3.pkl", "w") as file:
+        file.writestr("archive/data.pkl", "weights")
     write_latent(folder / "z.3.pkl", np.zeros((299, 2)), np.zeros((299, 2)))
-    sizes = "{qlayers: 2, players: 2, qdim: 32, pdim: 32, zdim: 2}"
-    (folder / "config.yaml").write_text(f"lattice_args: {{D: 33}}\nmodel_args: {sizes}\n")
+    blocks = ["lattice_args: {D: 33}", "dataset_args: {norm: [0, 1]}"]
+    blocks += ["model_args: {qlayers: 2, players: 2, qdim: 32, pdim: 32, zdim: 2}"]
+    (folder / "config.yaml").write_text("\n".join(blocks))
     run = run_workflow(inputs.folder / "run", inputs.star, {"latent": "both", "weights": folder})
     message = stopped_before_training(run)
     assert f"{folder}/z.3.pkl: has 2 latent variables of 299 particles" in message

@@ -52,7 +52,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     focus = folder / "focus.mrc"
     focus.touch()
     loop = {"latent": "both", "references": "reconstruct,decoder", "focus_mask": focus}
-    loop |= {"k": "2,3", "k_start": "4,7", "cluster_on": "umap2,z"}
+    loop |= {"k": "2,3", "k_start": "4,7", "cluster_on": "umap2,z", "assign": "likelihood,likelihood,none"}
     first = stub(folder, "first", **loop)
     focus.write_text("another")
     other_focus = stub(folder, "other_focus", "-resume", **loop)
@@ -119,11 +119,13 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     expected = {f"consensus/pass_0{number}/{name}" for number in (1, 2, 3) for name in every}
     motion = {f"motion/point_0{point}.mrc" for point in range(1, 9)}
     latent = {"latent/linear/linear.json"}
-    of_round = every | decoded | motion | latent | {"clusters.json"}
+    of_round = every | decoded | motion | latent | {"clusters.json", "posteriors.csv.gz"}
     expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in of_round}
     expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
     assert {name for name in files if re.match(r"consensus|round_", name)} <= expected <= files
     assert {"findings.txt", "report.html"} <= files and (results / "final").is_dir()
+    # what the images said last
+    assert (results / "round_02" / "posteriors.csv.gz").read_text() == "reassigned\n"
 
 
 def test_what_is_broken_or_gone_in_the_results_is_made_good(tmp_path: Path) -> None:
@@ -210,8 +212,9 @@ def test_a_run_goes_on_from_a_published_pass(tmp_path: Path) -> None:
         parameters = {**settings, "start_from": "results/round_01", **more}
         return run_workflow(tmp_path, None, parameters, results=results, options=("-stub",))
 
-    on = start("on", k=8)
+    on = start("on", k=8, symmetry="C2")
     assert on.status == 0, on.log
+    assert "The run that --start_from is of had --symmetry C1, and this one C2\n" in on.log
     assert "TAKE_TRAINING" in on.log and "LABEL:TRAIN" not in on.log
     known = json.loads((tmp_path / "on" / "pipeline_info" / "run.json").read_text())["parameters"]
     assert known["input"] == str(first.results / "round_01" / "particles.star")
@@ -221,7 +224,8 @@ def test_a_run_goes_on_from_a_published_pass(tmp_path: Path) -> None:
     for refused, problem in (
         (start("results"), "results/round_01: is among the results that this run would replace"),
         (start("other", input="data/particles.star"), "--start_from: has particles of its own, and --input is given"),
-        (start("other", start_from="data"), "data: is no pass of a run's results"),
+        (start("other", start_from="results"), "results: is no pass of a run's results"),
+        (start("other", start_from="data"), "data: nothing beside it says where the images of its run are"),
     ):
         assert refused.status != 0 and problem in refused.log and "Submitted" not in refused.log, refused.log
 

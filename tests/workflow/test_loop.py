@@ -32,6 +32,7 @@ PASS = ["particles.star", "metrics.json", "fsc.csv", "clusters/mask.mrc"]
 ROUND = [
     *PASS,
     "clusters.json",
+    "posteriors.csv.gz",
     *(f"clusters/{name}" for name in MAPS),
     *(f"latent/{name}" for name in LATENT + EMBEDDING),
     *(f"latent/linear/{name}" for name in LINEAR),
@@ -168,6 +169,19 @@ def test_the_images_choose_and_say_why(loop_run: Run, noisy_set: Any) -> None:
 
 
 @pytest.mark.long
+def test_the_posteriors_are_those_of_the_particles(loop_run: Run) -> None:
+    for number in (1, 2):
+        table = pd.read_csv(loop_run.results / f"round_0{number}" / "posteriors.csv.gz")
+        after = particles(loop_run, f"round_0{number}")
+        assert table["rlnImageName"].tolist() == after.table["rlnImageName"].tolist()
+        posteriors, kept = table[NAMES].to_numpy(), ~after.left_out()
+        np.testing.assert_allclose(posteriors.sum(axis=1), 1, atol=1e-3)
+        np.testing.assert_allclose(posteriors.max(axis=1), after.table["drgnPosterior"], atol=1e-3)
+        np.testing.assert_array_equal(posteriors.argmax(axis=1)[kept] + 1, after.cluster_labels()[kept])
+        effective = after.table["drgnEffectiveClusters"]
+        assert effective.between(0.999, 2.001).all() and effective[posteriors.max(axis=1) > 0.999].max() < 1.02
+
+
 def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, coarser_run: Run) -> None:
     """Nyquist is 16 Å, the consensus a little coarser; 14 Å are asked for."""
     limits = pd.read_csv(loop_run.results / "summary.csv").set_index("cluster")["assign_limit_angstrom"]

@@ -11,12 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import scipy.special
 from numpy.typing import NDArray
 
 from drgnalign.arrays import IntArray
 from drgnalign.downsample import box_for_limit, downsample_stack, is_worth_it, with_stack
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.engine.shrinkage import difference_figures
+from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.heterogeneity.assign import ROUGHLY, Assigner, Assignment, AssignmentSettings, Pairs, Pass
 from drgnalign.heterogeneity.limit import assignment_limit
@@ -27,6 +30,7 @@ from drgnalign.heterogeneity.verdicts import AS_ASKED, NEVER_AT_REST, OTHER_CLUS
 from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
 from drgnalign.run.records import ClusterEvidence
+from drgnalign.run.state import cluster_name
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
@@ -203,9 +207,25 @@ def labelled(particles: Particles, found: Assignment, soft: bool) -> Particles:
     without labels to start from."""
     kept = [label for label in map(str, particles.table) if not label.startswith((START, OCCUPANCY))]
     chosen = found.posteriors.max(axis=1)
-    table = particles.table[kept].assign(rlnClassNumber=found.labels, drgnPosterior=chosen)
+    effective = np.exp(scipy.special.entr(found.posteriors).sum(axis=1))
+    table = particles.table[kept].assign(
+        rlnClassNumber=found.labels, drgnPosterior=chosen, drgnEffectiveClusters=effective
+    )
     table = table.assign(**{OCCUPANCY: chosen}) if soft else table
     return with_amplitudes(replace(particles, table=table), found)
+
+
+def write_posteriors(particles: Particles, found: Assignment, path: Path) -> None:
+    """Write a table, ``.csv.gz``, of a row a particle and a column a cluster: the probability of each to be of each.
+
+    Who is left out has a row too: what it would be, were it one of them.
+    """
+    names = [cluster_name(label) for label in found.clusters]
+    table = pd.DataFrame(found.posteriors, columns=names)
+    table.insert(0, "rlnImageName", particles.table["rlnImageName"].to_numpy())
+    with atomic_path(path) as temporary:
+        # the same bytes whenever they are written
+        table.to_csv(temporary, index=False, float_format="%.4g", compression={"method": "gzip", "mtime": 0})
 
 
 def with_amplitudes(particles: Particles, found: Assignment) -> Particles:

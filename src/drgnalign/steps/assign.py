@@ -18,6 +18,7 @@ from drgnalign.heterogeneity.states import (
     labelled,
     labels_to_start_from,
     renamed,
+    write_posteriors,
 )
 from drgnalign.heterogeneity.verdicts import in_words, with_linear
 from drgnalign.run.latent import EMBEDDING, read_points
@@ -35,6 +36,7 @@ from drgnalign.run.state import read_used_labels
 @with_assignment
 @threads_option
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Star file with the labels that the images chose.")
+@click.option("--posteriors", type=OUTPUT, required=True, help="Table of them, .csv.gz.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with the evidence for them, JSON.")
 def main(
     proposed: Path,
@@ -45,6 +47,7 @@ def main(
     options: AssignmentOptions,
     threads: int,
     output: Path,
+    posteriors: Path,
     record: Path,
 ) -> None:
     """Assign the particles in PROPOSED, which are labelled with proposed clusters."""
@@ -58,6 +61,7 @@ def main(
     states = renamed(states, matching.labels)
     moved = with_searched(with_found_poses(table, states.particles, states.brought_back), states.searched)
     write_star(labelled(moved, states.kept.assignment, options.soft), output)
+    write_posteriors(moved, states.kept.assignment, posteriors)
     given = read_record(ClusteringRecord, clusters)
     points = read_points(latent / EMBEDDING, given.space)
     facts = cluster_record(points, matching, given.method, given.space, given.proposed, given.settings, 0)

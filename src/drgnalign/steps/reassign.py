@@ -10,7 +10,7 @@ import numpy as np
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
 from drgnalign.commands.assignment_options import AssignmentOptions, with_assignment
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.states import assigned, cluster_evidence, labelled
+from drgnalign.heterogeneity.states import assigned, cluster_evidence, labelled, write_posteriors
 from drgnalign.run.merge import merge_chunks
 from drgnalign.run.record import read_record, write_record
 from drgnalign.run.records import ClusteringRecord, ReassignmentRecord
@@ -23,6 +23,7 @@ from drgnalign.run.records import ClusteringRecord, ReassignmentRecord
 @with_assignment
 @click.option("-o", "--output", type=OUTPUT, required=True, help="GIVEN with the labels chosen; poses as given.")
 @click.option("--moved", type=OUTPUT, required=True, help="The same with the refined poses.")
+@click.option("--posteriors", type=OUTPUT, required=True, help="Table of them, .csv.gz.")
 @click.option("--record", type=OUTPUT, required=True, help="The clusters' record with what was found, JSON.")
 def main(
     given: Path,
@@ -31,6 +32,7 @@ def main(
     options: AssignmentOptions,
     output: Path,
     moved: Path,
+    posteriors: Path,
     record: Path,
 ) -> None:
     """Assign the labelled particles in GIVEN once more; no cluster is divided or united."""
@@ -46,4 +48,5 @@ def main(
     )
     for particles, path in ((before, output), (table, moved)):
         write_star(labelled(particles, found.assignment, options.soft), path)
+    write_posteriors(table, found.assignment, posteriors)
     write_record(facts, record)

@@ -10,7 +10,7 @@ import click
 from drgnalign.commands import FILE, OUTPUT, Command
 from drgnalign.files import write_text
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.take import take_training
+from drgnalign.heterogeneity.take import doubt_of_sign, take_training
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.record import read_record
 
@@ -46,6 +46,7 @@ def main(
     table = replace(read_star(particles), path=Path(facts.input))
     settings = {"box": facts.train_box, "zdim": zdim, "layers": layers, "nodes": nodes, "learning_rate": learning_rate}
     record = take_training(weights, z, config, table, settings, output)
-    write_text(
-        said, f"The first round takes the training of {record.taken_from} (epoch {record.epoch}), and trains none\n"
-    )
+    doubt = doubt_of_sign(config, facts.contrast)
+    lines = [f"WARNING: {doubt}"] if doubt else []
+    lines.append(f"The first round takes the training of {record.taken_from} (epoch {record.epoch}), and trains none")
+    write_text(said, "".join(f"{line}\n" for line in lines))
