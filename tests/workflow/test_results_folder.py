@@ -89,22 +89,29 @@ def test_dots_after_a_link_lead_to_where_the_system_says(folder: Path) -> None:
     assert f"{folder / 'target' / 'particles.star'}: no such file" in message
 
 
+def path_without(folder: Path, *names: str) -> str:
+    """All that is on the path but these programs, which may stand beside the shell."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for part in filter(Path.is_dir, map(Path, os.environ["PATH"].split(":"))):
+        for file in part.iterdir():
+            if file.name not in names and not (programs / file.name).is_symlink():
+                (programs / file.name).symlink_to(file)
+    return str(programs)
+
+
 @pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_said_before_anything_runs(folder: Path) -> None:
-    message = stopped(run_workflow(folder, folder / "particles.star", {"device": "cuda"}))
+    """Where no scheduler could have nodes that have one."""
+    variables = {"PATH": path_without(folder, "sbatch", "qsub", "bsub")}
+    message = stopped(run_workflow(folder, folder / "particles.star", {"device": "cuda"}, variables=variables))
     assert "--device cuda: this machine has no GPU" in message and "Submitted" not in message
 
 
 @pytest.mark.parametrize(("profile", "program"), [("test,slurm", "sbatch"), ("test,apptainer", "apptainer")])
 def test_a_program_that_is_missing(folder: Path, profile: str, program: str) -> None:
-    programs = folder / "programs"
-    programs.mkdir()
-    # all that is on the path but this one, which may stand beside the shell
-    for part in filter(Path.is_dir, map(Path, os.environ["PATH"].split(":"))):
-        for file in part.iterdir():
-            if file.name != program and not (programs / file.name).is_symlink():
-                (programs / file.name).symlink_to(file)
+    programs = path_without(folder, program)
     run = run_workflow(
-        folder, folder / "particles.star", {"container_dir": folder}, profile=profile, variables={"PATH": str(programs)}
+        folder, folder / "particles.star", {"container_dir": folder}, profile=profile, variables={"PATH": programs}
     )
     assert f"{program}: no such program on this machine, so that -profile {profile}" in stopped(run)
