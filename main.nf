@@ -7,7 +7,7 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { inputFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
+include { inputFiles ; listedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -69,6 +69,7 @@ workflow {
     def given = startedFrom(typed(params))
     def (particles, passthrough, folder, image_stack) = inputFiles(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
+    def initial_maps = listedFiles('initial_maps', given.initial_maps)
     def training = trainingFiles(given.weights)
     def passes = schedule(given)
     checkPrograms(given.device)
@@ -93,7 +94,7 @@ workflow {
         .map { names, steps ->
             clock.stacks = stampsOf(folder, names.readLines())
             def known = plainly { knownImages(folder, clock.stacks) }
-            def made_by = [parameters: given, steps: passesMadeBy(steps, given, passthrough, training), images: known.stamp]
+            def made_by = [parameters: given, steps: passesMadeBy(steps, given, passthrough, initial_maps + training), images: known.stamp]
             clock.held = plainly { setEarlierAside(results, made_by, passes) }
             known
         }
@@ -104,7 +105,7 @@ workflow {
         settings.map { step -> step.check_inputs },
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, settings.map { step -> step.check_settings })
+    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, settings.map { step -> step.check_settings })
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
     TAKE_TRAINING(CHECK_INPUTS.out.checked.filter { _star, _facts -> training }, training, settings.map { step -> step.take_training })
@@ -154,7 +155,7 @@ workflow {
     )
     screened = joined([kinds.screened, byPass(SCREEN.out.screened, ['labelled', 'clusters'])])
         .map { pass, cargo -> [pass, cargo + [decoded: []]] }
-    LABEL(kinds.rounds, checked_stack, assign_stack, focus, TAKE_TRAINING.out.training, settings)
+    LABEL(kinds.rounds, checked_stack, assign_stack, focus, initial_maps, TAKE_TRAINING.out.training, settings)
     consensus = kinds.consensus.map { pass, state -> [pass, state + [labelled: state.particles, clusters: [], decoded: []]] }
     lasts = states.map { pass, state -> [pass, [last: state.particles]] }
     MAP(consensus.mix(screened, LABEL.out.labelled), lasts, images, assign_stack, mask, focus, settings)

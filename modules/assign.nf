@@ -1,5 +1,5 @@
 include { place } from '../subworkflows/parameters.nf'
-include { assignmentSymmetry ; option } from '../subworkflows/scripts.nf'
+include { assignmentSymmetry ; option ; optionOfEach } from '../subworkflows/scripts.nf'
 
 process ASSIGN {
     tag "${place(meta, task.ext)}"
@@ -7,7 +7,8 @@ process ASSIGN {
 
     input:
     tuple val(meta), path(proposed, stageAs: 'proposed.star'), path(last_particles, stageAs: 'last.star'),
-        path(last_references, stageAs: 'last_references'), path(latent), path(proposal, stageAs: 'proposal.json')
+        path(last_references, stageAs: 'last_references'), path(latent), path(proposal, stageAs: 'proposal.json'),
+        path(initial_maps, stageAs: 'initial_map?/*')
     path stack
     path focus, stageAs: 'focus_mask.mrc'
     val settings
@@ -19,11 +20,12 @@ process ASSIGN {
     path 'said.txt', topic: 'said'
 
     script:
+    def maps = optionOfEach('initial-map', initial_maps)
     """
     # version ${settings.version}
     echo -n "Round ${meta.round}: " > said.txt
     assign.py ${proposed} --last-particles ${last_particles} --last-references ${last_references} \\
-        --stack ${stack} --latent ${latent} --clusters ${proposal} \\
+        --stack ${stack} --latent ${latent} --clusters ${proposal} ${maps} \\
         --k ${meta.k} --limit ${settings.assign_limit} --against ${settings.assign_against} \\
         --assignment ${settings.assignment} --junk ${settings.junk} ${option('mask-diameter', settings.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(settings)} ${option('focus-mask', focus ?: null)} \\

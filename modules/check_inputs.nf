@@ -1,4 +1,4 @@
-include { linked ; mountsOf ; option } from '../subworkflows/scripts.nf'
+include { linked ; mountsOf ; option ; optionOfEach } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
@@ -20,7 +20,7 @@ process CHECK_INPUTS {
     path 'said.txt', topic: 'said'
 
     script:
-    def others = [passthrough].flatten().collect { file -> option('passthrough', file) }.join(' ')
+    def others = optionOfEach('passthrough', passthrough)
     """
     # version ${settings.version}
     ${linked(images)}

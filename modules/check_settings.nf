@@ -1,5 +1,5 @@
 include { clusterings } from '../subworkflows/parameters.nf'
-include { engineOptions ; option } from '../subworkflows/scripts.nf'
+include { engineOptions ; option ; optionOfEach } from '../subworkflows/scripts.nf'
 
 // Apart from CHECK_INPUTS, so that another limit or one round more does not make all that came of the particles anew.
 process CHECK_SETTINGS {
@@ -9,6 +9,7 @@ process CHECK_SETTINGS {
     tuple path(particles), path(facts, stageAs: 'found.json')
     path mask, stageAs: 'mask/*'
     path focus, stageAs: 'focus_mask/*'
+    path initial_maps, stageAs: 'initial_map?/*'
     val settings
 
     output:
@@ -26,12 +27,13 @@ process CHECK_SETTINGS {
     def proposed = (chosen.collect { one -> one.proposed } + parted.collect { one -> one.k }).max()
     // of labels that are given
     def wanted = rounds && rounds[0].assign == 'likelihood' && rounds[0].k != 'auto' ? rounds[0].k : null
+    def maps = optionOfEach('initial-map', initial_maps)
     """
     # version ${settings.version}
     check_settings.py ${particles} --limits ${limits} \\
         ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('wanted', wanted)} ${option('assign-limit', chosen ? settings.assign_limit : null)} \\
         ${option('mask-diameter', settings.mask_diameter)} ${option('perturb-shift', settings.perturb_shift)} \\
-        ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} \\
+        ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} ${maps} \\
         ${engineOptions(settings)} \\
         ${option('device', settings.device)} \\
         --inputs ${facts} --report inputs.json --said said.txt

@@ -1,4 +1,4 @@
-include { option } from '../subworkflows/scripts.nf'
+include { option ; optionOfEach } from '../subworkflows/scripts.nf'
 
 // Alone, so that the stacks' sizes and times can be looked at anew in every run.
 process LIST_STACKS {
@@ -15,7 +15,7 @@ process LIST_STACKS {
     path 'stacks.txt', emit: names
 
     script:
-    def others = [passthrough].flatten().collect { file -> option('passthrough', file) }.join(' ')
+    def others = optionOfEach('passthrough', passthrough)
     """
     # version ${settings.version}
     list_stacks.py ${particles} ${option('stack', stack)} ${others} \\

@@ -72,7 +72,7 @@ def inputFiles(given) {
         error("${images}: no such file or folder\n  What to do: correct --images.")
     }
     def folder = images.isDirectory() ? images : images.parent
-    return [particles, passthroughFiles(given.passthrough), folder, images.isDirectory() ? null : images.name]
+    return [particles, listedFiles('passthrough', given.passthrough), folder, images.isDirectory() ? null : images.name]
 }
 
 // The file that a parameter names, as tasks are given it; [] where it names none
@@ -120,13 +120,13 @@ def lastWeights(folder) {
 }
 
 // The files of a list, in a file of parameters one, else with commas between; commas may be in their names too.
-def passthroughFiles(value) {
+def listedFiles(name, value) {
     def words = value instanceof List ? value : (value ?: '').toString().tokenize(',')
     def files = words.inject([[], null]) { found, word ->
-        def name = found[1] == null ? word.toString().trim() : "${found[1]},${word}"
-        pathOf('passthrough', name).isFile() ? [found[0] + [name], null] : [found[0], name]
+        def one = found[1] == null ? word.toString().trim() : "${found[1]},${word}"
+        pathOf(name, one).isFile() ? [found[0] + [one], null] : [found[0], one]
     }
-    return (files[0] + (files[1] == null ? [] : [files[1]])).collect { name -> existing('passthrough', name) }
+    return (files[0] + (files[1] == null ? [] : [files[1]])).collect { one -> existing(name, one) }
 }
 
 def existing(name, value) {

@@ -16,6 +16,7 @@ workflow LABEL {
     training_stack // down-sampled images
     assign_stack // images for assignment
     focus // mask of the part that assignment judges by, or []
+    initial_maps // the user's own, that the first round starts from, or []
     taken // folder of the training that is the first round's, where --weights is given
     settings // of each step by its name, see settings.nf
 
@@ -74,7 +75,7 @@ workflow LABEL {
     ASSIGN(
         proposed.open.map { _pass, cargo ->
             def meta = cargo.meta.subMap('pass', 'round', 'k')
-            [meta, cargo.labelled, cargo.particles, cargo.references, cargo.latent, cargo.clusters]
+            [meta, cargo.labelled, cargo.particles, cargo.references, cargo.latent, cargo.clusters, cargo.meta.round == 1 ? initial_maps : []]
         },
         assign_stack,
         focus,

@@ -71,6 +71,8 @@ def checkParameters(given) {
     def contradictory = wrong || empty ? [] : [
         clusterings(given).any { one -> one.assign == 'none' && one.k == 'auto' } ? '--k auto: needs --assign likelihood' : null,
         given.labels && given.rounds != null && numberOf(given.rounds) == 0 ? '--labels: are the first round\'s, and --rounds is 0' : null,
+        given.initial_maps && given.labels ? '--initial_maps: --labels say already what the first round starts from' : null,
+        given.initial_maps && clusterings(given)[0]?.assign != 'likelihood' ? '--initial_maps: need a round with --assign likelihood, the first' : null,
         given.input && given.start_from ? '--start_from: has particles of its own, and --input is given' : null,
         given.weights && given.latent == 'linear' ? '--weights: are of a network, and --latent is linear' : null,
         given.weights && given.rounds != null && numberOf(given.rounds) == 0 ? '--weights: are the first round\'s, and --rounds is 0' : null,

@@ -5,6 +5,11 @@ def option(name, value) {
     return value == null ? '' : "--${name} ${quoted(value)}"
 }
 
+// --name FILE of each of some files, which may be one or none
+def optionOfEach(name, files) {
+    return [files].flatten().collect { path -> option(name, path) }.join(' ')
+}
+
 // One word of the shell, whatever is in it. (Nextflow escapes a path that stands in a script itself, and none that a
 // function was given.)
 def quoted(value) {

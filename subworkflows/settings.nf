@@ -54,13 +54,13 @@ def orRefused(settings) {
     return settings.withDefault { step -> error("The step '${step}' has no row in subworkflows/settings.nf: give it one.") }
 }
 
-// A digest of the steps whose results passes are, of masks and a training as tasks know them, and of what is in the particle
-// file and in what belongs to it; passthrough, training: files
-def passesMadeBy(settings, given, passthrough, training) {
+// A digest of the steps whose results passes are, of masks, maps and a training as tasks know them, and of what is in the
+// particle file and in what belongs to it; passthrough, others: files
+def passesMadeBy(settings, given, passthrough, others) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
-    def masks = pathsOf([given.mask, given.focus_mask] + training).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
+    def known = pathsOf([given.mask, given.focus_mask] + others).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
     def contents = pathsOf([given.input, given.labels] + passthrough).collect { path -> "${path.name} ${contentDigest(path)}" }
-    return digest([settings.findAll { step, _own -> !(step in shown) }, masks, contents])
+    return digest([settings.findAll { step, _own -> !(step in shown) }, known, contents])
 }
 
 def pathsOf(names) {

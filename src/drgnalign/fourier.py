@@ -142,6 +142,14 @@ def half_plane_multiplicity(box: int) -> NDArray[np.float64]:
     return weights
 
 
+def shell_sums(values: RealArray, box: int) -> NDArray[np.float64]:
+    """Sums (N//2 + 1,) over the shells of a half-space transform's values (N, N, N//2 + 1), conjugates counted."""
+    shells = shell_numbers(box, 3)
+    inside = shells <= box // 2
+    weights = np.broadcast_to(half_plane_multiplicity(box), shells.shape)[inside]
+    return np.asarray(np.bincount(shells[inside], values[inside] * weights, box // 2 + 1), np.float64)
+
+
 def crop_images(images: RealArray, box: int) -> RealArray:
     """Down-sample centred images by cutting off their high frequencies; grey values keep their scale.
 

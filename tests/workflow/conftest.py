@@ -148,7 +148,8 @@ class Scenarios:
 
     def coarser_run(self) -> Run:
         self.wait_for("loop_run", "fixed_run")
-        parameters = {**LOOP, "rounds": 1, "assign_limit": 30}
+        maps = ",".join(str(self.set.folder / f"state_{state:02d}.mrc") for state in (2, 1))
+        parameters = {**LOOP, "rounds": 1, "assign_limit": 30, "initial_maps": maps}
         return finished(
             run_workflow(self.folder / "loop", self.particles, parameters, results="coarser", options=("-resume",))
         )
@@ -373,7 +374,8 @@ def fixed_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
 
 @pytest.fixture(scope="session")
 def coarser_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
-    """The first round of `loop_run` with images compared at another limit, for which they are sampled coarser."""
+    """The first round of `loop_run` with images compared at another limit, for which they are sampled coarser; and from
+    maps of the states, the second one first."""
     return scenario("coarser_run")
 
 

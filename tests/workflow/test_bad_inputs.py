@@ -213,6 +213,17 @@ def test_masks_that_are_none_of_these_images(inputs: InputSet, mask: np.ndarray,
     assert check_settings(inputs, "--mask", inputs.folder / "my mask.mrc").returncode == 0
 
 
+def test_maps_that_are_none_of_these_images(inputs: InputSet) -> None:
+    paths = [inputs.folder / name for name in ("a.mrc", "b, c.mrc")]
+    options = [word for path in paths for word in ("--initial-map", path)]
+    write_volume(paths[0], ball(), PIXEL_SIZE)
+    write_volume(paths[1], ball(24), PIXEL_SIZE)
+    problem = "it is 24 voxels wide at 8 Å, not 32 at 8 Å"
+    refused(inputs, check_settings(inputs, *options), "b, c.mrc", problem, "the images' box and pixel size")
+    write_volume(paths[1], ball(shift=1), PIXEL_SIZE)
+    assert check_settings(inputs, *options).returncode == 0
+
+
 def refused(inputs: InputSet, done: subprocess.CompletedProcess[str], file: str, problem: str, remedy: str) -> None:
     """Exit status 2 and one message of two lines, without a traceback; nothing is written."""
     assert done.returncode == 2, done.stderr
@@ -336,8 +347,16 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
 
 
 def test_parameters_that_contradict_each_other_are_refused(inputs: InputSet) -> None:
-    run = run_workflow(inputs.folder / "run", inputs.star, {"k": "auto", "assign": "none", "weights": "anything"})
-    message = stopped_before_training(run)
+    parameters = {
+        "k": "auto",
+        "assign": "none",
+        "weights": "anything",
+        "labels": "mine.csv",
+        "initial_maps": "a.mrc,b.mrc",
+    }
+    message = stopped_before_training(run_workflow(inputs.folder / "run", inputs.star, parameters))
+    assert "--initial_maps: --labels say already what the first round starts from" in message
+    assert "--initial_maps: need a round with --assign likelihood, the first" in message
     assert "--k auto: needs --assign likelihood" in message
     assert "--weights: are of a network, and --latent is linear" in message
 

@@ -194,6 +194,14 @@ def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, 
     assert "images are compared" not in coarser_run.log
 
 
+def test_a_round_begins_with_the_users_own_maps(coarser_run: Run, noisy_set: Any) -> None:
+    assert "Round 1: 2 states (of 2 initial maps and 4 clusters proposed)" in coarser_run.log
+    found, truth = particles(coarser_run, "round_01").cluster_labels(), noisy_set.truth.cluster_labels()
+    assert set(found) <= {0, 1, 2}
+    kept = found > 0
+    assert kept.mean() > 0.9 and np.mean(found[kept] == 3 - truth[kept]) > 0.9
+
+
 def test_summary_has_a_row_per_pass_and_cluster(loop_run: Run) -> None:
     summary = pd.read_csv(loop_run.results / "summary.csv")
     assert summary["cluster"].tolist() == [*["consensus"] * 3, *NAMES, *NAMES]

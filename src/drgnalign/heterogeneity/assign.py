@@ -394,8 +394,7 @@ class Assigner:
         InputError
             No cluster is large enough to start from.
         """
-        out = self.particles.left_out() if left_out is None else left_out
-        out = out & self.settings.exclude | self.particles.excluded()
+        out = self._out_at_first() if left_out is None else self._without(left_out)
         labels, exclude = np.where(out, 0, labels), self.settings.exclude
         passes: list[Pass] = []
         bars = np.where(self.particles.left_out(), BACK, OUT)
@@ -419,6 +418,43 @@ class Assigner:
             # what has become too small for a map is dropped in one pass more
             if rests and set(np.unique(labels[labels > 0])) <= set(self._large(labels)):
                 return self._ended(model.clusters, looked._replace(junk=junk), labels, population, passes)
+
+    @property
+    def mask(self) -> FloatVolume:
+        """What maps (N, N, N) are compared with images within."""
+        return self._mask
+
+    def consensus(self) -> Halves:
+        """Half maps of all that is not left out, not filtered."""
+        return self._consensus(self._insert(np.ones(len(self.particles), np.int64), self._out_at_first()))
+
+    def labels_by(self, maps: Sequence[FloatVolume]) -> IntArray:
+        """Which of some maps each particle matches best.
+
+        Parameters
+        ----------
+        maps : sequence of (N, N, N) float32
+            Of the particles' box, on the scale of the consensus, filtered as is wanted.
+
+        Returns
+        -------
+        (N,) int64
+            From 1, in the order of the maps; 0 = left out.
+        """
+        members = ReferenceSet(tuple(self._transformed(volume) for volume in maps))
+        references = {(half, fold): members for half in HALVES for fold in range(self._fold_count)}
+        labels = np.zeros(len(self.particles), np.int64)
+        for batch in self._batches(np.flatnonzero(~self._out_at_first())):
+            labels[batch.rows] = 1 + self._scores(batch, references, ALIKE).argmax(axis=1)
+        return labels
+
+    def _out_at_first(self) -> NDArray[np.bool_]:
+        """Who (N,) is left out before anything is known of them but what the table says."""
+        return self._without(self.particles.left_out())
+
+    def _without(self, left_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Who of those left out counts as such, and who is excluded."""
+        return left_out & self.settings.exclude | self.particles.excluded()
 
     def can_start(self, labels: IntArray) -> bool:
         """Is there a cluster of ten particles in each half set?"""

@@ -10,6 +10,7 @@ from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, threads_option
 from drgnalign.commands.assignment_options import AssignmentOptions, with_assignment
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import cluster_record
+from drgnalign.heterogeneity.initial_maps import labels_by_maps
 from drgnalign.heterogeneity.lost import with_found_poses, with_searched
 from drgnalign.heterogeneity.match import adjusted_rand_index, match_labels
 from drgnalign.heterogeneity.states import (
@@ -32,6 +33,7 @@ from drgnalign.run.state import read_used_labels
 @click.option("--last-particles", type=FILE, required=True, help="The same particles with the last round's labels.")
 @click.option("--latent", type=FOLDER, required=True, help="Folder with embedding.csv.")
 @click.option("--clusters", type=FILE, required=True, help="Record of the proposed clusters.")
+@click.option("--initial-map", "initial_maps", type=FILE, multiple=True, help="A map of the user's own to start from.")
 @click.option("--k", required=True, help="Most clusters to keep, or auto: as many as the images tell apart.")
 @with_assignment
 @threads_option
@@ -43,6 +45,7 @@ def main(
     last_particles: Path,
     latent: Path,
     clusters: Path,
+    initial_maps: tuple[Path, ...],
     k: str,
     options: AssignmentOptions,
     threads: int,
@@ -55,7 +58,11 @@ def main(
     reached, wanted = options.reached(table), None if k == "auto" else int(k)
     starts, before = labels_to_start_from(table), last.cluster_labels()
     with options.assigner(table) as assigner:
-        states = find_states(assigner, starts, wanted, before if before.any() else None, threads)
+        by_maps = [labels_by_maps(assigner, initial_maps, table)] if initial_maps else []
+        last_labels = before if before.any() else None
+        states = find_states(assigner, [*by_maps, *starts], wanted, last_labels, threads)
+    # clusters have the numbers of the maps, where no round before had any
+    before = by_maps[0] if by_maps and last_labels is None else before
     found = states.kept.assignment
     matching = match_labels(before, found.labels, read_used_labels(options.last_references), ~found.left_out)
     states = renamed(states, matching.labels)
@@ -80,6 +87,7 @@ def main(
     judged.verdict = with_linear(judged.verdict or "", judged.states or 0, given.linear)
     write_record(facts, record)
     said = in_words(facts.assignment.written(), len(facts.assignment.clusters))
-    click.echo(f"{said} (of {len(set(starts[0].tolist()) - {0})} clusters proposed)")
+    maps = f"{len(initial_maps)} initial maps and " if initial_maps else ""
+    click.echo(f"{said} (of {maps}{len(set(starts[0].tolist()) - {0})} clusters proposed)")
     if reached.note:
         click.echo(reached.note)

@@ -13,6 +13,7 @@ from drgnalign.engine.sampling import coarsest_limit
 from drgnalign.errors import InputError
 from drgnalign.files import write_text
 from drgnalign.formats.star import read_star
+from drgnalign.heterogeneity.initial_maps import check_initial_maps
 from drgnalign.interface import Chunk, Engine
 from drgnalign.maps.read import check_mask
 from drgnalign.run.inputs import InputsRecord
@@ -30,6 +31,7 @@ from drgnalign.run.record import read_record, write_record
 @click.option("--perturb-shift", type=float, default=0.0, show_default=True, help="Å.")
 @click.option("--mask", type=FILE, help="The user's own mask.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
+@click.option("--initial-map", "initial_maps", type=FILE, multiple=True, help="A map that assignment starts from.")
 @click.option("--inputs", type=FILE, help="What was found of the particles, JSON.")
 @click.option("--report", type=OUTPUT, help="The same with what is warned of here, if anything is.")
 @click.option("--said", type=OUTPUT, help="What is to be said on the screen of the run.")
@@ -45,13 +47,14 @@ def main(
     perturb_shift: float,
     mask: Path | None,
     focus_mask: Path | None,
+    initial_maps: tuple[Path, ...],
     inputs: Path | None,
     report: Path | None,
     said: Path | None,
     mask_diameter: float | None,
     engine: Engine,
 ) -> None:
-    """Refuse limits, a number of clusters and masks that PARTICLES do not allow, and an engine that cannot work."""
+    """Refuse limits, a number of clusters, masks and maps that PARTICLES do not allow; an engine that cannot work."""
     table = read_star(particles)
     facts = None if inputs is None else read_record(InputsRecord, inputs)
     if facts is not None:
@@ -70,6 +73,7 @@ def main(
     with noted_warnings() as noted:
         for path in filter(None, (mask, focus_mask)):
             check_mask(path, table.box, table.pixel_size, diameter)
+        check_initial_maps(initial_maps, table.box, table.pixel_size)
         engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
     if noted and facts is not None and report is not None:
         facts.warnings += list(noted)

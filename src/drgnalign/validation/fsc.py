@@ -9,7 +9,7 @@ import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
-from drgnalign.fourier import half_plane_multiplicity, irfft_volume, rfft_volume, shell_numbers, soft_sphere
+from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, shell_sums, soft_sphere
 
 THRESHOLD = 0.143
 # Beyond what rounding takes off, no two half maps are alike in all shells.
@@ -98,18 +98,8 @@ def fourier_shell_correlation(first: NDArray[np.floating], second: NDArray[np.fl
 
 
 def _correlate(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating], box: int) -> NDArray[np.float64]:
-    shells = shell_numbers(box, 3)
-    inside = shells <= box // 2
-    index = shells[inside]
-    weights = np.broadcast_to(half_plane_multiplicity(box), shells.shape)[inside]
-
-    def shell_sum(values: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.bincount(  # type: ignore[return-value]
-            index, weights=values[inside] * weights, minlength=box // 2 + 1
-        )
-
-    cross = shell_sum((a * b.conj()).real)
-    norm = np.sqrt(shell_sum(np.abs(a) ** 2) * shell_sum(np.abs(b) ** 2))
+    cross = shell_sums((a * b.conj()).real, box)
+    norm = np.sqrt(shell_sums(np.abs(a) ** 2, box) * shell_sums(np.abs(b) ** 2, box))
     return np.divide(cross, norm, out=np.zeros_like(cross), where=norm > 0)
 
 
