@@ -14,6 +14,9 @@ from report import chromium
 
 PAGE, PICTURE = REPOSITORY / "demo" / "results" / "report.html", REPOSITORY / "docs" / "report.png"
 WIDTH, HEIGHT, COLOURS = 1240, 2052, 192
+# Where the picture ends: below the clusters' maps
+END = "const maps = [...document.querySelectorAll('#maps .dr-cell:not(.dr-film)')];"
+END += "return Math.max(...maps.map((map) => map.getBoundingClientRect().bottom)) + 12"
 # s, without a GPU
 PATIENCE = 60
 
@@ -28,7 +31,9 @@ def main() -> None:
         WebDriverWait(chrome, PATIENCE).until(
             lambda _: chrome.execute_script("return Boolean(document.documentElement.dataset.ready)")
         )
+        bottom = chrome.execute_script(END)
         picture = Image.open(io.BytesIO(chrome.get_screenshot_as_png())).convert("RGB")
+        picture = picture.crop((0, 0, picture.width, min(int(bottom), picture.height)))
     finally:
         chrome.quit()
     # which keeps colours of small areas too, as those of the clusters are

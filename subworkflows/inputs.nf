@@ -10,18 +10,22 @@ def startedFrom(given) {
         return given
     }
     def folder = pathOf('start_from', given.start_from)
-    if (!folder.resolve('particles.star').isFile()) {
+    if (['particles.star', 'metrics.json'].any { name -> !folder.resolve(name).isFile() }) {
         error("${folder}: is no pass of a run's results\n  What to do: give --start_from results/round_NN, or results/consensus/pass_NN.")
     }
     def outdir = pathOf('outdir', given.outdir)
     if (outdir.exists() && folder.toRealPath().startsWith(outdir.toRealPath())) {
         error("${folder}: is among the results that this run would replace\n  What to do: give another --outdir.")
     }
+    if (realPlace(outdir).startsWith(folder.toRealPath())) {
+        error("${outdir}: is in the folder that --start_from names, which is another run's\n  What to do: give another --outdir.")
+    }
     def before = runBehind(folder)
     def latent = folder.resolve('latent')
     def trained = given.latent != 'linear' && given.rounds > 0 && latent.resolve('weights.pkl').isFile() ? latent.toString() : null
     def now = given + [input: folder.resolve('particles.star').toString(), weights: given.weights ?: trained]
     sayWhatDiffers(before, now)
+    sayWhatIsCoarser(folder, now)
     return now + [images: given.images ?: imagesOf(folder, before)]
 }
 
@@ -41,6 +45,22 @@ def sayWhatDiffers(before, now) {
     if (different) {
         def told = different.collect { name -> "--${name} ${before.parameters[name] ?: 'not given'}, and this one ${now[name] ?: 'does not'}" }
         println("The run that --start_from is of had ${told.join('; ')}")
+    }
+}
+
+// A folder that need not be there yet, links in its way followed
+def realPlace(path) {
+    return path.exists() || !path.parent ? path.toRealPath() : realPlace(path.parent).resolve(path.fileName)
+}
+
+// Poses that are refined again up to a coarser limit lose what they had.
+def sayWhatIsCoarser(pass, now) {
+    def refined = (readable(pass.resolve('metrics.json'))?.clusters ?: [])*.alignment_limit_angstrom.findAll { limit -> limit != null }
+    def limits = [consensus_limits: now.consensus_limits, resolution_limits: now.rounds ? now.resolution_limits : 'none']
+        .collectEntries { name, list -> [name, list.toString().tokenize(',')[0]] }
+    limits.findAll { _name, limit -> refined && limit.isNumber() && limit.toBigDecimal() > refined.max() }.each { name, limit ->
+        def advice = name == 'consensus_limits' ? 'none leaves them as they are' : 'give the limits from there on'
+        println("WARNING: ${pass}: its poses were refined up to ${refined.max()} Å, and --${name} ${now[name]} refines them anew from ${limit} Å on: ${advice}")
     }
 }
 

@@ -23,7 +23,7 @@ export function rotate(view, aside, up) {
 }
 
 // Drags turn, or move where there is nothing to turn and with the shift key; the wheel zooms once the place has been
-// clicked, lest it stops who scrolls by. `busy` says that a drag is for something else.
+// clicked, lest it stops who scrolls by. `busy` says that drags and keys are for something else.
 export function control(place, view, { flat = () => false, busy = () => false, reach, changed: draw }) {
   // once a frame is enough
   let asked = 0;
@@ -38,7 +38,7 @@ export function control(place, view, { flat = () => false, busy = () => false, r
     place.setPointerCapture(event.pointerId);
     place.dataset.held = '';
   });
-  place.addEventListener('pointerup', () => delete place.dataset.held);
+  for (const end of ['pointerup', 'pointercancel']) place.addEventListener(end, () => delete place.dataset.held);
   place.addEventListener('pointermove', (event) => {
     if (!('held' in place.dataset)) return;
     const unit = reach() / view.zoom;
@@ -57,7 +57,7 @@ export function control(place, view, { flat = () => false, busy = () => false, r
     { passive: false },
   );
   place.addEventListener('keydown', (event) => {
-    if (event.target !== place || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (busy() || event.target !== place || event.ctrlKey || event.altKey || event.metaKey) return;
     const turns = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key];
     if (turns && (flat() || event.shiftKey)) {
       const unit = (20 * reach()) / view.zoom;

@@ -57,5 +57,12 @@ export function button(text, click, properties = {}) {
   return made;
 }
 
+// Puts other children into a place. Whoever was at one of its controls is at the one of the same key then.
+export function renew(place, ...children) {
+  const key = place.contains(document.activeElement) && document.activeElement.dataset.key;
+  place.replaceChildren(...children);
+  if (key) place.querySelector(`[data-key="${key}"]`)?.focus();
+}
+
 export const roundName = (number) => (number ? `round ${number}` : 'consensus');
 export const count = (number) => number.toLocaleString('en');

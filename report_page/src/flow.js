@@ -1,9 +1,11 @@
 // The particles' clusters from round to round: a column a round, bands as wide as the particles that they carry.
 import { sankey, sankeyLinkHorizontal } from 'd3-sankey';
-import { count, mount, svg } from './dom.js';
+import { count, element, mount, svg } from './dom.js';
 import { colourOf, inOrder, nameOf, signOf } from './labels.js';
 
 const [COLUMN, BAR, MARGIN] = [190, 18, 90];
+// Of its size, as small as it may be drawn before its place scrolls
+const LEGIBLE = 0.6;
 
 export function showFlow(place, flow) {
   if (!flow?.nodes?.length) return;
@@ -41,6 +43,6 @@ export function showFlow(place, flow) {
       svg('tspan', { 'font-weight': 'bold' }, signOf(node.label)), `  ${count(node.particles)}`),
     svg('title', {}, `${nameOf(node.label)}, round ${node.round}: ${count(node.particles)} particles`)));
   const heads = rounds.map((round, i) => svg('text', { x: i * COLUMN, y: 14, 'font-size': 13 }, `round ${round}`));
-  const drawing = svg('svg', { viewBox: `0 0 ${width} ${height + 6}`, width, role: 'img', 'aria-label': 'Clusters from round to round', class: 'dr-flow' }, ...bands, ...bars, ...heads);
-  mount(place, drawing);
+  const drawing = svg('svg', { viewBox: `0 0 ${width} ${height + 6}`, width, role: 'img', 'aria-label': 'Clusters from round to round', class: 'dr-flow', style: `min-width: ${Math.round(LEGIBLE * width)}px` }, ...bands, ...bars, ...heads);
+  mount(place, element('div', { className: 'dr-wide', tabIndex: 0, role: 'region', ariaLabel: 'Label flow' }, drawing));
 }

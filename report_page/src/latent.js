@@ -1,7 +1,7 @@
 // Latent space: UMAPs of a sample of the particles, a selection that is the same in all rounds, and principal components.
 import { FLAT_HELP, HELP, camera, control, reset } from './camera.js';
 import { unpack, unpackNames, unpackWords } from './data.js';
-import { button, choice, count, element, mount, roundName, slider, svg } from './dom.js';
+import { button, choice, count, element, mount, renew, roundName, slider, svg } from './dom.js';
 import { colourOf, inOrder, lapOf, markerOf, nameOf, rgbOf, signOf } from './labels.js';
 
 // Of the canvas's sides, that the points' extent takes; a share of them at each end, far from all others, may lie beyond
@@ -28,6 +28,8 @@ export async function showLatent(section, points) {
   const view = camera();
   const screen = { x: new Float32Array(total), y: new Float32Array(total) };
   let outline = null;
+  // where the lasso is that keys move
+  let cursor = null;
   let centres = [];
   let extent = null;
 
@@ -40,6 +42,7 @@ export async function showLatent(section, points) {
     state.lasso = !state.lasso;
     lasso.setAttribute('aria-pressed', state.lasso);
     plot.classList.toggle('dr-lasso', state.lasso);
+    drawOutline();
   }, { 'aria-pressed': 'false' });
   const table = element('div', { className: 'dr-counts' });
   const chosen = element('p', { className: 'dr-chosen', role: 'status' });
@@ -94,10 +97,38 @@ export async function showLatent(section, points) {
     drawOutline();
     if (polygon.length > 2) select((i) => isInside(polygon, screen.x[i], screen.y[i]));
   });
-  plot.addEventListener('keydown', (event) => event.key === 'Escape' && select(() => false));
+  plot.addEventListener('pointercancel', () => {
+    outline = null;
+    drawOutline();
+  });
+  plot.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape') {
+      outline = cursor = null;
+      drawOutline();
+      select(() => false);
+    } else if (state.lasso && event.target === plot) drawByKeys(event);
+  });
   new ResizeObserver(draw).observe(plot);
   showRound();
   select(() => false);
+
+  // Arrows move the lasso, Enter sets a corner, the space bar closes what is drawn.
+  function drawByKeys(event) {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!way && event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault();
+    const size = [plot.clientWidth, plot.clientHeight];
+    cursor ??= size.map((length) => length / 2);
+    const step = (event.shiftKey ? 0.01 : 0.05) * side();
+    if (way) cursor = cursor.map((place, axis) => Math.min(Math.max(place + step * way[axis], 0), size[axis]));
+    else if (event.key === 'Enter') outline = [...(outline ?? []), cursor];
+    else if (outline) {
+      const polygon = outline;
+      outline = null;
+      if (polygon.length > 2) select((i) => isInside(polygon, screen.x[i], screen.y[i]));
+    }
+    drawOutline();
+  }
 
   function placeOf(event) {
     const { left, top } = plot.getBoundingClientRect();
@@ -110,7 +141,7 @@ export async function showLatent(section, points) {
 
   function showRound() {
     const kind = state.dimensions === 2 ? FLAT_HELP : HELP;
-    help.textContent = `${kind} Lasso: draw around particles; Escape clears.`;
+    help.textContent = `${kind} Lasso: draw around particles, or move it with the arrow keys (by less with shift), set corners with Enter and close with the space bar; Escape clears.`;
     plot.ariaLabel = `UMAP of ${roundName(rounds[state.round].number)}. ${kind}`;
     const source = rounds[state.round][`umap${state.dimensions}`];
     centres = centresOf(rounds[state.round].labels, source);
@@ -141,14 +172,14 @@ export async function showLatent(section, points) {
       round.labels.forEach((label, i) => (!anything || selected[i]) && found.set(label, (found.get(label) ?? 0) + 1));
       return found;
     });
-    const head = element('tr', {}, element('th', { textContent: anything ? 'selected' : 'shown' }),
-      ...rounds.map((round, i) => element('th', { textContent: roundName(round.number), className: i === state.round ? 'dr-now' : '' })), element('th'));
+    const head = element('tr', {}, element('th', { scope: 'col', textContent: anything ? 'selected' : 'shown' }),
+      ...rounds.map((round, i) => element('th', { scope: 'col', textContent: roundName(round.number), className: i === state.round ? 'dr-now' : '' })), element('td'));
     const now = rounds[state.round].labels;
     const rows = labels.map((label) => element('tr', { dataset: { label } },
       element('th', { scope: 'row' }, element('span', { className: 'dr-swatch', style: { color: colourOf(label) }, textContent: markerOf(label) }), ` ${nameOf(label)}`),
-      ...counts.map((found, i) => element('td', { textContent: count(found.get(label) ?? 0), className: i === state.round ? 'dr-now' : '' })),
-      element('td', {}, button('select', () => select((i) => now[i] === label), { ariaLabel: `Select ${nameOf(label)}` }))));
-    table.replaceChildren(element('table', {}, element('thead', {}, head), element('tbody', {}, ...rows)));
+      ...counts.map((found, i) => element('td', { textContent: count(found.get(label) ?? 0), className: i === state.round ? 'dr-now' : '', dataset: { of: roundName(rounds[i].number) } })),
+      element('td', {}, button('select', () => select((i) => now[i] === label), { ariaLabel: `Select ${nameOf(label)}`, dataset: { key: label } }))));
+    renew(table, element('table', rounds.length > 10 ? { className: 'long' } : {}, element('thead', {}, head), element('tbody', {}, ...rows)));
   }
 
   function draw() {
@@ -216,6 +247,7 @@ export async function showLatent(section, points) {
     const ratio = overlay.width / plot.clientWidth;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, plot.clientWidth, plot.clientHeight);
+    if (cursor && state.lasso) cross(context, ...cursor);
     if (!outline) return;
     context.beginPath();
     for (const place of outline) context.lineTo(...place);
@@ -232,6 +264,16 @@ export async function showLatent(section, points) {
     link.click();
     URL.revokeObjectURL(link.href);
   }
+}
+
+function cross(context, x, y) {
+  context.setLineDash([]);
+  context.beginPath();
+  for (const [dx, dy] of [[8, 0], [0, 8]]) {
+    context.moveTo(x - dx, y - dy);
+    context.lineTo(x + dx, y + dy);
+  }
+  context.stroke();
 }
 
 // As csv has it where a name has a comma or quotation marks

@@ -21,12 +21,17 @@ const parts = [
   ['maps', volumes, (place) => showMaps(place, volumes)],
 ];
 
+const needsUnpacking = new Set(['latent', 'maps']);
+const TOO_OLD = 'this browser lacks DecompressionStream, which Chrome 103, Firefox 113, Safari 16.4 and later have';
+
 async function show() {
   copyOnClick(document);
+  addEventListener('beforeprint', () => document.querySelectorAll('details').forEach((one) => { one.open = true; }));
   for (const [id, given, part] of parts) {
     const place = document.getElementById(id);
     if (!place || !given) continue;
     try {
+      if (needsUnpacking.has(id) && !('DecompressionStream' in globalThis)) throw new Error(TOO_OLD);
       await part(place);
     } catch (error) {
       console.error(error);

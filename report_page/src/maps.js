@@ -1,11 +1,13 @@
 // Maps in 3-D: surfaces of all clusters side by side, looked at together; slices where there is no WebGL.
 import { HELP, camera, control } from './camera.js';
 import { unpack } from './data.js';
-import { button, choice, count, element, mount, roundName, slider } from './dom.js';
+import { button, choice, count, element, mount, renew, roundName, slider } from './dom.js';
 import { painter } from './gl.js';
 import { nameOf, rgbOf } from './labels.js';
 import { halved, normals, surfaceNet, valueAt } from './surface.js';
 
+// Pixels along a side that any card draws
+const LONGEST = 4096;
 // More maps than these are shown when asked for
 const FIRST_SHOWN = 8;
 // From blue over white to red, and from dark blue to yellow: safe for the colour-blind
@@ -16,7 +18,7 @@ const RAMPS = {
 const LEGENDS = {
   cluster: () => 'Colours are those of the clusters. A contour is a value of the map’s own, as ChimeraX’s volume level.',
   difference: () => 'Blue: less density than the consensus; white: as much; red: more, by the consensus’s contour or beyond.',
-  resolution: ({ low, high }) => `Local resolution from ${low.toFixed(1)} Å (yellow) to ${high.toFixed(1)} Å (violet).`,
+  resolution: ({ low, high }) => `Local resolution from ${low.toFixed(1)} Å (yellow) to ${high.toFixed(1)} Å (violet), the same for all maps; grey where it was not computed.`,
 };
 const FRAME_TIME = 500;
 const ABOUT_FILM = 'What changes most in latent space: maps that the latent model draws at six points along its first '
@@ -44,6 +46,7 @@ export async function showMaps(section, volumes) {
   const grid = element('div', { className: 'dr-grid', tabIndex: 0, role: 'application', ariaLabel: `Maps. ${HELP}` });
   const chips = element('div', { className: 'dr-controls', role: 'group', ariaLabel: 'Maps that are shown' });
   const legend = element('p', { className: 'dr-legend' });
+  const scales = scalesOf(rounds.flatMap((round) => round.maps));
   const kinds = ['cluster', ...new Set(rounds.flatMap((round) => round.maps.flatMap((map) => Object.keys(map.colours))))];
   const sliceControl = slider('Slice', {
     min: 0, max: 1, step: 0.01, value: 0.5, say: (value) => `${Math.round(100 * value)} %`,
@@ -52,6 +55,11 @@ export async function showMaps(section, volumes) {
       drawSlices();
     },
   });
+  const show = choice('Show', [['surfaces', 'surfaces'], ['slices', 'slices']], (kind) => {
+    state.slices = kind === 'slices';
+    layOut();
+  });
+  show.hidden = !paint;
   const controls = element('div', { className: 'dr-controls' },
     slider('Round', {
       min: 0, max: rounds.length - 1, step: 1, value: state.round, say: (i) => roundName(rounds[i].number),
@@ -72,10 +80,7 @@ export async function showMaps(section, volumes) {
       state.colours = kind;
       recolour();
     }),
-    ...(paint ? [choice('Show', [['surfaces', 'surfaces'], ['slices', 'slices']], (kind) => {
-      state.slices = kind === 'slices';
-      layOut();
-    })] : []),
+    show,
     sliceControl,
   );
   const viewer = element('div', { className: 'dr-viewer', dataset: { webgl: paint ? 'yes' : 'no' } }, canvas, grid);
@@ -89,6 +94,7 @@ export async function showMaps(section, volumes) {
 
   function withoutSurfaces() {
     state.slices = true;
+    show.hidden = true;
     return layOut();
   }
 
@@ -129,9 +135,9 @@ export async function showMaps(section, volumes) {
   }
 
   function showChips(maps) {
-    chips.replaceChildren(...maps.map((map) => {
+    renew(chips, ...maps.map((map) => {
       const name = map.label ? nameOf(map.label) : 'consensus';
-      const box = element('input', { type: 'checkbox', checked: !hidden.has(map.label) });
+      const box = element('input', { type: 'checkbox', checked: !hidden.has(map.label), dataset: { key: map.label } });
       box.addEventListener('change', () => {
         if (box.checked) hidden.delete(map.label);
         else hidden.add(map.label);
@@ -287,12 +293,14 @@ export async function showMaps(section, volumes) {
   function coloursOf(cell, volume, positions) {
     const colours = new Uint8Array(positions.length);
     const by = volume.colours?.[state.colours];
+    const scale = scales[state.colours];
     const plain = rgbOf(by ? '#FFFFFF' : state.colours === 'cluster' && !cell.film ? cell.colour : '#9A9A9A').map((v) => 40 + 0.84 * v);
     for (let i = 0; i < positions.length; i += 3) {
       if (!by) colours.set(plain, i);
       else {
         const value = valueAt(by.values, by.box, positions[i] / by.voxel, positions[i + 1] / by.voxel, positions[i + 2] / by.voxel);
-        colours.set(RAMP_COLOURS[state.colours][Math.round(value)], i);
+        const share = (by.low + (value / 255) * (by.high - by.low) - scale.low) / (scale.high - scale.low);
+        colours.set(RAMP_COLOURS[state.colours][Math.round(255 * Math.min(Math.max(share, 0), 1))], i);
       }
     }
     return colours;
@@ -309,8 +317,7 @@ export async function showMaps(section, volumes) {
   }
 
   function showLegend() {
-    const coloured = rounds[state.round].maps.find((map) => map.colours[state.colours]);
-    legend.textContent = LEGENDS[state.colours](coloured?.colours[state.colours] ?? { low: 0, high: 0 });
+    legend.textContent = LEGENDS[state.colours](scales[state.colours]);
   }
 
   function draw() {
@@ -320,8 +327,8 @@ export async function showMaps(section, volumes) {
       paint.clear();
       return;
     }
-    const ratio = Math.min(devicePixelRatio, 2);
     const whole = grid.getBoundingClientRect();
+    const ratio = Math.min(devicePixelRatio, 2, LONGEST / Math.max(whole.width, whole.height));
     const [width, height] = [Math.round(whole.width * ratio), Math.round(whole.height * ratio)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const views = made.map((cell) => {
@@ -351,6 +358,16 @@ export async function showMaps(section, volumes) {
 // Maps that have at least twice this many voxels a side are shown coarsely first.
 const SMALL = 48;
 const RAMP_COLOURS = Object.fromEntries(Object.entries(RAMPS).map(([kind, stops]) => [kind, ramp(stops.map(rgbOf))]));
+
+// What the ends of each ramp stand for: of all maps alike, lest one colour means two things
+function scalesOf(maps) {
+  const scales = {};
+  for (const [kind, { low, high }] of maps.flatMap((map) => Object.entries(map.colours))) {
+    const scale = (scales[kind] ??= { low, high });
+    Object.assign(scale, { low: Math.min(scale.low, low), high: Math.max(scale.high, high) });
+  }
+  return scales;
+}
 
 function aboutPoint({ place, resolution_angstrom: resolution, worth_particles: worth, spread }) {
   const percent = (share) => `${(100 * share).toFixed(0)} %`;

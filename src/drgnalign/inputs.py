@@ -34,8 +34,11 @@ from drgnalign.particles import (
     HALVES,
     LEFT_OUT,
     NO_STACK,
+    OCCUPANCY,
     OPTICS_OPTIONS,
     ORIGINS,
+    PATH,
+    PATH_ERROR,
     REFINEMENT,
     SEARCHED,
     Particles,
@@ -45,6 +48,12 @@ from drgnalign.particles import (
 from drgnalign.run.possible import refuse_diameter
 from drgnalign.staging import in_task
 
+# What a run saw in the images, at its labels and poses; and whom the one before it left out.
+SEEN = (
+    *(SEARCHED, OCCUPANCY, PATH, PATH_ERROR),
+    *("drgnAmplitude", "drgnJunkPosterior", "drgnPosterior", "drgnEffectiveClusters", "drgnMembership"),
+)
+INPUT_LEFT_OUT = "drgnInputLeftOut"
 NORMALISE = ("auto", "no")
 # RELION's, of a particle: what its grey values have to be divided by, up to a factor for all.
 NORM = "rlnNormCorrection"
@@ -290,11 +299,12 @@ def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -
 def undecided(particles: Particles) -> Particles:
     """Particles as a run starts with them: it decides by itself who is left out.
 
-    Whom an earlier run left out stays as ``drgnInputLeftOut``; what it saw in the images is not kept. Whom the program
-    of the user's file left out (``drgnExcluded``) stays left out.
+    Whom an earlier run left out last stays as ``drgnInputLeftOut``; what it saw in the images is not kept. Whom the
+    program of the user's file left out (``drgnExcluded``) stays left out.
     """
-    table = particles.table.drop(columns=[SEARCHED, "drgnAmplitude", "drgnJunkPosterior"], errors="ignore")
-    return replace(particles, table=table.rename(columns={LEFT_OUT: "drgnInputLeftOut"}))
+    gone = [column for column in SEEN if column in particles.table]
+    gone += [INPUT_LEFT_OUT] if {LEFT_OUT, INPUT_LEFT_OUT} <= set(particles.table) else []
+    return replace(particles, table=particles.table.drop(columns=gone).rename(columns={LEFT_OUT: INPUT_LEFT_OUT}))
 
 
 def as_it_came(particles: Particles) -> Particles:

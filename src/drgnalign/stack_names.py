@@ -214,7 +214,7 @@ def tell_names_of_run(particles: Particles, root: Path, output: Path) -> None:
     names, folders = _stacks(particles), (root, output.parent, Path.cwd())
     if names and not any(find_stack(name, folder).is_file() for name in names for folder in folders):
         problem = f"its image names, such as {names[0]}, are those of the run's input, and mean nothing from here"
-        _warn(output, f"{problem}: give --images, the folder of that input, with it")
+        _warn(output, f"{problem}: whatever reads it next needs --images, the folder of that input")
 
 
 def missing_stacks(particles: Particles, root: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,10 @@ def test_surfaces_follow_contour_round_and_colour(page: Browser) -> None:
     choose(page, "#maps", "Colour by", "difference")
     assert "Blue: less" in page.find_element(By.CSS_SELECTOR, "#maps .dr-legend").text
     choose(page, "#maps", "Colour by", "resolution")
-    assert "Local resolution from" in page.find_element(By.CSS_SELECTOR, "#maps .dr-legend").text
+    # one scale for both clusters, whose local resolutions are around 12 and 18 Å
+    legend = page.find_element(By.CSS_SELECTOR, "#maps .dr-legend").text
+    low, high = map(float, re.findall(r"([\d.]+) Å", legend))
+    assert legend.startswith("Local resolution from") and low < 12 and high > 18
     choose(page, "#maps", "Colour by", "cluster")
     set_slider(page, "#maps", "Round", 0)
     until(page, "document.querySelectorAll('#maps figure.dr-cell').length == 1")
@@ -208,6 +212,33 @@ def test_a_lasso_selects_in_all_rounds_and_select_gives_these_particles(page: Br
     assert "No particle" in page.find_element(By.CSS_SELECTOR, "#latent .dr-chosen").text
     page.execute_script("arguments[0].click()", lasso)
     assert not complaints(page)
+
+
+def test_keys_draw_a_lasso_too(page: Browser) -> None:
+    lasso = page.find_element(By.XPATH, "//section[@id='latent']//button[text()='Lasso']")
+    page.execute_script("arguments[0].click()", lasso)
+    plot = page.find_element(By.CSS_SELECTOR, "#latent .dr-plot")
+    far = 40
+    # the left half, from the middle over two corners
+    words = [Keys.ARROW_UP * far, Keys.ENTER, Keys.ARROW_LEFT * far, Keys.ENTER, Keys.ARROW_DOWN * far, Keys.ENTER]
+    plot.send_keys(*words, Keys.ARROW_RIGHT * (far // 4), Keys.ENTER)
+    assert plot.get_attribute("data-selected") == "0"
+    plot.send_keys(Keys.SPACE)
+    assert 200 < int(plot.get_attribute("data-selected")) < 550
+    plot.send_keys(Keys.ESCAPE)
+    assert plot.get_attribute("data-selected") == "0"
+    page.execute_script("arguments[0].click()", lasso)
+    assert not complaints(page)
+
+
+def test_whoever_works_with_keys_stays_where_they_are(page: Browser) -> None:
+    key = "return document.activeElement.dataset.key"
+    for places, word in (("#maps .dr-chip input", Keys.SPACE), ("#latent .dr-counts button", Keys.ENTER)):
+        for _ in range(2):
+            page.find_elements(By.CSS_SELECTOR, places)[1].send_keys(word)
+            assert page.execute_script(key) == page.find_elements(By.CSS_SELECTOR, places)[1].get_attribute("data-key")
+    page.find_element(By.CSS_SELECTOR, "#latent .dr-plot").send_keys(Keys.ESCAPE)
+    until(page, "document.querySelectorAll('#maps .dr-cell').length === 5")
 
 
 def test_umaps_of_other_rounds_and_in_three_dimensions(page: Browser) -> None:
@@ -341,6 +372,18 @@ def test_where_the_card_is_taken_away_slices_take_the_surfaces_place(start: Call
     # and a round's maps are shown so, too
     set_slider(page, "#maps", "Round", 0)
     until(page, "document.querySelectorAll('#maps .dr-slice').length === 3")
+
+
+def test_a_browser_that_is_too_old_is_told_so(start: Callable[..., Browser]) -> None:
+    page = start()
+    page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": "delete globalThis.DecompressionStream"})
+    page.refresh()
+    until(page, "document.documentElement.dataset.ready")
+    said = [alert.text for alert in page.find_elements(By.CSS_SELECTOR, "[role=alert]")]
+    assert len(said) == 2 and all("lacks DecompressionStream" in text for text in said)
+    # what stands there for those without surfaces is there
+    assert page.find_element(By.CSS_SELECTOR, "#maps .fallback").is_displayed()
+    assert not page.find_elements(By.CSS_SELECTOR, "#maps .dr-grid")
 
 
 def test_without_webgl_there_are_slices(start: Callable[..., Browser]) -> None:

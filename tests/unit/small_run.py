@@ -98,7 +98,7 @@ def _write_maps(folder: Path, names: list[str]) -> None:
         label = 0 if name == "consensus" else (int(name[-2:]) - 1) % 2 + 1
         write_volume(folder / f"{name}.mrc", _body(label) if label else _body(1, 2), VOXEL)
         if label:
-            resolution = 12.0 + np.linspace(-2, 2, BOX)[:, None, None] + np.zeros((BOX, BOX, BOX))
+            resolution = 6.0 + 6.0 * label + np.linspace(-2, 2, BOX)[:, None, None] + np.zeros((BOX, BOX, BOX))
             write_volume(folder / f"{name}_local_resolution.mrc", resolution, VOXEL)
 
 

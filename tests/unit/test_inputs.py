@@ -87,6 +87,11 @@ def test_who_was_left_out_is_said_and_a_run_decides_anew(folder: Path) -> None:
     run = undecided(opened)
     assert not run.left_out().any()
     assert run.table["drgnInputLeftOut"].tolist() == given.left_out().tolist()
+    # as often as a run goes on from another
+    run.table["drgnLeftOut"], run.table["drgnPosterior"] = (np.arange(N) % 5 == 0).astype(int), 0.5
+    again = undecided(open_particles(saved(folder, run), None).particles)
+    assert again.table["drgnInputLeftOut"].sum() == N // 5 and again.table.columns.is_unique
+    assert "drgnPosterior" not in again.table and not again.left_out().any()
     given.table["drgnLeftOut"] = "yes"
     with pytest.raises(InputError, match="drgnLeftOut is 'yes'"):
         open_particles(saved(folder, given), None)

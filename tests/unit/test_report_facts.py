@@ -467,7 +467,9 @@ def test_a_pass_that_is_missing_is_told(results: Path) -> None:
 
 
 def test_a_broken_trace_costs_its_times_alone(tmp_path: Path) -> None:
-    for content in (b"\xff\xfe\x00", b"name\tstatus\nREFINE\tCOMPLETED\n"):
+    head = b"name\tstatus\trealtime\t%cpu\tpeak_rss\n"
+    broken = [head + b"REFINE\tCOMPLETED\t1s\t12,5%\t1 MB\n", head + b"REFINE\tCOMPLETED\t1s\t12%\t1.2.3 MB\n"]
+    for content in (b"\xff\xfe\x00", b"name\tstatus\nREFINE\tCOMPLETED\n", *broken):
         (tmp_path / "trace_2026-01-02_03-04-05.txt").write_bytes(content)
         with pytest.warns(InputWarning, match="its times are not in the report"):
             assert cost_by_step(tmp_path) == []

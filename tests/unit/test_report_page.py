@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.resources import files
 from io import BytesIO
@@ -249,6 +250,76 @@ def test_broken_coordinates_are_refused_and_the_page_stays(
     with pytest.raises(InputError, match=message):
         write_report(folders, facts | {"made": "later"}, tmp_path, tmp_path)
     assert [(tmp_path / name).read_bytes() for name in ("report.html", "report.json")] == held
+
+
+def cut(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
+
+
+def replaced(old: str, new: str) -> Callable[[Path], None]:
+    return lambda path: path.write_text(re.sub(old, new, path.read_text(), count=1)) and None
+
+
+def training_without_losses(path: Path) -> None:
+    path.write_text('{"epoch": 1, "first_epoch": 1, "losses": [{}], "settings": {}}')
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "problem"),
+    [
+        ("round_02/fsc.csv", cut, "has 9 of the 12 shells of cluster_02"),
+        ("consensus/pass_01/fsc.csv", cut, "has 9 of the 12 shells of consensus"),
+        ("round_01/fsc.csv", replaced(r"0\.99\d+", "inf"), "some of its figures are infinite"),
+        ("round_02/metrics.json", replaced("0.8", "1e999"), "1e999 is no number"),
+        ("round_02/metrics.json", replaced('"round": 2', '"round": 1'), "it is of round_01"),
+        ("round_02/decoded/pc1_03.mrc", Path.unlink, "is missing, though later ones are there"),
+        ("round_01/latent/training.json", training_without_losses, "its files do not fit together"),
+    ],
+)
+def test_results_that_are_not_as_a_run_left_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, spoil: Callable[[Path], None], problem: str
+) -> None:
+    write_run(tmp_path)
+    publish(tmp_path, tmp_path / "results")
+    spoil(tmp_path / "results" / name)
+    words = ["report", str(tmp_path / "results"), "-o", str(tmp_path / "page")]
+    with pytest.raises(SystemExit):
+        main(words, standalone_mode=False)
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "page" / "report.html").exists()
+
+
+def test_copies_of_a_round_beside_it_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path)
+    results = tmp_path / "results"
+    publish(tmp_path, results)
+    for name in ("round_02_backup", "round_02 (copy)", "round_old"):
+        shutil.copytree(results / "round_02", results / name)
+        replaced('"particles": 300', '"particles": 1')(results / name / "metrics.json")
+    main(["report", str(results)], standalone_mode=False)
+    assert [one["particles"] for one in json.loads((results / "report.json").read_text())["clusters"]] == [300, 300]
+    shutil.copytree(results / "round_01", results / "round_03")
+    with pytest.raises(SystemExit):
+        main(["report", str(results)], standalone_mode=False)
+    assert "round_03/metrics.json: it is of round_01" in capsys.readouterr().err
+
+
+def test_commands_name_the_place_where_moved_results_are(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    publish(tmp_path, first)
+    info = first / "pipeline_info"
+    info.mkdir()
+    parameters = {"parameters": {"outdir": "first"}, "passes": 3}
+    (info / "run.json").write_text(json.dumps({**parameters, "command": "nextflow run main.nf --outdir first"}))
+    (info / "session.json").write_text(json.dumps({"session": "x", "folder": str(tmp_path)}))
+    main(["report", str(first)], standalone_mode=False)
+    assert json.loads((first / "report.json").read_text())["moved_to"] is None
+    first.rename(moved)
+    main(["report", str(moved)], standalone_mode=False)
+    facts = json.loads((moved / "report.json").read_text())
+    commands = " ".join(step["command"] or "" for step in facts["next"])
+    assert facts["moved_to"] == str(moved) and f"{moved}/final" in commands
 
 
 def test_a_page_elsewhere_says_where_the_files_are(tmp_path: Path) -> None:

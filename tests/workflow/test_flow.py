@@ -208,6 +208,8 @@ def test_a_run_goes_on_from_a_published_pass(tmp_path: Path) -> None:
     for name in ("weights.pkl", "z.pkl", "config.yaml"):
         (latent / name).touch()
 
+    (latent.parent / "metrics.json").write_text('{"clusters": [{"alignment_limit_angstrom": 12.0}]}')
+
     def start(results: str, **more: object) -> Run:
         parameters = {**settings, "start_from": "results/round_01", **more}
         return run_workflow(tmp_path, None, parameters, results=results, options=("-stub",))
@@ -215,17 +217,24 @@ def test_a_run_goes_on_from_a_published_pass(tmp_path: Path) -> None:
     on = start("on", k=8, symmetry="C2")
     assert on.status == 0, on.log
     assert "The run that --start_from is of had --symmetry C1, and this one C2\n" in on.log
+    coarser = (
+        "round_01: its poses were refined up to 12.0 Å, and --resolution_limits 16.5 refines them anew from 16.5 Å on"
+    )
+    assert coarser in on.log and "--consensus_limits none refines" not in on.log
     assert "TAKE_TRAINING" in on.log and "LABEL:TRAIN" not in on.log
     known = json.loads((tmp_path / "on" / "pipeline_info" / "run.json").read_text())["parameters"]
     assert known["input"] == str(first.results / "round_01" / "particles.star")
     assert (known["images"], known["weights"]) == (str(tmp_path / "data"), str(latent))
+    shutil.copytree(latent.parent, tmp_path / "copied")
     linear = start("linear", latent="linear")
     assert linear.status == 0 and "TAKE_TRAINING" not in linear.log, linear.log
     for refused, problem in (
         (start("results"), "results/round_01: is among the results that this run would replace"),
         (start("other", input="data/particles.star"), "--start_from: has particles of its own, and --input is given"),
         (start("other", start_from="results"), "results: is no pass of a run's results"),
-        (start("other", start_from="data"), "data: nothing beside it says where the images of its run are"),
+        (start("other", start_from="data"), "data: is no pass of a run's results"),
+        (start("other", start_from="copied"), "copied: nothing beside it says where the images of its run are"),
+        (start("results/round_01/mine"), "results/round_01/mine: is in the folder that --start_from names"),
     ):
         assert refused.status != 0 and problem in refused.log and "Submitted" not in refused.log, refused.log
 

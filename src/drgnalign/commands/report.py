@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
+from jinja2 import UndefinedError
 
 from drgnalign.commands import FOLDER, OUTPUT, Command
-from drgnalign.errors import InputWarning
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import write_text
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.page import write_report
-from drgnalign.report.reading import INFO
+from drgnalign.report.reading import INFO, WHOLE
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.words import findings
 
@@ -27,21 +30,37 @@ FINAL = "final"
 def report(results: Path, output: Path | None) -> None:
     """Write report.html and report.json of the run whose --outdir is RESULTS, with its times so far."""
     outdir = results if output is None else output
-    outdir.mkdir(parents=True, exist_ok=True)
     folders = published_folders(results)
     known = run_known(results / INFO) | {"set_aside": _is_set_aside(results)}
     if outdir.resolve() != results.resolve():
         known["results"] = str(results.resolve())
-    facts = run_facts(folders, known, results / INFO)
-    if facts["finished"] and not (results / FINAL).is_dir():
-        what = "it is missing, and the report names files in it: start the run again with -resume"
-        warnings.warn(f"{results / FINAL}: {what}", InputWarning, stacklevel=2)
-    write_report(folders, facts, results, outdir)
+    known["moved_to"] = _moved_to(results, known)
+    try:
+        facts = run_facts(folders, known, results / INFO)
+        _write(folders, facts, results, outdir)
+    except (UndefinedError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(results, f"its files do not fit together ({error or type(error).__name__})", WHOLE) from error
     # which names files beside it
     if output is None:
         passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
         write_text(results / "findings.txt", findings(passes))
     click.echo(outdir / "report.html")
+
+
+def _write(folders: Mapping[int, Path], facts: Mapping[str, Any], results: Path, outdir: Path) -> None:
+    if facts["finished"] and not (results / FINAL).is_dir():
+        what = "it is missing, and the report names files in it: start the run again with -resume"
+        warnings.warn(f"{results / FINAL}: {what}", InputWarning, stacklevel=2)
+    outdir.mkdir(parents=True, exist_ok=True)
+    write_report(folders, facts, results, outdir)
+
+
+def _moved_to(results: Path, known: Mapping[str, Any]) -> str | None:
+    """Where results are that were moved or copied since their run; None where they are where it put them."""
+    folder, outdir = known.get("folder"), (known.get("parameters") or {}).get("outdir")
+    if not folder or not outdir or (Path(folder) / str(outdir)).resolve() == results.resolve():
+        return None
+    return str(results.resolve())
 
 
 def _is_set_aside(results: Path) -> bool:

@@ -22,7 +22,7 @@ from drgnalign.subsets import chosen_rows
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @output_option
-@click.option("--cluster", "clusters", type=int, multiple=True, help="Class number; may be given several times.")
+@click.option("--cluster", "clusters", multiple=True, help="Class numbers, with commas; may be given several times.")
 @click.option("--half", type=click.IntRange(1, 2), help="Half set.")
 @click.option("--ind", type=FILE, help="cryoDRGN's index pickle: rows from 0.")
 @click.option("--names", type=FILE, help="CSV with image names in rlnImageName, as the report's selection.")
@@ -37,7 +37,7 @@ from drgnalign.subsets import chosen_rows
 def select(
     particles: Path,
     output: Path,
-    clusters: tuple[int, ...],
+    clusters: tuple[str, ...],
     half: int | None,
     ind: Path | None,
     names: Path | None,
@@ -57,7 +57,7 @@ def select(
     indices = None if ind is None else read_indices(ind)
     keep = chosen_rows(
         table,
-        clusters=clusters,
+        clusters=[label for words in clusters for label in _labels(words)],
         half=half,
         indices=indices,
         names=None if names is None else _read_names(names),
@@ -98,6 +98,14 @@ def _row_range(rows: str | None) -> tuple[int, int | None]:
     if not colon or not all(word == "" or word.isdecimal() for word in (first, last)):
         raise InputError(None, f"--rows is {rows!r}", "give FIRST:LAST, such as 1:1000 or 5001:")
     return (int(first) if first else 1), (int(last) if last else None)
+
+
+def _labels(words: str) -> list[int]:
+    """[2, 5] of ``2,5``."""
+    pieces = [piece.strip() for piece in words.split(",")]
+    if not all(piece.isdecimal() for piece in pieces):
+        raise InputError(None, f"--cluster has {words!r}", "give class numbers, such as 2,5")
+    return [int(piece) for piece in pieces]
 
 
 def _numbers(drop: str | None) -> list[int]:

@@ -85,9 +85,11 @@ def sentence(facts: Mapping[str, Any]) -> str:
     if not clusters:
         return "No cluster has a particle: all are unassigned or left out."
     if facts["verdict"] is None:
-        found = f"{_counted(len(clusters), 'cluster')} of the latent space"
-        if len(clusters) > 1:
-            found += ". Whether the images tell them apart was not asked"
+        given = facts["clusters_given"]
+        found = f"{_counted(len(clusters), 'cluster')} {'as given by --labels' if given else 'of the latent space'}"
+        if len(clusters) > 1 or given:
+            found += f". Whether the images {'support' if len(clusters) == 1 else 'tell'} "
+            found += f"{'it' if len(clusters) == 1 else 'them apart'} was not asked"
         found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
     else:
         found = _capital(facts["verdict_in_words"])
@@ -209,7 +211,7 @@ def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
         if cluster["resolution_angstrom"] is not None and cluster["halves"] in (None, INDEPENDENT)
     ]
     at_nyquist = [cluster for cluster in clusters if cluster["reaches_nyquist"]]
-    finest, coarsest = f"{min(known):.1f}", f"{max(known):.1f}"
+    finest, coarsest = figure_of(min(known)), figure_of(max(known))
     span = f"{finest} Å" if finest == coarsest else f"{finest} to {coarsest} Å"
     resolutions = "A resolution" if len(known) == 1 else "Resolutions"
     if len(clusters) == 1:
@@ -219,6 +221,11 @@ def _of_resolution(clusters: Sequence[Mapping[str, Any]]) -> str:
     if len(trusted) < len(known):
         return f"{resolutions} of {span}, of which {len(known) - len(trusted)} may flatter."
     return f"{resolutions} of {span}, by half sets refined apart."
+
+
+def figure_of(angstrom: float) -> str:
+    """A resolution to as many digits as are looked at."""
+    return f"{angstrom:.2f}" if angstrom < 10 else f"{angstrom:.1f}"
 
 
 def _of_one_resolution(angstrom: str, at_nyquist: bool, trusted: bool) -> str:
@@ -353,7 +360,7 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     if GOOD not in marks:
         why = "No cluster is good as it stands: see what speaks against each. The consensus may be all that the images "
         return [{"why": f"{why}support at this resolution.", "command": None}]
-    agreement = facts["rounds"][-1]["ari_with_last_round"]
+    agreement = None if facts["clusters_given"] else facts["rounds"][-1]["ari_with_last_round"]
     if not facts["steady"] and (agreement is None or agreement < SETTLED):
         why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
         return [{"why": why, "command": one_more_round(facts)}]
@@ -370,6 +377,8 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
 
 
 def _outdir(facts: Mapping[str, Any]) -> str:
+    if facts["moved_to"]:
+        return str(facts["moved_to"])
     return next((str(row["value"]) for row in facts["parameters"] if row["name"] == "outdir"), "RESULTS")
 
 

@@ -80,8 +80,9 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     run : mapping
         What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
         ``passes`` and ``rounds`` that are planned; ``folder`` in which it was started, and its ``session``;
-        ``results``, its ``--outdir``, where the page does not stand in it; ``set_aside``, where a run went on with
-        other settings and moved these results. Any may be missing.
+        ``results``, its ``--outdir``, where the page does not stand in it; ``moved_to``, where that is now, if it is
+        not where ``parameters`` say; ``set_aside``, where a run went on with other settings and moved these results.
+        Any may be missing.
     info : Path, optional
         ``pipeline_info``, for what the run cost (`cost_by_step`).
 
@@ -119,12 +120,15 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "finished": None if set_aside else _is_finished(run, last),
         "steady": last.steady,
         "results": run.get("results"),
+        "moved_to": run.get("moved_to"),
         "folder": run.get("folder"),
         "session": run.get("session"),
         "particles": last.particles,
         "box": particles.box,
         "pixel_size_angstrom": particles.pixel_size,
         "halves": last.halves,
+        # labels of a person's, which the images were not asked about
+        "clusters_given": last.round == 1 and last.verdict is None and bool((run.get("inputs") or {}).get("labels")),
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
         "doubt_of_verdict": doubt or None,
@@ -132,7 +136,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "clusters": clusters,
         "rounds": rounds,
         "table": _table(rounds),
-        "fsc": [curve for metrics in passes for curve in _curves(folders[metrics.number], metrics)],
+        "fsc": [curve for metrics in passes for curve in _curves(folders[metrics.number], metrics, particles.box)],
         "flow": _flow({one.round: folders[one.number] for one in passes if one.round}, particles),
         "poses": [_change(metrics, entry) for metrics in passes for entry in metrics.clusters],
         "evidence": _evidence(last),
@@ -163,6 +167,12 @@ def _check_whole(folders: Mapping[int, Path], last: PassMetrics, particles: Part
     if len(particles) != last.particles:
         problem = f"it has {len(particles)} particles, {METRICS} of its pass says {last.particles}"
         raise InputError(folders[last.number] / PARTICLES, problem, WHOLE)
+    if "drgnPosterior" in particles.table:
+        given = particles.table["drgnPosterior"]
+        wrong = np.flatnonzero(given.notna() & ~pd.to_numeric(given, errors="coerce").between(0, 1))
+        if len(wrong):
+            problem = f"row {wrong[0] + 1}: drgnPosterior is no probability"
+            raise InputError(folders[last.number] / PARTICLES, problem, WHOLE)
 
 
 def _is_finished(run: Mapping[str, Any], last: PassMetrics) -> bool | None:
@@ -334,11 +344,11 @@ def _table(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def _curves(folder: Path, metrics: PassMetrics) -> list[dict[str, Any]]:
+def _curves(folder: Path, metrics: PassMetrics, box: int) -> list[dict[str, Any]]:
     made = [entry.cluster for entry in metrics.clusters if not entry.skipped]
     if not made:
         return []
-    shells = _shells(folder / FSC, made)
+    shells = _shells(folder / FSC, made, box)
     curves = []
     for name in made:
         mine = shells[shells["cluster"] == name].sort_values("shell")
@@ -358,8 +368,8 @@ def _curves(folder: Path, metrics: PassMetrics) -> list[dict[str, Any]]:
     return curves
 
 
-def _shells(file: Path, made: list[str]) -> pd.DataFrame:
-    """``fsc.csv`` with numbers where there have to be some; it has to have all of these maps."""
+def _shells(file: Path, made: list[str], box: int) -> pd.DataFrame:
+    """``fsc.csv`` with numbers where there have to be some; it has to have all shells of all of these maps."""
     numbers = ["shell", "resolution_angstrom", "resolution_0143_angstrom", *(f"fsc_{kind}" for kind in CORRELATIONS)]
     try:
         shells = pd.read_csv(file)
@@ -374,8 +384,15 @@ def _shells(file: Path, made: list[str]) -> pd.DataFrame:
     missing = sorted(set(made) - set(shells["cluster"]))
     if missing:
         raise InputError(file, f"has no FSC of {', '.join(missing)}", WHOLE)
-    if not np.isfinite(1 / shells["resolution_angstrom"]).all():
+    for name, mine in shells.groupby("cluster"):
+        if sorted(mine["shell"]) != [*range(1, box // 2 + 1)]:
+            raise InputError(file, f"has {len(mine)} of the {box // 2} shells of {name}", WHOLE)
+    with np.errstate(divide="ignore"):
+        positive = np.isfinite(1 / shells["resolution_angstrom"]) & (shells["resolution_angstrom"] > 0)
+    if not positive.all():
         raise InputError(file, "resolution_angstrom of a shell is not a positive number", WHOLE)
+    if np.isinf(shells.select_dtypes(np.number)).any(axis=None):
+        raise InputError(file, "some of its figures are infinite", WHOLE)
     return shells
 
 

@@ -15,15 +15,15 @@ from markupsafe import Markup, escape
 
 from drgnalign.files import write_text
 from drgnalign.heterogeneity.verdicts import CERTAIN, LEAST_GAIN
-from drgnalign.report.advice import MASK, TERMS
+from drgnalign.report.advice import MASK, TERMS, figure_of
 from drgnalign.report.points import embedded_points
 from drgnalign.report.slices import defocus_image, posterior_image, slice_images, views_image
 from drgnalign.report.volumes import embedded_volumes
 from drgnalign.run.state import FILTERED, MAPS, beside
 
 TEMPLATES = "templates"
-# Maps that are named one by one.
-OPENED = 6
+# Maps that are named one by one, and clusters of which pictures are large: the page must stay small.
+OPENED, LARGE = 6, 24
 OPTION = re.compile(r"--\w+")
 
 
@@ -48,7 +48,7 @@ def write_report(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures
 
 def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Path) -> str:
     """The page's text."""
-    last = folders[facts["pass"]]
+    last, small = folders[facts["pass"]], len(facts["clusters"]) > LARGE
     environment = Environment(
         loader=PackageLoader("drgnalign.report", TEMPLATES),
         autoescape=select_autoescape(default=True),
@@ -66,7 +66,7 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
         least_gain=LEAST_GAIN,
         certain=CERTAIN,
         opened=OPENED,
-        images={cluster["name"]: _images(last, cluster) for cluster in facts["clusters"]},
+        images={cluster["name"]: _images(last, cluster, small) for cluster in facts["clusters"]},
         pictures={path.stem: _data_uri(path.read_bytes()) for path in sorted(pictures.glob("*.png"))},
         style=Markup((resources / "report.css").read_text(encoding="utf-8")),
         script=Markup((resources / "report.js").read_text(encoding="utf-8")),
@@ -76,15 +76,15 @@ def rendered(folders: Mapping[int, Path], facts: Mapping[str, Any], pictures: Pa
     )
 
 
-def _images(folder: Path, cluster: Mapping[str, Any]) -> dict[str, Any]:
+def _images(folder: Path, cluster: Mapping[str, Any], small: bool) -> dict[str, Any]:
     """Pictures of a cluster as data URIs: central slices, views, defoci, posteriors."""
     volume = beside(folder / MAPS / cluster["name"], FILTERED)
     posteriors = cluster["posteriors"]
     return {
-        "slices": [_data_uri(image) for image in slice_images(volume)] if volume.is_file() else [],
-        "views": _data_uri(views_image(cluster["views"])),
-        "defocus": _data_uri(defocus_image(cluster["defocus"], cluster["colour"])),
-        "posteriors": _data_uri(posterior_image(posteriors, cluster["colour"])) if posteriors else None,
+        "slices": [_data_uri(image) for image in slice_images(volume, small)] if volume.is_file() else [],
+        "views": _data_uri(views_image(cluster["views"], small)),
+        "defocus": _data_uri(defocus_image(cluster["defocus"], cluster["colour"], small)),
+        "posteriors": _data_uri(posterior_image(posteriors, cluster["colour"], small)) if posteriors else None,
     }
 
 
@@ -109,7 +109,7 @@ def _spoken(names: str) -> str:
 
 
 def _angstrom(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} Å" if value < 10 else f"{value:.1f} Å"
+    return "–" if value is None else f"{figure_of(value)} Å"
 
 
 def _figure(value: float | None, digits: int = 2) -> str:

@@ -13,7 +13,7 @@ from drgnalign.errors import InputError
 from drgnalign.half_maps import DEALT_AT_IMPORT, NOT_INDEPENDENT
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusterMetrics, PassMetrics
-from drgnalign.run.state import METRICS, pass_folders, published_passes
+from drgnalign.run.state import METRICS, pass_folders, published_name, published_passes
 
 # Of `ClusterMetrics`; empty where the cluster was skipped, has no resolution, or its poses were not
 # refined.
@@ -59,10 +59,16 @@ def published_folders(results: Path) -> dict[int, Path]:
     Raises
     ------
     InputError
-        There are none.
+        There are none, or one holds another pass than its name says.
     """
-    folders = [folder for folder in published_passes(results) if (folder / METRICS).exists()]
-    found = {read_number(folder / METRICS): folder for folder in folders}
+    found: dict[int, Path] = {}
+    for folder in published_passes(results):
+        if (folder / METRICS).exists():
+            metrics = read_record(PassMetrics, folder / METRICS)
+            name = published_name(metrics.number, metrics.round)
+            if folder != results / name or metrics.number in found:
+                raise InputError(folder / METRICS, f"it is of {name}", "give the passes their own folders again")
+            found[metrics.number] = folder
     if not found:
         raise InputError(results, "holds no results of a run", "give the folder that --outdir named")
     return dict(sorted(found.items()))

@@ -38,11 +38,6 @@ def cost_by_step(info: Path | None) -> list[dict[str, Any]]:
     table = next((table for table in map(_read, traces) if len(table)), None)
     if table is None:
         return []
-    # SUBWORKFLOW:STEP (tag)
-    table["step"] = table["name"].str.partition(" ")[0].str.rpartition(":")[2]
-    table["seconds"] = [seconds(text) for text in table["realtime"]]
-    table["cores"] = [float(text.rstrip("%")) / 100 if text[:1].isdigit() else 0.0 for text in table["%cpu"]]
-    table["bytes"] = [size(text) for text in table["peak_rss"]]
     steps = []
     for step, tasks in table.groupby("step", sort=False):
         done = tasks["status"].isin(DONE)
@@ -62,7 +57,14 @@ def cost_by_step(info: Path | None) -> list[dict[str, Any]]:
 def _read(trace: Path) -> pd.DataFrame:
     """Without rows where a start has not come to its first task, or its trace is broken, which costs only this."""
     try:
-        return pd.read_csv(trace, sep="\t", dtype=str)[[*COLUMNS]].fillna("-")
+        table = pd.read_csv(trace, sep="\t", dtype=str)[[*COLUMNS]].fillna("-")
+        return table.assign(
+            # SUBWORKFLOW:STEP (tag)
+            step=table["name"].str.partition(" ")[0].str.rpartition(":")[2],
+            seconds=[seconds(text) for text in table["realtime"]],
+            cores=[float(text.rstrip("%")) / 100 if text[:1].isdigit() else 0.0 for text in table["%cpu"]],
+            bytes=[size(text) for text in table["peak_rss"]],
+        )
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (OSError, ValueError, KeyError) as error:

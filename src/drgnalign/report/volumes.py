@@ -80,9 +80,7 @@ def embedded_volumes(folders: Mapping[int, Path], facts: Mapping[str, Any]) -> d
         number: [cluster["cluster"] for cluster in entry["clusters"] if not cluster["skipped"]]
         for number, entry in rounds.items()
     }
-    films = {
-        number: sorted((folders[entry["pass"]] / DECODED).glob(f"{FILM}[0-9]*.mrc")) for number, entry in rounds.items()
-    }
+    films = {number: _frames(folders[entry["pass"]] / DECODED) for number, entry in rounds.items()}
     points = {
         number: [one for one in entry["motion"] if one["resolution_angstrom"]] for number, entry in rounds.items()
     }
@@ -146,6 +144,15 @@ def reduced(path: Path, box: int) -> Reduced:
         return Reduced(volume, voxel)
     transform = padded_transform(volume, old, (box - 1) // 2)
     return Reduced(central_box(transform, box, box) * np.float32((box / old) ** 3), voxel * old / box)
+
+
+def _frames(decoded: Path) -> list[Path]:
+    """Maps of the film along PC1, in order."""
+    paths = sorted(decoded.glob(f"{FILM}[0-9]*.mrc"))
+    for number, path in enumerate(paths, start=1):
+        if path.name != f"{FILM}{number:02d}.mrc":
+            raise InputError(decoded / f"{FILM}{number:02d}.mrc", "is missing, though later ones are there", WHOLE)
+    return paths
 
 
 def _map(name: str, small: Reduced, mask: Reduced, consensus: Reduced | None, local: Path) -> dict[str, Any]:

@@ -6,12 +6,13 @@ Apart from the records themselves, so that another figure of a pass does not mak
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from drgnalign.errors import InputError
 from drgnalign.files import write_json
@@ -110,12 +111,18 @@ def read_record(kind: type[Own], path: Path) -> Own:
         The file is missing or broken.
     """
     try:
-        return kind.of(json.loads(path.read_text(), parse_constant=_refuse))
+        return kind.of(json.loads(path.read_text(), parse_constant=_refuse, parse_float=_finite))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(path, f"cannot be read as {kind.WHAT} ({error})", "run again with -resume") from error
 
 
-def _refuse(constant: str) -> None:
+def _finite(text: str) -> float:
+    """Python would read 1e999 as infinite."""
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _refuse(constant: str) -> NoReturn:
     """Python would take what is no JSON."""
     raise ValueError(f"{constant} is no number")
 

@@ -156,5 +156,7 @@ def pass_folders(folder: Path) -> dict[int, Path]:
 
 
 def published_passes(results: Path) -> list[Path]:
-    """Folders of the passes in a run's ``--outdir``: those of the consensus, then the rounds."""
-    return [*sorted(results.glob(f"{CONSENSUS}/pass_*")), *sorted(results.glob("round_*"))]
+    """Folders of the passes in a run's ``--outdir``: those of the consensus, then the rounds; not copies that have
+    further words in their names."""
+    found = [*sorted(results.glob(f"{CONSENSUS}/pass_*")), *sorted(results.glob("round_*"))]
+    return [folder for folder in found if folder.name.partition("_")[2].isdecimal()]
