@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from case import PART, Case
 from numpy.typing import NDArray
 
+from drgnalign.heterogeneity.assign import Assignment
 from drgnalign.particles import Particles
 from drgnalign.simulate.nuisances import JUNK, LOST
 
+# Edges of the posteriors that calibration is told by.
+POSTERIORS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # A pose that is this close to the true one is back where it belongs, degrees: few good ones are further off.
 BACK = 6.0
 
@@ -34,6 +38,25 @@ def judged_junk(case: Case, labels: NDArray[np.int64], particles: Particles) -> 
 def share(which: NDArray[np.bool_]) -> float | None:
     """None of nobody."""
     return round(float(which.mean()), 4) if which.size else None
+
+
+def calibration(case: Case, found: Assignment) -> list[dict[str, float]]:
+    """Of good particles by the posterior of their label: how many, the posteriors' mean, and the share that is right.
+
+    Right are those of the state that most of their cluster are of.
+    """
+    kept = case.good & ~found.left_out
+    posteriors, right = found.posteriors.max(axis=1), np.zeros(len(kept), np.bool_)
+    for label in found.clusters:
+        mine = kept & (found.labels == label)
+        right[mine] = case.states[mine] == np.bincount(case.states[mine], minlength=1).argmax()
+    told = []
+    for low, high in pairwise(POSTERIORS):
+        some = kept & (posteriors > low) & (posteriors <= high)
+        if some.any():
+            means = round(float(posteriors[some].mean()), 4), round(float(right[some].mean()), 4)
+            told.append({"up_to": high, "particles": int(some.sum()), "posterior": means[0], "right": means[1]})
+    return told
 
 
 def judged_domain(case: Case, labels: NDArray[np.int64]) -> dict[str, float]:

@@ -27,7 +27,7 @@ import relion
 from bars import held_against_bars
 from case import EPOCHS, Case
 from cost import cost_of_a_pass
-from judge import judged_domain, judged_junk
+from judge import calibration, judged_domain, judged_junk
 from methods import RELION_MISSING, reference_loop, relion_classes, starts, starts_from_truth
 from numpy.typing import NDArray
 from real_sets import OUT, SETS, case_of, case_without_nuisances
@@ -107,6 +107,7 @@ class Bench:
             "processor_s": round(seconds, 1),
             "ms_a_particle_and_pass": round(1e3 * seconds / (len(case.particles) * sum(passes)), 3),
             **self.judged(case, labels, with_found_poses(case.particles, found.particles, found.brought_back)),
+            "calibration": calibration(case, found.told_apart.assignment) if self.kind.states else None,
             "evidence": {label: one.written() for label, one in facts["clusters"].items()},
         }
 
