@@ -11,6 +11,8 @@ const BEYOND = 0.001;
 const [SHAPE, TALLEST, WIDEST] = [1.25, 0.8, 2.5];
 const UNSELECTED = [226, 226, 226];
 const SELECTION = 'selection.csv';
+const LASSO_HELP = 'Lasso: draw around particles, or move it with the arrow keys (by less with shift), set corners with '
+  + 'Enter and close with the space bar; Escape clears.';
 
 export async function showLatent(section, points) {
   if (!points.rounds.length) return;
@@ -28,8 +30,9 @@ export async function showLatent(section, points) {
   const view = camera();
   const screen = { x: new Float32Array(total), y: new Float32Array(total) };
   let outline = null;
-  // where the lasso is that keys move
+  // where the lasso is that keys move, and the corners that they set
   let cursor = null;
+  let corners = [];
   let centres = [];
   let extent = null;
 
@@ -42,6 +45,8 @@ export async function showLatent(section, points) {
     state.lasso = !state.lasso;
     lasso.setAttribute('aria-pressed', state.lasso);
     plot.classList.toggle('dr-lasso', state.lasso);
+    outline = null;
+    corners = [];
     drawOutline();
   }, { 'aria-pressed': 'false' });
   const table = element('div', { className: 'dr-counts' });
@@ -104,9 +109,10 @@ export async function showLatent(section, points) {
   plot.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') {
       outline = cursor = null;
+      corners = [];
       drawOutline();
       select(() => false);
-    } else if (state.lasso && event.target === plot) drawByKeys(event);
+    } else if (state.lasso && event.target === plot && !event.ctrlKey && !event.altKey && !event.metaKey) drawByKeys(event);
   });
   new ResizeObserver(draw).observe(plot);
   showRound();
@@ -121,13 +127,14 @@ export async function showLatent(section, points) {
     cursor ??= size.map((length) => length / 2);
     const step = (event.shiftKey ? 0.01 : 0.05) * side();
     if (way) cursor = cursor.map((place, axis) => Math.min(Math.max(place + step * way[axis], 0), size[axis]));
-    else if (event.key === 'Enter') outline = [...(outline ?? []), cursor];
-    else if (outline) {
-      const polygon = outline;
-      outline = null;
+    else if (event.key === 'Enter') corners = [...corners, cursor];
+    else {
+      const polygon = corners;
+      corners = [];
       if (polygon.length > 2) select((i) => isInside(polygon, screen.x[i], screen.y[i]));
     }
     drawOutline();
+    if (corners.length) chosen.textContent = `The lasso has ${corners.length} corners.`;
   }
 
   function placeOf(event) {
@@ -141,8 +148,8 @@ export async function showLatent(section, points) {
 
   function showRound() {
     const kind = state.dimensions === 2 ? FLAT_HELP : HELP;
-    help.textContent = `${kind} Lasso: draw around particles, or move it with the arrow keys (by less with shift), set corners with Enter and close with the space bar; Escape clears.`;
-    plot.ariaLabel = `UMAP of ${roundName(rounds[state.round].number)}. ${kind}`;
+    help.textContent = `${kind} ${LASSO_HELP}`;
+    plot.ariaLabel = `UMAP of ${roundName(rounds[state.round].number)}. ${kind} ${LASSO_HELP}`;
     const source = rounds[state.round][`umap${state.dimensions}`];
     centres = centresOf(rounds[state.round].labels, source);
     extent = extentOf(source, total);
@@ -248,9 +255,10 @@ export async function showLatent(section, points) {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, plot.clientWidth, plot.clientHeight);
     if (cursor && state.lasso) cross(context, ...cursor);
-    if (!outline) return;
+    const drawn = outline ?? corners;
+    if (!drawn.length) return;
     context.beginPath();
-    for (const place of outline) context.lineTo(...place);
+    for (const place of drawn) context.lineTo(...place);
     context.closePath();
     context.setLineDash([5, 4]);
     context.stroke();

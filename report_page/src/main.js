@@ -16,22 +16,28 @@ const parts = [
   ['flow-plot', data?.flow, (place) => showFlow(place, data.flow)],
   ['fsc-plots', data?.fsc, (place) => showFsc(place, data.fsc, volumes)],
   ['loss-plot', data?.training, (place) => showLoss(place, data.training)],
-  ['latent', points, (place) => showLatent(place, points)],
+  ['latent', points, (place) => showLatent(place, points), 'packed'],
   // last, for they go on with finer surfaces once they are there
-  ['maps', volumes, (place) => showMaps(place, volumes)],
+  ['maps', volumes, (place) => showMaps(place, volumes), 'packed'],
 ];
 
-const needsUnpacking = new Set(['latent', 'maps']);
 const TOO_OLD = 'this browser lacks DecompressionStream, which Chrome 103, Firefox 113, Safari 16.4 and later have';
+
+// What is folded on the screen is not on paper.
+function unfold() {
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  for (const one of folded) one.open = true;
+  addEventListener('afterprint', () => folded.forEach((one) => { one.open = false; }), { once: true });
+}
 
 async function show() {
   copyOnClick(document);
-  addEventListener('beforeprint', () => document.querySelectorAll('details').forEach((one) => { one.open = true; }));
-  for (const [id, given, part] of parts) {
+  addEventListener('beforeprint', unfold);
+  for (const [id, given, part, packed] of parts) {
     const place = document.getElementById(id);
     if (!place || !given) continue;
     try {
-      if (needsUnpacking.has(id) && !('DecompressionStream' in globalThis)) throw new Error(TOO_OLD);
+      if (packed && given.rounds.length && !('DecompressionStream' in globalThis)) throw new Error(TOO_OLD);
       await part(place);
     } catch (error) {
       console.error(error);

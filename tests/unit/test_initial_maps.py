@@ -38,7 +38,7 @@ def assigner(data: Any, limit: float = LIMIT, against: str = AGAINST[0]) -> Assi
 def sharpened(volume: np.ndarray) -> np.ndarray:
     """As another program may give it: in units of its own, sharpened, on a constant."""
     strong = np.exp(3 * (shell_numbers(BOX, 3) / BOX) ** 2)
-    return (1e3 * irfft_volume(rfft_volume(volume) * strong, BOX) + 7).astype(np.float32)
+    return (1e3 * irfft_volume(rfft_volume(volume) * strong, BOX) + 5e3).astype(np.float32)
 
 
 def true_maps(data: Any, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> list[Path]:

@@ -29,6 +29,23 @@ class Stubs(NamedTuple):
     linear: Run
 
 
+# One pass, which leaves nobody out.
+CONSENSUS = {"rounds": 0, "junk": "keep", "consensus_limits": "none"}
+
+
+class Consensus(NamedTuple):
+    """A run that has ended, of which each test gets the results under a name of its own; ``-resume`` goes on there."""
+
+    first: Run
+
+    def named(self, name: str) -> Path:
+        """The results once more."""
+        return Path(shutil.copytree(self.first.results, self.first.results.parent / name))
+
+    def resumed(self, results: Path) -> Run:
+        return stub(results.parent, results.name, "-resume", **CONSENSUS)
+
+
 class ChangedCode(NamedTuple):
     """The consensus, again with changed code, then with changed kernels."""
 
@@ -58,6 +75,17 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     other_focus = stub(folder, "other_focus", "-resume", **loop)
     other_rate = stub(folder, "other_rate", "-resume", **loop, learning_rate=0.01)
     return Stubs(first, other_focus, other_rate, stub(folder, "linear", **loop | {"latent": "linear"}, rounds=1))
+
+
+@pytest.fixture(scope="module")
+def consensus(tmp_path_factory: pytest.TempPathFactory) -> Consensus:
+    return Consensus(stub(tmp_path_factory.mktemp("consensus"), "first", **CONSENSUS))
+
+
+@pytest.fixture
+def own_results(consensus: Consensus, request: pytest.FixtureRequest) -> Path:
+    """Results of `consensus`, for one test alone."""
+    return consensus.named(re.sub(r"\W", "_", request.node.name))
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +156,17 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     assert (results / "round_02" / "posteriors.csv.gz").read_text() == "reassigned\n"
 
 
-def test_what_is_broken_or_gone_in_the_results_is_made_good(tmp_path: Path) -> None:
-    results = stub(tmp_path, "results", rounds=0, junk="keep").results
-    of_pass = results / "consensus" / "pass_02"
+def test_what_is_broken_or_gone_in_the_results_is_made_good(consensus: Consensus, own_results: Path) -> None:
+    of_pass = own_results / "consensus" / "pass_01"
     half, gone, whole = of_pass / "metrics.json", of_pass / "fsc.csv", of_pass / "particles.star"
     half.write_text("{ half a fi")
     gone.unlink()
     (of_pass / ".fsc.csv.new").write_text("left by a run that was killed")
     before = whole.stat()
-    resumed = stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+    resumed = consensus.resumed(own_results)
     assert resumed.named("COMPLETED") == set()
     assert half.read_text() == gone.read_text() == ""
-    assert not list(results.rglob(".*"))
+    assert not list(own_results.rglob(".*"))
     assert whole.stat().st_ino == before.st_ino
 
 
@@ -154,7 +181,7 @@ def test_a_disk_that_is_full_leaves_no_half_file(tmp_path: Path) -> None:
     results.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(results)], check=True)
     try:
-        run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+        run = run_workflow(tmp_path, tmp_path / "particles.star", CONSENSUS, options=("-stub",), code=code)
         of_pass = results / "consensus" / "pass_01"
         assert run.status != 0
         assert f"{of_pass / 'particles.star'}: cannot be written (No space left on device)" in run.log
@@ -274,20 +301,22 @@ def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["half of ", "[]", '{"pass": "x"}'])
-def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(tmp_path: Path, broken: str) -> None:
-    results = stub(tmp_path, "results", rounds=0, junk="keep").results
-    (results / "report.json").write_text(broken)
-    stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(
+    consensus: Consensus, own_results: Path, broken: str
+) -> None:
+    (own_results / "report.json").write_text(broken)
+    consensus.resumed(own_results)
 
 
 @pytest.mark.parametrize("broken", ["{ half a rec", "{}"])
-def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(tmp_path: Path, broken: str) -> None:
-    results = stub(tmp_path, "results", rounds=0, junk="keep").results
-    (results / "pipeline_info" / "made_by.json").write_text(broken)
-    resumed = stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(
+    consensus: Consensus, own_results: Path, broken: str
+) -> None:
+    (own_results / "pipeline_info" / "made_by.json").write_text(broken)
+    resumed = consensus.resumed(own_results)
     assert resumed.named("COMPLETED") == set() and "made_by.json does not say any more" in resumed.log
-    (aside,) = (results / "earlier").iterdir()
-    assert (aside / "consensus").is_dir() and (results / "consensus").is_dir()
+    (aside,) = (own_results / "earlier").iterdir()
+    assert (aside / "consensus").is_dir() and (own_results / "consensus").is_dir()
 
 
 def with_stub(code: Path, module: str, line: str) -> None:
@@ -316,12 +345,11 @@ def test_a_pass_that_is_made_once_more_takes_the_place_of_no_later_one(tmp_path:
     assert (again.results / "findings.txt").read_text() == "pass 2\n"
 
 
-def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(tmp_path: Path) -> None:
-    results = stub(tmp_path, "results", rounds=0, junk="keep").results
-    (results / "report.json").write_text('{"pass": 6}')
-    (results / "findings.txt").write_text("of round 3")
-    stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
-    assert (results / "findings.txt").read_text() == "stub\n"
+def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(consensus: Consensus, own_results: Path) -> None:
+    (own_results / "report.json").write_text('{"pass": 6}')
+    (own_results / "findings.txt").write_text("of round 3")
+    consensus.resumed(own_results)
+    assert (own_results / "findings.txt").read_text() == "stub\n"
 
 
 def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None:
@@ -329,7 +357,7 @@ def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None
     copy_code(code)
     with_stub(code, "merge.nf", f"rm -rf {results}")
     (tmp_path / "particles.star").touch()
-    run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+    run = run_workflow(tmp_path, tmp_path / "particles.star", CONSENSUS, options=("-stub",), code=code)
     assert run.status != 0 and "InvocationTargetException" not in run.log
     assert f"{results}: has been removed, or its pipeline_info, while the run went on" in run.log
 
@@ -339,7 +367,7 @@ def test_results_that_another_run_takes_meanwhile_stop_it(tmp_path: Path) -> Non
     copy_code(code)
     with_stub(code, "merge.nf", f"""echo '{{"session": "other", "name": "x", "folder": "y"}}' > {record}""")
     (tmp_path / "particles.star").touch()
-    run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+    run = run_workflow(tmp_path, tmp_path / "particles.star", CONSENSUS, options=("-stub",), code=code)
     assert run.status != 0 and f"{record.parents[1]}: another run has taken it while this one went on" in run.log
 
 
@@ -350,7 +378,7 @@ def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None
     with_stub(code, "list_stacks.nf", f"echo {stack} > stacks.txt")
     with_stub(code, "merge.nf", f"echo more >> {stack}")
     (tmp_path / "particles.star").touch()
-    run = run_workflow(tmp_path, tmp_path / "particles.star", {"rounds": 0}, options=("-stub",), code=code)
+    run = run_workflow(tmp_path, tmp_path / "particles.star", CONSENSUS, options=("-stub",), code=code)
     assert run.status != 0 and "InvocationTargetException" not in run.log
     assert f"{stack}: has changed since this run began: what was made of it is not to be believed" in run.log
 
@@ -362,36 +390,36 @@ def test_data_that_were_moved_make_nothing_anew(tmp_path: Path) -> None:
     here.mkdir()
     for name in ("particles.star", "stack.mrcs"):
         (here / name).write_text(name)
-    consensus = {"rounds": 0, "junk": "keep"}
-    first = run_workflow(tmp_path, here / "particles.star", consensus, options=("-stub",), code=code)
+    first = run_workflow(tmp_path, here / "particles.star", CONSENSUS, options=("-stub",), code=code)
     shutil.move(here, there)
     (there / "particles.star").touch()
-    moved = run_workflow(tmp_path, there / "particles.star", consensus, options=("-stub", "-resume"), code=code)
+    moved = run_workflow(tmp_path, there / "particles.star", CONSENSUS, options=("-stub", "-resume"), code=code)
     assert (first.status, moved.status) == (0, 0), moved.log
     # which shows the parameters
     assert {name.split(" ")[0] for name in moved.named("COMPLETED")} == {"REPORT"}
     assert not (moved.results / "earlier").exists()
     (there / "stack.mrcs").write_text("other images")
-    changed = run_workflow(tmp_path, there / "particles.star", consensus, options=("-stub", "-resume"), code=code)
+    changed = run_workflow(tmp_path, there / "particles.star", CONSENSUS, options=("-stub", "-resume"), code=code)
     assert "DOWNSAMPLE (1)" in changed.named("COMPLETED") and (changed.results / "earlier").is_dir()
 
 
 @pytest.mark.parametrize("broken", ["{ half a rec", "[]", None])
-def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(tmp_path: Path, broken: str | None) -> None:
-    first = stub(tmp_path, "results", rounds=0, junk="keep")
-    session = first.results / "pipeline_info" / "session.json"
+def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(
+    consensus: Consensus, own_results: Path, broken: str | None
+) -> None:
+    session = own_results / "pipeline_info" / "session.json"
     session.unlink()
     if broken is not None:
         session.write_text(broken)
-    resumed = stub(tmp_path, "results", "-resume", rounds=0, junk="keep")
+    resumed = consensus.resumed(own_results)
     assert resumed.named("COMPLETED") == set() and session.exists()
 
 
 def test_one_setting_in_another_spelling_makes_nothing_anew(tmp_path: Path) -> None:
-    consensus = {"rounds": 0, "junk": "keep"}
-    stub(tmp_path, "results", **consensus, mask_diameter=300, learning_rate="1e-3", mask=tmp_path / "particles.star")
+    mask = tmp_path / "particles.star"
+    stub(tmp_path, "results", **CONSENSUS, mask_diameter=300, learning_rate="1e-3", mask=mask)
     other = {"mask_diameter": "300.0", "learning_rate": "0.0010", "mask": "../" + tmp_path.name + "/particles.star"}
-    assert stub(tmp_path, "results", "-resume", **consensus, **other).named("COMPLETED") == set()
+    assert stub(tmp_path, "results", "-resume", **CONSENSUS, **other).named("COMPLETED") == set()
 
 
 def parameters_read() -> dict[str, set[str]]:

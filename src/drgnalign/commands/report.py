@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,10 @@ def report(results: Path, output: Path | None) -> None:
         facts = run_facts(folders, known, results / INFO)
         _write(folders, facts, results, outdir)
     except (UndefinedError, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(results, f"its files do not fit together ({error or type(error).__name__})", WHOLE) from error
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__} at {Path(place.filename).name}, line {place.lineno}: {error}"
+        problem = f"no page can be made of it ({what}): a file is not as its run left it, or drgnalign has a fault"
+        raise InputError(results, problem, f"{WHOLE}; if that does not help, tell us") from error
     # which names files beside it
     if output is None:
         passes = [read_metrics(path, number) for number, path in sorted(folders.items())]

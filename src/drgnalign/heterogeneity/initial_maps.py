@@ -21,6 +21,8 @@ from drgnalign.validation.fsc import fourier_shell_correlation
 # Half sets of the consensus agree by this where maps are held against it, which then agree by this on average: maps of
 # one particle in one frame do by .8 and more, one that is turned, moved or mirrored by .1 to .3.
 AGREE = 0.5
+# Of a soft mask's values, what is no part of it.
+OUTSIDE = 0.01
 
 
 def check_initial_maps(paths: Sequence[Path], box: int, pixel_size: float) -> None:
@@ -54,7 +56,8 @@ def labels_by_maps(assigner: Assigner, paths: Sequence[Path], particles: Particl
     ----------
     assigner : Assigner
     paths : sequence of Path
-        Maps of the full box, on any scale, sharpened or not, in the frame of the particles' poses.
+        Maps of the full box, on any scale, sharpened or not, in the frame of the particles' poses. Outside of a focus
+        mask they are taken to be as the consensus.
     particles : Particles
         With the images' box and pixel size.
 
@@ -68,18 +71,23 @@ def labels_by_maps(assigner: Assigner, paths: Sequence[Path], particles: Particl
     InputError
         A map does not lie where the consensus lies.
     """
-    halves, mask = assigner.consensus(), assigner.mask
+    halves, mask, focus = assigner.consensus(), assigner.mask, assigner.settings.focus
     reach = _reach(fourier_shell_correlation(halves[0] * mask, halves[1] * mask))
     consensus = 0.5 * (halves[0] + halves[1])
     maps = []
     for path in paths:
         volume = resize_volume(read_map(path, particles.box, particles.pixel_size), assigner.particles.box)
+        # its zero is its program's
+        volume = volume - np.median(volume[mask < OUTSIDE])
         agreement = fourier_shell_correlation(volume * mask, consensus * mask)[1 : reach + 1].mean()
         if agreement < AGREE:
             problem = f"its FSC with the consensus is {agreement:.2f} on average, to {_angstrom(assigner, reach):.0f} Å"
-            advice = "align it to consensus/pass_NN/consensus.mrc of the results (or turn its hand), then -resume"
+            advice = (
+                "align it to consensus/pass_NN/clusters/consensus.mrc of the results (or turn its hand), then -resume"
+            )
             raise InputError(path, f"{problem}: it does not lie as the particles' poses have them", advice)
-        maps.append(on_scale_of(volume, consensus, mask))
+        own = on_scale_of(volume, consensus, mask)
+        maps.append(own if focus is None else consensus + focus * (own - consensus))
     return assigner.labels_by(maps)
 
 

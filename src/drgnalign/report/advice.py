@@ -240,6 +240,8 @@ def of_latent_space(facts: Mapping[str, Any]) -> str | None:
     states, proposed, agreement = found["states"], found["proposed"], found["ari_with_proposed"]
     if not facts["round"]:
         return None
+    if facts["clusters_given"]:
+        return "The clusters are those given by --labels: neither latent space nor the images were asked."
     if states is None or agreement is None:
         return "The clusters are those of latent space: whether the images tell them apart was not asked."
     said = (
@@ -360,7 +362,7 @@ def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     if GOOD not in marks:
         why = "No cluster is good as it stands: see what speaks against each. The consensus may be all that the images "
         return [{"why": f"{why}support at this resolution.", "command": None}]
-    agreement = None if facts["clusters_given"] else facts["rounds"][-1]["ari_with_last_round"]
+    agreement = facts["rounds"][-1]["ari_with_last_round"]
     if not facts["steady"] and (agreement is None or agreement < SETTLED):
         why = "Whether clusters have come to rest is not known yet, or they still change: one more round."
         return [{"why": why, "command": one_more_round(facts)}]
@@ -407,6 +409,7 @@ def _again(facts: Mapping[str, Any], options: Mapping[str, str] = MappingProxyTy
         words = shlex.split(command)
     except ValueError:
         words = command.split()
+    options = ({"--outdir": str(facts["moved_to"])} if facts["moved_to"] else {}) | dict(options)
     gone = {"-resume", "-name", *options}
     kept: list[str] = []
     dropping = False

@@ -128,7 +128,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "pixel_size_angstrom": particles.pixel_size,
         "halves": last.halves,
         # labels of a person's, which the images were not asked about
-        "clusters_given": last.round == 1 and last.verdict is None and bool((run.get("inputs") or {}).get("labels")),
+        "clusters_given": last.verdict is None and _are_given(run, last.round),
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
         "doubt_of_verdict": doubt or None,
@@ -156,6 +156,12 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
     facts["next"] = next_steps(facts)
     facts["one_more_round"] = one_more_round(facts) if facts["finished"] else None
     return facts
+
+
+def _are_given(run: Mapping[str, Any], round_: int) -> bool:
+    """Are clusters those of ``--labels``, in a round that found none of its own?"""
+    fixed = round_ > 1 and (run.get("parameters") or {}).get("fixed_clusters") in (True, "true")
+    return bool((run.get("inputs") or {}).get("labels")) and (round_ == 1 or fixed)
 
 
 def _check_whole(folders: Mapping[int, Path], last: PassMetrics, particles: Particles) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatVolume
@@ -213,10 +214,17 @@ def _local_resolution(local: Reduced, inside: NDArray[np.bool_]) -> tuple[dict[s
     low, high = (float(value) for value in np.percentile(values, HISTOGRAM_PERCENTILES))
     high = max(high, low + 0.1)
     counts, edges = np.histogram(np.clip(values, low, high), HISTOGRAM_BINS, (low, high))
-    # outside of the mask, where 0 stands for what is not known, nothing is to look fine
-    known = np.where(local.volume > 0, local.volume, high)
-    coloured = _coloured(in_steps(known, low, high, STEPS), local.voxel, low, high)
+    coloured = _coloured(in_steps(_filled(local.volume), low, high, STEPS), local.voxel, low, high)
     return coloured, {"edges": edges.round(3).tolist(), "counts": counts.tolist()}
+
+
+def _filled(resolution: FloatVolume) -> FloatVolume:
+    """Outside of the mask, where 0 stands for what is not known, as the nearest voxel that is known."""
+    known = resolution > 0
+    if not known.any():
+        return resolution
+    nearest = scipy.ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return np.asarray(resolution[tuple(nearest)], np.float32)
 
 
 def _coloured(steps: NDArray[np.int64], voxel: float, low: float, high: float) -> dict[str, Any]:

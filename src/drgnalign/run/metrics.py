@@ -188,7 +188,7 @@ def steady(metrics: PassMetrics, previous: Path, box: int, pixel_size: float, di
     -------
     bool
     """
-    if metrics.round < 2 or (metrics.ari_with_last_round or 0) < STEADY_ARI:
+    if (metrics.ari_with_last_round or 0) < STEADY_ARI:
         return False
     edge = math.radians(metrics.median_rotation_change_degrees or 0.0) * diameter / 2
     if edge > STEADY_EDGE_PIXELS * pixel_size:

@@ -367,8 +367,8 @@ class PassMetrics(Record):
 
     @property
     def ari_with_last_round(self) -> float | None:
-        """Agreement with the last round's labels, if there were any."""
-        return None if self.clustering is None else self.clustering.ari_with_last_round
+        """Agreement with the last round's labels; None in the first, before which there are at most those given."""
+        return None if self.clustering is None or self.round < 2 else self.clustering.ari_with_last_round
 
     @property
     def looked(self) -> ScreeningRecord | AssignmentRecord | None:
