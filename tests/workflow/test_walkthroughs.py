@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +67,14 @@ def converted(noisy_set: Any, project: Path, stack: str, *words: object) -> None
     (project / "of_relion.star").unlink()
 
 
+def train(project: Path) -> None:
+    """A training of the user's: one epoch of a small network."""
+    network = ["--zdim", 2, "--enc-layers", 2, "--enc-dim", 32, "--dec-layers", 2, "--dec-dim", 32, "-n", 1]
+    command = [BIN / "cryodrgn", "train_vae", "particles.mrcs", "--poses", "poses.pkl", "--ctf", "ctf.pkl"]
+    command += [*network, "--lr", 0.001, "-b", 32, "--uninvert-data", "-o", "00_vae"]
+    subprocess.run(list(map(str, command)), cwd=project, check=True, capture_output=True, text=True)
+
+
 def per_micrograph(noisy_set: Any, folder: Path) -> pd.Series:
     """Stacks of the images, one a micrograph, and what names they have in the project's folder."""
     images, _ = read_volume(noisy_set.folder / "particles.mrcs")
@@ -124,23 +131,10 @@ def test_from_frealign(project: Path, noisy_set: Any) -> None:
     assert len([line for line in lines if not line.startswith("C")]) > 50
 
 
-def test_from_cryodrgn(project: Path, noisy_set: Any, train: Callable[[Path], None]) -> None:
+def test_from_cryodrgn(project: Path, noisy_set: Any) -> None:
     converted(noisy_set, project, "particles.mrcs", "--to", "cryodrgn", "-o", ".")
     train(project)
     walk(project, "From cryoDRGN")
     (latent,) = (project / "for_cryodrgn").glob("z.*.pkl")
     kept = len(read_particle_file(project / "drgnalign" / "final" / "cluster_01_particles.star"))
     assert latent.stat().st_size > 0 and kept > 50
-
-
-@pytest.fixture
-def train() -> Callable[[Path], None]:
-    """A training of the user's: one epoch of a small network."""
-
-    def run(project: Path) -> None:
-        network = ["--zdim", 2, "--enc-layers", 2, "--enc-dim", 32, "--dec-layers", 2, "--dec-dim", 32, "-n", 1]
-        command = [BIN / "cryodrgn", "train_vae", "particles.mrcs", "--poses", "poses.pkl", "--ctf", "ctf.pkl"]
-        command += [*network, "--lr", 0.001, "-b", 32, "--uninvert-data", "-o", "00_vae"]
-        subprocess.run(list(map(str, command)), cwd=project, check=True, capture_output=True, text=True)
-
-    return run
