@@ -1,4 +1,7 @@
-"""drgnalign: refine the hidden states of heterogeneous cryo-EM data sets, one cluster at a time."""
+"""drgnalign: refine the hidden states of heterogeneous cryo-EM data sets, one cluster at a time.
+
+What `__all__` names is in `drgnalign.public`, imported when one of it is first asked for; docs/python.md shows it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import atexit
 import os
 import platform
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.2.0"
+__all__ = ["Dataset", "assign", "fsc", "mask_of", "open_particles", "reconstruct", "refine"]
 
 # What numba compiles, for UMAP, is for one generation of processors. One level for all lets an image bring its
 # functions along.
@@ -46,3 +52,10 @@ def _linked(cache: Path) -> str:
 
 
 _use_writable_cache()
+
+
+def __getattr__(name: str) -> Any:
+    """Of `drgnalign.public`. (Named in a string: a step's version is of all modules that it imports.)"""
+    if name in __all__:
+        return getattr(import_module("drgnalign.public"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
