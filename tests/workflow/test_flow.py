@@ -31,6 +31,8 @@ class Stubs(NamedTuple):
 
 # One pass, which leaves nobody out.
 CONSENSUS = {"rounds": 0, "junk": "keep", "consensus_limits": "none"}
+# The task of it that shows where the results are.
+SHOWN = "REPORT (1)"
 
 
 class Consensus(NamedTuple):
@@ -156,17 +158,18 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     assert (results / "round_02" / "posteriors.csv.gz").read_text() == "reassigned\n"
 
 
-def test_what_is_broken_or_gone_in_the_results_is_made_good(consensus: Consensus, own_results: Path) -> None:
-    of_pass = own_results / "consensus" / "pass_01"
+def test_what_is_broken_or_gone_in_the_results_is_made_good(tmp_path: Path) -> None:
+    results = stub(tmp_path, "results", **CONSENSUS).results
+    of_pass = results / "consensus" / "pass_01"
     half, gone, whole = of_pass / "metrics.json", of_pass / "fsc.csv", of_pass / "particles.star"
     half.write_text("{ half a fi")
     gone.unlink()
     (of_pass / ".fsc.csv.new").write_text("left by a run that was killed")
     before = whole.stat()
-    resumed = consensus.resumed(own_results)
+    resumed = stub(tmp_path, "results", "-resume", **CONSENSUS)
     assert resumed.named("COMPLETED") == set()
     assert half.read_text() == gone.read_text() == ""
-    assert not list(own_results.rglob(".*"))
+    assert not list(results.rglob(".*"))
     assert whole.stat().st_ino == before.st_ino
 
 
@@ -314,7 +317,7 @@ def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(
 ) -> None:
     (own_results / "pipeline_info" / "made_by.json").write_text(broken)
     resumed = consensus.resumed(own_results)
-    assert resumed.named("COMPLETED") == set() and "made_by.json does not say any more" in resumed.log
+    assert resumed.named("COMPLETED") == {SHOWN} and "made_by.json does not say any more" in resumed.log
     (aside,) = (own_results / "earlier").iterdir()
     assert (aside / "consensus").is_dir() and (own_results / "consensus").is_dir()
 
@@ -345,11 +348,12 @@ def test_a_pass_that_is_made_once_more_takes_the_place_of_no_later_one(tmp_path:
     assert (again.results / "findings.txt").read_text() == "pass 2\n"
 
 
-def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(consensus: Consensus, own_results: Path) -> None:
-    (own_results / "report.json").write_text('{"pass": 6}')
-    (own_results / "findings.txt").write_text("of round 3")
-    consensus.resumed(own_results)
-    assert (own_results / "findings.txt").read_text() == "stub\n"
+def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(tmp_path: Path) -> None:
+    results = stub(tmp_path, "results", **CONSENSUS).results
+    (results / "report.json").write_text('{"pass": 6}')
+    (results / "findings.txt").write_text("of round 3")
+    stub(tmp_path, "results", "-resume", **CONSENSUS)
+    assert (results / "findings.txt").read_text() == "stub\n"
 
 
 def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None:
@@ -412,7 +416,7 @@ def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(
     if broken is not None:
         session.write_text(broken)
     resumed = consensus.resumed(own_results)
-    assert resumed.named("COMPLETED") == set() and session.exists()
+    assert resumed.named("COMPLETED") == {SHOWN} and session.exists()
 
 
 def test_one_setting_in_another_spelling_makes_nothing_anew(tmp_path: Path) -> None:
