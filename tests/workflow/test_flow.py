@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,21 +32,6 @@ class Stubs(NamedTuple):
 
 # One pass, which leaves nobody out.
 CONSENSUS = {"rounds": 0, "junk": "keep", "consensus_limits": "none"}
-# The task of it that shows where the results are.
-SHOWN = "REPORT (1)"
-
-
-class Consensus(NamedTuple):
-    """A run that has ended, of which each test gets the results under a name of its own; ``-resume`` goes on there."""
-
-    first: Run
-
-    def named(self, name: str) -> Path:
-        """The results once more."""
-        return Path(shutil.copytree(self.first.results, self.first.results.parent / name))
-
-    def resumed(self, results: Path) -> Run:
-        return stub(results.parent, results.name, "-resume", **CONSENSUS)
 
 
 class ChangedCode(NamedTuple):
@@ -80,14 +66,22 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
 
 
 @pytest.fixture(scope="module")
-def consensus(tmp_path_factory: pytest.TempPathFactory) -> Consensus:
-    return Consensus(stub(tmp_path_factory.mktemp("consensus"), "first", **CONSENSUS))
+def consensus(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that has ended."""
+    return stub(tmp_path_factory.mktemp("consensus"), "results", **CONSENSUS)
 
 
 @pytest.fixture
-def own_results(consensus: Consensus, request: pytest.FixtureRequest) -> Path:
-    """Results of `consensus`, for one test alone."""
-    return consensus.named(re.sub(r"\W", "_", request.node.name))
+def results(consensus: Run) -> Iterator[Path]:
+    """Of `consensus`, to be spoilt: the next test has them as they were."""
+    kept = shutil.copytree(consensus.results, consensus.results.with_name("kept"))
+    yield consensus.results
+    shutil.rmtree(consensus.results)
+    kept.rename(consensus.results)
+
+
+def resumed_in(results: Path) -> Run:
+    return stub(results.parent, results.name, "-resume", **CONSENSUS)
 
 
 @pytest.fixture(scope="module")
@@ -304,22 +298,18 @@ def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["half of ", "[]", '{"pass": "x"}'])
-def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(
-    consensus: Consensus, own_results: Path, broken: str
-) -> None:
-    (own_results / "report.json").write_text(broken)
-    consensus.resumed(own_results)
+def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(results: Path, broken: str) -> None:
+    (results / "report.json").write_text(broken)
+    resumed_in(results)
 
 
 @pytest.mark.parametrize("broken", ["{ half a rec", "{}"])
-def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(
-    consensus: Consensus, own_results: Path, broken: str
-) -> None:
-    (own_results / "pipeline_info" / "made_by.json").write_text(broken)
-    resumed = consensus.resumed(own_results)
-    assert resumed.named("COMPLETED") == {SHOWN} and "made_by.json does not say any more" in resumed.log
-    (aside,) = (own_results / "earlier").iterdir()
-    assert (aside / "consensus").is_dir() and (own_results / "consensus").is_dir()
+def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(results: Path, broken: str) -> None:
+    (results / "pipeline_info" / "made_by.json").write_text(broken)
+    resumed = resumed_in(results)
+    assert resumed.named("COMPLETED") == set() and "made_by.json does not say any more" in resumed.log
+    (aside,) = (results / "earlier").iterdir()
+    assert (aside / "consensus").is_dir() and (results / "consensus").is_dir()
 
 
 def with_stub(code: Path, module: str, line: str) -> None:
@@ -408,15 +398,13 @@ def test_data_that_were_moved_make_nothing_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["{ half a rec", "[]", None])
-def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(
-    consensus: Consensus, own_results: Path, broken: str | None
-) -> None:
-    session = own_results / "pipeline_info" / "session.json"
+def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(results: Path, broken: str | None) -> None:
+    session = results / "pipeline_info" / "session.json"
     session.unlink()
     if broken is not None:
         session.write_text(broken)
-    resumed = consensus.resumed(own_results)
-    assert resumed.named("COMPLETED") == {SHOWN} and session.exists()
+    resumed = resumed_in(results)
+    assert resumed.named("COMPLETED") == set() and session.exists()
 
 
 def test_one_setting_in_another_spelling_makes_nothing_anew(tmp_path: Path) -> None:
