@@ -87,9 +87,10 @@ def sentence(facts: Mapping[str, Any]) -> str:
     if facts["verdict"] is None:
         given = facts["clusters_given"]
         found = f"{_counted(len(clusters), 'cluster')} {'as given by --labels' if given else 'of the latent space'}"
-        if len(clusters) > 1 or given:
-            found += f". Whether the images {'support' if len(clusters) == 1 else 'tell'} "
-            found += f"{'it' if len(clusters) == 1 else 'them apart'} was not asked"
+        if len(clusters) > 1:
+            found += ". Whether the images tell them apart was not asked"
+        elif given:
+            found += ". Whether the images support it was not asked"
         found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
     else:
         found = _capital(facts["verdict_in_words"])
