@@ -25,8 +25,8 @@ import click
 import numpy as np
 import relion
 from bars import held_against_bars
+from before import cost_beside_before
 from case import EPOCHS, Case
-from cost import cost_of_a_pass
 from judge import calibration, judged_domain, judged_junk
 from methods import RELION_MISSING, reference_loop, relion_classes, starts, starts_from_truth
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Bench:
             "relion": lambda: {
                 str(k): self.judged(self.case, relion_classes(self.case, k)) for k in (self.kind.k, self.kind.k + 2)
             },
-            "cost": lambda: cost_of_a_pass(self.case),
+            "cost": lambda: cost_beside_before(self.case),
         }
         return arms[arm]()
 
