@@ -10,8 +10,11 @@ from drgnalign import __version__
 from drgnalign.commands import Group
 
 COMMANDS = (
+    "assign",
+    "cluster",
     "convert",
     "edit",
+    "embed",
     "export",
     "fsc",
     "inspect",
@@ -22,6 +25,7 @@ COMMANDS = (
     "score",
     "select",
     "simulate",
+    "train",
 )
 
 

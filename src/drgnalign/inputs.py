@@ -314,6 +314,14 @@ def as_it_came(particles: Particles) -> Particles:
     return replace(particles, table=table.rename(columns={"drgnInputClassNumber": "rlnClassNumber"}), optics=optics)
 
 
+def as_labelled(particles: Particles) -> Particles:
+    """Particles of `open_particles` with the labels of their file, which one that is not the workflow's own loses."""
+    if "drgnInputClassNumber" not in particles.table or particles.cluster_labels().any():
+        return particles
+    labels = particles.table["drgnInputClassNumber"]
+    return replace(particles, table=particles.table.assign(rlnClassNumber=labels))
+
+
 def images_root(path: str | Path, images: str | Path | None) -> Path:
     """The folder that relative stack names refer to.
 

@@ -18,10 +18,9 @@ from numpy.typing import ArrayLike
 from drgnalign import inputs
 from drgnalign.arrays import FloatVolume
 from drgnalign.engine.native import NativeEngine
-from drgnalign.engine.noise import estimate_noise
-from drgnalign.formats.mrc import ImageSource, write_volume
-from drgnalign.heterogeneity.assign import Assigner, AssignmentSettings
-from drgnalign.heterogeneity.states import States, find_states
+from drgnalign.formats.mrc import write_volume
+from drgnalign.heterogeneity.assign import AssignmentSettings
+from drgnalign.heterogeneity.states import States, assigner_of, find_states
 from drgnalign.interface import Chunk, EngineSettings, Reconstruction, References
 from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
@@ -176,11 +175,10 @@ def assign(
     States
         ``verdict``; ``kept.assignment`` with ``labels`` (N,), ``clusters`` and ``posteriors`` (N, K).
     """
-    particles, source = data.particles, ImageSource(data.particles, data.images)
-    noise = estimate_noise(particles, source, data.diameter)
     settings = AssignmentSettings(limit, data.diameter, symmetry=data.symmetry, exclude=junk)
     labels = [np.asarray(start, np.int64) for start in starts]
-    return find_states(Assigner(particles, source, noise, settings), labels, k, threads=threads)
+    with assigner_of(data.particles, data.images, settings) as assigner:
+        return find_states(assigner, labels, k, threads=threads)
 
 
 @contextmanager

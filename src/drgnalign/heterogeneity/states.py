@@ -171,11 +171,41 @@ def assigner_for(
     """
     limit = assignment_limit(references, settings.limit, particles, stack).angstrom
     with TemporaryDirectory(dir=Path.cwd()) as folder:
-        images = coarse_images(particles, stack, limit, Path(folder))
-        source = ImageSource(images.particles, images.folder)
-        noise = estimate_noise(images.particles, source, settings.diameter)
-        focus = None if settings.focus is None else resampled_mask(settings.focus, images.particles.box)
-        yield Assigner(images.particles, source, noise, replace(settings, limit=limit, focus=focus))
+        yield _assigner(coarse_images(particles, stack, limit, Path(folder)), replace(settings, limit=limit))
+
+
+@contextmanager
+def assigner_of(
+    particles: Particles, images: Path, settings: AssignmentSettings, folder: Path | None = None
+) -> Iterator[Assigner]:
+    """An assigner of particles with images of their own, from which smaller ones are made where these will do.
+
+    Parameters
+    ----------
+    particles : Particles
+    images : Path
+        Folder that image names are relative to.
+    settings : AssignmentSettings
+        With a focus of any sampling.
+    folder : Path, optional
+        Where smaller images lie meanwhile. Default: the system's for temporary files.
+    """
+    box = box_for_limit(particles, settings.limit)
+    with TemporaryDirectory(dir=folder) as made:
+        given = CoarseImages(particles, images)
+        if is_worth_it(box, particles.box):
+            stack = Path(made, "coarse.mrcs")
+            downsample_stack(particles, ImageSource(particles, images), box, stack)
+            given = CoarseImages(with_stack(particles, stack), stack.parent)
+        yield _assigner(given, settings)
+
+
+def _assigner(images: CoarseImages, settings: AssignmentSettings) -> Assigner:
+    """Of images as they are; the focus is of any sampling."""
+    source = ImageSource(images.particles, images.folder)
+    noise = estimate_noise(images.particles, source, settings.diameter)
+    focus = None if settings.focus is None else resampled_mask(settings.focus, images.particles.box)
+    return Assigner(images.particles, source, noise, replace(settings, focus=focus))
 
 
 def labels_to_start_from(proposed: Particles) -> list[IntArray]:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
 from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, seed_option
 from drgnalign.formats.star import read_star, write_star
-from drgnalign.heterogeneity.cluster import METHODS, cluster, cluster_record, label_particles, other_numbers
-from drgnalign.particles import PATH, PATH_ERROR, START
-from drgnalign.run.latent import EMBEDDING, LINEAR, read_points
-from drgnalign.run.linear import RECORD, read_labels, read_motion
-from drgnalign.run.record import read_record, write_record
-from drgnalign.run.records import LinearRecord
+from drgnalign.heterogeneity.cluster import METHODS
+from drgnalign.heterogeneity.propose import propose
+from drgnalign.run.record import write_record
 from drgnalign.run.state import read_used_labels
 
 
@@ -48,27 +44,7 @@ def main(
     record: Path,
 ) -> None:
     """Label PARTICLES with the clusters of their latent variables."""
-    table = read_star(particles)
-    points = read_points(latent / EMBEDDING, space)
-    last, used, kept = table.cluster_labels(), read_used_labels(last_references), ~table.left_out()
-    k = k or len(np.unique(last[last > 0]))
-    matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k, kept)
-    labelled = table.select(np.arange(len(table)))
-    # the last round's
-    labelled.table = labelled.table.drop(columns=[PATH, PATH_ERROR], errors="ignore")
-    labelled.table["rlnClassNumber"] = matching.labels
-    if found.membership is not None:
-        labelled.table["drgnMembership"] = found.membership
-    for number in other_numbers(k, int(kept.sum())) if starts else ():
-        labelled.table[f"{START}{number}"] = cluster(points, "kmeans", number, seed + number, kept=kept).labels
-    facts = cluster_record(points, matching, method, space, k, found.settings, seed)
-    linear = latent / LINEAR
-    if linear.is_dir():
-        facts.linear = read_record(LinearRecord, linear / RECORD)
-        if starts:
-            labelled.table[f"{START}Points"] = read_labels(linear, len(table))
-        if facts.linear.motion:
-            motion = read_motion(linear, len(table))
-            labelled.table[PATH], labelled.table[PATH_ERROR] = motion.along, motion.errors
+    used = read_used_labels(last_references)
+    labelled, facts = propose(read_star(particles), latent, method, space, k, hdbscan_k, seed, used, starts)
     write_star(labelled, output)
     write_record(facts, record)

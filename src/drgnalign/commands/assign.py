@@ -1,0 +1,132 @@
+"""drgnalign assign: the images choose among clusters."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+
+from drgnalign.arrays import IntArray
+from drgnalign.commands import (
+    FILE,
+    OUTPUT,
+    POSITIVE,
+    Command,
+    diameter_option,
+    images_option,
+    invert_option,
+    junk_option,
+    normalise_option,
+    output_option,
+    symmetry_option,
+    threads_option,
+)
+from drgnalign.commands.facts_options import with_facts
+from drgnalign.errors import InputError
+from drgnalign.files import suffix_of
+from drgnalign.formats.particle_file import Facts
+from drgnalign.formats.star import write_star
+from drgnalign.heterogeneity.assign import AssignmentSettings
+from drgnalign.heterogeneity.lost import with_found_poses, with_searched
+from drgnalign.heterogeneity.match import match_labels
+from drgnalign.heterogeneity.states import (
+    assigner_of,
+    evidence,
+    find_states,
+    labelled,
+    labels_to_start_from,
+    renamed,
+    write_posteriors,
+)
+from drgnalign.heterogeneity.verdicts import in_words
+from drgnalign.inputs import as_labelled, open_particles
+from drgnalign.maps.read import read_mask
+from drgnalign.particles import Particles
+from drgnalign.stack_names import named_beside
+
+
+@click.command(cls=Command)
+@click.argument("particles", type=FILE)
+@output_option
+@click.option("--k", default="auto", show_default=True, help="Most clusters to keep, or auto: all that differ.")
+@click.option("--limit", type=POSITIVE, default=14.0, show_default=True, help="Å up to which images are compared.")
+@click.option("--focus-mask", type=FILE, help="Mask of the part that clusters are told apart by.")
+@click.option("--posteriors", type=OUTPUT, help="Also write how likely each particle is of each cluster, .csv.gz.")
+@junk_option
+@images_option
+@normalise_option
+@with_facts
+@invert_option
+@diameter_option
+@symmetry_option
+@threads_option
+def assign(
+    particles: Path,
+    output: Path,
+    k: str,
+    limit: float,
+    focus_mask: Path | None,
+    posteriors: Path | None,
+    junk: str,
+    images: Path | None,
+    normalise: str,
+    facts: Facts,
+    invert: str,
+    mask_diameter: float | None,
+    symmetry: str,
+    threads: int,
+) -> None:
+    """Let the images of PARTICLES choose among the clusters that these are labelled with, and say how many are states.
+
+    Labels are rlnClassNumber, and all drgnStart…, as `drgnalign cluster` writes them. What matches no cluster's map
+    is left out (drgnLeftOut), unless --junk keep.
+    """
+    most = _most(k)
+    if suffix_of(output) != ".star":
+        raise InputError(output, "labels are written into a star file", "name it .star")
+    table, root, _ = open_particles(particles, images, mask_diameter, normalise, facts=facts, invert=invert)
+    table = as_labelled(table)
+    starts = _starts(table, particles)
+    focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
+    diameter, exclude = table.diameter(mask_diameter), junk == "exclude"
+    settings = AssignmentSettings(limit, diameter, symmetry=symmetry, exclude=exclude, focus=focus)
+    with assigner_of(table, root, settings, output.absolute().parent) as assigner:
+        states = find_states(assigner, starts, most, threads=threads)
+    chosen = states.kept.assignment
+    states = renamed(states, match_labels(starts[0], chosen.labels, (), ~chosen.left_out).labels)
+    found = states.kept.assignment
+    moved = with_searched(with_found_poses(table, states.particles, states.brought_back), states.searched)
+    if posteriors is not None:
+        write_posteriors(moved, found, posteriors)
+    write_star(named_beside(labelled(moved, found, soft=False), output, images), output)
+    known = evidence(states, table.box * table.pixel_size, focus is not None)
+    known["clusters"] = {label: one.written() for label, one in known["clusters"].items()}
+    click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")
+    sizes = ", ".join(f"{(found.labels == label).sum():,} in {label}" for label in found.clusters)
+    click.echo(f"{output}: {sizes}; {found.left_out.sum():,} left out{_back(states.brought_back.sum())}", err=True)
+    first = str(found.clusters[0])
+    words = ["drgnalign", "select", str(output), "--cluster", first, "-o", f"{output.with_suffix('')}_{first}.star"]
+    click.echo(f"Next: {shlex.join(words)}, and `drgnalign reconstruct` that", err=True)
+
+
+def _most(k: str) -> int | None:
+    if k == "auto":
+        return None
+    if not k.isdecimal() or int(k) < 1:
+        raise InputError(None, f"--k is {k!r}", "give a number from 1 on, or auto")
+    return int(k)
+
+
+def _starts(particles: Particles, path: Path) -> list[IntArray]:
+    """Labels to start from."""
+    starts = labels_to_start_from(particles) if "rlnClassNumber" in particles.table else []
+    if not any(start.any() for start in starts):
+        remedy = "make some with `drgnalign cluster`, or give a file with labels"
+        raise InputError(path, "is labelled with no cluster (rlnClassNumber)", remedy)
+    return starts
+
+
+def _back(number: int) -> str:
+    return f", poses of {number:,} found anew" if number else ""
