@@ -307,6 +307,23 @@ def test_assignment_says_what_differs_from_the_consensus_where_the_engine_does_n
     assert not any("does not differ" in warning for warning in one.warnings)
 
 
+def test_how_many_a_cluster_has_is_known_as_far_as_posteriors_and_chance_let_it(
+    labelled: Particles, tmp_path: Path
+) -> None:
+    labelled.table["drgnPosterior"] = 0.9
+    one, _ = pass_metrics(labelled, labelled, plan_of(), tmp_path, REPORT, None, NOBODY).clusters
+    number = one.particles
+    half_width = 1.96 * np.sqrt(number * 0.9 * 0.1 + number * (1 - number / len(labelled)))
+    assert one.particles_interval == pytest.approx([number - half_width, number + half_width], abs=1)
+    # chance alone, where all posteriors are 1
+    labelled.table["drgnPosterior"] = 1.0
+    sure, _ = pass_metrics(labelled, labelled, plan_of(), tmp_path, REPORT, None, NOBODY).clusters
+    assert sure.particles_interval[0] > one.particles_interval[0]
+    labelled.table.drop(columns="drgnPosterior", inplace=True)
+    unknown, _ = pass_metrics(labelled, labelled, plan_of(), tmp_path, REPORT, None, NOBODY).clusters
+    assert unknown.particles_interval is None
+
+
 def test_the_spread_is_that_of_the_poses_before(labelled: Particles, tmp_path: Path) -> None:
     """At poses refined against its own map, every cut through a motion looks like a state."""
     maps = tmp_path / "maps"

@@ -26,7 +26,14 @@ MAP = [
 ]
 COMPARED = ["difference_fsc_40", "difference_fsc_25", "amplitude", "amplitude_error"]
 REFINED = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
-ASSIGNED = ["mean_posterior", "separation_nats", "spread", "spread_interval", "assign_limit_angstrom"]
+ASSIGNED = [
+    "particles_interval",
+    "mean_posterior",
+    "separation_nats",
+    "spread",
+    "spread_interval",
+    "assign_limit_angstrom",
+]
 
 
 def written(**figures: Any) -> list[str]:

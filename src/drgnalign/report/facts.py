@@ -64,8 +64,6 @@ CORRELATIONS = ("unmasked", "masked", "randomised", "corrected")
 VIEWS = (36, 18)
 # Of posteriors and defoci.
 POSTERIORS, DEFOCI = 20, 24
-# Of the interval in which a cluster's number of particles lies, standard deviations.
-INTERVAL = 1.96
 
 
 def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | None = None) -> dict[str, Any]:
@@ -232,7 +230,7 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, 
         "colour": map_colour(label),
         "particles": entry.particles,
         "share": entry.particles / max(int(kept.sum()), 1),
-        "interval": _interval(particles, members),
+        "interval": entry.particles_interval,
         "mark": weight,
         "reasons": [doubt._asdict() for doubt in found],
         **{
@@ -261,16 +259,6 @@ def _poses_limit(passes: list[PassMetrics], name: str) -> float | None:
         if entry.cluster in (name, CONSENSUS) and entry.alignment_limit_angstrom is not None
     ]
     return max(limits)[2] if limits else None
-
-
-def _interval(particles: Particles, members: NDArray[np.bool_]) -> list[int] | None:
-    """Between which numbers its particles are, by their posteriors and by chance; None where there are none."""
-    if "drgnPosterior" not in particles.table or not members.any():
-        return None
-    posterior = np.nan_to_num(particles.table["drgnPosterior"].to_numpy(np.float64)[members], nan=1.0)
-    number, kept = members.sum(), (~particles.left_out()).sum()
-    deviation = np.sqrt((posterior * (1 - posterior)).sum() + number * (1 - number / kept))
-    return [max(int(number - INTERVAL * deviation), 0), int(np.ceil(number + INTERVAL * deviation))]
 
 
 def _views(particles: Particles, members: NDArray[np.bool_]) -> list[list[int]]:

@@ -113,8 +113,9 @@ def summary_table(passes: list[PassMetrics]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``skipped``, ``reference`` that poses were
-        refined against, ``alignment_limit_angstrom`` (``none`` where poses were not refined), ``resolution_angstrom``
+        ``round`` (0 = consensus), ``pass``, ``cluster``, ``particles``, ``particles_low`` and ``particles_high`` (95 %
+        interval, by posteriors and chance), ``skipped``, ``reference`` that poses were refined against,
+        ``alignment_limit_angstrom`` (``none`` where poses were not refined), ``resolution_angstrom``
         (0.143, halves as ``halves`` says), ``reaches_nyquist``, ``mean_fsc``, ``difference_fsc_40`` and ``_25`` (of the
         cluster's difference from the consensus, at 40 and 25 Å), ``amplitude`` of its map in units of the consensus's,
         ``assign_limit_angstrom`` (up to which images were compared), ``mean_posterior``, ``separation_nats`` and
@@ -160,6 +161,7 @@ def _row(metrics: PassMetrics, cluster: ClusterMetrics) -> dict[str, Any]:
         "pass": metrics.number,
         "cluster": cluster.cluster,
         "particles": cluster.particles,
+        **dict(zip(("particles_low", "particles_high"), cluster.particles_interval or (np.nan, np.nan), strict=True)),
         "skipped": cluster.skipped,
     }
     row |= {column: _known(getattr(cluster, column)) for column in CLUSTER_COLUMNS}

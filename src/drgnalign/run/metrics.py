@@ -32,6 +32,8 @@ from drgnalign.validation.composition import Composition
 STEADY_ARI = 0.95
 STEADY_SHELLS = 1.0
 STEADY_EDGE_PIXELS = 0.25
+# Of the interval in which a cluster's number of particles lies, standard deviations.
+INTERVAL = 1.96
 
 
 def pass_metrics(
@@ -77,6 +79,7 @@ def pass_metrics(
             entry.accepted_share = float(after.table["drgnAccepted"][members].mean())
             entry.median_rotation_change_degrees, entry.median_shift_change_angstrom = moves.medians(members)
         evidence = _tell_of_images(entry, clustering)
+        entry.particles_interval = None if name == CONSENSUS else _interval(after, members, kept)
         # the images' own, where the engine gives none; what is everything cannot differ from the consensus
         if members.sum() != kept.sum():
             entry.difference_judged = entry.difference_fsc_40 if entry.compared else evidence.difference_fsc_40
@@ -151,6 +154,16 @@ def _tell_of_images(entry: ClusterMetrics, clustering: ClusteringRecord | None) 
     entry.spread, entry.spread_interval = first.spread, first.spread_interval
     entry.assign_limit_angstrom = latest.limit_angstrom
     return evidence
+
+
+def _interval(particles: Particles, members: NDArray[np.bool_], kept: NDArray[np.bool_]) -> list[int] | None:
+    """Between which numbers a cluster's members are, by their posteriors and by chance; None without posteriors."""
+    if "drgnPosterior" not in particles.table or not members.any():
+        return None
+    posterior = np.nan_to_num(particles.table["drgnPosterior"].to_numpy(np.float64)[members], nan=1.0)
+    number = int(members.sum())
+    deviation = np.sqrt((posterior * (1 - posterior)).sum() + number * (1 - number / kept.sum()))
+    return [max(int(number - INTERVAL * deviation), 0), math.ceil(number + INTERVAL * deviation)]
 
 
 def _left_out(before: NDArray[np.bool_], after: Particles) -> dict[str, Any]:

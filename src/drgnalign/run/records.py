@@ -28,6 +28,13 @@ def _of(kind: type[Own]) -> Callable[[Any], Own]:
     return lambda facts: kind.of(facts)
 
 
+def _ends(values: list[float]) -> list[float]:
+    """Of an interval."""
+    if len(values) != 2:
+        raise ValueError(f"{len(values)} ends of an interval in place of two")
+    return values
+
+
 @dataclass(kw_only=True)
 class ClusterEvidence(Record):
     """What speaks for a cluster; see `drgnalign.heterogeneity.states.cluster_evidence`."""
@@ -39,7 +46,7 @@ class ClusterEvidence(Record):
     mean_amplitude: float | None = None
     separation_nats: float | None = None
     spread: float | None = None
-    spread_interval: list[float] | None = None
+    spread_interval: list[float] | None = field(default=None, metadata={"read": _ends})
 
 
 def _evidence(clusters: Mapping[str, Any]) -> dict[str, ClusterEvidence]:
@@ -299,10 +306,12 @@ class ClusterMetrics(Record):
     median_rotation_change_degrees: float | None = field(default=None, metadata=REFINED)
     median_shift_change_angstrom: float | None = field(default=None, metadata=REFINED)
     composition: CompositionRecord = field(default_factory=CompositionRecord, metadata={"read": CompositionRecord.of})
+    # between which numbers its particles are with 95 % probability, by their posteriors and by chance
+    particles_interval: list[int] | None = field(default=None, metadata=ASSIGNED | {"read": _ends})
     mean_posterior: float | None = field(default=None, metadata=ASSIGNED)
     separation_nats: float | None = field(default=None, metadata=ASSIGNED)
     spread: float | None = field(default=None, metadata=ASSIGNED)
-    spread_interval: list[float] | None = field(default=None, metadata=ASSIGNED)
+    spread_interval: list[float] | None = field(default=None, metadata=ASSIGNED | {"read": _ends})
     assign_limit_angstrom: float | None = field(default=None, metadata=ASSIGNED)
     halves: str | None = field(default=None, metadata=MAP)
     difference_judged: float | None = None
