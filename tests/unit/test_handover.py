@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import run, succeed
+from cryosparc.dataset import Dataset
 from matplotlib.image import imread
+from numpy.testing import assert_allclose
 from small_run import PARTICLES, STACK, write_run
 
 from drgnalign.colours import map_colour
@@ -170,6 +172,11 @@ def test_a_group_of_cryosparc_has_the_uids_of_the_input(project: Path) -> None:
     assert rows["uid"].tolist() == uids[members.index].tolist()
     assert (rows["alignments3D/split"] == members["rlnRandomSubset"] - 1).all()
     assert set(rows["blob/path"].tolist()) == {STACK.encode()}
+    # by cryoSPARC's own reader
+    theirs = Dataset.load(folder / group["results"]["alignments3D"]["metafile"].removeprefix(">"))
+    assert len(theirs) == len(members) and theirs["uid"].tolist() == uids[members.index].tolist()
+    assert set(theirs.prefixes()) >= {"blob", "ctf", "alignments3D"}
+    assert_allclose(theirs["alignments3D/pose"], rows["alignments3D/pose"])
 
 
 def test_an_entry_of_the_emdb_says_what_its_figures_are_worth(project: Path) -> None:
