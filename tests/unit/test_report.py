@@ -172,8 +172,10 @@ def test_summary_has_a_row_a_pass_and_cluster(run_passes: list[dict[str, Any]]) 
 
 
 def test_summary_csv_survives_being_read(run_passes: list[dict[str, Any]], tmp_path: Path) -> None:
+    run_passes[2]["clusters"][0]["particles_interval"] = [180, 220]
     table = summary_table(read(run_passes))
     table.to_csv(tmp_path / "summary.csv", index=False)
+    assert ",180,220,False," in (tmp_path / "summary.csv").read_text()
     again = pd.read_csv(tmp_path / "summary.csv")
     assert again.columns.tolist() == table.columns.tolist()
     assert again["resolution_angstrom"].equals(table["resolution_angstrom"])

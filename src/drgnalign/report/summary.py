@@ -31,6 +31,8 @@ CLUSTER_COLUMNS = [
     "separation_nats",
     "spread",
 ]
+# Between which numbers its particles lie; empty where no image was asked.
+INTERVAL_COLUMNS = ["particles_low", "particles_high"]
 # Of a pass: particles that are left out, those of them that were not before, and those that are back.
 LEFT_OUT_COLUMNS = ["left_out", "left_out_new", "left_out_back"]
 # Decimals that mean something; a tenth of a shell is more than any resolution is known to.
@@ -130,7 +132,7 @@ def summary_table(passes: list[PassMetrics]) -> pd.DataFrame:
     table = pd.DataFrame([_row(metrics, cluster) for metrics in passes for cluster in metrics.clusters])
     for column, decimals in DECIMALS.items():
         table[column] = table[column].map(partial(_rounded, decimals=decimals)) if column in table else np.nan
-    return table
+    return table.astype(dict.fromkeys(INTERVAL_COLUMNS, "Int64"))
 
 
 def halves_note(passes: list[PassMetrics]) -> str:
@@ -161,7 +163,7 @@ def _row(metrics: PassMetrics, cluster: ClusterMetrics) -> dict[str, Any]:
         "pass": metrics.number,
         "cluster": cluster.cluster,
         "particles": cluster.particles,
-        **dict(zip(("particles_low", "particles_high"), cluster.particles_interval or (np.nan, np.nan), strict=True)),
+        **dict(zip(INTERVAL_COLUMNS, cluster.particles_interval or (np.nan, np.nan), strict=True)),
         "skipped": cluster.skipped,
     }
     row |= {column: _known(getattr(cluster, column)) for column in CLUSTER_COLUMNS}
