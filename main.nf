@@ -7,7 +7,7 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { inputFiles ; listedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
+include { filesBeside ; inputFiles ; listedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -67,7 +67,8 @@ workflow {
     checkParameters(params)
     // Read here alone: what depends on a parameter is given it.
     def given = startedFrom(typed(params))
-    def (particles, passthrough, folder, image_stack) = inputFiles(given)
+    def (particles, folder, image_stack) = inputFiles(given)
+    def (options, beside) = filesBeside(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def initial_maps = listedFiles('initial_maps', given.initial_maps)
     def training = trainingFiles(given.weights)
@@ -89,18 +90,18 @@ workflow {
     def shown = [parameters: digest(given.sort()), info: results.resolve('pipeline_info').toString()]
     settings = DIGEST.out.digests.map { digests, installed -> settingsOf(given, readJson(digests), installed) }
         .map { steps -> orRefused(steps + [report: steps.report + shown]) }
-    LIST_STACKS(channel.value([particles, passthrough, image_stack]), settings.map { step -> step.list_stacks })
+    LIST_STACKS(channel.value([particles, options, beside, image_stack]), settings.map { step -> step.list_stacks })
     images = LIST_STACKS.out.names.combine(settings)
         .map { names, steps ->
             clock.stacks = stampsOf(folder, names.readLines())
             def known = plainly { knownImages(folder, clock.stacks) }
-            def made_by = [parameters: given, steps: passesMadeBy(steps, given, passthrough, initial_maps + training), images: known.stamp]
+            def made_by = [parameters: given, steps: passesMadeBy(steps, given, beside, initial_maps + training), images: known.stamp]
             clock.held = plainly { setEarlierAside(results, made_by, passes) }
             known
         }
         .first()
     CHECK_INPUTS(
-        images.map { known -> [particles, passthrough, known, image_stack] },
+        images.map { known -> [particles, options, beside, known, image_stack] },
         ownFile('labels', given.labels),
         settings.map { step -> step.check_inputs },
     )

@@ -1,4 +1,4 @@
-include { linked ; mountsOf ; option ; optionOfEach } from '../subworkflows/scripts.nf'
+include { linked ; mountsOf ; option ; optionsOf } from '../subworkflows/scripts.nf'
 
 process CHECK_INPUTS {
     label 'cpu_small'
@@ -7,8 +7,9 @@ process CHECK_INPUTS {
     containerOptions { mountsOf(images) }
 
     input:
-    // images: see subworkflows/images.nf; stack: name of the one stack of a file that does not name its images, else null
-    tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'), val(images), val(stack)
+    // options, beside: what belongs to the particle file, each by its option; images: see subworkflows/images.nf; stack: name
+    // of the one stack of a file that does not name its images, else null
+    tuple path(particles, stageAs: 'input/*'), val(options), path(beside, stageAs: 'beside?/*'), val(images), val(stack)
     path labels, stageAs: 'labels/*'
     val settings
 
@@ -20,7 +21,7 @@ process CHECK_INPUTS {
     path 'said.txt', topic: 'said'
 
     script:
-    def others = optionOfEach('passthrough', passthrough)
+    def others = optionsOf(options, beside)
     """
     # version ${settings.version}
     ${linked(images)}

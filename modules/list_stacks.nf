@@ -1,4 +1,4 @@
-include { option ; optionOfEach } from '../subworkflows/scripts.nf'
+include { option ; optionsOf } from '../subworkflows/scripts.nf'
 
 // Alone, so that the stacks' sizes and times can be looked at anew in every run.
 process LIST_STACKS {
@@ -7,15 +7,16 @@ process LIST_STACKS {
     cache 'deep'
 
     input:
-    // stack: name of the one stack of a file that does not name its images, else null
-    tuple path(particles, stageAs: 'input/*'), path(passthrough, stageAs: 'passthrough?/*'), val(stack)
+    // options, beside: what belongs to the particle file, each by its option; stack: name of the one stack of a file that does
+    // not name its images, else null
+    tuple path(particles, stageAs: 'input/*'), val(options), path(beside, stageAs: 'beside?/*'), val(stack)
     val settings
 
     output:
     path 'stacks.txt', emit: names
 
     script:
-    def others = optionOfEach('passthrough', passthrough)
+    def others = optionsOf(options, beside)
     """
     # version ${settings.version}
     list_stacks.py ${particles} ${option('stack', stack)} ${others} \\

@@ -3,11 +3,11 @@
 include { defaults ; typed ; withoutDots } from './parameters.nf'
 include { readable } from './scripts.nf'
 
-// The parameters; a run that goes on from a published pass has its particles, the images of the run that published it, and
-// the network that was trained there.
+// The parameters, with the particle file as `input` whatever it is given as. A run that goes on from a published pass has its
+// particles, the images of the run that published it, and the network that was trained there.
 def startedFrom(given) {
     if (!given.start_from) {
-        return given
+        return given + [input: given.poses ?: given.input]
     }
     def folder = pathOf('start_from', given.start_from)
     if (['particles.star', 'metrics.json'].any { name -> !folder.resolve(name).isFile() }) {
@@ -83,16 +83,25 @@ def imagesOf(pass, before) {
     return folder.toString()
 }
 
-// [particle file, its passthrough files, folder that image names are relative to, name of the one stack where --images
-// is a file]
+// [particle file, folder that image names are relative to, name of the one stack where --images is a file]
 def inputFiles(given) {
-    def particles = ownFile('input', given.input)
+    def particles = ownFile(given.poses ? 'poses' : 'input', given.input)
     def images = given.images ? pathOf('images', given.images) : particles.parent
     if (!images.exists()) {
         error("${images}: no such file or folder\n  What to do: correct --images.")
     }
     def folder = images.isDirectory() ? images : images.parent
-    return [particles, listedFiles('passthrough', given.passthrough), folder, images.isDirectory() ? null : images.name]
+    if (given.poses && images.isDirectory()) {
+        error("${images}: is a folder\n  What to do: give the stack of --poses as --images: cryoDRGN's files do not name it.")
+    }
+    return [particles, folder, images.isDirectory() ? null : images.name]
+}
+
+// What belongs to the particle file: [the option that each is given by], [files]
+def filesBeside(given) {
+    def others = ['ctf', 'ind'].findAll { name -> given[name] }.collect { name -> [name, ownFile(name, given[name])] }
+    def all = listedFiles('passthrough', given.passthrough).collect { path -> ['passthrough', path] } + others
+    return [all*.first(), all*.last()]
 }
 
 // The file that a parameter names, as tasks are given it; [] where it names none

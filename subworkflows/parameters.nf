@@ -62,7 +62,7 @@ def checkParameters(given) {
     def unknown = (given.keySet() - rules.keySet()).collect { name ->
         "--${name}: unknown parameter${neighbour(name, rules.keySet())}"
     }
-    def missing = given.input == null && given.start_from == null ? ['--input: required but not given'] : []
+    def missing = ['input', 'start_from', 'poses'].every { name -> given[name] == null } ? ['--input: required but not given'] : []
     def empty = defaults().keySet().findAll { name -> given[name] == null }.collect { name -> "--${name}: is given no value" }
     def wrong = given.findAll { name, value -> value != null && rules[name] }.collectMany { name, value ->
         valueProblems(value, rules[name]).collect { problem -> "--${name} ${value}: ${problem}" }
@@ -74,6 +74,11 @@ def checkParameters(given) {
         given.initial_maps && given.labels ? '--initial_maps: --labels say already what the first round starts from' : null,
         given.initial_maps && clusterings(given)[0]?.assign != 'likelihood' ? '--initial_maps: need a round with --assign likelihood, the first' : null,
         given.input && given.start_from ? '--start_from: has particles of its own, and --input is given' : null,
+        given.poses && (given.input || given.start_from) ? "--poses: are in place of --${given.input ? 'input' : 'start_from'}, which is given too" : null,
+        given.poses && !given.ctf ? '--poses: need --ctf, of the same particles' : null,
+        given.poses && !given.images ? '--poses: need their stack, which they do not name, as --images' : null,
+        given.poses && given.passthrough ? '--passthrough: is of cryoSPARC, and --poses are of cryoDRGN' : null,
+        !given.poses && (given.ctf || given.ind) ? "--${given.ctf ? 'ctf' : 'ind'}: goes with cryoDRGN's --poses" : null,
         given.weights && given.latent == 'linear' ? '--weights: are of a network, and --latent is linear' : null,
         given.weights && given.rounds != null && numberOf(given.rounds) == 0 ? '--weights: are the first round\'s, and --rounds is 0' : null,
         given.focus_mask && clusterings(given) && clusterings(given).every { one -> one.assign == 'none' } ? '--focus_mask: needs --assign likelihood' : null,

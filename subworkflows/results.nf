@@ -103,7 +103,7 @@ def madeBy(record) {
 // '--k is 4, and was 3', or what else there is that results depend on
 def whatChanged(last, made) {
     // where files lie, jobs run, and a run ends, is nothing that results depend on
-    def where = ['outdir', 'input', 'images', 'passthrough', 'container_dir', 'scratch', 'queue', 'gpu_queue', 'gpu_options', 'account', 'options']
+    def where = ['outdir', 'input', 'poses', 'ctf', 'ind', 'images', 'passthrough', 'container_dir', 'scratch', 'queue', 'gpu_queue', 'gpu_options', 'account', 'options']
     def how = ['stop', 'keep', 'require_gpu', 'max_cpus', 'max_memory', 'max_time', 'max_jobs']
     def shown = (last.parameters.keySet() + made.parameters.keySet()) - where - how
     def names = shown.findAll { name -> last.parameters[name] != made.parameters[name] }

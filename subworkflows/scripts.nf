@@ -10,6 +10,11 @@ def optionOfEach(name, files) {
     return [files].flatten().collect { path -> option(name, path) }.join(' ')
 }
 
+// --passthrough FILE, --ctf FILE …: of files each by the option of its own
+def optionsOf(names, files) {
+    return [names, [files].flatten()].transpose().collect { name, path -> option(name, path) }.join(' ')
+}
+
 // One word of the shell, whatever is in it. (Nextflow escapes a path that stands in a script itself, and none that a
 // function was given.)
 def quoted(value) {

@@ -55,11 +55,11 @@ def orRefused(settings) {
 }
 
 // A digest of the steps whose results passes are, of masks, maps and a training as tasks know them, and of what is in the
-// particle file and in what belongs to it; passthrough, others: files
-def passesMadeBy(settings, given, passthrough, others) {
+// particle file and in what belongs to it; beside, others: files
+def passesMadeBy(settings, given, beside, others) {
     def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
     def known = pathsOf([given.mask, given.focus_mask] + others).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
-    def contents = pathsOf([given.input, given.labels] + passthrough).collect { path -> "${path.name} ${contentDigest(path)}" }
+    def contents = pathsOf([given.input, given.labels] + beside).collect { path -> "${path.name} ${contentDigest(path)}" }
     return digest([settings.findAll { step, _own -> !(step in shown) }, known, contents])
 }
 

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from drgnalign.arrays import IntArray
-from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import suffix_of
-from drgnalign.formats.cryodrgn import read_cryodrgn
+from drgnalign.formats.cryodrgn_set import read_cryodrgn_set
 from drgnalign.formats.mrc import StackHeader, find_stack, read_header
 from drgnalign.formats.particle_file import NAMES_STACKS, Facts, expected_contrast, read_particle_file, usual_contrast
 from drgnalign.inputs import CONTRAST_OF_INVERT, check_found, detect_contrast, images_root
@@ -86,11 +85,7 @@ def read_for_conversion(
     if path is None:
         if stack is not None and box is None and ctf is None:
             box = read_header(stack).shape[2]
-        particles = read_cryodrgn(poses, ctf, name, box=box, **vars(facts))
-        # what is odd may be of either
-        both = " and ".join(str(file) for file in (poses, ctf) if file is not None)
-        check_constants(replace(particles, path=Path(both)))
-        particles = _of_images(particles, stack, indices)
+        particles = read_cryodrgn_set(poses, ctf, stack, name, indices, box=box, **vars(facts))
     elif indices is not None:
         raise InputError(path, "--ind is of pickles only", "choose its rows with `drgnalign select --ind` first")
     else:
@@ -120,34 +115,6 @@ def _sampling_remedy(path: Path | None) -> str:
             "give the stack that the pickles are of, or --box and --pixel-size of this one: only their product counts"
         )
     return "give the stacks that the file describes, or correct it"
-
-
-def _of_images(particles: Particles, stack: Path | None, indices: IntArray | None) -> Particles:
-    """Particles of pickles with the numbers of their images, which pickles know by their order alone.
-
-    With an index cryoDRGN takes the rows and the images that it names; poses may also be those of its images alone.
-    """
-    rows = len(particles)
-    held = None if stack is None else read_header(stack).shape[0]
-    if indices is None:
-        if held is not None and held != rows:
-            problem = f"has {rows:,} rows, and {stack} holds {held:,} images: pickles know images by their order alone"
-            raise InputError(particles.path, problem, "give the stack of these images, or cryoDRGN's index with --ind")
-        return particles
-    last = int(indices.max(initial=-1))
-    whole = last < rows and held in (None, rows)
-    chosen = len(indices) == rows and (held is None or last < held)
-    if not (whole or chosen):
-        problem = f"has {rows:,} rows, the index file {len(indices):,}, up to {last} (from 0)"
-        problem += "" if held is None else f", and {stack} holds {held:,} images"
-        raise InputError(particles.path, problem, "give index, pickles and stack of one set")
-    if whole and chosen and (indices != np.arange(rows)).any():
-        problem = f"its {rows:,} rows may be in the order of the index file, or of the images: both fit"
-        raise InputError(particles.path, problem, "leave --ind out if rows are those of the images, in their order")
-    if not chosen:
-        return particles.select(indices)
-    _, stacks = particles.image_locations()
-    return replace(particles, table=particles.table.assign(rlnImageName=image_names(indices + 1, str(stacks[0]))))
 
 
 def in_stack(particles: Particles, stack: Path, name: str | None = None, numbers: str = "auto") -> Particles:

@@ -22,6 +22,8 @@ from drgnalign.errors import InputError, InputNote, InputWarning
 from drgnalign.exclusion import with_excluded
 from drgnalign.files import suffix_of
 from drgnalign.formats.cistem import is_cistem
+from drgnalign.formats.cryodrgn import read_indices
+from drgnalign.formats.cryodrgn_set import read_cryodrgn_set, refuse_other_box
 from drgnalign.formats.mrc import ImageSource, StackHeader, find_stack, read_header, tell_doubts, without_folders
 from drgnalign.formats.particle_file import Facts, read_particle_file
 from drgnalign.formats.star import read_star
@@ -83,15 +85,17 @@ def import_particles(
     perturb_rotation: float = 0.0,
     perturb_shift: float = 0.0,
     half_sets: str = "file",
+    ctf: Path | None = None,
+    ind: Path | None = None,
 ) -> Particles:
     """Read a user's particle file, check it with its stacks, and complete it to the state of round 0.
 
     Parameters
     ----------
     path : path
-        RELION ``.star``, Frealign ``.par`` or ``.parx``, cryoSPARC ``.cs`` with poses in it.
+        RELION ``.star``, Frealign ``.par`` or ``.parx``, cryoSPARC ``.cs`` with poses in it, cryoDRGN's poses.
     images : path, optional
-        See `images_root`; for a par file the stack itself.
+        See `images_root`; for a par file and for cryoDRGN's poses the stack itself.
     passthrough : sequence of path, optional
         Of a cryoSPARC file.
     pixel_size, voltage, cs, amplitude_contrast : float, optional
@@ -110,6 +114,8 @@ def import_particles(
         of robustness.
     half_sets : {'file', 'deal'}
         'file': as the file has them, else dealt; 'deal': dealt, whatever the file has.
+    ctf, ind : Path, optional
+        cryoDRGN's CTF parameters, and its index of the images to take, where `path` is of its poses.
 
     Returns
     -------
@@ -137,8 +143,12 @@ def import_particles(
         raise InputError(None, f"--invert is {invert!r}", "give auto, yes or no")
     if normalise not in NORMALISE:
         raise InputError(None, f"--normalise is {normalise!r}", "give auto or no")
-    stack = None if images is None or not Path(images).is_file() else Path(images).name
-    particles = _read(Path(path), stack, passthrough, Facts(pixel_size, voltage, cs, amplitude_contrast))
+    stack = None if images is None or not Path(images).is_file() else Path(images)
+    facts = Facts(pixel_size, voltage, cs, amplitude_contrast)
+    if ctf is None:
+        particles = _read(Path(path), None if stack is None else stack.name, passthrough, facts)
+    else:
+        particles = _read_pickles(Path(path), ctf, ind, stack, None if stack is None else stack.name, facts)
     particles = with_excluded(particles)
     _check_optics(particles)
     _tell_norms(particles, normalise)
@@ -576,7 +586,12 @@ def _refuse_other_contrasts(particles: Particles) -> None:
 
 
 def stack_names(
-    path: Path, stack: str | None = None, passthrough: Sequence[str | Path] = (), facts: Facts | None = None
+    path: Path,
+    stack: str | None = None,
+    passthrough: Sequence[str | Path] = (),
+    facts: Facts | None = None,
+    ctf: Path | None = None,
+    ind: Path | None = None,
 ) -> list[str]:
     """The stacks that a particle file names, as it spells them, sorted.
 
@@ -584,6 +599,8 @@ def stack_names(
     ----------
     path, stack, passthrough, facts
         As of `drgnalign.formats.particle_file.read_particle_file`.
+    ctf, ind
+        As of `import_particles`.
 
     Returns
     -------
@@ -594,7 +611,11 @@ def stack_names(
     InputError
         The file cannot be read, or does not name its stack.
     """
-    return sorted(set(_read(path, stack, passthrough, facts or Facts()).image_locations()[1]))
+    if ctf is None:
+        read = _read(path, stack, passthrough, facts or Facts())
+    else:
+        read = _read_pickles(path, ctf, ind, None, stack, Facts())
+    return sorted(set(read.image_locations()[1]))
 
 
 def _read(path: Path, stack: str | None, passthrough: Sequence[str | Path], facts: Facts) -> Particles:
@@ -607,6 +628,21 @@ def _read(path: Path, stack: str | None, passthrough: Sequence[str | Path], fact
     if stack is None or (stacks != NO_STACK).any():
         raise InputError(path, "it does not name its stack", "give the stack with --images")
     return replace(particles, table=particles.table.assign(rlnImageName=image_names(numbers, stack)))
+
+
+def _read_pickles(
+    poses: Path, ctf: Path, ind: Path | None, stack: Path | None, name: str | None, facts: Facts
+) -> Particles:
+    """Of cryoDRGN; where its pixel size is given, `stack` may be of another sampling. None: it cannot be looked at."""
+    if name is None:
+        raise InputError(poses, "cryoDRGN's files do not name their stack", "give it with --images")
+    box = None
+    if stack is not None and facts.pixel_size is not None:
+        box = read_header(stack).shape[2]
+    elif stack is not None:
+        refuse_other_box(ctf, stack)
+    indices = None if ind is None else read_indices(ind)
+    return read_cryodrgn_set(poses, ctf, stack, name, indices, box=box, **asdict(facts))
 
 
 def _check_optics(particles: Particles) -> None:

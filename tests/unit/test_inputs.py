@@ -9,6 +9,7 @@ import pytest
 from command_line import run
 
 from drgnalign.errors import InputError, InputWarning
+from drgnalign.formats.cryodrgn import write_cryodrgn, write_indices
 from drgnalign.formats.cryosparc import write_cs
 from drgnalign.formats.mrc import ImageSource, StackWriter
 from drgnalign.formats.par import write_par
@@ -128,6 +129,60 @@ def test_a_cryosparc_file_is_imported_like_its_star_file(folder: Path) -> None:
     write_star(cs, folder / "state.star")
     uids = cs.table["drgnCryosparcUid"]
     assert read_star(folder / "state.star").table["drgnCryosparcUid"].tolist() == uids.tolist()
+
+
+@pytest.fixture
+def pickles(folder: Path) -> tuple[Path, Path]:
+    """cryoDRGN's poses and CTF parameters of the set; its stack is beside them."""
+    particles = particle_set()
+    write_cryodrgn(replace(particles, optics=particles.optics.assign(rlnImageSize=BOX)), folder / "cryodrgn")
+    return folder / "cryodrgn" / "poses.pkl", folder / "cryodrgn" / "ctf.pkl"
+
+
+def test_pickles_are_imported_like_the_star_file(folder: Path, pickles: tuple[Path, Path]) -> None:
+    poses, ctf = pickles
+    star = import_particles(saved(folder, particle_set()))
+    same = import_particles(poses, folder / "a.mrcs", ctf=ctf)
+    assert angular_distance(star.rotations(), same.rotations()).max() < 1e-3
+    np.testing.assert_allclose(star.displacements(), same.displacements(), atol=1e-4)
+    for label in ("rlnImageName", "rlnDefocusU"):
+        assert same.table[label].tolist() == star.table[label].tolist()
+    assert same.optics[["rlnImagePixelSize", "rlnVoltage"]].to_numpy().tolist() == [[2.0, 300.0]]
+    assert stack_names(poses, "a.mrcs", ctf=ctf) == ["a.mrcs"]
+
+
+def test_an_index_chooses_among_pickles(folder: Path, pickles: tuple[Path, Path]) -> None:
+    poses, ctf = pickles
+    chosen = np.array([3, 4, 8, *range(20, N)])
+    write_indices(folder / "ind.pkl", chosen)
+    some = import_particles(poses, folder / "a.mrcs", ctf=ctf, ind=folder / "ind.pkl")
+    assert (some.image_locations()[0] - 1).tolist() == chosen.tolist()
+    whole = import_particles(poses, folder / "a.mrcs", ctf=ctf)
+    assert (some.rotations() == whole.rotations()[chosen]).all()
+
+
+def test_pickles_that_do_not_fit_their_stack_are_refused(folder: Path, pickles: tuple[Path, Path]) -> None:
+    poses, ctf = pickles
+    write_stack(folder / "few.mrcs", N - 1)
+    with pytest.raises(InputError, match=r"40 rows, and .*few.mrcs holds 39 images(.|\n)*--ind"):
+        import_particles(poses, folder / "few.mrcs", ctf=ctf)
+    write_stack(folder / "finer.mrcs", box=2 * BOX)
+    with pytest.raises(InputError, match=r"ctf.pkl: its box is 16 px, that of .*finer.mrcs 32(.|\n)*--pixel_size 1 "):
+        import_particles(poses, folder / "finer.mrcs", ctf=ctf)
+    with pytest.raises(InputError, match="do not name their stack"):
+        import_particles(poses, folder, ctf=ctf)
+
+
+def test_a_stack_of_another_sampling_is_taken_by_its_pixel_size(folder: Path, pickles: tuple[Path, Path]) -> None:
+    poses, ctf = pickles
+    write_stack(folder / "finer.mrcs", box=2 * BOX)
+    with pytest.warns(InputWarning, match="the pixel size is 1 Å, 2 Å in the header"):
+        finer = import_particles(poses, folder / "finer.mrcs", ctf=ctf, pixel_size=1.0)
+    assert (finer.box, finer.pixel_size) == (2 * BOX, 1.0)
+    coarse = import_particles(poses, folder / "a.mrcs", ctf=ctf)
+    np.testing.assert_allclose(finer.displacements(), 2 * coarse.displacements(), atol=1e-4)
+    with pytest.raises(InputError, match=r"rlnImagePixelSize is 2 in the file, but --pixel_size says 3"):
+        import_particles(poses, folder / "finer.mrcs", ctf=ctf, pixel_size=3.0)
 
 
 def test_half_sets_of_the_file_stay(folder: Path) -> None:

@@ -19,7 +19,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("my particles.star", "mask.mrc", "a.cs"):
         (user / name).touch()
     folder = tmp_path / "work" / "ab" / ("0" * 30)
-    for name in ("input", "passthrough1"):
+    for name in ("input", "beside1"):
         (folder / name).mkdir(parents=True)
     result = tmp_path / "work" / "cd" / ("1" * 30) / "particles.star"
     images = tmp_path / "work" / "images" / ("a" * 32)
@@ -27,7 +27,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images.symlink_to(user / "images")
     for link, target in (
         ("input/my particles.star", user / "my particles.star"),
-        ("passthrough1/a.cs", user / "a.cs"),
+        ("beside1/a.cs", user / "a.cs"),
         ("mask.mrc", user / "mask.mrc"),
         ("images", images),
         ("particles.star", result),
@@ -41,7 +41,7 @@ def test_links_become_what_they_lead_to(task: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(IN_TASK, "1")
     for message, given in {
         "input/my particles.star: row 8": f"{task}/my particles.star: row 8",
-        "passthrough1/a.cs: no uid": f"{task}/a.cs: no uid",
+        "beside1/a.cs: no uid": f"{task}/a.cs: no uid",
         "mask.mrc: its values": f"{task}/mask.mrc: its values",
         "references/mask.mrc: its values": "references/mask.mrc: its values",
         "images/sub/a.mrcs: truncated, give images": f"{task}/images/sub/a.mrcs: truncated, give images",

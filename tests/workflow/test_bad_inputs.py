@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 from runs import PYTHON, REPOSITORY, Run, run_workflow
 
-from drgnalign.formats.cryodrgn import write_latent
+from drgnalign.formats.cryodrgn import write_cryodrgn, write_indices, write_latent
 from drgnalign.formats.mrc import StackWriter, read_volume, write_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import soft_sphere
+from drgnalign.geometry import angular_distance
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.subsets import merge_particles
 
@@ -289,6 +290,35 @@ def test_a_job_of_cryosparc_over_three_files(tmp_path: Path) -> None:
     assert "none.cs: no such file" in gone.log and "--passthrough" in gone.log and "Submitted" not in gone.log
 
 
+def test_cryodrgn_s_files_are_an_input(inputs: InputSet) -> None:
+    """Poses, CTF parameters and an index, all named alike; what does not go with them is named at once."""
+    write_cryodrgn(inputs.particles, inputs.folder / "cryodrgn")
+    chosen = np.arange(20, len(inputs.particles))
+    for name, made in (("poses", "poses.pkl"), ("ctf", "ctf.pkl")):
+        (inputs.folder / name).mkdir()
+        (inputs.folder / "cryodrgn" / made).rename(inputs.folder / name / "my, file.pkl")
+    (inputs.folder / "ind").mkdir()
+    write_indices(inputs.folder / "ind" / "my, file.pkl", chosen)
+    files = {name: inputs.folder / name / "my, file.pkl" for name in ("poses", "ctf", "ind")}
+    settings = {"rounds": 0, "consensus_limits": "none", "junk": "keep"}
+    run = run_workflow(inputs.folder / "run", None, {**files, **settings, "images": inputs.stack})
+    assert run.status == 0, run.log
+    done = read_star(run.results / "consensus" / "pass_01" / "particles.star")
+    assert (done.image_locations()[0] - 1).tolist() == chosen.tolist()
+    assert angular_distance(done.rotations(), inputs.particles.rotations()[chosen]).max() < 1e-3
+    message = stopped_before_training(
+        run_workflow(inputs.folder / "run", inputs.star, {"poses": files["poses"], "passthrough": "none.cs"})
+    )
+    for problem in (
+        "--poses: are in place of --input",
+        "--poses: need --ctf",
+        "--poses: need their stack, which they do not name, as --images",
+        "--passthrough: is of cryoSPARC",
+    ):
+        assert problem in message
+    assert "Submitted" not in message
+
+
 def test_paths_that_nextflow_cannot_pass_on_are_refused(inputs: InputSet) -> None:
     (inputs.folder / "a $HOME").symlink_to(inputs.folder)
     run = run_workflow(inputs.folder / "run", inputs.star, {"images": inputs.folder / "a $HOME"})
@@ -315,7 +345,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
     parameters = {
         "roundz": 3,
         "inptu": "p.star",
-        "ctf": "ctf.pkl",
+        "lattice": "cubic",
         "epochs_first": "many",
         "cluster_on": "tsne",
         "k": 0,
@@ -329,7 +359,7 @@ def test_all_bad_parameters_are_named_at_once(inputs: InputSet) -> None:
     for problem in (
         "--roundz: unknown parameter; did you mean --rounds?",
         "--inptu: unknown parameter; did you mean --input?",
-        "--ctf: unknown parameter\n",
+        "--lattice: unknown parameter\n",
         "--epochs_first many: is not of type integer",
         "--cluster_on tsne: is not understood (Coordinates that are clustered: z, umap2 or umap3; ",
         "--k 0: is not understood",

@@ -114,10 +114,11 @@ def root_of_images(outdir: Path) -> Path:
     """
     parameters = parameters_of(outdir)
     started = read_there(SessionRecord, outdir / INFO / SESSION).get("folder")
-    if not parameters.get("input") or not started:
+    named = parameters.get("images") or parameters.get("input")
+    if not named or not started:
         remedy = "give the folder that image names are relative to with --images"
         raise InputError(outdir / INFO, "does not say where the images of the run are", remedy)
-    given = Path(started, str(parameters.get("images") or parameters["input"]))
+    given = Path(started, str(named))
     folder = given if given.is_dir() else given.parent
     if not folder.is_dir():
         raise InputError(folder, "the folder of the run's images is gone", "say where it is now with --images")

@@ -94,8 +94,8 @@ def take_training(
     if latent.shape != (len(particles), found["zdim"]):
         problem = f"has {latent.shape[1]} latent variables of {len(latent):,} particles, where the network has "
         problem += f"{found['zdim']} and the particle file {len(particles):,}"
-        remedy = "give --input the particle file that was trained on, with all its rows; one of fewer, as with "
-        raise InputError(z, problem, f"{remedy}cryoDRGN's --ind: `drgnalign select --ind`")
+        remedy = "give the particles that were trained on, with all their rows; of fewer, as with cryoDRGN's --ind: "
+        raise InputError(z, problem, f"{remedy}--ind beside --poses, or a file of `drgnalign select --ind`")
     if not np.isfinite(latent).all():
         raise InputError(z, "holds numbers that are not finite", LATENT_REMEDY)
     logs = [path for path in (beside / LOG, beside / "run.log") if path.is_file()]

@@ -34,6 +34,8 @@ from drgnalign.run.record import write_record
 @click.argument("particles", type=FILE)
 @click.option("--images", type=click.Path(exists=True, path_type=Path), required=True)
 @passthrough_option
+@click.option("--ctf", type=FILE, help="cryoDRGN's CTF parameters, where PARTICLES are its poses.")
+@click.option("--ind", type=FILE, help="cryoDRGN's index of the images to take.")
 @click.option("--pixel-size", type=float)
 @click.option("--voltage", type=float)
 @click.option("--cs", type=float)
@@ -54,6 +56,8 @@ def main(
     particles: Path,
     images: Path,
     passthrough: tuple[Path, ...],
+    ctf: Path | None,
+    ind: Path | None,
     pixel_size: float | None,
     voltage: float | None,
     cs: float | None,
@@ -88,6 +92,8 @@ def main(
             perturb_rotation=perturb_rotation,
             perturb_shift=perturb_shift,
             half_sets=half_sets,
+            ctf=ctf,
+            ind=ind,
         )
         table, given = (table, None) if labels is None else with_labels(table, labels)
         diameter = table.diameter(mask_diameter)
