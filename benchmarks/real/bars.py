@@ -42,6 +42,21 @@ def held_against_bars(results: Results, names: Iterable[str]) -> list[str]:
     return missed
 
 
+def show_calibration(results: Results, names: Iterable[str]) -> None:
+    """Print, of all sets and seeds together, which share of the particles is right whose posterior is so high."""
+    told: dict[float, list[Mapping[str, float]]] = {}
+    for name in names:
+        for arms in results.get(name, {}).values():
+            for one in arms.get("ours", {}).get("calibration") or []:
+                told.setdefault(one["up_to"], []).append(one)
+    for up_to, ones in sorted(told.items()):
+        particles = sum(one["particles"] for one in ones)
+        posterior, right = (
+            sum(one["particles"] * one[key] for one in ones) / particles for key in ("posterior", "right")
+        )
+        print(f"posteriors up to {up_to:g}: {particles:,.0f} particles, mean {posterior:.3f}, right {right:.3f}")
+
+
 def _held(
     name: str, kind: RealSet, ours: Mapping[str, Any], without: Mapping[str, Any] | None
 ) -> tuple[dict[str, float], Bars]:

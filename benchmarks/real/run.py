@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "states"))
 import click
 import numpy as np
 import relion
-from bars import held_against_bars
+from bars import held_against_bars, show_calibration
 from before import cost_beside_before
 from case import EPOCHS, Case
 from judge import calibration, judged_domain, judged_junk
@@ -171,7 +171,9 @@ def main(
                 run_arms(Bench(name, seed), wanted, records)
             if wanted and not keep_sets:
                 rmtree(OUT / f"{name}_{seed}")
-    sys.exit(1 if held_against_bars(records.sets(), names or tuple(SETS)) else 0)
+    missed = held_against_bars(records.sets(), names or tuple(SETS))
+    show_calibration(records.sets(), names or tuple(SETS))
+    sys.exit(1 if missed else 0)
 
 
 def run_arms(bench: Bench, arms: list[str], records: Records) -> None:
