@@ -116,6 +116,25 @@ def test_what_shows_something_else_is_junk_and_a_state_with_a_large_domain_is_no
     assert (left_out[COUNT:].mean() > 0.95) if junk else not left_out.any()
 
 
+@pytest.mark.parametrize(("now", "stays"), [(0.51, True), (0.62, False)])
+def test_who_was_left_out_stays_so_when_maps_have_changed_a_little(now: float, stays: bool) -> None:
+    """Maps without lost poses show these a little more; taken in for that, they would be put out again."""
+    rng = np.random.default_rng(5)
+    g = lognormal(rng, COUNT + 400, 0.1)
+    lost = np.arange(len(g)) >= COUNT
+
+    def seen(detail: float) -> Amplitudes:
+        return amplitudes(rng, g * np.where(lost, 0.83, 1.0), g * np.where(lost, detail, 1.0))
+
+    before, after = seen(0.45), seen(now)
+    first = fitted_population(before)
+    assert (first.junk_posteriors(before) > 0.5)[lost].mean() > 0.9
+    assert fitted_population(after).junk is None
+    again = fitted_population(after, first).junk_posteriors(after) > 0.5
+    assert (again[lost].mean() > 0.9) if stays else not again.any()
+    assert again[~lost].mean() < 0.02
+
+
 def test_scale_does_not_matter() -> None:
     """Maps that hold junk are weak, and amplitudes against them large."""
     rng = np.random.default_rng(1)

@@ -412,7 +412,7 @@ class Assigner:
             changed = float((now != labels).mean())
             passes.append(Pass(len(model.clusters), changed, looked.log_likelihood, int(out.sum())))
             labels, sizes = now, self._sizes(model.clusters, now, looked.posteriors)
-            population = fitted_population(looked.amplitudes.of(self._looked_at))
+            population = fitted_population(looked.amplitudes.of(self._looked_at), population if excluding else None)
             junk = looked.junk if excluding else population.junk_posteriors(looked.amplitudes)
             rests = (changed < rest and (excluding or not exclude)) or len(passes) >= MOST_PASSES
             # what has become too small for a map is dropped in one pass more
