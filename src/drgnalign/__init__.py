@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ["Dataset", "assign", "fsc", "mask_of", "open_particles", "reconstruct", "refine"]
+__all__ = ["Dataset", "assign", "fsc", "mask_of", "open_particles", "reconstruct", "refine", "write_particles"]
 
 # What numba compiles, for UMAP, is for one generation of processors. One level for all lets an image bring its
 # functions along.
@@ -52,6 +52,11 @@ def _linked(cache: Path) -> str:
 
 
 _use_writable_cache()
+
+
+def __dir__() -> list[str]:
+    """What a notebook completes."""
+    return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

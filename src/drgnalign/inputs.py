@@ -591,7 +591,6 @@ def stack_names(
     passthrough: Sequence[str | Path] = (),
     facts: Facts | None = None,
     ctf: Path | None = None,
-    ind: Path | None = None,
 ) -> list[str]:
     """The stacks that a particle file names, as it spells them, sorted.
 
@@ -599,7 +598,7 @@ def stack_names(
     ----------
     path, stack, passthrough, facts
         As of `drgnalign.formats.particle_file.read_particle_file`.
-    ctf, ind
+    ctf
         As of `import_particles`.
 
     Returns
@@ -614,7 +613,8 @@ def stack_names(
     if ctf is None:
         read = _read(path, stack, passthrough, facts or Facts())
     else:
-        read = _read_pickles(path, ctf, ind, None, stack, Facts())
+        # of which images is known where the stack is
+        read = _read_pickles(path, ctf, None, None, stack, Facts())
     return sorted(set(read.image_locations()[1]))
 
 

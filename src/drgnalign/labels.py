@@ -22,7 +22,7 @@ from drgnalign.formats.cryodrgn import read_labels
 from drgnalign.formats.cryosparc import read_classes
 from drgnalign.formats.star import read_blocks
 from drgnalign.half_sets import UID_COLUMN
-from drgnalign.particles import EXCLUDED, LEFT_OUT, Particles
+from drgnalign.particles import EXCLUDED, LEFT_OUT, START, Particles
 from drgnalign.run.inputs import LabelsRecord
 
 # Of a particle that is left out for good, of one in no cluster, and of those that a list does not name.
@@ -46,6 +46,22 @@ class _Given(NamedTuple):
     keys: pd.Series
     labels: IntArray | None
     decisions: dict[str, int] | None = None
+
+
+def refuse_odd_labels(particles: Particles) -> None:
+    """Refuse labels, or labels to start from, that are no whole numbers from 0; missing columns are none.
+
+    Raises
+    ------
+    InputError
+        Row and column are named.
+    """
+    for label in ("rlnClassNumber", *(name for name in map(str, particles.table) if name.startswith(START))):
+        if label not in particles.table:
+            continue
+        numbers = pd.to_numeric(particles.table[label], errors="coerce").to_numpy(np.float64)
+        odd = ~((numbers >= 0) & (numbers % 1 == 0))
+        particles.refuse_rows(odd, f"{label} is no number of a cluster", "correct it; 0 is in no cluster")
 
 
 def edited(labels: IntArray, verbs: Sequence[tuple[str, str]], source: Path) -> tuple[IntArray, NDArray[np.object_]]:

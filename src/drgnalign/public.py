@@ -16,14 +16,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from drgnalign import inputs
-from drgnalign.arrays import FloatVolume
+from drgnalign.arrays import FloatVolume, IntArray
 from drgnalign.engine.native import NativeEngine
+from drgnalign.errors import InputError
+from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.mrc import write_volume
+from drgnalign.formats.star import write_star
+from drgnalign.half_maps import smaller_half
 from drgnalign.heterogeneity.assign import AssignmentSettings
 from drgnalign.heterogeneity.states import States, assigner_of, find_states
 from drgnalign.interface import Chunk, EngineSettings, Reconstruction, References
 from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
+from drgnalign.stack_names import named_for
+from drgnalign.symmetry import point_group
 from drgnalign.validation.fsc import FscResult, half_map_fsc
 
 
@@ -82,8 +88,30 @@ def open_particles(
     drgnalign.errors.InputError
         Something is wrong with the file or its stacks.
     """
+    point_group(symmetry)
     opened = inputs.open_particles(Path(path), None if images is None else Path(images), diameter)
-    return Dataset(opened.particles, Path(opened.root), opened.particles.diameter(diameter), symmetry)
+    return Dataset(opened.particles, Path(opened.root).absolute(), opened.particles.diameter(diameter), symmetry)
+
+
+def write_particles(data: Dataset, path: str | Path) -> None:
+    """Write a star file, with names by which the stacks are found from where it lies.
+
+    Parameters
+    ----------
+    data : Dataset
+    path : path
+        ``.star``.
+
+    Raises
+    ------
+    drgnalign.errors.InputError
+        The folder is not there, or the name is not that of a star file.
+    """
+    path = Path(path)
+    if suffix_of(path) != ".star":
+        raise InputError(path, "particles are written as a star file", "name it .star")
+    require_folder(path)
+    write_star(named_for([data.particles], path, data.images, None)[0], path)
 
 
 def reconstruct(data: Dataset, device: str = "cpu") -> Reconstruction:
@@ -98,7 +126,13 @@ def reconstruct(data: Dataset, device: str = "cpu") -> Reconstruction:
     -------
     Reconstruction
         ``half1``, ``half2`` (N, N, N), not filtered, white protein; ``pixel_size``, Å.
+
+    Raises
+    ------
+    drgnalign.errors.InputError
+        There are too few particles for maps.
     """
+    _require_maps(data)
     with _engine(data, device) as (engine, folder):
         part = folder / "all.part"
         engine.insert(_chunk(data), part)
@@ -126,6 +160,9 @@ def refine(
     Dataset
         At the refined poses, in the same order.
     """
+    _require_maps(data)
+    if mask is not None:
+        _require_box(mask, maps)
     with _engine(data, device) as (engine, folder):
         volumes = {"half1": maps.half1, "half2": maps.half2} | ({} if mask is None else {"mask": mask})
         paths = {name: folder / f"{name}.mrc" for name in volumes}
@@ -143,6 +180,8 @@ def mask_of(maps: Reconstruction, diameter: float) -> FloatVolume:
 
 def fsc(maps: Reconstruction, mask: FloatVolume | None = None) -> FscResult:
     """FSC of two half maps; see `drgnalign.validation.fsc.half_map_fsc`."""
+    if mask is not None:
+        _require_box(mask, maps)
     return half_map_fsc(maps.half1, maps.half2, maps.pixel_size, mask)
 
 
@@ -174,11 +213,47 @@ def assign(
     -------
     States
         ``verdict``; ``kept.assignment`` with ``labels`` (N,), ``clusters`` and ``posteriors`` (N, K).
+
+    Raises
+    ------
+    drgnalign.errors.InputError
+        Labels, limit or numbers cannot be.
     """
+    labels = [_labels(start, len(data)) for start in starts]
+    if not any(start.any() for start in labels):
+        raise InputError(None, "no start has a particle in a cluster", "give labels from 1, in a list: [labels]")
+    for name, number in (("k", k), ("threads", threads), ("limit", limit)):
+        if number is not None and not number > 0:
+            raise InputError(None, f"{name} is {number}", "give a positive number")
     settings = AssignmentSettings(limit, data.diameter, symmetry=data.symmetry, exclude=junk)
-    labels = [np.asarray(start, np.int64) for start in starts]
     with assigner_of(data.particles, data.images, settings) as assigner:
         return find_states(assigner, labels, k, threads=threads)
+
+
+def _labels(start: ArrayLike, count: int) -> IntArray:
+    """A start as whole numbers, one a particle."""
+    try:
+        numbers = np.asarray(start, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(None, f"labels to start from are no numbers ({error})", "give numbers from 1") from error
+    if numbers.shape != (count,):
+        problem = f"labels to start from are of shape {numbers.shape}, where there are {count:,} particles"
+        raise InputError(None, problem, "give a list of starts, each with a label a particle: [labels]")
+    if not ((numbers >= 0) & (numbers % 1 == 0)).all():
+        raise InputError(None, "labels to start from are not all whole numbers from 0", "give 0 to who is in none")
+    return numbers.astype(np.int64)
+
+
+def _require_maps(data: Dataset) -> None:
+    if len(data) == 0 or smaller_half(data.particles.select(~data.particles.left_out()).half_sets()) < 1:
+        problem = f"{len(data):,} particles have no two half maps: a half set is empty"
+        raise InputError(None, problem, "choose others: clusters have the numbers in `clusters`")
+
+
+def _require_box(mask: FloatVolume, maps: Reconstruction) -> None:
+    if np.shape(mask) != maps.half1.shape:
+        problem = f"the mask is of shape {np.shape(mask)}, the maps are of {maps.half1.shape}"
+        raise InputError(None, problem, "give a mask of the maps' box, such as `mask_of` makes")
 
 
 @contextmanager

@@ -131,11 +131,15 @@ def test_a_cryosparc_file_is_imported_like_its_star_file(folder: Path) -> None:
     assert read_star(folder / "state.star").table["drgnCryosparcUid"].tolist() == uids.tolist()
 
 
+def whole_set() -> Particles:
+    particles = particle_set()
+    return replace(particles, optics=particles.optics.assign(rlnImageSize=BOX))
+
+
 @pytest.fixture
 def pickles(folder: Path) -> tuple[Path, Path]:
     """cryoDRGN's poses and CTF parameters of the set; its stack is beside them."""
-    particles = particle_set()
-    write_cryodrgn(replace(particles, optics=particles.optics.assign(rlnImageSize=BOX)), folder / "cryodrgn")
+    write_cryodrgn(whole_set(), folder / "cryodrgn")
     return folder / "cryodrgn" / "poses.pkl", folder / "cryodrgn" / "ctf.pkl"
 
 
@@ -157,6 +161,14 @@ def test_an_index_chooses_among_pickles(folder: Path, pickles: tuple[Path, Path]
     write_indices(folder / "ind.pkl", chosen)
     some = import_particles(poses, folder / "a.mrcs", ctf=ctf, ind=folder / "ind.pkl")
     assert (some.image_locations()[0] - 1).tolist() == chosen.tolist()
+    # rows of these images alone, in another order
+    write_cryodrgn(whole_set().select(chosen[::-1]), folder / "few")
+    write_indices(folder / "back.pkl", chosen[::-1].copy())
+    few = import_particles(
+        folder / "few" / "poses.pkl", folder / "a.mrcs", ctf=folder / "few" / "ctf.pkl", ind=folder / "back.pkl"
+    )
+    assert (few.image_locations()[0] - 1).tolist() == chosen[::-1].tolist()
+    assert stack_names(folder / "few" / "poses.pkl", "a.mrcs", ctf=folder / "few" / "ctf.pkl") == ["a.mrcs"]
     whole = import_particles(poses, folder / "a.mrcs", ctf=ctf)
     assert (some.rotations() == whole.rotations()[chosen]).all()
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +20,7 @@ from command_line import run, succeed
 from sklearn.metrics import adjusted_rand_score
 
 from drgnalign.commands.train import train
-from drgnalign.formats.cryodrgn import write_latent
+from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import START, Particles
 
@@ -105,6 +109,39 @@ def test_images_choose(two: Path, clustered: Path, tmp_path: Path) -> None:
     chosen = posteriors.filter(like="cluster").to_numpy().argmax(axis=1) + 1
     assert (chosen == labels)[labels > 0].all()
     assert {path.name for path in tmp_path.iterdir()} == {"a.star", "p.csv.gz"}
+    succeed("assign", clustered, "-o", tmp_path / "again.star", "--posteriors", tmp_path / "again.csv.gz", *words)
+    for first, second in (("a.star", "again.star"), ("p.csv.gz", "again.csv.gz")):
+        assert (tmp_path / first).read_bytes() == (tmp_path / second).read_bytes()
+
+
+def test_who_is_taken_back_is_told(two: Path, clustered: Path, tmp_path: Path) -> None:
+    given = read_star(clustered)
+    given.table["drgnLeftOut"] = (np.arange(len(given)) < 30).astype(int)
+    write_star(given, two / "some_out.star")
+    done = succeed("assign", two / "some_out.star", "-o", tmp_path / "a.star", "--mask-diameter", DIAMETER)
+    assert "0 left out, 30 taken back that the file leaves out" in done.output
+
+
+def test_a_training_that_is_ended_ends_cryodrgn_and_leaves_no_images(two: Path, tmp_path: Path) -> None:
+    words = [particles(two), "-o", tmp_path / "latent", "--train-box", 16, "--epochs", 500, "--nodes", 16, "--zdim", 1]
+    command = [sys.executable, "-m", "drgnalign.cli", "train", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "latent" / "train.log").is_file() or "Epoch" not in log_of(tmp_path):
+            assert process.poll() is None
+            time.sleep(0.1)
+        (child,) = children_of(process.pid)
+        process.terminate()
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{child}").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["latent"]
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "latent" / "train.log").read_text()
+
+
+def children_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
 
 
 def test_labels_of_a_foreign_file_are_started_from(two: Path, clustered: Path, tmp_path: Path) -> None:
@@ -131,6 +168,47 @@ def unlabelled(two: Path, tmp_path: Path) -> Path:
     return two / "set" / "unlabelled.star"
 
 
+ODD = {
+    "NAN": ("rlnClassNumber", "nan"),
+    "NEGATIVE": ("rlnClassNumber", "-1"),
+    "FRACTION": ("drgnStart3", "1.5"),
+    "WORD": ("drgnStart3", "two"),
+}
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "EMPTY": lambda folder: (folder / "embedding.csv").write_text(""),
+    "SORTED": lambda folder: in_other_order(folder / "embedding.csv"),
+    "INFINITE": lambda folder: with_a_hole(folder / "embedding.csv"),
+    "OTHERS": lambda folder: write_indices(folder / "ind.pkl", np.array([0, 900])),
+    "BROKEN": lambda folder: (folder / "embedding.npz").write_bytes(b"PK\x03\x04"),
+    "ALIKE": lambda folder: write_latent(folder / "z.pkl", np.ones((400, 2)), np.zeros((400, 2))),
+    "ROUND": lambda folder: (folder.parent / "metrics.json").write_text("{}"),
+}
+
+
+def labelled_oddly(clustered: Path, name: str, column: str, value: str) -> Path:
+    given = read_star(clustered)
+    given.table[column] = given.table[column].astype(str)
+    given.table.loc[7, column] = value
+    write_star(given, clustered.with_name(f"{name}.star"))
+    return clustered.with_name(f"{name}.star")
+
+
+def spoilt(latent: Path, folder: Path) -> Path:
+    shutil.copytree(latent, folder)
+    SPOILT[folder.parent.name](folder)
+    return folder
+
+
+def in_other_order(path: Path) -> None:
+    pd.read_csv(path).sample(frac=1, random_state=0).to_csv(path, index=False)
+
+
+def with_a_hole(path: Path) -> None:
+    table = pd.read_csv(path)
+    table.loc[2, "umap2_1"] = np.nan
+    table.to_csv(path, index=False)
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
@@ -144,15 +222,36 @@ def unlabelled(two: Path, tmp_path: Path) -> Path:
         ("assign CLUSTERED -o OUT.star --limit 5", "is beyond Nyquist"),
         ("assign CLUSTERED -o OUT.par", "labels are written into a star file"),
         ("assign CLUSTERED -o CLUSTERED", "would be written over"),
+        ("assign CLUSTERED -o OUT.star --posteriors OUT.star", "named twice"),
+        ("assign CLUSTERED -o OUT.star --posteriors OUT.csv", "name it .csv.gz"),
+        ("assign CLUSTERED -o OUT/a.star", "its folder does not exist"),
+        ("assign CLUSTERED -o OUT.star --posteriors OUT/p.csv.gz", "its folder does not exist"),
+        ("train FEW -o OUT/latent", "its folder does not exist"),
+        ("assign NAN -o OUT.star", "row 8: rlnClassNumber is no number of a cluster"),
+        ("assign FRACTION -o OUT.star", "row 8: drgnStart3 is no number of a cluster"),
+        ("assign WORD -o OUT.star", "row 8: drgnStart3 is no number of a cluster"),
+        ("cluster NEGATIVE --latent LATENT -o OUT.star", "row 8: rlnClassNumber is no number of a cluster"),
+        ("cluster CLUSTERED --latent LATENT -o OUT.star --k 401", "401 clusters cannot be made of 400"),
+        ("cluster CLUSTERED --latent LATENT -o OUT.star --hdbscan-k 3", "--hdbscan-k is of hdbscan"),
+        ("cluster CLUSTERED --latent EMPTY -o OUT.star", "embedding.csv: is no table of coordinates"),
+        ("cluster CLUSTERED --latent SORTED -o OUT.star", "embedding.csv: its rows are not in their order"),
+        ("cluster CLUSTERED --latent INFINITE -o OUT.star", "row 3: the coordinates 'umap2' are not finite"),
+        ("embed OTHERS", "ind.pkl: is of rows up to 900 (from 0)"),
+        ("embed LATENT --last-latent BROKEN", "embedding.npz: is no embedding to start from"),
+        ("embed ALIKE", "z.pkl: all particles have the same latent variables"),
+        ("embed ROUND", "is of a round of a run"),
     ],
 )
 def test_what_does_not_fit_is_refused(two: Path, clustered: Path, tmp_path: Path, words: str, problem: str) -> None:
     places = {"SET": two / "set", "LATENT": two / "latent", "CLUSTERED": clustered, "OUT": tmp_path / "out"}
     places |= {"FEW": shortened(two, tmp_path), "UNLABELLED": unlabelled(two, tmp_path)}
+    places |= {name: labelled_oddly(clustered, name, *odd) for name, odd in ODD.items()}
+    places |= {name: spoilt(two / "latent", tmp_path / name / "latent") for name in SPOILT}
+    places["ROUND"] = tmp_path / "ROUND" / "latent"
     before = clustered.read_bytes()
     given = words.split()
     for name, path in places.items():
         given = [str(path) + word.removeprefix(name) if word.split(".")[0] == name else word for word in given]
     done = run(*given)
-    assert done.exit_code == 2 and problem in done.output, done.output
+    assert done.exit_code in (1, 2) and "ERROR: " in done.output and problem in done.output, done.output
     assert not list(tmp_path.glob("out*")) and clustered.read_bytes() == before

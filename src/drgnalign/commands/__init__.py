@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import click
 
 from drgnalign.errors import DrgnalignError, InputError, InputWarning
-from drgnalign.files import reading, refuse_input, suffix_of
+from drgnalign.files import identity, reading, refuse_input, suffix_of
 from drgnalign.staging import as_given, in_task
 
 MAKE_ROOM = (
@@ -134,8 +134,10 @@ class Command(_Reporting, click.Command):
         inputs, outputs = self._paths(ctx, given=True), self._paths(ctx, given=False)
         # in a task they are the workflow's own links, and what is written takes the link's place alone
         with nullcontext() if in_task() else reading(inputs):
-            for output in outputs:
+            for number, output in enumerate(outputs):
                 refuse_input(output)
+                if identity(output) in map(identity, outputs[:number]):
+                    raise InputError(output, "is named twice for what is written", "name another")
             return super().invoke(ctx)
 
     def _paths(self, ctx: click.Context, *, given: bool) -> list[Path]:

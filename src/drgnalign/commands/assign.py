@@ -25,7 +25,7 @@ from drgnalign.commands import (
 )
 from drgnalign.commands.facts_options import with_facts
 from drgnalign.errors import InputError
-from drgnalign.files import suffix_of
+from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.particle_file import Facts
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.assign import AssignmentSettings
@@ -42,16 +42,20 @@ from drgnalign.heterogeneity.states import (
 )
 from drgnalign.heterogeneity.verdicts import in_words
 from drgnalign.inputs import as_labelled, open_particles
+from drgnalign.labels import refuse_odd_labels
 from drgnalign.maps.read import read_mask
 from drgnalign.particles import Particles
 from drgnalign.stack_names import named_beside
+
+# Å: as the workflow's --assign_limit
+USUAL_LIMIT = 14.0
 
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @output_option
 @click.option("--k", default="auto", show_default=True, help="Most clusters to keep, or auto: all that differ.")
-@click.option("--limit", type=POSITIVE, default=14.0, show_default=True, help="Å up to which images are compared.")
+@click.option("--limit", type=POSITIVE, help="Å up to which images are compared. Default: 14, or Nyquist.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that clusters are told apart by.")
 @click.option("--posteriors", type=OUTPUT, help="Also write how likely each particle is of each cluster, .csv.gz.")
 @junk_option
@@ -66,7 +70,7 @@ def assign(
     particles: Path,
     output: Path,
     k: str,
-    limit: float,
+    limit: float | None,
     focus_mask: Path | None,
     posteriors: Path | None,
     junk: str,
@@ -86,9 +90,14 @@ def assign(
     most = _most(k)
     if suffix_of(output) != ".star":
         raise InputError(output, "labels are written into a star file", "name it .star")
+    if posteriors is not None and not posteriors.name.endswith(".csv.gz"):
+        raise InputError(posteriors, "posteriors are written as a packed table", "name it .csv.gz")
+    for path in (output, *(() if posteriors is None else (posteriors,))):
+        require_folder(path)
     table, root, _ = open_particles(particles, images, mask_diameter, normalise, facts=facts, invert=invert)
     table = as_labelled(table)
-    starts = _starts(table, particles)
+    starts, before = _starts(table, particles), table.left_out()
+    limit = max(USUAL_LIMIT, 2 * table.pixel_size) if limit is None else limit
     focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
     diameter, exclude = table.diameter(mask_diameter), junk == "exclude"
     settings = AssignmentSettings(limit, diameter, symmetry=symmetry, exclude=exclude, focus=focus)
@@ -98,14 +107,17 @@ def assign(
     states = renamed(states, match_labels(starts[0], chosen.labels, (), ~chosen.left_out).labels)
     found = states.kept.assignment
     moved = with_searched(with_found_poses(table, states.particles, states.brought_back), states.searched)
+    write_star(named_beside(labelled(moved, found, soft=False), output, images), output)
     if posteriors is not None:
         write_posteriors(moved, found, posteriors)
-    write_star(named_beside(labelled(moved, found, soft=False), output, images), output)
     known = evidence(states, table.box * table.pixel_size, focus is not None)
     known["clusters"] = {label: one.written() for label, one in known["clusters"].items()}
     click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")
+    taken, moved_back = int((before & ~found.left_out).sum()), int(states.brought_back.sum())
+    back = f", {taken:,} taken back that the file leaves out" if taken else ""
+    anew = f", poses of {moved_back:,} found anew" if moved_back else ""
     sizes = ", ".join(f"{(found.labels == label).sum():,} in {label}" for label in found.clusters)
-    click.echo(f"{output}: {sizes}; {found.left_out.sum():,} left out{_back(states.brought_back.sum())}", err=True)
+    click.echo(f"{output}: {sizes}; {found.left_out.sum():,} left out{back}{anew}", err=True)
     first = str(found.clusters[0])
     words = ["drgnalign", "select", str(output), "--cluster", first, "-o", f"{output.with_suffix('')}_{first}.star"]
     click.echo(f"Next: {shlex.join(words)}, and `drgnalign reconstruct` that", err=True)
@@ -121,12 +133,10 @@ def _most(k: str) -> int | None:
 
 def _starts(particles: Particles, path: Path) -> list[IntArray]:
     """Labels to start from."""
+    refuse_odd_labels(particles)
     starts = labels_to_start_from(particles) if "rlnClassNumber" in particles.table else []
-    if not any(start.any() for start in starts):
+    starts = [start for start in starts if start.any()]
+    if not starts:
         remedy = "make some with `drgnalign cluster`, or give a file with labels"
         raise InputError(path, "is labelled with no cluster (rlnClassNumber)", remedy)
     return starts
-
-
-def _back(number: int) -> str:
-    return f", poses of {number:,} found anew" if number else ""

@@ -14,6 +14,7 @@ from drgnalign.files import suffix_of
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS
 from drgnalign.heterogeneity.propose import propose
+from drgnalign.labels import refuse_odd_labels
 from drgnalign.run.latent import EMBEDDING
 from drgnalign.stack_names import named_beside
 
@@ -52,11 +53,17 @@ def cluster(
     if not (latent / EMBEDDING).is_file():
         raise InputError(latent, f"has no {EMBEDDING}", f"make one: drgnalign embed {latent}")
     given = read_star(particles)
+    if hdbscan_k is not None and method != "hdbscan":
+        raise InputError(None, f"--hdbscan-k is of hdbscan, and --method is {method}", "give --k, or --method hdbscan")
+    refuse_odd_labels(given)
     if "rlnClassNumber" not in given.table:
         given = replace(given, table=given.table.assign(rlnClassNumber=0))
     labelled, facts = propose(given, latent, method, space, k, hdbscan_k, seed, (), starts=True)
     write_star(named_beside(labelled, output, None), output)
     labels = labelled.cluster_labels()
     sizes = ", ".join(f"{(labels == label).sum():,} in {label}" for label in np.unique(labels[labels > 0]).tolist())
+    found = len(np.unique(labels[labels > 0]))
+    if hdbscan_k is not None and found != hdbscan_k:
+        click.echo(f"WARNING: hdbscan finds {found} clusters, with no setting that was tried {hdbscan_k}", err=True)
     apart = "" if facts.silhouette is None else f"; silhouette {facts.silhouette:.2f}"
     click.echo(f"{output}: {sizes}; {(labels == 0).sum():,} in none{apart}", err=True)

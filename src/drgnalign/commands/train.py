@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +26,7 @@ from drgnalign.commands import (
 from drgnalign.commands.facts_options import with_facts
 from drgnalign.downsample import downsample_stack
 from drgnalign.errors import InputError
+from drgnalign.files import require_folder
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.particle_file import Facts
 from drgnalign.heterogeneity.train import train as trained
@@ -74,8 +77,12 @@ def train(
 ) -> None:
     """Train cryoDRGN on PARTICLES at their poses.
 
-    Images are made smaller first; of images of fewer pixels than --train-box the box stays as it is.
+    Images are made smaller first; of images of fewer pixels than --train-box the box stays as it is. With --last-latent
+    the network has to be that one's: --train-box, --zdim, --layers, --nodes and --learning-rate as they were.
     """
+    # as an interruption: what lies about meanwhile goes, and cryoDRGN ends
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    require_folder(output)
     if (output / WEIGHTS).exists():
         raise InputError(output, "has a training already", "choose another folder")
     table, root, _ = open_particles(particles, images, mask_diameter, normalise, facts=facts, invert=invert)

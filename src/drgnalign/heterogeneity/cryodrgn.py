@@ -43,14 +43,19 @@ def run_cryodrgn(arguments: Sequence[object], log: Path, threads: int) -> None:
         ) as process,
     ):
         assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            if "Use cuda False" in line:
-                print(
-                    f"WARNING: no GPU found: cryodrgn {arguments[0]} runs on the CPU, which is much slower",
-                    file=sys.stderr,
-                )
+        try:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                if "Use cuda False" in line:
+                    print(
+                        f"WARNING: no GPU found: cryodrgn {arguments[0]} runs on the CPU, which is much slower",
+                        file=sys.stderr,
+                    )
+        except BaseException:
+            # whoever ends this ends the program too
+            process.kill()
+            raise
     if process.returncode != 0:
         tail = "\n".join(f"    {line}" for line in log.read_text().splitlines()[-12:])
         raise DrgnalignError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -133,8 +134,12 @@ def _check_latent(latent: FloatArray, fitted: NDArray[np.bool_]) -> None:
 def _read_start(path: Path, shape: tuple[int, ...]) -> dict[str, FloatArray]:
     if not path.is_file():
         raise InputError(path, "the previous round's embedding is missing", "give the folder of a finished embedding")
-    with np.load(path, allow_pickle=False) as arrays:
-        start = {name: np.asarray(arrays[name], dtype=np.float64) for name in ("components", "umap2", "umap3")}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            start = {name: np.asarray(arrays[name], dtype=np.float64) for name in ("components", "umap2", "umap3")}
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        problem = f"is no embedding to start from ({error})"
+        raise InputError(path, problem, "make it again, or start afresh without the previous embedding") from error
     if len(start["umap2"]) != shape[0] or start["components"].shape[1] != shape[1]:
         raise InputError(
             path,

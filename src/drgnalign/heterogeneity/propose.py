@@ -68,7 +68,10 @@ def propose(
         raise InputError(latent / EMBEDDING, problem, "give the latent folder of these particles, one row each")
     last, kept = particles.cluster_labels(), ~particles.left_out()
     k = k or len(np.unique(last[last > 0]))
-    matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k, kept)
+    try:
+        matching, found = label_particles(points, last, method, k, seed, used, hdbscan_k, kept)
+    except InputError as error:
+        raise InputError(error.file or latent / EMBEDDING, error.problem, error.remedy) from error
     # the last round's
     table = particles.table.drop(columns=[PATH, PATH_ERROR], errors="ignore")
     table["rlnClassNumber"] = matching.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -253,9 +254,13 @@ def write_posteriors(particles: Particles, found: Assignment, path: Path) -> Non
     names = [cluster_name(label) for label in found.clusters]
     table = pd.DataFrame(found.posteriors, columns=names)
     table.insert(0, "rlnImageName", particles.table["rlnImageName"].to_numpy())
-    with atomic_path(path) as temporary:
-        # the same bytes whenever they are written
-        table.to_csv(temporary, index=False, float_format="%.4g", compression={"method": "gzip", "mtime": 0})
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+        # without name and time, so that the bytes are the same whenever they are written
+        gzip.GzipFile("", "wb", mtime=0, fileobj=file) as packed,
+    ):
+        table.to_csv(packed, index=False, float_format="%.4g")
 
 
 def with_amplitudes(particles: Particles, found: Assignment) -> Particles:

@@ -265,7 +265,7 @@ def _last_epoch(previous: Path, settings: dict[str, Any]) -> int:
             raise InputError(
                 path,
                 f"{name} was {before} in the previous training and is {now} now",
-                f"keep {name} = {before}, or start afresh without the previous weights",
+                f"keep --{name} {before}, or start afresh without the previous weights",
             )
     return record.epoch
 
@@ -302,7 +302,11 @@ def trained_on(folder: Path, count: int) -> NDArray[np.bool_]:
     path = folder / TRAINED_ON
     trained = np.full(count, not path.is_file())
     if path.is_file():
-        trained[read_indices(path)] = True
+        rows = read_indices(path)
+        if len(rows) and rows.max() >= count:
+            problem = f"is of rows up to {rows.max()} (from 0), where {folder / Z} has {count:,}"
+            raise InputError(path, problem, "give a folder whose files are of one training")
+        trained[rows] = True
     return trained
 
 

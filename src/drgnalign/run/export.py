@@ -173,7 +173,7 @@ def readme(names: Sequence[str], scenes: Mapping[str, str]) -> str:
     scenes : mapping of str to str
         What ChimeraX's scripts show; there are some where there are maps.
     """
-    there = "the folder that image names of --input are relative to"
+    there = "the folder that image names are relative to (--images, or that of --input)"
     name = names[0] if names else ALL.removesuffix(MEMBERS)
     again = f" (likewise {', '.join(names[1:])})" if len(names) > 1 else ""
     halves = f"{name}{HALF_MAPS[0]}, {name}{HALF_MAPS[1]}"
@@ -181,12 +181,13 @@ def readme(names: Sequence[str], scenes: Mapping[str, str]) -> str:
     rows = [("ChimeraX", f"chimerax {file}: {what}") for file, what in scenes.items()]
     rows += [("RELION", f"particles {name}{MEMBERS}{again}; start RELION in {there}")]
     rows += [("RELION", f"reference {name}{FILTERED}, mask {MASK}; half maps {halves}")] if scenes else []
-    rows += [("RELION", f"stacks that are not called .mrcs, or another folder: {export} relion")]
+    rows += [("RELION", f"as a job of a project: {export} relion --relion-project PROJECT -o PROJECT/External/NAME")]
     rows += [("cryoSPARC", f"Import Particle Stack: {name}{MEMBERS}{again}; particle data path: {there}")]
     rows += [("cryoSPARC", f"Import 3D Volumes: {name}{FILTERED}, {MASK}, {halves}")] if scenes else []
-    rows += [("cryoSPARC", f"particles that came from cryoSPARC: {export} cryosparc")]
-    rows += [("cryoDRGN", f"{export} cryodrgn")]
-    rows += [("EMDB", f"{export} emdb")] if scenes else []
+    rows += [("cryoSPARC", f"particles that came from cryoSPARC: {export} cryosparc -o FOLDER")]
+    rows += [("cryoDRGN", f"a round with a network: {export} cryodrgn -o FOLDER; poses and CTF alone:")]
+    rows += [("cryoDRGN", f"drgnalign convert {name}{MEMBERS} --to cryodrgn -o FOLDER")]
+    rows += [("EMDB", f"{export} emdb -o FOLDER")] if scenes else []
     rows += [("all files", f"{INDEX} says of each what it is; ../report.html what was found, and what not to believe")]
     programs = [program if program != before else "" for before, program in pairwise(["", *(row[0] for row in rows)])]
     return "".join(f"{program:<14}{text}\n" for program, (_, text) in zip(programs, rows, strict=True))

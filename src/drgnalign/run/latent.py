@@ -34,6 +34,7 @@ WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl
 TRAINING, LOG = "training.json", "train.log"
 EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json", "embedding.npz"
 ALONG_PC1, LINEAR = "pc1_z.txt", "linear"
+REMEDY = "make it again: drgnalign embed FOLDER"
 # Points along a principal component, and the percentiles of the particles between which they are.
 ALONG, BETWEEN = 6, (5.0, 95.0)
 
@@ -96,9 +97,17 @@ def read_points(path: str | Path, space: str) -> NDArray[np.float64]:
     InputError
         The table has no such coordinates.
     """
-    table = pd.read_csv(path, float_precision="round_trip")
     pattern = r"^z\d+$" if space == "z" else rf"^{space}_\d+$"
-    points = table.filter(regex=pattern).to_numpy(dtype=np.float64)
+    try:
+        table = pd.read_csv(path, float_precision="round_trip")
+        points = table.filter(regex=pattern).to_numpy(dtype=np.float64)
+    except (ValueError, OSError) as error:
+        raise InputError(path, f"is no table of coordinates ({error})", REMEDY) from error
     if points.shape[1] == 0:
-        raise InputError(path, f"there are no coordinates '{space}' in it", "choose one of z, umap2, umap3")
+        raise InputError(path, f"there are no coordinates '{space}' in it", REMEDY)
+    if "row" in table and not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
+        raise InputError(path, "its rows are not in their order, or not all there", REMEDY)
+    if not np.isfinite(points).all():
+        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise InputError(path, f"row {row + 1}: the coordinates '{space}' are not finite", REMEDY)
     return points

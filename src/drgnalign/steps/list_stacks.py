@@ -19,7 +19,7 @@ from drgnalign.inputs import stack_names
 @click.option("--stack", help="Name of the one stack of a file that does not name its images.")
 @passthrough_option
 @click.option("--ctf", type=FILE, help="cryoDRGN's CTF parameters, where PARTICLES are its poses.")
-@click.option("--ind", type=FILE, help="cryoDRGN's index of the images to take.")
+@click.option("--ind", type=FILE, expose_value=False, help="cryoDRGN's index; all images are of one stack.")
 @click.option("--pixel-size", type=float)
 @click.option("--voltage", type=float)
 @click.option("--cs", type=float)
@@ -30,7 +30,6 @@ def main(
     stack: str | None,
     passthrough: tuple[Path, ...],
     ctf: Path | None,
-    ind: Path | None,
     pixel_size: float | None,
     voltage: float | None,
     cs: float | None,
@@ -41,5 +40,5 @@ def main(
     # CHECK_INPUTS tells what the reader warns of
     warnings.simplefilter("ignore", InputWarning)
     facts = Facts(pixel_size, voltage, cs, amplitude_contrast)
-    names = stack_names(particles, stack, passthrough, facts, ctf, ind)
+    names = stack_names(particles, stack, passthrough, facts, ctf)
     write_text(output, "".join(f"{name}\n" for name in names))
