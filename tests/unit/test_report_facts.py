@@ -21,6 +21,7 @@ from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.trace import cost_by_step, seconds, size
 from drgnalign.report.words import findings
+from drgnalign.run.inputs import LabelsRecord
 from drgnalign.validation.claims import DOUBTFUL, MOVES, NO_STATE, NOTE, Doubt
 
 COUNT = 300
@@ -616,3 +617,10 @@ def test_a_continuum_without_a_motion_may_be_poses_or_a_mask(results: Path) -> N
     said = findings(passes)
     told = "But no motion is made out (a curve gains -0.50 ± 0.10 nats an image over points). Poses that are off"
     assert told in said
+
+
+def test_findings_say_that_labels_were_given(results: Path) -> None:
+    passes = [read_metrics(path, number) for number, path in sorted(published_folders(results).items())]
+    mine = LabelsRecord(file="/far/mine.csv", sha256="0", clusters={"1": 180, "2": 100}, unassigned=0, left_out=20)
+    said = "Labels were given (mine.csv): the first round starts from its 2 clusters (180 in 1, 100 in 2); 20 are left"
+    assert said in findings(passes, mine) and "Labels were given" not in findings(passes)

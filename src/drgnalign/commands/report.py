@@ -19,6 +19,7 @@ from drgnalign.report.page import write_report
 from drgnalign.report.reading import INFO, WHOLE
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.words import findings
+from drgnalign.run.inputs import LabelsRecord
 
 FINAL = "final"
 
@@ -47,7 +48,8 @@ def report(results: Path, output: Path | None) -> None:
     # which names files beside it
     if output is None:
         passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
-        write_text(results / "findings.txt", findings(passes))
+        labels = (known["inputs"] or {}).get("labels")
+        write_text(results / "findings.txt", findings(passes, labels and LabelsRecord.of(labels)))
     click.echo(outdir / "report.html")
 
 

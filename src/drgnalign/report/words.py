@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from drgnalign.heterogeneity.verdicts import CONTINUUM, RUNNING, in_words, is_open
+from drgnalign.run.inputs import LabelsRecord
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
 from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
@@ -77,7 +79,7 @@ def left_out_sentence(metrics: PassMetrics) -> str:
         changes = f"{metrics.left_out_new:,} new, {metrics.left_out_back:,} back"
         sentence = f"{name}: {out:,} {of_all} are left out ({changes}): in no map, training or statistic"
         mine = metrics.left_out_by_input
-        sentence += f"; {mine:,} of them had been left out before the run" if mine else ""
+        sentence += f"; {mine:,} of them for good, by the particle file or --labels" if mine else ""
         sentence += "; --junk keep keeps them" if out > mine or not mine else ""
         if looked is not None and looked.searched:
             sentence += f"; of {looked.searched:,} poses looked for, {looked.brought_back or 0:,} were found"
@@ -111,13 +113,15 @@ def junk_doubt(metrics: PassMetrics) -> str:
     return f"{said}: junk, lost poses or states that cannot be told yet may be among the particles kept"
 
 
-def findings(passes: list[PassMetrics]) -> str:
+def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> str:
     """What a run has found so far: the verdict, each cluster, what not to believe, and which files to open.
 
     Parameters
     ----------
     passes : list of PassMetrics
         Of `drgnalign.report.summary.read_passes`.
+    labels : LabelsRecord, optional
+        The first round's, where a person or another program gave them.
 
     Returns
     -------
@@ -144,6 +148,8 @@ def findings(passes: list[PassMetrics]) -> str:
         lines.append(
             f"  More points than were looked for; a curve gains {_gain(linear)} over them: no motion is made out"
         )
+    if labels is not None:
+        lines.append(f"  Labels were given ({Path(labels.file).name}): {labels.sentence}")
     lines += [f"  {cluster.cluster}: {_cluster_in_words(cluster)}" for cluster in last.clusters]
     if last.unassigned:
         lines.append(f"  {last.unassigned:,} of {last.particles:,} particles are in no cluster")

@@ -31,9 +31,10 @@ def main(folder: Path, motion: Path, inputs: Path, info: Path | None, output: Pa
     output.mkdir(parents=True, exist_ok=True)
     with atomic_path(output / "summary.csv") as temporary:
         summary_table(passes).to_csv(temporary, index=False)
-    write_text(output / "findings.txt", findings(passes))
+    given = read_record(InputsRecord, inputs)
+    write_text(output / "findings.txt", findings(passes, given.labels))
     write_figures(folder, output)
-    known = run_known(info) | {"inputs": read_record(InputsRecord, inputs).written()}
+    known = run_known(info) | {"inputs": given.written()}
     with TemporaryDirectory(dir=Path.cwd()) as linked:
         folders = _as_published(folder, motion, Path(linked))
         write_report(folders, run_facts(folders, known, info), output, output)
