@@ -224,9 +224,7 @@ def open_particles(
     InputError
         As `import_particles`.
     """
-    if suffix_of(path) != ".star":
-        made = shlex.join(["drgnalign", "convert", str(path), "-o", str(path.with_suffix(".star"))])
-        raise InputError(path, "poses are taken from star files", f"make one: {made}, and give that")
+    require_star(path)
     given = asdict(facts or Facts())
     particles = None if is_cistem(path) else read_star(path, **given)
     had_halves = particles is not None and "rlnRandomSubset" in particles.table
@@ -256,6 +254,13 @@ def open_particles(
         message = f"{path}: {out.sum():,} of {len(particles):,} particles are left out, as {LEFT_OUT} says"
         warnings.warn(message, InputNote, stacklevel=2)
     return Opened(particles, root, half_sets == "deal" or not had_halves)
+
+
+def require_star(path: Path) -> None:
+    """Refuse what is no star file, by its name."""
+    if suffix_of(path) != ".star":
+        made = shlex.join(["drgnalign", "convert", str(path), "-o", str(path.with_suffix(".star"))])
+        raise InputError(path, "poses are taken from star files", f"make one: {made}, and give that")
 
 
 def _checked_own(particles: Particles, root: Path) -> Particles:

@@ -220,6 +220,8 @@ def with_a_hole(path: Path) -> None:
         ("assign CLUSTERED -o OUT.star --k two", "--k is 'two'"),
         ("assign CLUSTERED -o OUT.star --k 0", "--k is '0'"),
         ("assign CLUSTERED -o OUT.star --limit 5", "is beyond Nyquist"),
+        ("cluster PAR.par --latent LATENT -o OUT.star", "PAR.par: poses are taken from star files"),
+        ("assign PAR.par -o OUT.star", "PAR.par: poses are taken from star files"),
         ("assign CLUSTERED -o OUT.par", "labels are written into a star file"),
         ("assign CLUSTERED -o CLUSTERED", "would be written over"),
         ("assign CLUSTERED -o OUT.star --posteriors OUT.star", "named twice"),
@@ -247,7 +249,8 @@ def test_what_does_not_fit_is_refused(two: Path, clustered: Path, tmp_path: Path
     places |= {"FEW": shortened(two, tmp_path), "UNLABELLED": unlabelled(two, tmp_path)}
     places |= {name: labelled_oddly(clustered, name, *odd) for name, odd in ODD.items()}
     places |= {name: spoilt(two / "latent", tmp_path / name / "latent") for name in SPOILT}
-    places["ROUND"] = tmp_path / "ROUND" / "latent"
+    places |= {"ROUND": tmp_path / "ROUND" / "latent", "PAR": tmp_path / "PAR"}
+    (tmp_path / "PAR.par").touch()
     before = clustered.read_bytes()
     given = words.split()
     for name, path in places.items():

@@ -14,6 +14,7 @@ from drgnalign.files import suffix_of
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS
 from drgnalign.heterogeneity.propose import propose
+from drgnalign.inputs import require_star
 from drgnalign.labels import refuse_odd_labels
 from drgnalign.run.latent import EMBEDDING
 from drgnalign.stack_names import named_beside
@@ -50,6 +51,7 @@ def cluster(
     """
     if suffix_of(output) != ".star":
         raise InputError(output, "labels are written into a star file", "name it .star")
+    require_star(particles)
     if not (latent / EMBEDDING).is_file():
         raise InputError(latent, f"has no {EMBEDDING}", f"make one: drgnalign embed {latent}")
     given = read_star(particles)
