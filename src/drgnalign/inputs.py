@@ -145,10 +145,11 @@ def import_particles(
         raise InputError(None, f"--normalise is {normalise!r}", "give auto or no")
     stack = None if images is None or not Path(images).is_file() else Path(images)
     facts = Facts(pixel_size, voltage, cs, amplitude_contrast)
+    name = None if stack is None else stack.name
     if ctf is None:
-        particles = _read(Path(path), None if stack is None else stack.name, passthrough, facts)
+        particles = _read(Path(path), name, passthrough, facts)
     else:
-        particles = _read_pickles(Path(path), ctf, ind, stack, None if stack is None else stack.name, facts)
+        particles = _read_pickles(Path(path), ctf, ind, stack, name, facts)
     particles = with_excluded(particles)
     _check_optics(particles)
     _tell_norms(particles, normalise)

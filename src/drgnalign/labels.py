@@ -48,6 +48,12 @@ class _Given(NamedTuple):
     decisions: dict[str, int] | None = None
 
 
+def sizes_in_words(labels: IntArray) -> str:
+    """``152 in 1, 148 in 2``, of labels (N,); who is in none does not count."""
+    names, sizes = np.unique(labels[labels > 0], return_counts=True)
+    return ", ".join(f"{size:,} in {name}" for name, size in zip(names.tolist(), sizes.tolist(), strict=True))
+
+
 def refuse_odd_labels(particles: Particles) -> None:
     """Refuse labels, or labels to start from, that are no whole numbers from 0; missing columns are none.
 

@@ -42,7 +42,7 @@ from drgnalign.heterogeneity.states import (
 )
 from drgnalign.heterogeneity.verdicts import in_words
 from drgnalign.inputs import as_labelled, open_particles
-from drgnalign.labels import refuse_odd_labels
+from drgnalign.labels import refuse_odd_labels, sizes_in_words
 from drgnalign.maps.read import read_mask
 from drgnalign.particles import Particles
 from drgnalign.stack_names import named_beside
@@ -90,10 +90,11 @@ def assign(
     most = _most(k)
     if suffix_of(output) != ".star":
         raise InputError(output, "labels are written into a star file", "name it .star")
-    if posteriors is not None and not posteriors.name.endswith(".csv.gz"):
-        raise InputError(posteriors, "posteriors are written as a packed table", "name it .csv.gz")
-    for path in (output, *(() if posteriors is None else (posteriors,))):
-        require_folder(path)
+    require_folder(output)
+    if posteriors is not None:
+        if not posteriors.name.endswith(".csv.gz"):
+            raise InputError(posteriors, "posteriors are written as a packed table", "name it .csv.gz")
+        require_folder(posteriors)
     table, root, _ = open_particles(particles, images, mask_diameter, normalise, facts=facts, invert=invert)
     table = as_labelled(table)
     starts, before = _starts(table, particles), table.left_out()
@@ -116,8 +117,7 @@ def assign(
     taken, moved_back = int((before & ~found.left_out).sum()), int(states.brought_back.sum())
     back = f", {taken:,} taken back that the file leaves out" if taken else ""
     anew = f", poses of {moved_back:,} found anew" if moved_back else ""
-    sizes = ", ".join(f"{(found.labels == label).sum():,} in {label}" for label in found.clusters)
-    click.echo(f"{output}: {sizes}; {found.left_out.sum():,} left out{back}{anew}", err=True)
+    click.echo(f"{output}: {sizes_in_words(found.labels)}; {found.left_out.sum():,} left out{back}{anew}", err=True)
     first = str(found.clusters[0])
     words = ["drgnalign", "select", str(output), "--cluster", first, "-o", f"{output.with_suffix('')}_{first}.star"]
     click.echo(f"Next: {shlex.join(words)}, and `drgnalign reconstruct` that", err=True)

@@ -15,7 +15,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.cluster import METHODS
 from drgnalign.heterogeneity.propose import propose
 from drgnalign.inputs import require_star
-from drgnalign.labels import refuse_odd_labels
+from drgnalign.labels import refuse_odd_labels, sizes_in_words
 from drgnalign.run.latent import EMBEDDING
 from drgnalign.stack_names import named_beside
 
@@ -63,9 +63,8 @@ def cluster(
     labelled, facts = propose(given, latent, method, space, k, hdbscan_k, seed, (), starts=True)
     write_star(named_beside(labelled, output, None), output)
     labels = labelled.cluster_labels()
-    sizes = ", ".join(f"{(labels == label).sum():,} in {label}" for label in np.unique(labels[labels > 0]).tolist())
     found = len(np.unique(labels[labels > 0]))
     if hdbscan_k is not None and found != hdbscan_k:
         click.echo(f"WARNING: hdbscan finds {found} clusters, with no setting that was tried {hdbscan_k}", err=True)
     apart = "" if facts.silhouette is None else f"; silhouette {facts.silhouette:.2f}"
-    click.echo(f"{output}: {sizes}; {(labels == 0).sum():,} in none{apart}", err=True)
+    click.echo(f"{output}: {sizes_in_words(labels)}; {(labels == 0).sum():,} in none{apart}", err=True)

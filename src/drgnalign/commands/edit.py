@@ -12,7 +12,7 @@ from drgnalign.commands import FILE, Command, output_option
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path, suffix_of
 from drgnalign.formats.star import read_star
-from drgnalign.labels import DECISION, WORDS, edited
+from drgnalign.labels import DECISION, WORDS, edited, sizes_in_words
 
 
 @click.command(cls=Command)
@@ -49,5 +49,4 @@ def edit(
     rows["label"] = [named.get(label, label) for label in new.tolist()]
     with atomic_path(output) as temporary:
         rows.to_csv(temporary, index=False)
-    sizes = ", ".join(f"{(new == label).sum():,} in {label}" for label in np.unique(new[new > 0]).tolist())
-    click.echo(f"{output}: {sizes}; {(new == 0).sum():,} in none, {(new < 0).sum():,} dropped", err=True)
+    click.echo(f"{output}: {sizes_in_words(new)}; {(new == 0).sum():,} in none, {(new < 0).sum():,} dropped", err=True)
