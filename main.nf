@@ -7,13 +7,14 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { filesBeside ; inputFiles ; listedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
+include { decidedFiles ; filesBeside ; inputFiles ; listedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
 include { CHECK_INPUTS } from './modules/check_inputs.nf'
 include { CHECK_SETTINGS } from './modules/check_settings.nf'
 include { COARSEN } from './modules/coarsen.nf'
+include { NOTE_DECISIONS } from './modules/note_decisions.nf'
 include { ESTIMATE_DISK } from './modules/estimate_disk.nf'
 include { DOWNSAMPLE } from './modules/downsample.nf'
 include { TAKE_TRAINING } from './modules/take_training.nf'
@@ -107,6 +108,11 @@ workflow {
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, settings.map { step -> step.check_settings })
+    NOTE_DECISIONS(
+        CHECK_INPUTS.out.checked.map { _star, facts -> facts },
+        channel.of(decidedFiles(given)).filter { names, _files -> names },
+        settings.map { step -> step.note_decisions },
+    )
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
     TAKE_TRAINING(CHECK_INPUTS.out.checked.filter { _star, _facts -> training }, training, settings.map { step -> step.take_training })

@@ -12,6 +12,7 @@ def readParameters() {
         check_inputs: file + ['invert', 'normalise', 'mask_diameter', 'half_sets', 'perturb_rotation', 'perturb_shift', 'seed', 'train_box'],
         check_settings: engine + clusters + ['consensus_limits', 'resolution_limits', 'perturb_shift', 'device'],
         estimate_disk: clusters + ['latent', 'components', 'path_points', 'references', 'train_box', 'chunk_size', 'engine', 'keep'],
+        note_decisions: [],
         downsample: ['train_box', 'mask_diameter'],
         check_training: network + ['require_gpu'],
         coarsen: ['assign_limit'],
@@ -57,7 +58,7 @@ def orRefused(settings) {
 // A digest of the steps whose results passes are, of masks, maps and a training as tasks know them, and of what is in the
 // particle file and in what belongs to it; beside, others: files
 def passesMadeBy(settings, given, beside, others) {
-    def shown = ['list_stacks', 'check_settings', 'estimate_disk', 'check_training', 'export', 'report']
+    def shown = ['list_stacks', 'check_settings', 'note_decisions', 'estimate_disk', 'check_training', 'export', 'report']
     def known = pathsOf([given.mask, given.focus_mask] + others).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
     def contents = pathsOf([given.input, given.labels] + beside).collect { path -> "${path.name} ${contentDigest(path)}" }
     return digest([settings.findAll { step, _own -> !(step in shown) }, known, contents])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -131,6 +132,15 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file, all of it or none."""
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def sha256_of(path: Path) -> str:
+    """Of what is in a file, in hexadecimal digits; the file may be larger than the memory."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError, InputNote
-from drgnalign.files import suffix_of
+from drgnalign.files import sha256_of, suffix_of
 from drgnalign.formats.cryodrgn import read_labels
 from drgnalign.formats.cryosparc import read_classes
 from drgnalign.formats.star import read_blocks
@@ -167,7 +166,7 @@ def with_labels(particles: Particles, path: Path) -> tuple[Particles, LabelsReco
         raise InputError(path, "has no particle in a cluster", "give labels from 1")
     record = LabelsRecord(
         file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=sha256_of(path),
         clusters={str(label): clusters[label] for label in sorted(clusters)},
         unassigned=int((labels == NONE).sum()),
         left_out=int(out.sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -286,6 +287,8 @@ def test_labels_that_were_given_are_the_clusters(labelled_run: Run, noisy_set: A
     assert metrics(labelled_run, "round_01")["unassigned"] == 5
     facts = json.loads((labelled_run.results / "pipeline_info" / "inputs.json").read_text())["labels"]
     assert facts["file"] == "mine, all.csv" and len(facts["sha256"]) == 64
+    (decision,) = json.loads((labelled_run.results / "pipeline_info" / "decisions.json").read_text())["decisions"]
+    assert (decision["parameter"], decision["file"], decision["sha256"]) == ("labels", "mine, all.csv", facts["sha256"])
     said = "mine, all.csv: the first round starts from its 2 clusters"
     assert said in labelled_run.log and said in (labelled_run.results / "report.html").read_text()
 
@@ -298,6 +301,10 @@ def test_a_run_goes_on_from_a_published_round(taken_run: Run, loop_run: Run) -> 
     given, taken = (run.results / f"round_0{number}" / "latent" for run, number in ((loop_run, 2), (taken_run, 1)))
     for name in ("weights.pkl", "z.pkl", "train.log"):
         assert (taken / name).read_bytes() == (given / name).read_bytes()
+    decisions = json.loads((taken_run.results / "pipeline_info" / "decisions.json").read_text())["decisions"]
+    assert [one["parameter"] for one in decisions] == ["weights", "start_from"]
+    for one, path in zip(decisions, (given / "weights.pkl", given.parent / "particles.star"), strict=True):
+        assert one["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     record = json.loads((taken / "training.json").read_text())
     assert record["taken_from"] == str(given / "weights.pkl")
     assert (record["epoch"], record["losses"]) == tuple(

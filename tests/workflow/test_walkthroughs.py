@@ -1,7 +1,8 @@
-"""The walk-throughs of the docs, run as they stand there on simulated data in each program's form."""
+"""The walk-throughs of the docs, run as they stand there: on simulated data in each program's form, and on the demo."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,16 +15,20 @@ import pandas as pd
 import pytest
 from runs import JAVA_OPTIONS, PYTHON, REPOSITORY
 
+from conftest import copy_code
 from drgnalign.formats.mrc import StackWriter, read_volume
 from drgnalign.formats.particle_file import read_particle_file
 from drgnalign.formats.star import read_star, write_star
 
 pytestmark = pytest.mark.long
 GUIDE = REPOSITORY / "docs" / "walkthroughs.md"
+BETWEEN_ROUNDS = REPOSITORY / "docs" / "between_rounds.md"
 BIN = PYTHON.parent
 # What a small set needs, as a nextflow.config beside the data says it: the commands stay as they are.
 SETTINGS = (REPOSITORY / "conf" / "test.config").read_text().replace("rounds = 2\n", "")
 MICROGRAPHS = 10
+# Of the runs on the demo, in their order
+RESULTS = ("results", "results_united", "results_asked")
 
 
 @pytest.fixture
@@ -45,15 +50,20 @@ def project(noisy_set: Any, tmp_path: Path) -> Path:
 def walk(project: Path, heading: str) -> None:
     """Run the commands of a section."""
     section = GUIDE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    commands = "\n".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    run_commands(section, project, project.parent / "programs", REPOSITORY)
+
+
+def run_commands(text: str, folder: Path, programs: Path, code: Path) -> None:
+    """Run what stands in the blocks of a text that are for a shell, with the library of a checkout."""
+    commands = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
     environment = {
         **os.environ,
-        "PATH": f"{project.parent / 'programs'}:{BIN}:{os.environ['PATH']}",
-        "PYTHONPATH": str(REPOSITORY / "src"),
+        "PATH": f"{programs}:{BIN}:{os.environ['PATH']}",
+        "PYTHONPATH": str(code / "src"),
         "NXF_OPTS": JAVA_OPTIONS,
     }
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=project, env=environment, capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -138,3 +148,23 @@ def test_from_cryodrgn(project: Path, noisy_set: Any) -> None:
     (latent,) = (project / "for_cryodrgn").glob("z.*.pkl")
     kept = len(read_particle_file(project / "drgnalign" / "final" / "cluster_01_particles.star"))
     assert latent.stat().st_size > 0 and kept > 50
+
+
+def test_between_rounds(tmp_path: Path) -> None:
+    """In a copy of the project's folder, where the demo's results go."""
+    code = tmp_path / "drgnalign"
+    copy_code(code)
+    for name in ("Makefile", "pyproject.toml", "setup.py"):
+        shutil.copy2(REPOSITORY / name, code)
+    for name in ("setup", "benchmarks", ".tools"):
+        shutil.copytree(REPOSITORY / name, code / name, ignore=shutil.ignore_patterns("out"))
+    run_commands(BETWEEN_ROUNDS.read_text(), code, code / ".tools", code)
+    demo = code / "demo"
+    found = {name: json.loads((demo / name / "report.json").read_text()) for name in RESULTS}
+    assert [found[name]["verdict"] for name in RESULTS] == ["3 states", None, "2 states"]
+    assert found["results"]["round"] == 4 and (demo / "results" / "round_03" / "metrics.json").is_file()
+    decided = {one["parameter"]: one for one in found["results_united"]["decisions"]}
+    assert set(decided) == {"labels", "start_from"} and "unite 2,3" in decided["labels"]["decides"]
+    (together,) = found["results_united"]["clusters"]
+    assert together["label"] == 2
+    assert len(read_star(demo / "External" / "united" / "cluster_02_particles.star").table) == together["particles"]

@@ -38,6 +38,7 @@ from drgnalign.report.reading import RUN, SESSION, WHOLE, RunRecord, SessionReco
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, verdict_of
+from drgnalign.run.decisions import DECISIONS, DecisionsRecord
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, TrainingRecord
 from drgnalign.run.record import read_record
@@ -76,8 +77,8 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         rounds also ``latent/training.json`` and ``latent/embedding.json``, where there was a training, and ``motion/``,
         where one was seen.
     run : mapping
-        What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``versions``,
-        ``passes`` and ``rounds`` that are planned; ``folder`` in which it was started, and its ``session``;
+        What the workflow knows: ``parameters``, ``defaults``, ``command``, ``inputs`` (``inputs.json``), ``decisions``,
+        ``versions``, ``passes`` and ``rounds`` that are planned; ``folder`` in which it was started; its ``session``;
         ``results``, its ``--outdir``, where the page does not stand in it; ``moved_to``, where that is now, if it is
         not where ``parameters`` say; ``set_aside``, where a run went on with other settings and moved these results.
         Any may be missing.
@@ -144,6 +145,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "command": run.get("command"),
         "versions": run.get("versions") or {},
         "inputs": run.get("inputs") or {},
+        "decisions": run.get("decisions") or [],
         "warnings": _warnings(run, clusters),
         "not_believed": _not_believed(run, passes, clusters),
     }
@@ -197,6 +199,7 @@ def run_known(info: Path | None) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if info is not None:
         known |= read_there(SessionRecord, info / SESSION) | read_there(RunRecord, info / RUN)
+        known |= read_there(DecisionsRecord, info / DECISIONS)
         inputs = read_there(InputsRecord, info / "inputs.json")
         known |= {"inputs": inputs, "versions": _versions(info / "software_versions.yml")}
     return known
