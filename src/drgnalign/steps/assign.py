@@ -88,7 +88,7 @@ def main(
     write_record(facts, record)
     said = in_words(facts.assignment.written(), len(facts.assignment.clusters))
     maps = f"{len(initial_maps)} initial maps and " if initial_maps else ""
-    clusters = len(set(starts[0].tolist()) - {0})
-    click.echo(f"{said} (of {maps}{clusters} cluster{'' if clusters == 1 else 's'} proposed)")
+    count = len(set(starts[0].tolist()) - {0})
+    click.echo(f"{said} (of {maps}{count} cluster{'' if count == 1 else 's'} proposed)")
     if reached.note:
         click.echo(reached.note)
