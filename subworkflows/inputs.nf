@@ -142,7 +142,7 @@ def trainingFiles(value) {
     if (lacking) {
         error("${lacking}: is needed with ${weights.name}, and not there\n  What to do: give --weights a folder of `cryodrgn train_vae`, or the weights of one of its epochs.")
     }
-    return needed + ['training.json', 'ind.pkl', 'train.log', 'run.log'].collect { name -> folder.resolve(name) }.findAll { one -> one.isFile() }
+    return needed + ['training.json', 'images.sha256', 'ind.pkl', 'train.log', 'run.log'].collect { name -> folder.resolve(name) }.findAll { one -> one.isFile() }
 }
 
 def isWeights(name) {

@@ -23,6 +23,7 @@ from drgnalign.commands.train import train
 from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import START, Particles
+from drgnalign.run.latent import write_images
 
 SCHEMA = Path(__file__).resolve().parents[2] / "nextflow_schema.json"
 STATES, DIAMETER = 2, 200
@@ -40,6 +41,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, simulate: Callable[..., Any]) 
     (folder / "latent").mkdir()
     z = np.stack([4.0 * seen, np.zeros(len(seen))], axis=1) + rng.normal(size=(len(seen), 2))
     write_latent(folder / "latent" / "z.pkl", z, np.zeros_like(z))
+    write_images(read_star(folder / "set" / "particles.star"), folder / "latent")
     succeed("embed", folder / "latent")
     return folder
 
@@ -161,6 +163,12 @@ def shortened(two: Path, tmp_path: Path) -> Path:
     return tmp_path / "few.star"
 
 
+def turned(two: Path, tmp_path: Path) -> Path:
+    """The same particles from the last one on."""
+    write_star(read_star(particles(two)).select(np.arange(400)[::-1]), tmp_path / "turned.star")
+    return tmp_path / "turned.star"
+
+
 def unlabelled(two: Path, tmp_path: Path) -> Path:
     given: Particles = read_star(particles(two))
     given.table.drop(columns="rlnClassNumber", inplace=True, errors="ignore")
@@ -214,6 +222,10 @@ def with_a_hole(path: Path) -> None:
     [
         ("embed SET", "set: has no z.pkl"),
         ("cluster FEW --latent LATENT -o OUT.star", "embedding.csv: it is of 400 particles, and"),
+        (
+            "cluster TURNED --latent LATENT -o OUT.star",
+            "turned.star: its images are not those of the latent",
+        ),
         ("cluster FEW --latent SET -o OUT.star", "set: has no embedding.csv"),
         ("cluster FEW --latent LATENT -o OUT.csv", "labels are written into a star file"),
         ("assign UNLABELLED -o OUT.star", "is labelled with no cluster"),
@@ -246,7 +258,11 @@ def with_a_hole(path: Path) -> None:
 )
 def test_what_does_not_fit_is_refused(two: Path, clustered: Path, tmp_path: Path, words: str, problem: str) -> None:
     places = {"SET": two / "set", "LATENT": two / "latent", "CLUSTERED": clustered, "OUT": tmp_path / "out"}
-    places |= {"FEW": shortened(two, tmp_path), "UNLABELLED": unlabelled(two, tmp_path)}
+    places |= {
+        "FEW": shortened(two, tmp_path),
+        "TURNED": turned(two, tmp_path),
+        "UNLABELLED": unlabelled(two, tmp_path),
+    }
     places |= {name: labelled_oddly(clustered, name, *odd) for name, odd in ODD.items()}
     places |= {name: spoilt(two / "latent", tmp_path / name / "latent") for name in SPOILT}
     places |= {"ROUND": tmp_path / "ROUND" / "latent", "PAR": tmp_path / "PAR"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.take import doubt_of_sign, take_training
 from drgnalign.particles import Particles
 from drgnalign.run.inputs import InputsRecord
-from drgnalign.run.latent import TrainingRecord
+from drgnalign.run.latent import TrainingRecord, write_images
 from drgnalign.run.record import read_record, write_record
 from drgnalign.simulate import phantom_states, simulate_set
 from drgnalign.steps.take_training import main
@@ -115,6 +116,15 @@ def test_a_round_s_own_is_taken_with_its_record(given: Path, particles: Particle
     np.testing.assert_array_equal(read_indices(given.parent / "training" / "ind.pkl"), np.arange(5))
     with pytest.raises(InputError, match=r"learning_rate 0.0001 where the run has 0.001\n.* --learning_rate 0.0001"):
         take(given, particles, "weights.pkl", learning_rate=1e-3)
+
+
+def test_rows_of_other_images_are_refused(given: Path, particles: Particles) -> None:
+    """Of a round's, which says whose they are; stacks may have been moved meanwhile."""
+    write_images(particles, given)
+    moved = particles.table["rlnImageName"].str.replace("@", "@elsewhere/")
+    take(given, replace(particles, table=particles.table.assign(rlnImageName=moved)))
+    with pytest.raises(InputError, match=r"not those of the latent variables in .*, or in another order\n"):
+        take(given, particles.select(np.arange(COUNT)[::-1]))
 
 
 @pytest.mark.parametrize(
@@ -239,5 +249,5 @@ def test_the_step_names_the_user_s_files(given: Path, particles: Particles, tmp_
     assert result.exit_code == 0, result.output
     assert f"{given}/weights.29.pkl (epoch 29), and trains none" in (tmp_path / "said.txt").read_text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "config.yaml", "train.log", "training.json", "weights.pkl", "z.pkl",
+        "config.yaml", "images.sha256", "train.log", "training.json", "weights.pkl", "z.pkl",
     ]  # fmt: skip

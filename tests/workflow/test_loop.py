@@ -24,10 +24,16 @@ from drgnalign.truth.rounds import score_rounds
 
 NAMES = ["cluster_01", "cluster_02"]
 MAPS = [f"{name}{ending}.mrc" for name in NAMES for ending in ("", "_half1", "_half2")]
-LATENT = ["z.pkl", "weights.pkl", "config.yaml", "train.log", "training.json"]
+LATENT = ["images.sha256", "z.pkl", "weights.pkl", "config.yaml", "train.log", "training.json"]
 EMBEDDING = ["embedding.csv", "embedding.json", "embedding.npz", "pc1_z.txt"]
 VOLUMES = ["mean", *(f"component_{number:02d}" for number in range(1, 4))]
-LINEAR = ["z.pkl", "known.npz", "linear.json", *(f"{name}_half{half}.mrc" for name in VOLUMES for half in (1, 2))]
+LINEAR = [
+    "images.sha256",
+    "z.pkl",
+    "known.npz",
+    "linear.json",
+    *(f"{name}_half{half}.mrc" for name in VOLUMES for half in (1, 2)),
+]
 DECODED = ["cluster_01.mrc", "cluster_02.mrc", *(f"pc1_{i:02d}.mrc" for i in range(1, 7))]
 PASS = ["particles.star", "metrics.json", "fsc.csv", "clusters/mask.mrc"]
 ROUND = [

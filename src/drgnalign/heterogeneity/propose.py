@@ -11,7 +11,7 @@ import numpy as np
 from drgnalign.errors import InputError
 from drgnalign.heterogeneity.cluster import cluster, cluster_record, label_particles, other_numbers
 from drgnalign.particles import PATH, PATH_ERROR, START, Particles
-from drgnalign.run.latent import EMBEDDING, LINEAR, read_points
+from drgnalign.run.latent import EMBEDDING, LINEAR, read_points, refuse_other_images
 from drgnalign.run.linear import RECORD, read_labels, read_motion
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusteringRecord, LinearRecord
@@ -60,12 +60,13 @@ def propose(
     Raises
     ------
     InputError
-        The embedding is of another number of particles.
+        The embedding is of other particles, or of these in another order.
     """
     points = read_points(latent / EMBEDDING, space)
     if len(points) != len(particles):
         problem = f"it is of {len(points):,} particles, and {particles.path} has {len(particles):,}"
         raise InputError(latent / EMBEDDING, problem, "give the latent folder of these particles, one row each")
+    refuse_other_images(particles, latent)
     last, kept = particles.cluster_labels(), ~particles.left_out()
     k = k or len(np.unique(last[last > 0]))
     try:

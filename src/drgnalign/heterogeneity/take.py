@@ -22,7 +22,17 @@ from drgnalign.files import copy_whole, significant, write_text
 from drgnalign.formats.cryodrgn import LATENT_REMEDY, read_latent
 from drgnalign.heterogeneity.train import FIXED_SETTINGS, losses_in
 from drgnalign.particles import Particles
-from drgnalign.run.latent import CONFIG, LOG, TRAINED_ON, TRAINING, WEIGHTS, TrainingRecord, Z
+from drgnalign.run.latent import (
+    CONFIG,
+    LOG,
+    TRAINED_ON,
+    TRAINING,
+    WEIGHTS,
+    TrainingRecord,
+    Z,
+    refuse_other_images,
+    write_images,
+)
 from drgnalign.run.record import read_record, write_record
 
 NUMBERED = re.compile(r"weights\.(\d+)\.pkl")
@@ -63,8 +73,8 @@ def take_training(
     ----------
     weights, z, config : path
         ``weights.N.pkl``, N the epoch, and ``z.N.pkl`` and ``config.yaml`` of the same training; or those of a
-        published round's ``latent/``, with its ``training.json`` beside ``config``. A ``run.log`` or ``train.log``
-        there tells of losses, ``ind.pkl`` of a round who was trained on.
+        published round's ``latent/``, with its ``training.json`` and ``images.sha256`` beside ``config``. A
+        ``run.log`` or ``train.log`` there tells of losses, ``ind.pkl`` of a round who was trained on.
     particles : Particles
         The run's, in the order of its particle file.
     settings : mapping
@@ -96,6 +106,7 @@ def take_training(
         problem += f"{found['zdim']} and the particle file {len(particles):,}"
         remedy = "give the particles that were trained on, with all their rows; of fewer, as with cryoDRGN's --ind: "
         raise InputError(z, problem, f"{remedy}--ind beside --poses, or a file of `drgnalign select --ind`")
+    refuse_other_images(particles, beside)
     if not np.isfinite(latent).all():
         raise InputError(z, "holds numbers that are not finite", LATENT_REMEDY)
     logs = [path for path in (beside / LOG, beside / "run.log") if path.is_file()]
@@ -124,6 +135,7 @@ def take_training(
         copy_whole(logs[0], outdir / LOG)
     else:
         write_text(outdir / LOG, f"taken from {record.taken_from}, which has no log\n")
+    write_images(particles, outdir)
     write_record(record, outdir / TRAINING)
     return record
 

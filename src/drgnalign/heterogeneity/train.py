@@ -28,7 +28,7 @@ from drgnalign.formats.cryodrgn import (
 from drgnalign.formats.mrc import read_header
 from drgnalign.heterogeneity.cryodrgn import run_cryodrgn
 from drgnalign.heterogeneity.memory import available_memory
-from drgnalign.run.latent import CONFIG, LOG, TRAINED_ON, TRAINING, WEIGHTS, TrainingRecord, Z
+from drgnalign.run.latent import CONFIG, LOG, TRAINED_ON, TRAINING, WEIGHTS, TrainingRecord, Z, write_images
 from drgnalign.run.record import read_record, write_record
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def train(
     previous : path or None
         `outdir` of the previous round, from whose weights the training goes on; None starts afresh.
     outdir : path
-        Folder to write ``weights.pkl``, ``z.pkl``, ``config.yaml``, ``train.log`` and ``training.json`` into, and
-        ``ind.pkl`` where some are left out.
+        Folder to write ``weights.pkl``, ``z.pkl``, ``config.yaml``, ``train.log``, ``images.sha256`` and
+        ``training.json`` into, and ``ind.pkl`` where some are left out.
     zdim, layers, nodes : int
         Dimensions of the latent variable; hidden layers of encoder and decoder and nodes in each.
     epochs : int
@@ -187,6 +187,7 @@ def train(
         else:
             write_text(checkpoints.note, f"{name}\n")
     record = _record(log.read_text(), first_epoch, settings, lazy)
+    write_images(particles, outdir)
     write_record(record, outdir / TRAINING)
     return record
 

@@ -4,6 +4,7 @@
 ``weights.pkl``        cryoDRGN's network, with ``config.yaml``; the next training goes on from it, DECODE evaluates it
 ``z.pkl``              latent means, one row a particle, whoever was trained on
 ``ind.pkl``            rows that were trained on; none where all were
+``images.sha256``      digest of the particles' image names in the order of the rows, which are not known by name
 ``training.json``      how it was trained, and losses
 ``embedding.csv``      of each particle z, principal components, UMAP in two and three dimensions
 ``embedding.json``     share of the variance that each principal component explains, UMAP's settings
@@ -12,13 +13,14 @@
 ``linear/``            the linear model (`drgnalign.run.linear`), of FIT; none with ``--latent cryodrgn``
 =====================  ==============================================================================================
 
-TRAIN writes the first four (`drgnalign.heterogeneity.train`), or TAKE_TRAINING does
+TRAIN writes the first five (`drgnalign.heterogeneity.train`), or TAKE_TRAINING does
 (`drgnalign.heterogeneity.take`), EMBED the others (`drgnalign.heterogeneity.embed`). With
-``--latent linear`` there is no network, and ``z.pkl`` and ``ind.pkl`` are the linear model's.
+``--latent linear`` there is no network, and ``z.pkl``, ``ind.pkl`` and ``images.sha256`` are the linear model's.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,10 +30,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
+from drgnalign.files import write_text
+from drgnalign.particles import Particles
 from drgnalign.run.record import Record
 
 WEIGHTS, CONFIG, Z, TRAINED_ON = "weights.pkl", "config.yaml", "z.pkl", "ind.pkl"
-TRAINING, LOG = "training.json", "train.log"
+TRAINING, LOG, IMAGES = "training.json", "train.log", "images.sha256"
 EMBEDDING, EMBEDDING_RECORD, EMBEDDING_START = "embedding.csv", "embedding.json", "embedding.npz"
 ALONG_PC1, LINEAR = "pc1_z.txt", "linear"
 REMEDY = "make it again: drgnalign embed FOLDER"
@@ -72,6 +76,33 @@ class EmbeddingRecord(Record):
     seed: int | None = None
     # "previous" where UMAP started from the last round's, else "pca"
     start: str | None = None
+
+
+def _digest_of_images(particles: Particles) -> str:
+    """Stacks count by their names, wherever they lie."""
+    numbers, stacks = particles.image_locations()
+    names = "\n".join(f"{number}@{Path(stack).name}" for number, stack in zip(numbers, stacks, strict=True))
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def write_images(particles: Particles, folder: Path) -> None:
+    """Keep whose rows those of the latent variables in a folder are."""
+    write_text(folder / IMAGES, f"{_digest_of_images(particles)}\n")
+
+
+def refuse_other_images(particles: Particles, folder: Path) -> None:
+    """Refuse particles of which the rows of a latent folder are not, where it says of which they are.
+
+    Raises
+    ------
+    InputError
+        They are others, or in another order.
+    """
+    path = folder / IMAGES
+    if path.is_file() and path.read_text().strip() != _digest_of_images(particles):
+        problem = f"its images are not those of the latent variables in {folder.resolve()}, or in another order"
+        remedy = "give the particles that were trained on, row by row"
+        raise InputError(particles.path, problem, f"{remedy}; if only stacks were renamed since, remove {IMAGES} there")
 
 
 def places_along(component: NDArray[np.float64]) -> NDArray[np.float64]:

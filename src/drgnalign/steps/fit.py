@@ -33,7 +33,7 @@ from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, late
 from drgnalign.heterogeneity.points import fit_points, points_found
 from drgnalign.maps.mask import resampled_mask, soft_sphere
 from drgnalign.maps.read import read_mask
-from drgnalign.run.latent import LINEAR, TRAINED_ON, Z
+from drgnalign.run.latent import LINEAR, TRAINED_ON, Z, write_images
 from drgnalign.run.linear import RECORD, Found, Moving, read_model, write_found, write_model
 from drgnalign.run.record import write_record
 from drgnalign.run.records import LinearRecord
@@ -113,6 +113,7 @@ def main(
     write_found(Found(known, labels, points.places, moving), output)
     means, variances = known.posterior()
     write_latent(output / Z, means, np.log(variances))
+    write_images(table, output)
     if len(rows) < len(coarse):
         write_indices(output / TRAINED_ON, rows)
     record = LinearRecord(
