@@ -1,14 +1,18 @@
 # Two commands do it all on a fresh machine with Python >= 3.10, a C compiler, Java 17 and Nextflow >= 25.04 or Maven:
 #   make demo    simulate a labelled particle set, run the workflow on it, print what came out
-#   make test    linters, unit tests, workflow tests (parts of it: make lint, test-unit, test-workflow)
+#   make test    linters, unit tests, workflow tests (parts of it: make lint, test-unit, test-slow, test-workflow)
+# What takes longer, before a release: make test-long
 # On a cluster, or with the tools to make one: make test-hpc
 
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# two files at a time, each in one process
+BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 BENCHES := $(patsubst %/run.py,%,$(wildcard benchmarks/*/run.py))
 
-.PHONY: help setup demo test test-unit test-workflow test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real bench-latent clean
+.PHONY: help setup demo test test-unit test-slow test-workflow test-long test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real bench-latent clean
 
 # What there is to make
 help:
@@ -46,24 +50,33 @@ lint: setup
 	NXF_SYNTAX_PARSER=v2 .tools/nextflow lint main.nf nextflow.config conf modules subworkflows
 
 # All that CI runs
-test: lint test-unit test-workflow
+test: lint test-unit test-slow test-workflow
 
-# Of units and of the report in Chromium, on two cores
+# Of units, on two cores
 test-unit: setup
+	$(PYTEST) $(BY_FILE) -m "not slow and not long" tests/unit
+
+# Of cryoDRGN, Frealign and Chromium as they are started; of states, junk and poses that are found again, on two cores
+test-slow: setup
 	bash tests/browser/get_chromium.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit tests/browser
+	$(PYTEST) $(BY_FILE) -m "slow and not long" tests/unit tests/browser
 
 # Of real runs on this machine, which are two at a time by themselves
 test-workflow: setup
-	$(BIN)/python -m pytest --ignore tests/unit --ignore tests/browser --ignore tests/slurm --ignore tests/containers
+	$(PYTEST) tests/workflow
+
+# What takes minutes each: further ways to stop and go on, walk-throughs of the docs as they stand; with RELION, where it is
+test-long: setup
+	$(PYTEST) $(BY_FILE) -m long tests/unit
+	$(PYTEST) -m long tests/workflow
 
 # Images by Apptainer; a real Slurm, started for the tests and stopped again: faults done to it, rounds of a 50S set; RELION.
 test-hpc: setup
 	bash tests/containers/get_apptainer.sh
 	bash tests/workflow/get_relion.sh
 	$(BIN)/python tests/slurm/cluster.py
-	DRGNALIGN_HPC=1 $(BIN)/python -m pytest -m "" tests/slurm tests/containers
-	$(BIN)/python -m pytest -m long --ignore tests/unit --ignore tests/browser --ignore tests/slurm --ignore tests/containers
+	DRGNALIGN_HPC=1 $(PYTEST) -m "" tests/slurm tests/containers
+	$(MAKE) test-long
 
 # Labelled 50S sets (needs the test data): both arms, against the figures that the workflow must reach.
 rib50s: setup

@@ -19,6 +19,8 @@ from selenium.webdriver.common.keys import Keys
 from drgnalign.cli import main
 from drgnalign.formats.star import read_star
 
+pytestmark = pytest.mark.slow
+
 CELL = "figure[data-map='{}']"
 
 

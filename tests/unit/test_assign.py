@@ -37,6 +37,8 @@ from drgnalign.heterogeneity.verdicts import CONTINUUM, NO_NUMBER, SPREAD
 from drgnalign.particles import START, Particles
 from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 POSITIONS = 24
 PAIRS, NONE = [(1, 2), (1, 3), (2, 3)], Spread(0.0, 0.0, 0.02)

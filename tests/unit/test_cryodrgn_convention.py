@@ -18,6 +18,8 @@ from drgnalign.formats.mrc import read_volume
 from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.maps.mask import particle_mask
 
+pytestmark = pytest.mark.slow
+
 
 def test_backproject_voxel_gives_the_same_map(simulate: Callable, tmp_path: Path) -> None:
     try:

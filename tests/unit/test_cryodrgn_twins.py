@@ -19,6 +19,8 @@ from drgnalign.geometry import angular_distance
 from drgnalign.heterogeneity.cryodrgn import find_cryodrgn
 from drgnalign.particles import DEFOCUS, ORIGINS, Particles
 
+pytestmark = pytest.mark.slow
+
 REAL_STAR = Path(__file__).parents[3] / "shared" / "data" / "particles" / "relion31.star"
 
 

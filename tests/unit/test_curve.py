@@ -11,6 +11,8 @@ from drgnalign.arrays import FloatArray
 from drgnalign.heterogeneity.curve import Curve, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 
+pytestmark = pytest.mark.slow
+
 COUNT, PRECISION = 1200, 20.0
 
 

@@ -22,6 +22,8 @@ from drgnalign.interface import Chunk, Engine, EngineSettings, Reconstruction, R
 from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 DOUBLES = REPOSITORY / "tests" / "doubles"
 # Of programs that the user brings: doubles.

@@ -31,6 +31,8 @@ from drgnalign.interface import Chunk, EngineSettings, References
 from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import Particles
 
+pytestmark = pytest.mark.slow
+
 DOUBLES = Path(__file__).parents[1] / "doubles"
 RUNS = Path(__file__).parents[3] / "shared" / "data" / "frealign-runs"
 needs_data = pytest.mark.skipif(not RUNS.is_dir(), reason=f"the test data are not there: {RUNS}")

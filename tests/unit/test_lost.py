@@ -19,6 +19,8 @@ from drgnalign.heterogeneity.states import find_states
 from drgnalign.particles import SEARCHED, Particles
 from drgnalign.simulate import Nuisances
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 
 

@@ -20,6 +20,8 @@ from drgnalign.heterogeneity.screen import Screening, screened
 from drgnalign.heterogeneity.states import find_states
 from drgnalign.simulate import Nuisances, Specimen, phantom_states
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL, LIMIT, DIAMETER = 32, 8.0, 18.0, 200.0
 
 

@@ -25,6 +25,8 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import START, Particles
 from drgnalign.run.latent import write_images
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Path(__file__).resolve().parents[2] / "nextflow_schema.json"
 STATES, DIAMETER = 2, 200
 

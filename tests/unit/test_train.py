@@ -27,6 +27,8 @@ from drgnalign.particles import Particles
 from drgnalign.run.latent import TrainingRecord
 from drgnalign.run.record import write_record
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL_SIZE, COUNT, SIGMA = 24, 4.0, 600, 1.5
 # A chiral arrangement without symmetry, (x, y, z) in px from the centre: a mirrored map does not match it.
 BLOBS = np.array([[6, 0, 0], [0, 5, 0], [0, 0, 4], [-4, -4, 2], [3, -3, -5]], dtype=float)
@@ -114,6 +116,7 @@ def trained(data, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_cryodrgn
+@pytest.mark.long
 def test_decoded_map_is_the_true_map(trained: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(trained, tmp_path / "elsewhere")
     z, _ = read_latent(moved / "z.pkl")
@@ -165,6 +168,7 @@ def test_a_training_that_was_taken_is_trained_on_from(data, trained: Path, tmp_p
 
 
 @needs_cryodrgn
+@pytest.mark.long
 def test_who_is_left_out_is_encoded_and_not_trained_on(data, trained: Path, tmp_path: Path) -> None:
     stack, particles = data
     left_out = np.arange(COUNT) % 4 == 1
@@ -200,6 +204,7 @@ def interrupt_the_second_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_cryodrgn
+@pytest.mark.long
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     data, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +318,7 @@ def test_missing_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.
 
 
 @needs_cryodrgn
+@pytest.mark.long
 def test_images_that_do_not_fit_are_read_batch_by_batch(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is the same; that of the particles left out, too."""
     stack, particles = data

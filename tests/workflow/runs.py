@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from drgnalign.run.latent import TRAINING
 
@@ -32,6 +33,11 @@ WITHOUT_NETWORK = {"latent": "linear"}
 
 # In the names of tasks: of how many passes, of how many rounds.
 TOTALS = r"(?<=\d)/\d+(?=[ )])"
+
+
+def further(*values: object) -> list[pytest.ParameterSet]:
+    """Values of a test's parameter that the first one stands for, where there is less time."""
+    return [pytest.param(value, marks=pytest.mark.long) for value in values]
 
 
 @dataclass(frozen=True)

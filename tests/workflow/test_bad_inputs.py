@@ -257,6 +257,7 @@ def test_messages_reach_the_user(inputs: InputSet) -> None:
     assert first < message.index("Caused by:") < message.rindex("Tip:") < last
 
 
+@pytest.mark.long
 def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
     write_volume(inputs.folder / "my mask.mrc", 255 * ball(), PIXEL_SIZE)
     run = run_workflow(inputs.folder / "run", inputs.star, {"mask": inputs.folder / "my mask.mrc"})
@@ -268,6 +269,7 @@ def test_a_bad_mask_stops_the_run_before_training(inputs: InputSet) -> None:
     assert "--focus_mask" in gone.log and "Submitted" not in gone.log
 
 
+@pytest.mark.long
 def test_a_job_of_cryosparc_over_three_files(tmp_path: Path) -> None:
     """It is read, and what was warned of is said and kept, before more clusters than particles stop the run."""
     job = tmp_path / "J5, (a)"
@@ -290,6 +292,7 @@ def test_a_job_of_cryosparc_over_three_files(tmp_path: Path) -> None:
     assert "none.cs: no such file" in gone.log and "--passthrough" in gone.log and "Submitted" not in gone.log
 
 
+@pytest.mark.long
 def test_cryodrgn_s_files_are_an_input(inputs: InputSet) -> None:
     """Poses, CTF parameters and an index, all named alike; what does not go with them is named at once."""
     write_cryodrgn(inputs.particles, inputs.folder / "cryodrgn")
@@ -391,6 +394,7 @@ def test_parameters_that_contradict_each_other_are_refused(inputs: InputSet) -> 
     assert "--weights: are of a network, and --latent is linear" in message
 
 
+@pytest.mark.long
 def test_a_later_round_of_too_many_clusters_is_refused(inputs: InputSet) -> None:
     run = run_workflow(
         inputs.folder / "run", inputs.star, {"k": "2,40", "assign": "likelihood,none", "k_start": "4,40"}
@@ -419,6 +423,7 @@ def test_a_training_that_is_none_is_refused(inputs: InputSet, files: tuple[str, 
     assert problem in message and "--weights" in message and "Submitted" not in message
 
 
+@pytest.mark.long
 def test_a_training_of_other_particles_is_refused(inputs: InputSet) -> None:
     folder = inputs.folder / "given"
     folder.mkdir()
@@ -456,6 +461,7 @@ def test_a_cluster_that_became_tiny_is_reported(inputs: InputSet) -> None:
     pd.testing.assert_frame_equal(chunk[columns], inputs.particles.table.loc[5:154, columns].reset_index(drop=True))
 
 
+@pytest.mark.long
 def test_a_run_for_which_the_disk_has_no_room_is_not_begun(inputs: InputSet) -> None:
     """Sums of sixty chunks a round, all of them kept: seven terabytes."""
     parameters = {"rounds": 20_000, "chunk_size": 5, "keep": True}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from runs import REPOSITORY, Run, run_workflow
+from runs import REPOSITORY, Run, further, run_workflow
 
 from conftest import append, copy_code
 
@@ -153,6 +153,7 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     assert (results / "round_02" / "posteriors.csv.gz").read_text() == "reassigned\n"
 
 
+@pytest.mark.long
 def test_what_is_broken_or_gone_in_the_results_is_made_good(tmp_path: Path) -> None:
     results = stub(tmp_path, "results", **CONSENSUS).results
     of_pass = results / "consensus" / "pass_01"
@@ -200,6 +201,7 @@ def test_a_setting_runs_again_what_reads_it_and_what_follows(stubs: Stubs) -> No
     assert {name for name in cached if " r" in name} == {"LABEL:FIT (4 r1)"}
 
 
+@pytest.mark.long
 def test_a_training_done_before_is_the_first_round_s(tmp_path: Path) -> None:
     given = tmp_path / "00_vae128"
     given.mkdir()
@@ -222,6 +224,7 @@ def test_a_training_done_before_is_the_first_round_s(tmp_path: Path) -> None:
     assert "CHECK_TRAINING" not in steps_of(set(stub(tmp_path, "short", **settings, rounds=1).tasks.index))
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_a_published_pass(tmp_path: Path) -> None:
     settings = {"latent": "cryodrgn", "junk": "keep", "consensus_limits": "none", "rounds": 1}
     # names of images are relative to the folder of the first input, which stubs do not look into
@@ -270,6 +273,7 @@ def test_what_depends_on_a_mask_runs_again_when_its_file_changes(stubs: Stubs) -
     assert {"LABEL:TRAIN (4 r1)", "MAP:RECONSTRUCT (1 all)"} <= cached
 
 
+@pytest.mark.long
 def test_changed_code_runs_again(changed_code: ChangedCode) -> None:
     first, changed, _ = changed_code
     cached = {"LIST_STACKS", "CHECK_INPUTS", "CHECK_SETTINGS", "ESTIMATE_DISK", "DOWNSAMPLE (1)"}
@@ -279,6 +283,7 @@ def test_changed_code_runs_again(changed_code: ChangedCode) -> None:
     assert changed.named("COMPLETED") == set(first.tasks.index) - cached
 
 
+@pytest.mark.long
 def test_changed_kernels_run_again(changed_code: ChangedCode) -> None:
     again = changed_code.kernels
     assert "CHECK_INPUTS" in again.named("CACHED")
@@ -286,6 +291,7 @@ def test_changed_kernels_run_again(changed_code: ChangedCode) -> None:
     assert {f"MAP:{name}" for name in ("INSERT", "REFINE", "RECONSTRUCT")} <= steps
 
 
+@pytest.mark.long
 def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
     """Nextflow itself waits for ever for a value that is null."""
     code = tmp_path / "code"
@@ -298,13 +304,13 @@ def test_a_step_without_a_row_of_settings_is_refused(tmp_path: Path) -> None:
     assert "The step 'downsample' has no row in subworkflows/settings.nf" in run.log
 
 
-@pytest.mark.parametrize("broken", ["half of ", "[]", '{"pass": "x"}'])
+@pytest.mark.parametrize("broken", ["half of ", *further("[]", '{"pass": "x"}')])
 def test_a_broken_report_does_not_stop_the_run_that_makes_it_anew(results: Path, broken: str) -> None:
     (results / "report.json").write_text(broken)
     resumed_in(results)
 
 
-@pytest.mark.parametrize("broken", ["{ half a rec", "{}"])
+@pytest.mark.parametrize("broken", ["{ half a rec", *further("{}")])
 def test_results_of_which_nobody_knows_how_they_were_made_are_set_aside(results: Path, broken: str) -> None:
     (results / "pipeline_info" / "made_by.json").write_text(broken)
     resumed = resumed_in(results)
@@ -320,6 +326,7 @@ def with_stub(code: Path, module: str, line: str) -> None:
     path.write_text(f'{head}    {line}\n    """\n}}{last}')
 
 
+@pytest.mark.long
 def test_a_pass_that_is_made_once_more_takes_the_place_of_no_later_one(tmp_path: Path) -> None:
     code, broken = tmp_path / "code", tmp_path / "broken"
     copy_code(code)
@@ -339,6 +346,7 @@ def test_a_pass_that_is_made_once_more_takes_the_place_of_no_later_one(tmp_path:
     assert (again.results / "findings.txt").read_text() == "pass 2\n"
 
 
+@pytest.mark.long
 def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(tmp_path: Path) -> None:
     results = stub(tmp_path, "results", **CONSENSUS).results
     (results / "report.json").write_text('{"pass": 6}')
@@ -347,6 +355,7 @@ def test_a_report_of_more_rounds_than_there_are_now_is_written_anew(tmp_path: Pa
     assert (results / "findings.txt").read_text() == "stub\n"
 
 
+@pytest.mark.long
 def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None:
     code, results = tmp_path / "code", tmp_path / "results"
     copy_code(code)
@@ -357,6 +366,7 @@ def test_results_that_are_removed_during_the_run_stop_it(tmp_path: Path) -> None
     assert f"{results}: has been removed, or its pipeline_info, while the run went on" in run.log
 
 
+@pytest.mark.long
 def test_results_that_another_run_takes_meanwhile_stop_it(tmp_path: Path) -> None:
     code, record = tmp_path / "code", tmp_path / "results" / "pipeline_info" / "session.json"
     copy_code(code)
@@ -378,6 +388,7 @@ def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None
     assert f"{stack}: has changed since this run began: what was made of it is not to be believed" in run.log
 
 
+@pytest.mark.long
 def test_data_that_were_moved_make_nothing_anew(tmp_path: Path) -> None:
     code, here, there = tmp_path / "code", tmp_path / "here", tmp_path / "there"
     copy_code(code)
@@ -398,7 +409,7 @@ def test_data_that_were_moved_make_nothing_anew(tmp_path: Path) -> None:
     assert "DOWNSAMPLE (1)" in changed.named("COMPLETED") and (changed.results / "earlier").is_dir()
 
 
-@pytest.mark.parametrize("broken", ["{ half a rec", "[]", None])
+@pytest.mark.parametrize("broken", ["{ half a rec", *further("[]", None)])
 def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(results: Path, broken: str | None) -> None:
     session = results / "pipeline_info" / "session.json"
     session.unlink()
@@ -408,6 +419,7 @@ def test_a_run_goes_on_though_the_record_of_its_session_is_broken_or_gone(result
     assert resumed.named("COMPLETED") == set() and session.exists()
 
 
+@pytest.mark.long
 def test_one_setting_in_another_spelling_makes_nothing_anew(tmp_path: Path) -> None:
     mask = tmp_path / "particles.star"
     stub(tmp_path, "results", **CONSENSUS, mask_diameter=300, learning_rate="1e-3", mask=mask)

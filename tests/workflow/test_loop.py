@@ -189,6 +189,7 @@ def test_the_posteriors_are_those_of_the_particles(loop_run: Run) -> None:
         assert effective.between(0.999, 2.001).all() and effective[posteriors.max(axis=1) > 0.999].max() < 1.02
 
 
+@pytest.mark.long
 def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, coarser_run: Run) -> None:
     """Nyquist is 16 Å, the consensus a little coarser; 14 Å are asked for."""
     limits = pd.read_csv(loop_run.results / "summary.csv").set_index("cluster")["assign_limit_angstrom"]

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from runs import Run, run_workflow
+from runs import Run, further, run_workflow
 
 SESSION = "00000000-0000-0000-0000-000000000001"
 
@@ -50,7 +50,7 @@ def test_the_lock_of_a_process_that_has_died_is_taken(folder: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("text", ["", "x\n", "12\nhere\n", "x\nhere\n?\nold_name\n"])
+@pytest.mark.parametrize("text", ["", *further("x\n", "12\nhere\n", "x\nhere\n?\nold_name\n")])
 def test_a_lock_that_is_broken_is_said(folder: Path, text: str) -> None:
     path = folder / "results" / "pipeline_info" / "run.lock"
     path.write_text(text)
