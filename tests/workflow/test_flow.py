@@ -108,8 +108,7 @@ def test_every_process_has_its_place_in_the_loop(stubs: Stubs) -> None:
     declared = {re.search(r"^process (\w+)", text, re.MULTILINE)[1] for text in MODULES.values()}  # type: ignore[index]
     done = steps_of(set(stubs.first.tasks.index))
     # images are looked at, and a training is taken, where there are any
-    not_here = {"CHECK_IMAGE", "NOTE_DECISIONS", "TAKE_TRAINING", "COMBINE"}
-    assert done == declared - not_here | {"RESPLIT", "REINSERT", "REFERENCE"}
+    assert done == declared - {"CHECK_IMAGE", "TAKE_TRAINING", "COMBINE"} | {"RESPLIT", "REINSERT", "REFERENCE"}
     without_network = steps_of(set(stubs.linear.tasks.index))
     assert without_network == done - {"CHECK_TRAINING", "TRAIN", "DECODE"} | {"COMBINE"}
     assert "WARN: " not in stubs.first.log
@@ -147,6 +146,7 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     of_round = every | decoded | motion | latent | {"clusters.json", "posteriors.csv.gz"}
     expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in of_round}
     expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
+    expected |= {"pipeline_info/decisions.json"}
     assert {name for name in files if re.match(r"consensus|round_", name)} <= expected <= files
     assert {"findings.txt", "report.html"} <= files and (results / "final").is_dir()
     # what the images said last
