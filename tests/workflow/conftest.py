@@ -25,6 +25,8 @@ ATP_SYNTHASE = DATA / "particles" / "freehand"
 LOOP = {"latent": "both", "clustering": "kmeans,gmm,hdbscan", "references": "reconstruct,previous,decoder"}
 FREALIGN = {"rounds": 1, "frealign_dir": DOUBLES, "mass_kda": 200}
 FREALIGN |= {"consensus_limits": "none", "references": "consensus", "epochs_first": 1, "junk": "keep"}
+# Which runs a test of an engine is about.
+OF_ENGINE = {"frealignx": "frealignx_run", "frealign9": "frealign_fault_runs"}
 SOFT = {"assignment": "soft", "assign_against": "own_half_folds", "k": "auto", "k_start": 4}
 # So few of each state in half set 2 that of two clusters exactly one has the ten that a half map needs, wherever a few
 # of them go.
@@ -86,14 +88,10 @@ class Fault(NamedTuple):
     finished: Run
 
 
-class Frealign(NamedTuple):
-    """A round against the consensus with doubles of the Frealigns' programs.
+class FrealignFaults(NamedTuple):
+    """A round against the consensus with doubles of the Frealigns' programs, which fail before they do their work;
+    FrealignX's with one reference for both half sets."""
 
-    FrealignX's, with assignment soft and in folds; Frealign 9's, which fail before they do their work; FrealignX's
-    again, which fail too, with one reference for both half sets.
-    """
-
-    frealignx: Run
     frealign9: Fault
     joint_frealignx: Fault
 
@@ -268,10 +266,14 @@ class Scenarios:
 
         return LeftOut(run("excluded"), run("kept", "-resume", junk="keep"), folder / "set")
 
-    def frealign_runs(self) -> Frealign:
-        frealignx = finished(self.frealign("frealignx", {**SOFT, "engine": "frealignx"}))
+    def frealignx_run(self) -> Run:
+        """A round against the consensus with doubles of FrealignX's programs, assignment soft and in folds."""
+        return finished(self.frealign("frealignx", {**SOFT, "engine": "frealignx"}))
+
+    def frealign_fault_runs(self) -> FrealignFaults:
+        self.wait_for("frealignx_run")
         frealign9 = self.fault_of("frealign9", "killed")
-        return Frealign(frealignx, frealign9, self.fault_of("frealignx", "disk_full", joint_reference=True))
+        return FrealignFaults(frealign9, self.fault_of("frealignx", "disk_full", joint_reference=True))
 
     def fault_of(self, engine: str, fault: str, **settings: object) -> Fault:
         settings = {"engine": engine, **settings}
@@ -337,11 +339,13 @@ def scenario(
 ) -> Iterator[Callable[[str], Any]]:
     """The result of a run by name. All runs that the selected tests need are started here."""
     needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    calls = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
+    needed |= {OF_ENGINE[call.params["engine"]] for call in calls if "engine" in call.params}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     # the longest first; what goes on from loop_run has to wait for it
-    names = ("loop_run", "interrupted_runs", "frealign_runs", "junk_runs", "fixed_run", "mask_runs", "real_run")
-    names += ("motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run", "own_folder_runs")
-    names += ("taken_run", "dbscan_run")
+    names = ("loop_run", "interrupted_runs", "frealignx_run", "frealign_fault_runs", "junk_runs", "fixed_run")
+    names += ("mask_runs", "real_run", "motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run")
+    names += ("own_folder_runs", "taken_run", "dbscan_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -430,5 +434,10 @@ def real_run(scenario: Callable[[str], Any]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def frealign_runs(scenario: Callable[[str], Any]) -> Frealign:
-    return scenario("frealign_runs")
+def frealignx_run(scenario: Callable[[str], Any]) -> Run:
+    return scenario("frealignx_run")
+
+
+@pytest.fixture(scope="session")
+def frealign_fault_runs(scenario: Callable[[str], Any]) -> FrealignFaults:
+    return scenario("frealign_fault_runs")

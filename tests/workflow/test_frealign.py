@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from runs import Run
+from runs import Run, further
 
-from conftest import Fault, Frealign
+from conftest import OF_ENGINE, Fault, FrealignFaults
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.truth.rounds import score_rounds
@@ -20,14 +21,15 @@ from drgnalign.truth.rounds import score_rounds
 PROGRAM_LOGS = {"frealignx": "*_half{}_refine3d.log", "frealign9": "*_half{}_refine_frealign_v9.log"}
 
 
-@pytest.fixture(params=PROGRAM_LOGS)
+@pytest.fixture(params=["frealignx", *further("frealign9")])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def run(engine: str, frealign_runs: Frealign) -> Run:
-    return {"frealignx": frealign_runs.frealignx, "frealign9": frealign_runs.frealign9.finished}[engine]
+def run(engine: str, scenario: Callable[[str], Any]) -> Run:
+    made: Run | FrealignFaults = scenario(OF_ENGINE[engine])
+    return made.frealign9.finished if isinstance(made, FrealignFaults) else made
 
 
 def test_a_round_improves_poses(run: Run, noisy_set: Any) -> None:
@@ -46,8 +48,8 @@ def test_results_are_those_of_every_engine(run: Run) -> None:
         assert table["drgnFrealignScore"].gt(0).all() and table["drgnScore"].equals(table["drgnFrealignScore"])
 
 
-def test_soft_assignment_weights_particles(frealign_runs: Frealign) -> None:
-    results = frealign_runs.frealignx.results
+def test_soft_assignment_weights_particles(frealignx_run: Run) -> None:
+    results = frealignx_run.results
     assigned = json.loads((results / "round_01" / "clusters.json").read_text())["assignment"]
     assert (assigned["assignment"], assigned["against"]) == ("soft", "own_half_folds")
     assert assigned["states"] == len(assigned["clusters"]) >= 1
@@ -74,8 +76,9 @@ def test_each_half_set_reads_only_its_reference(run: Run, engine: str) -> None:
         assert sorted(numbers) == (np.flatnonzero(halves == half) + 1).tolist()
 
 
-def test_one_reference_for_both_half_sets_is_told_everywhere(frealign_runs: Frealign) -> None:
-    results = frealign_runs.joint_frealignx.finished.results
+@pytest.mark.long
+def test_one_reference_for_both_half_sets_is_told_everywhere(frealign_fault_runs: FrealignFaults) -> None:
+    results = frealign_fault_runs.joint_frealignx.finished.results
     for table in ("summary.csv", "consensus/pass_01/fsc.csv", "round_01/fsc.csv"):
         assert set(pd.read_csv(results / table)["halves"]) == {"not independent"}
     assert not list((results / "round_01" / "logs" / "refine").glob("*_half*"))
@@ -93,11 +96,12 @@ FAULTS = {
 
 
 @pytest.fixture
-def fault(engine: str, frealign_runs: Frealign) -> Fault:
+def fault(engine: str, frealign_fault_runs: FrealignFaults) -> Fault:
     """Killed (Frealign 9), a full disk (FrealignX)."""
-    return {"frealign9": frealign_runs.frealign9, "frealignx": frealign_runs.joint_frealignx}[engine]
+    return {"frealign9": frealign_fault_runs.frealign9, "frealignx": frealign_fault_runs.joint_frealignx}[engine]
 
 
+@pytest.mark.long
 def test_a_program_that_fails_stops_the_run_with_its_message(fault: Fault, engine: str) -> None:
     failed = fault.failed
     assert failed.status == 1
@@ -107,6 +111,7 @@ def test_a_program_that_fails_stops_the_run_with_its_message(fault: Fault, engin
     assert not any("REFINE (" in name or "MERGE (2 r1" in name for name in failed.named("COMPLETED"))
 
 
+@pytest.mark.long
 def test_after_a_failure_nothing_that_had_finished_runs_again(fault: Fault) -> None:
     done = fault.failed.named("COMPLETED") | fault.failed.named("CACHED")
     # a report shows where results are, and these are in another folder

@@ -7,6 +7,7 @@ import re
 import signal
 
 import pandas as pd
+import pytest
 from runs import Run, contents
 
 from conftest import Interrupted, Masks, OwnFolder
@@ -93,6 +94,7 @@ def test_passes_from_the_cache_take_the_place_of_no_later_ones(interrupted_runs:
         assert (again.results / "final" / name).read_bytes() == made.read_bytes()
 
 
+@pytest.mark.long
 def test_another_limit_of_assignment_does_not_train_anew(coarser_run: Run) -> None:
     again = coarser_run.named("COMPLETED")
     assert {"COARSEN", "LABEL:ASSIGN (4 r1)", "MAP:MERGE (4 r1)"} <= {name.removesuffix(" (1)") for name in again}
