@@ -21,7 +21,7 @@ include { TAKE_TRAINING } from './modules/take_training.nf'
 include { CHECK_TRAINING } from './modules/check_training.nf'
 include { SCREEN } from './modules/screen.nf'
 include { checkPrograms ; gpusSeen } from './subworkflows/programs.nf'
-include { checkRoom ; refuseGone ; returnResultsFolder ; setEarlierAside ; takeResultsFolder } from './subworkflows/results.nf'
+include { checkRoom ; refuseGone ; refuseOwnResults ; returnResultsFolder ; setEarlierAside ; takeResultsFolder } from './subworkflows/results.nf'
 include { byPass ; joined ; stateOf } from './subworkflows/cargo.nf'
 include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
@@ -73,10 +73,13 @@ workflow {
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def initial_maps = listedFiles('initial_maps', given.initial_maps)
     def training = trainingFiles(given.weights)
+    // a network that --start_from brings along is nobody's choice
+    def decided = decidedFiles(given + [weights: params.weights])
     def passes = schedule(given)
     checkPrograms(given.device)
     // as they are found, and as people know them
     def (results, outdir) = [pathOf('outdir', given.outdir), params.outdir]
+    refuseOwnResults(results, [particles] + beside + decided.last())
     takeResultsFolder(results, given.rounds)
     workflow.onComplete {
         returnResultsFolder(results)
@@ -108,11 +111,7 @@ workflow {
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, settings.map { step -> step.check_settings })
-    NOTE_DECISIONS(
-        CHECK_INPUTS.out.checked.map { _star, facts -> facts },
-        channel.of(decidedFiles(given)).filter { names, _files -> names },
-        settings.map { step -> step.note_decisions },
-    )
+    NOTE_DECISIONS(CHECK_INPUTS.out.checked.map { _star, facts -> facts }, channel.value(decided), settings.map { step -> step.note_decisions })
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
     TAKE_TRAINING(CHECK_INPUTS.out.checked.filter { _star, _facts -> training }, training, settings.map { step -> step.take_training })
@@ -203,7 +202,8 @@ workflow {
         .mix(left.still.map { pass, _state -> [pass, [motion: []]] })
     REPORT(
         withEarlier(joined([MAP.out.folder.map { meta, folder_made, _said -> [meta.pass, [meta: meta, folder: folder_made]] }, motions]))
-            .combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts }),
+            .combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts })
+            .combine(NOTE_DECISIONS.out.decisions),
         settings.map { step -> step.report },
     )
     EXPORT(

@@ -8,8 +8,10 @@ process REPORT {
     fair true
 
     input:
-    // folders of this pass and all before it, those of their points along motions, and what the input was found to be
-    tuple val(meta), path(passes, stageAs: 'passes/*'), path(points, stageAs: 'motion/*'), path(inputs, stageAs: 'inputs.json')
+    // folders of this pass and all before it, those of their points along motions, what the input was found to be,
+    // and what people decided
+    tuple val(meta), path(passes, stageAs: 'passes/*'), path(points, stageAs: 'motion/*'), path(inputs, stageAs: 'inputs.json'),
+        path(decisions, stageAs: 'decisions.json')
     // also a digest of all parameters, which it shows, and where the run is on record
     val settings
 
@@ -20,7 +22,7 @@ process REPORT {
     """
     # version ${settings.version}, parameters ${settings.parameters}
     mkdir -p motion
-    report.py passes --motion motion --inputs inputs.json \\
+    report.py passes --motion motion --inputs inputs.json --decisions decisions.json \\
         ${option('info', settings.info)} --output report
     """
 

@@ -54,6 +54,23 @@ def wasFirstToCopy(file, name) {
     }
 }
 
+// Names of what a run makes, and moves aside where it goes on with other settings
+def isOfPasses(name) {
+    return name ==~ /consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
+}
+
+// Refuse files that the run itself would move away or replace.
+def refuseOwnResults(folder, files) {
+    def place = folder.exists() ? folder.toRealPath() : null
+    def own = files.find { path ->
+        def real = path.toRealPath()
+        place && real.startsWith(place) && isOfPasses(place.relativize(real).getName(0).toString())
+    }
+    if (own) {
+        error("${own}: is among the results that this run would replace\n  What to do: copy it elsewhere, or give another --outdir.")
+    }
+}
+
 // What earlier settings, code or images gave moves to earlier/NAME of that run, before a pass of this one is published:
 // passes of two settings never lie side by side. What these did not change comes back from Nextflow's cache at once.
 // Returned is the last pass of these settings that the folder holds the results of, 0 where there are none.
@@ -64,12 +81,14 @@ def setEarlierAside(folder, known, passes) {
     def both = last ? Math.min(last.passes.size(), passes.size()) : 0
     def alike = last && [last.steps, last.images, last.passes.take(both)] == [made.steps, made.images, made.passes.take(both)]
     def same = alike || !record.exists()
-    def of_passes = ~/consensus|round_\d+|final|summary\.csv|findings\.txt|report\.(html|json)|.*\.png/
-    def old = same ? [] : namesIn(folder).findAll { name -> name ==~ of_passes }
+    def old = same ? [] : namesIn(folder).findAll { name -> isOfPasses(name) }
     if (old) {
         def run = last?.run ?: "before_${workflow.runName}"
         def aside = folder.resolve("earlier/${run}")
         aside.toFile().mkdirs()
+        if (folder.resolve('pipeline_info/decisions.json').exists()) {
+            java.nio.file.Files.move(folder.resolve('pipeline_info/decisions.json'), aside.resolve('decisions.json'), java.nio.file.StandardCopyOption.ATOMIC_MOVE)
+        }
         old.each { name -> java.nio.file.Files.move(folder.resolve(name), aside.resolve(name), java.nio.file.StandardCopyOption.ATOMIC_MOVE) }
         println(last ? "${whatChanged(last, made)}: the results of the last run (${run}) are now in ${aside}. What the change does not reach comes back at once; with the old settings and -resume all of them do."
             : "${record} does not say any more what results were made with: they are now in ${aside}. What is of this run comes back at once.")

@@ -155,3 +155,10 @@ def _particles(labels: np.ndarray, left_out: np.ndarray) -> Particles:
         }
     )
     return Particles(table, optics, Path("particles.star"))
+
+
+def publish(passes: Path, results: Path) -> None:
+    """Lay the folders of a small run out as a workflow's results."""
+    (results / "consensus").mkdir(parents=True)
+    for number, name in ((1, "consensus/pass_01"), (2, "round_01"), (3, "round_02")):
+        (passes / f"pass_{number}").rename(results / name)

@@ -6,8 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
-from small_run import write_run
+from command_line import run, succeed
+from small_run import publish, write_run
 
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.page import rendered
@@ -30,17 +32,17 @@ def test_files_are_noted_with_what_they_decide(tmp_path: Path) -> None:
     )  # fmt: skip
     write_record(facts, tmp_path / "inputs.json")
     given = {"labels": ["mine.csv"], "mask": ["round.mrc"], "initial_maps": ["one.mrc", "two.mrc"]}
-    words = [word for name, files in given.items() for file in files for word in (f"--{name}", tmp_path / file)]
+    files = [(name, file) for name, files in given.items() for file in files]
+    words = [word for name, file in files for word in ("--file", name, f"theirs/{file}", tmp_path / file)]
     info = tmp_path / "pipeline_info"
     info.mkdir()
     words += ["--inputs", tmp_path / "inputs.json", "--output", info / "decisions.json"]
     result = CliRunner().invoke(main, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     noted = json.loads((info / "decisions.json").read_text())["decisions"]
-    assert {(one["parameter"], one["file"]) for one in noted} == {
-        (name, file) for name, files in given.items() for file in files
-    }
-    assert all(one["sha256"] == hashlib.sha256(contents[one["file"]]).hexdigest() for one in noted)
+    assert [(one["parameter"], one["file"]) for one in noted] == [(name, f"theirs/{file}") for name, file in files]
+    digests = [hashlib.sha256(contents[file]).hexdigest() for _, file in files]
+    assert [one["sha256"] for one in noted] == digests
     (of_labels,) = (one for one in noted if one["parameter"] == "labels")
     assert "3 are left out for good; a person decided: drop 2 (3 particles)" in of_labels["decides"]
 
@@ -54,3 +56,25 @@ def test_where_nothing_was_decided_nothing_is_said(tmp_path: Path) -> None:
     folders = write_run(tmp_path)
     facts = run_facts(folders, {"passes": 3} | run_known(tmp_path))
     assert facts["decisions"] == [] and "Decided by people" not in rendered(folders, facts, tmp_path)
+
+
+def test_results_that_were_set_aside_keep_theirs(tmp_path: Path) -> None:
+    """Beside the tables, as pipeline_info stays where it is."""
+    write_run(tmp_path)
+    aside = tmp_path / "results" / "earlier" / "happy_darwin"
+    publish(tmp_path, aside)
+    decision = {"parameter": "mask", "file": "theirs/round.mrc", "sha256": "0" * 64, "decides": "the mask"}
+    (aside / "decisions.json").write_text(json.dumps({"decisions": [decision]}))
+    succeed("report", aside)
+    assert json.loads((aside / "report.json").read_text())["decisions"] == [decision]
+
+
+@pytest.mark.parametrize("broken", ["[" * 100_000, '{"decisions": 3}', '{"decisions": [{}]}', ""])
+def test_a_broken_record_is_told(tmp_path: Path, broken: str) -> None:
+    write_run(tmp_path)
+    results = tmp_path / "results"
+    publish(tmp_path, results)
+    (results / "pipeline_info").mkdir()
+    (results / "pipeline_info" / "decisions.json").write_text(broken)
+    done = run("report", results)
+    assert done.exit_code == 2 and "decisions.json: cannot be read as what people decided" in done.output

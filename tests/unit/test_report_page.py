@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
-from small_run import BOX, FACTS, PARTICLES, write_run
+from small_run import BOX, FACTS, PARTICLES, publish, write_run
 
 from drgnalign.cli import main
 from drgnalign.errors import InputError
@@ -171,13 +171,6 @@ def test_the_bundle_is_the_one_that_was_built() -> None:
     for path, package in lock["packages"].items():
         if path and not package.get("dev"):
             assert f"{path.removeprefix('node_modules/')} {package['version']} (" in notices
-
-
-def publish(passes: Path, results: Path) -> None:
-    """Lay the folders of a small run out as a workflow's results."""
-    (results / "consensus").mkdir(parents=True)
-    for number, name in ((1, "consensus/pass_01"), (2, "round_01"), (3, "round_02")):
-        (passes / f"pass_{number}").rename(results / name)
 
 
 def test_results_set_aside_are_neither_unfinished_nor_to_be_gone_on_with(tmp_path: Path) -> None:

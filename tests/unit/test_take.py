@@ -121,10 +121,13 @@ def test_a_round_s_own_is_taken_with_its_record(given: Path, particles: Particle
 def test_rows_of_other_images_are_refused(given: Path, particles: Particles) -> None:
     """Of a round's, which says whose they are; stacks may have been moved meanwhile."""
     write_images(particles, given)
-    moved = particles.table["rlnImageName"].str.replace("@", "@elsewhere/")
+    moved = particles.table["rlnImageName"].str.replace("@", "@elsewhere/").str.replace(".mrcs", ".mrc:mrcs")
     take(given, replace(particles, table=particles.table.assign(rlnImageName=moved)))
-    with pytest.raises(InputError, match=r"not those of the latent variables in .*, or in another order\n"):
+    with pytest.raises(InputError, match=rf"not those of the latent variables in {given}, or in another order\n"):
         take(given, particles.select(np.arange(COUNT)[::-1]))
+    (given / "images.sha256").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"images\.sha256: is no digest"):
+        take(given, particles)
 
 
 @pytest.mark.parametrize(

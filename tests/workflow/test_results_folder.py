@@ -74,6 +74,16 @@ def test_results_of_another_run_are_not_mixed_with(folder: Path) -> None:
     assert "holds the results of another run (old_name)" in message and f"-resume {SESSION}" in message
 
 
+def test_what_the_run_would_move_away_is_no_input_of_it(folder: Path) -> None:
+    """Not even to go on with: other settings put what was found aside."""
+    mine = folder / "results" / "round_01" / "mine.csv"
+    mine.parent.mkdir()
+    mine.touch()
+    message = stopped(run_workflow(folder, folder / "particles.star", {"labels": "results/round_01/mine.csv"}))
+    assert f"{mine}: is among the results that this run would replace" in message and "copy it elsewhere" in message
+    assert mine.exists() and not (folder / "results" / "earlier").exists()
+
+
 def test_results_without_a_record_of_whose_they_are(folder: Path) -> None:
     (folder / "results" / "round_01").mkdir()
     # without a start that Nextflow knows of it passes -resume over

@@ -16,9 +16,10 @@ from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import write_text
 from drgnalign.report.facts import run_facts, run_known
 from drgnalign.report.page import write_report
-from drgnalign.report.reading import INFO, WHOLE
+from drgnalign.report.reading import INFO, WHOLE, read_there
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.words import findings
+from drgnalign.run.decisions import DECISIONS, DecisionsRecord
 from drgnalign.run.inputs import LabelsRecord
 
 FINAL = "final"
@@ -34,6 +35,8 @@ def report(results: Path, output: Path | None) -> None:
     outdir = results if output is None else output
     folders = published_folders(results)
     known = run_known(results / INFO) | {"set_aside": _is_set_aside(results)}
+    if known["set_aside"]:
+        known |= read_there(DecisionsRecord, results / DECISIONS)
     if outdir.resolve() != results.resolve():
         known["results"] = str(results.resolve())
     known["moved_to"] = _moved_to(results, known)

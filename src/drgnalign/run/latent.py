@@ -21,6 +21,7 @@ TRAIN writes the first five (`drgnalign.heterogeneity.train`), or TAKE_TRAINING 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError
 from drgnalign.files import write_text
+from drgnalign.formats.mrc import TYPED_NAME
 from drgnalign.particles import Particles
 from drgnalign.run.record import Record
 
@@ -79,9 +81,11 @@ class EmbeddingRecord(Record):
 
 
 def _digest_of_images(particles: Particles) -> str:
-    """Stacks count by their names, wherever they lie."""
+    """Stacks count by their names without folder and type: of data that were moved, or that RELION or a link calls
+    otherwise, it is the same."""
     numbers, stacks = particles.image_locations()
-    names = "\n".join(f"{number}@{Path(stack).name}" for number, stack in zip(numbers, stacks, strict=True))
+    stems = {stack: Path(TYPED_NAME.sub(r"\1", stack)).stem for stack in set(stacks)}
+    names = "\n".join(f"{number}@{stems[stack]}" for number, stack in zip(numbers, stacks, strict=True))
     return hashlib.sha256(names.encode()).hexdigest()
 
 
@@ -96,11 +100,17 @@ def refuse_other_images(particles: Particles, folder: Path) -> None:
     Raises
     ------
     InputError
-        They are others, or in another order.
+        Their images have other names, or are in another order; or the digest is broken.
     """
     path = folder / IMAGES
-    if path.is_file() and path.read_text().strip() != _digest_of_images(particles):
-        problem = f"its images are not those of the latent variables in {folder.resolve()}, or in another order"
+    if not path.is_file():
+        return
+    known = path.read_bytes().strip()
+    if not re.fullmatch(rb"[0-9a-f]{64}", known):
+        raise InputError(path, "is no digest, as it was written", "take it from the run once more, or remove it")
+    if known != _digest_of_images(particles).encode():
+        # a task is given links
+        problem = f"its images are not those of the latent variables in {path.resolve().parent}, or in another order"
         remedy = "give the particles that were trained on, row by row"
         raise InputError(particles.path, problem, f"{remedy}; if only stacks were renamed since, remove {IMAGES} there")
 

@@ -112,7 +112,7 @@ def read_record(kind: type[Own], path: Path) -> Own:
     """
     try:
         return kind.of(json.loads(path.read_text(), parse_constant=_refuse, parse_float=_finite))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(path, f"cannot be read as {kind.WHAT} ({error})", "run again with -resume") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -25,23 +24,22 @@ DECIDES = {
 }
 
 
-def _an_option_each(command: Callable[..., None]) -> Callable[..., None]:
-    for name, decides in DECIDES.items():
-        command = click.option(f"--{name}", type=FILE, multiple=True, help=f"Decides {decides}.")(command)
-    return command
-
-
 @click.command(cls=Command)
-@_an_option_each
+@click.option(
+    "--file",
+    "files",
+    type=(click.Choice(list(DECIDES)), str, FILE),
+    multiple=True,
+    help="A parameter, the file that it names as people know it, and the file.",
+)
 @click.option("--inputs", type=FILE, required=True, help="What was found of the particles, JSON.")
 @click.option("-o", "--output", type=OUTPUT, required=True)
-def main(inputs: Path, output: Path, **given: tuple[Path, ...]) -> None:
+def main(files: tuple[tuple[str, str, Path], ...], inputs: Path, output: Path) -> None:
     """Write which files were given, with digests of what is in them."""
     labels = read_record(InputsRecord, inputs).labels
     decides = DECIDES | ({} if labels is None else {"labels": labels.sentence})
     noted = [
-        Decision(parameter=name, file=path.name, sha256=sha256_of(path), decides=decides[name])
-        for name in DECIDES
-        for path in given[name]
+        Decision(parameter=name, file=known, sha256=sha256_of(path), decides=decides[name])
+        for name, known, path in files
     ]
     write_record(DecisionsRecord(decisions=noted), output)

@@ -14,6 +14,7 @@ from drgnalign.report.figures import write_figures
 from drgnalign.report.page import write_report
 from drgnalign.report.summary import read_passes, summary_table
 from drgnalign.report.words import findings
+from drgnalign.run.decisions import DecisionsRecord
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.record import read_record
 from drgnalign.run.state import MOTION, pass_folders
@@ -23,9 +24,10 @@ from drgnalign.run.state import MOTION, pass_folders
 @click.argument("folder", type=FOLDER)
 @click.option("--motion", type=FOLDER, required=True, help="Folders pass_N_point_NN, as MOTION leaves them.")
 @click.option("--inputs", type=FILE, required=True, help="inputs.json.")
+@click.option("--decisions", type=FILE, required=True, help="decisions.json.")
 @click.option("--info", type=OUTPUT, help="Folder in which the run keeps run.json and Nextflow its trace.")
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for what it writes.")
-def main(folder: Path, motion: Path, inputs: Path, info: Path | None, output: Path) -> None:
+def main(folder: Path, motion: Path, inputs: Path, decisions: Path, info: Path | None, output: Path) -> None:
     """Summarise the passes in FOLDER (pass_0, pass_1 …)."""
     passes = read_passes(folder)
     output.mkdir(parents=True, exist_ok=True)
@@ -34,7 +36,7 @@ def main(folder: Path, motion: Path, inputs: Path, info: Path | None, output: Pa
     given = read_record(InputsRecord, inputs)
     write_text(output / "findings.txt", findings(passes, given.labels))
     write_figures(folder, output)
-    known = run_known(info) | {"inputs": given.written()}
+    known = run_known(info) | {"inputs": given.written()} | read_record(DecisionsRecord, decisions).written()
     with TemporaryDirectory(dir=Path.cwd()) as linked:
         folders = _as_published(folder, motion, Path(linked))
         write_report(folders, run_facts(folders, known, info), output, output)
