@@ -6,7 +6,8 @@ process SPLIT {
     label 'cpu_small'
 
     input:
-    tuple val(meta), path(labelled), path(last_references, stageAs: 'last_references')
+    // moves: where there is a motion, its places take the place of the clusters
+    tuple val(meta), val(moves), path(labelled), path(last_references, stageAs: 'last_references')
     val settings
 
     output:
@@ -17,6 +18,7 @@ process SPLIT {
     # version ${settings.version}
     split.py ${labelled} --last-references ${last_references} ${meta.round ? '' : '--consensus'} \\
         --limit ${meta.limit} --references ${meta.references} ${option('chunk-size', settings.chunk_size)} \\
+        ${moves ? '--along' : ''} \\
         --engine ${settings.engine} ${option('mask-diameter', settings.mask_diameter)} --output plan
     """
 

@@ -56,7 +56,8 @@ workflow MAP {
         .mix(byPass(MASK.out.mask, ['mask']))
     masked = joined([passes, masks])
     SPLIT(
-        passes.map { _pass, cargo -> [cargo.meta, cargo.labelled, cargo.references] },
+        // particles are refined as they move, where clusters of their maps are made later
+        passes.map { _pass, cargo -> [cargo.meta, reassigns(cargo.meta), cargo.labelled, cargo.references] },
         settings.map { step -> step.split },
     )
     plans = byPass(SPLIT.out.plan, ['plan', 'files'])
@@ -126,7 +127,7 @@ workflow MAP {
     )
     RESPLIT(
         joined([choosing, byPass(REASSIGN.out.moved, ['moved'])])
-            .map { _pass, cargo -> [cargo.meta, cargo.moved, cargo.references] },
+            .map { _pass, cargo -> [cargo.meta, false, cargo.moved, cargo.references] },
         settings.map { step -> step.split },
     )
     REINSERT(

@@ -218,11 +218,11 @@ def place(meta, ext) {
     return "${meta.pass}/${ext.passes}" + (meta.round ? " r${meta.round}/${ext.rounds}" : '')
 }
 
-// 'c2.12' of cluster_02_chunk_0012, 'all' of the consensus
+// 'c2.12' of cluster_02_chunk_0012, 'p2.12' of point_02_chunk_0012, 'all' of the consensus
 def shortName(name) {
     def (cluster, chunk) = name.tokenize('_').findAll { word -> word.isInteger() || word == 'consensus' }
         .collect { word -> word == 'consensus' ? 'all' : word.toInteger() } + [null]
-    return (cluster == 'all' ? 'all' : "c${cluster}") + (chunk ? ".${chunk}" : '')
+    return (cluster == 'all' ? 'all' : "${name.startsWith('point') ? 'p' : 'c'}${cluster}") + (chunk ? ".${chunk}" : '')
 }
 
 // What each pass of the loop does: pass 1 reconstructs the consensus from the given poses, then come its

@@ -36,7 +36,7 @@ from drgnalign.fourier import raised_cosine
 from drgnalign.heterogeneity.curve import Gain, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.linear import SCHEDULE, LinearModel, fit_linear, latent_of
-from drgnalign.heterogeneity.path import points_along, shown_at
+from drgnalign.heterogeneity.path import nearest_places, points_along, shown_at
 from drgnalign.heterogeneity.points import fit_points, points_found
 from drgnalign.maps.mask import soft_sphere
 from drgnalign.particles import PATH, PATH_ERROR, Particles
@@ -109,9 +109,8 @@ def moved(case: Case, known: Known, kept: IntArray, gain: Gain) -> dict[str, Any
     particles, curve = case.particles, fit_curves(known, gain.widths, case.seed)[-1]
     along, errors = np.full((2, len(particles)), np.nan)
     along[kept], errors[kept] = curve.along(known)
-    placed = Particles(
-        particles.table.assign(**{PATH: along, PATH_ERROR: errors}), particles.optics, particles.path
-    ).select(kept)
+    everyone = Particles(particles.table.assign(**{PATH: along, PATH_ERROR: errors}), particles.optics, particles.path)
+    placed = everyone.select(kept)
     states = case.states[kept]
     true_maps = np.stack([case.experiment.true_maps[number] for number in sorted(case.experiment.true_maps)])
     variance = true_maps.var(axis=0)
@@ -131,11 +130,21 @@ def moved(case: Case, known: Known, kept: IntArray, gain: Gain) -> dict[str, Any
         spreads.append(spread)
     return {
         "motion": is_motion(curve, gain, known),
+        "degrees": round(float(case.experiment.score(particles)["degrees"]["median"]), 4),
+        "degrees_by_places": round(refined_by_places(case, everyone), 4),
         "rank_correlation": round(abs(float(spearmanr(along[kept], states)[0])), 4),
         "map_area": round(float(np.mean(areas)), 4),
         "claimed_area": round(float(np.mean(claims)), 4),
         "spread": round(float(np.mean(spreads)), 4),
     }
+
+
+def refined_by_places(case: Case, placed: Particles) -> float:
+    """Median error of the rotations, degrees, after one refinement of each place of a motion."""
+    places = nearest_places(placed)
+    assert places is not None
+    refined = case.refine(placed, places)
+    return float(case.experiment.score(refined.particles)["degrees"]["median"])
 
 
 def soft_edge(inside: Any) -> Any:

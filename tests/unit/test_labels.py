@@ -184,6 +184,7 @@ def test_freed_particles_are_in_none(particles: Particles, tmp_path: Path) -> No
         (("--drop", "0"), "--drop is '0'"),
         (("--relabel", "1"), "such as --relabel 3:1"),
         (("--drop", "4"), "4 is none of its clusters"),
+        (("--drop", "1", "--free", "2", "--drop", "3", "--drop", "5"), "no cluster would be left"),
         (("--drop", "1", "--unite", "1,2"), "1 is named twice"),
         (("--relabel", "1:2"), "there would be another cluster 2"),
         (("--relabel", "1:7", "--relabel", "2:7"), "there would be another cluster 7"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,30 @@ def test_all_chunks_of_a_cluster_learn_from_the_same_particles(
         assert places == sorted(places)
         assert max(places) - min(places) > 0.9 * (len(in_order) - 1)
         assert np.bincount(pilot.half_sets()).tolist() == [0, 5, 5]
+
+
+def test_where_particles_move_they_are_split_by_their_places(
+    labelled: Particles, references: Path, tmp_path: Path
+) -> None:
+    """Of two places, to each side of the middle; who has none is in no chunk, and clusters count for nothing."""
+    many = labelled.select(np.tile(np.arange(len(labelled)), 6))
+    many.table["drgnRow"] = np.arange(len(many))
+    along = np.linspace(0.0, 1.0, len(many))
+    along[5] = np.nan
+    many.table["drgnPath"] = along
+    settings = PassSettings(False, "16", "previous", 1000, along=True)
+    plan = split_clusters(many, references, settings, tmp_path / "plan")
+    assert plan[["cluster", "limit", "reference"]].to_numpy().tolist() == [
+        ["point_01", "16", "reconstruct"],
+        ["point_02", "16", "reconstruct"],
+    ]
+    first, second = (read_star(tmp_path / "plan" / chunk).table["drgnPath"] for chunk in plan["chunk"])
+    assert first.max() < second.min() and len(first) + len(second) == len(many) - 1
+    assert abs(len(first) - len(second)) <= 2
+    # the next ones are by cluster: the pass's second plan, a set without motion, one of too few particles
+    by_cluster = PassSettings(False, "16", "previous", 1000)
+    still = replace(many, table=many.table.drop(columns="drgnPath"))
+    few = many.select(np.arange(len(labelled)))
+    for number, (particles, asked) in enumerate([(many, by_cluster), (still, settings), (few, settings)]):
+        plan = split_clusters(particles, references, asked, tmp_path / f"clusters_{number}")
+        assert "cluster_01" in set(plan["cluster"]) and not plan["cluster"].str.startswith("point").any()

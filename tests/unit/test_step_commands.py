@@ -228,6 +228,8 @@ def with_a_hole(path: Path) -> None:
             "cluster TURNED --latent LATENT -o OUT.star",
             "turned.star: its images are not those of the latent",
         ),
+        ("cluster TURNED --latent ABOVE -o OUT.star", "give --latent"),
+        ("embed LINEAR", "is of a round of a run"),
         ("cluster FEW --latent SET -o OUT.star", "set: has no embedding.csv"),
         ("cluster FEW --latent LATENT -o OUT.csv", "labels are written into a star file"),
         ("assign UNLABELLED -o OUT.star", "is labelled with no cluster"),
@@ -267,6 +269,8 @@ def test_what_does_not_fit_is_refused(two: Path, clustered: Path, tmp_path: Path
     }
     places |= {name: labelled_oddly(clustered, name, *odd) for name, odd in ODD.items()}
     places |= {name: spoilt(two / "latent", tmp_path / name / "latent") for name in SPOILT}
+    places |= {"ABOVE": tmp_path / "ROUND", "LINEAR": tmp_path / "ROUND" / "latent" / "linear"}
+    shutil.copytree(two / "latent", places["LINEAR"])
     places |= {"ROUND": tmp_path / "ROUND" / "latent", "PAR": tmp_path / "PAR"}
     (tmp_path / "PAR.par").touch()
     before = clustered.read_bytes()

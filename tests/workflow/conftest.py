@@ -300,6 +300,14 @@ class Scenarios:
         parameters |= {"path_points": 2}
         return finished(run_workflow(folder, folder / "set" / "particles.star", parameters))
 
+    def path_run(self) -> Run:
+        """So many particles that two places have 250 in each half set."""
+        folder = self.folder / "path"
+        options: dict[str, Any] = {"snr": 0.5, "sigma": 6.0, "rotation_error_deg": 3.0, "seed": 2}
+        simulate_set(folder / "set", swinging_states(20), [1.0] * 20, 1100, 32, 8.0, **options)
+        parameters = {"rounds": 1, "consensus_limits": "none", "junk": "keep", "k": 2, "chunk_size": 1000}
+        return finished(run_workflow(folder, folder / "set" / "particles.star", parameters))
+
     def real_run(self) -> Run:
         parameters = {
             "images": ATP_SYNTHASE / "parts.stk",
@@ -345,7 +353,7 @@ def scenario(
     # the longest first; what goes on from loop_run has to wait for it
     names = ("loop_run", "interrupted_runs", "frealignx_run", "frealign_fault_runs", "junk_runs", "fixed_run")
     names += ("mask_runs", "real_run", "motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run")
-    names += ("own_folder_runs", "taken_run", "dbscan_run")
+    names += ("own_folder_runs", "path_run", "taken_run", "dbscan_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -425,6 +433,12 @@ def junk_runs(scenario: Callable[[str], Any]) -> LeftOut:
 def motion_run(scenario: Callable[[str], Any]) -> Run:
     """One round of a particle of which a lobe swings."""
     return scenario("motion_run")
+
+
+@pytest.fixture(scope="session")
+def path_run(scenario: Callable[[str], Any]) -> Run:
+    """One round of a particle that moves, with clusters that the images choose."""
+    return scenario("path_run")
 
 
 @pytest.fixture(scope="session")

@@ -46,3 +46,13 @@ def test_a_motion_is_seen_and_shown(motion_run: Run) -> None:
     assert final.str.startswith("motion/").sum() == 8
     shown = json.loads((results / "report.json").read_text())["rounds"]
     assert [len(one["motion"]) for one in shown] == [0, 2]
+
+
+@pytest.mark.long
+def test_poses_are_refined_along_a_motion_and_clusters_made_of_them(path_run: Run) -> None:
+    tasks = set(path_run.tasks.index)
+    assert {name for name in tasks if "MAP:REFINE" in name} == {"MAP:REFINE (2 r1 p1.1)", "MAP:REFINE (2 r1 p2.1)"}
+    assert {"MAP:REFERENCE (2 r1 p1)", "MAP:REINSERT (2 r1 c1.1)", "MAP:RECONSTRUCT (2 r1 c1)"} <= tasks
+    after = read_star(path_run.results / "round_01" / "particles.star").table
+    assert after["drgnScore"].notna().all() and set(after["rlnClassNumber"]) == {1, 2}
+    assert after["drgnAccepted"].mean() > 0.9

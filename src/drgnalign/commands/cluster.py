@@ -53,7 +53,9 @@ def cluster(
         raise InputError(output, "labels are written into a star file", "name it .star")
     require_star(particles)
     if not (latent / EMBEDDING).is_file():
-        raise InputError(latent, f"has no {EMBEDDING}", f"make one: drgnalign embed {latent}")
+        near = [one for one in (latent / "latent", latent.parent) if (one / EMBEDDING).is_file()]
+        remedy = f"give --latent {near[0]}" if near else f"make one: drgnalign embed {latent}"
+        raise InputError(latent, f"has no {EMBEDDING}", remedy)
     given = read_star(particles)
     if hdbscan_k is not None and method != "hdbscan":
         raise InputError(None, f"--hdbscan-k is of hdbscan, and --method is {method}", "give --k, or --method hdbscan")

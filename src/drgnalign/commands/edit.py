@@ -20,7 +20,9 @@ from drgnalign.labels import DECISION, WORDS, edited, sizes_in_words
 @output_option
 @click.option("--unite", multiple=True, metavar="2,5", help="Clusters that become one, of the first one's number.")
 @click.option("--drop", multiple=True, metavar="7", help="Clusters whose particles are left out for good.")
-@click.option("--free", multiple=True, metavar="4", help="Clusters whose particles are in none from now on.")
+@click.option(
+    "--free", multiple=True, metavar="4", help="Clusters whose particles begin in none; images may take them back."
+)
 @click.option("--relabel", multiple=True, metavar="3:1", help="A cluster, and the number that it gets.")
 def edit(
     particles: Path,
@@ -44,6 +46,8 @@ def edit(
     labels = np.where(left_out, 0, table.cluster_labels())
     verbs = [("unite", unite), ("drop", drop), ("free", free), ("relabel", relabel)]
     new, decisions = edited(labels, [(verb, words) for verb, given in verbs for words in given], particles)
+    if not (new > 0).any():
+        raise InputError(particles, "no cluster would be left", "leave one that is neither dropped nor freed")
     rows = pd.DataFrame({"rlnImageName": table.table["rlnImageName"], "label": new, DECISION: decisions})
     named = {number: word for word, number in WORDS.items()}
     rows["label"] = [named.get(label, label) for label in new.tolist()]

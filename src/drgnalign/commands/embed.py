@@ -22,7 +22,7 @@ def embed(latent: Path, last_latent: Path | None, seed: int) -> None:
     """Write principal components and UMAP of the latent variables in LATENT, a folder of `drgnalign train`, into it."""
     if not (latent / Z).is_file():
         raise InputError(latent, f"has no {Z}", "give a folder of `drgnalign train`")
-    if (latent.parent / METRICS).is_file():
+    if any((above / METRICS).is_file() for above in latent.resolve().parents[:2]):
         raise InputError(latent, "is of a round of a run, whose results stay as they are", "copy the folder first")
     # takes seconds to import
     from drgnalign.heterogeneity.embed import embed as embedded

@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from drgnalign.arrays import FloatArray
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
+from drgnalign.half_maps import smaller_half
 from drgnalign.particles import OCCUPANCY, PATH, PATH_ERROR, Particles
 from drgnalign.run.latent import BETWEEN
 
 # Of the whole path: σ of the neighbourhood that a map is made of. Maps of a hinge are alike from .04 to .1.
 WIDTH = 1.5 / 24
+# Places of a motion at which poses are refined, if each has so many particles of each half set: poses fit the noise of
+# references of fewer.
+PLACES, LEAST_AT_PLACE = 8, 250
 # A share below this adds nothing to a map worth the time.
 LEAST_SHARE = 0.01
 
@@ -25,6 +29,28 @@ def points_along(particles: Particles, number: int) -> FloatArray:
     places = particles.table[PATH].to_numpy(np.float64)[~particles.left_out()]
     low, high = np.percentile(places[np.isfinite(places)], BETWEEN)
     return np.linspace(low, high, number)
+
+
+def nearest_places(particles: Particles) -> IntArray | None:
+    """The place of the motion that each particle is refined at.
+
+    Parameters
+    ----------
+    particles : Particles
+
+    Returns
+    -------
+    (N,) int64
+        From 1; 0 of those that are left out, or have no place on the path. None where no motion was seen, or there are
+        too few particles for two places.
+    """
+    kept = ~particles.left_out()
+    number = min(smaller_half(particles.half_sets()[kept]) // LEAST_AT_PLACE, PLACES)
+    if PATH not in particles.table or number < 2:
+        return None
+    places, along = points_along(particles, number), particles.table[PATH].to_numpy(np.float64)
+    nearest = 1 + np.searchsorted((places[1:] + places[:-1]) / 2, along)
+    return np.where(kept & np.isfinite(along), nearest, 0)
 
 
 def shown_at(particles: Particles, place: float) -> tuple[Particles, float]:

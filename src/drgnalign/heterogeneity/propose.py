@@ -65,7 +65,11 @@ def propose(
     points = read_points(latent / EMBEDDING, space)
     if len(points) != len(particles):
         problem = f"it is of {len(points):,} particles, and {particles.path} has {len(particles):,}"
-        raise InputError(latent / EMBEDDING, problem, "give the latent folder of these particles, one row each")
+        raise InputError(
+            latent / EMBEDDING,
+            problem,
+            "give the particles of this folder, all of them: parts are taken afterwards, by drgnalign select",
+        )
     refuse_other_images(particles, latent)
     last, kept = particles.cluster_labels(), ~particles.left_out()
     k = k or len(np.unique(last[last > 0]))

@@ -296,6 +296,7 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         steps.append(_with_mask(facts, f"{why}Look at {film}; a mask round what moves tells more."))
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
         steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))
+    steps += _of_given_labels(facts)
     steps += _of_labels(facts)
     if facts["finished"] and not facts["round"]:
         why = "This is one map of everything: rounds look for states and motions in it."
@@ -355,6 +356,15 @@ def _with_mask(facts: Mapping[str, Any], why: str) -> dict[str, str | None]:
     return {"why": f"{why} {MAKE_A_MASK}", "command": _again(facts, {"--focus_mask": MASK})}
 
 
+def _of_given_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """A map of any particles has a resolution: that does not make them a state."""
+    if not facts["finished"] or not facts["clusters_given"]:
+        return []
+    why = "Whether the images support the clusters that were given was not asked. With them as a proposal, they choose:"
+    asked = {"--assign": "likelihood", "--outdir": f"{_outdir(facts)}_asked"}
+    return [{"why": why, "command": _again(facts, asked)}]
+
+
 def _of_labels(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     """Of a run that has ended: are there states to go on with, and have they come to rest?"""
     marks = [cluster["mark"] for cluster in facts["clusters"]]
@@ -388,6 +398,8 @@ def _outdir(facts: Mapping[str, Any]) -> str:
 def one_more_round(facts: Mapping[str, Any]) -> str | None:
     """The command for it; of a run that came to rest before its last round, without the rule that stopped it."""
     further = {"--rounds": str((facts["round"] or 0) + 1)}
+    # else the next round would have clusters of its own
+    further |= {"--fixed_clusters": "true"} if facts["clusters_given"] else {}
     return _again(facts, further | ({"--stop": "none"} if facts["steady"] else {}))
 
 

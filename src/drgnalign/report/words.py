@@ -206,15 +206,19 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
     if doubt := doubt_of_verdict(passes):
         found.insert(0, {"of": "the verdict", "text": doubt})
     if other := _other_number(last):
-        found.insert(0, {"of": "the verdict", "text": other})
+        found.insert(0, {"of": "the verdict" if last.verdict else "the clusters", "text": other})
     if junk := junk_doubt(last):
         found.append({"of": "particles", "text": junk})
     return found
 
 
 def _other_number(last: PassMetrics) -> str:
-    """Where the linear model counts another number of states than the images tell apart; else empty."""
+    """Where the linear model counts another number of states than the images tell apart, or than there are clusters
+    where these were not asked; else empty."""
     linear = last.clustering and last.clustering.linear
+    if linear and not linear.motion and linear.points and last.verdict is None and linear.points != len(last.clusters):
+        found = f"{linear.points} state{'' if linear.points == 1 else 's'} where clusters are {len(last.clusters)}"
+        return f"the images were not asked whether there are so many; the linear model counts {found}"
     states = None if last.assignment is None else last.assignment.states
     if not linear or linear.motion or states is None or linear.agrees(states) or is_open(last.verdict or ""):
         return ""

@@ -111,8 +111,10 @@ def refuse_other_images(particles: Particles, folder: Path) -> None:
     if known != _digest_of_images(particles).encode():
         # a task is given links
         problem = f"its images are not those of the latent variables in {path.resolve().parent}, or in another order"
-        remedy = "give the particles that were trained on, row by row"
-        raise InputError(particles.path, problem, f"{remedy}; if only stacks were renamed since, remove {IMAGES} there")
+        remedy = (
+            "give the particles that were trained on, in their order and under their names, such as those of the round"
+        )
+        raise InputError(particles.path, problem, remedy)
 
 
 def places_along(component: NDArray[np.float64]) -> NDArray[np.float64]:

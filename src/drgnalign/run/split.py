@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from drgnalign.engine.sampling import COARSEST_LIMIT, coarsest_limit, evenly_spread, part_bytes
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import FEWEST_IN_HALF, smaller_half
+from drgnalign.heterogeneity.path import nearest_places
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, RECONSTRUCT, chunk_name, pilot_name, write_plan
-from drgnalign.run.state import CONSENSUS, DECODER, FSC, HALF_MAPS, beside, by_cluster, cluster_name
+from drgnalign.run.state import CONSENSUS, DECODER, FSC, HALF_MAPS, POINT, beside, by_cluster, cluster_name
 
 # Particles in a chunk, if their images are not to be compared with the part of a reconstruction that they give.
 USUAL_CHUNK = 1000
@@ -40,12 +41,16 @@ class PassSettings:
         ``reconstruct`` (from the particles as labelled now), ``previous``, ``decoder`` or ``consensus``.
     chunk_size : int
         Particles in a chunk.
+    along : bool
+        Where particles move, refine them by places of their motion, each against what its neighbours there show, and
+        not by clusters, which are cuts through it.
     """
 
     consensus: bool
     limit: str
     references: str
     chunk_size: int
+    along: bool = False
 
 
 def usual_chunk_size(box: int, padding: float) -> int:
@@ -92,7 +97,14 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
     """
     outdir.mkdir(parents=True, exist_ok=True)
     last, rows = _last_pass(references), []
-    for name, members in _clusters(particles, settings.consensus).items():
+    places = nearest_places(particles) if settings.along else None
+    if places is None:
+        groups = _clusters(particles, settings.consensus)
+    else:
+        # no place has maps of the last pass
+        settings = replace(settings, references=RECONSTRUCT)
+        groups = {f"{POINT}{place:02d}": np.flatnonzero(places == place) for place in np.unique(places[places > 0])}
+    for name, members in groups.items():
         smallest = smaller_half(particles.half_sets()[members])
         if smallest < FEWEST_IN_HALF:
             print(

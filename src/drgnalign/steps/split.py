@@ -19,6 +19,7 @@ from drgnalign.run.split import USUAL_CHUNK, PassSettings, split_clusters, usual
 @click.option("--consensus", is_flag=True, help="All particles are one cluster.")
 @click.option("--limit", required=True, help="Å, auto or none.")
 @click.option("--references", type=click.Choice(["reconstruct", "previous", "decoder", "consensus"]), required=True)
+@click.option("--along", is_flag=True, help="Where particles move: places of the motion, not clusters.")
 @click.option("--chunk-size", type=click.IntRange(2), help="Default: by the size of the images.")
 @click.option("--engine", type=click.Choice(ENGINE_NAMES), default="native", show_default=True)
 @diameter_option
@@ -29,15 +30,16 @@ def main(
     consensus: bool,
     limit: str,
     references: str,
+    along: bool,
     chunk_size: int | None,
     engine: str,
     mask_diameter: float | None,
     output: Path,
 ) -> None:
-    """Split PARTICLES into the chunks of each cluster."""
+    """Split PARTICLES into the chunks of each cluster, or of each place of a motion."""
     table = read_star(particles)
     if chunk_size is None and engine == "native":
         diameter = table.diameter(mask_diameter)
         chunk_size = usual_chunk_size(table.box, oversampling(table.box, table.pixel_size, diameter))
-    settings = PassSettings(consensus, limit, references, chunk_size or USUAL_CHUNK)
+    settings = PassSettings(consensus, limit, references, chunk_size or USUAL_CHUNK, along)
     split_clusters(table, last_references, settings, output)
