@@ -236,7 +236,7 @@ def doubt_of_verdict(passes: list[PassMetrics]) -> str:
     if not earlier or not last.verdict or last.verdict.startswith(CONTINUUM):
         return ""
     return (
-        f"round {earlier[0].round} saw a continuum; since then poses were refined against the clusters' own maps, "
+        f"round {earlier[0].round} saw a continuum; since then poses were refined against maps of parts of it, "
         "which makes cuts through a motion look like states"
     )
 
