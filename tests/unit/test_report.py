@@ -418,5 +418,10 @@ def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: 
     unsure = findings(read([unclear])).splitlines()
     assert unsure[1].startswith("  3 clusters are told apart. Whether they are states or cuts through a motion cannot")
     assert any(line.startswith("  particles: the images' amplitudes vary by 0.37") for line in unsure)
+    linear = {"gains": [0.0, 1.0, 2.0, 2.0], "points": 3}
+    unasked = findings(read([run_passes[2] | {"clustering": {"linear": linear}}]))
+    assert "  the clusters: the images were not asked whether they are so many; the linear model counts 3 states" in (
+        unasked.splitlines()
+    )
     assert "umap_round_01.png" in text and "final/" in text
     assert "umap" not in findings(read(run_passes[:1])) and "believe" not in findings(read(run_passes[:1]))

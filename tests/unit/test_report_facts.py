@@ -516,6 +516,18 @@ def test_what_latent_space_proposed_unasked_is_believed_no_more(results: Path) -
     assert "None of the clusters is to be believed" in said and "10.0 to 12.5 Å" in said
 
 
+def test_given_clusters_stay_in_one_more_round_and_the_images_may_be_asked(results: Path) -> None:
+    first = {number: path for number, path in published_folders(results).items() if number < 3}
+    command = "nextflow run main.nf --labels mine.csv --assign none --outdir out --rounds 1"
+    run = {"passes": 2, "rounds": 1, "command": command, "inputs": {"labels": {"left_out": 0}}}
+    with last_metrics(results, 1) as metrics:
+        metrics["verdict"] = None
+    facts = run_facts(first, run | {"parameters": {"outdir": "out", "labels": "mine.csv"}})
+    assert facts["clusters_given"] and facts["one_more_round"].endswith("--rounds 2 --fixed_clusters true")
+    asked = "nextflow run main.nf --labels mine.csv --rounds 1 -resume --assign likelihood --outdir out_asked"
+    assert asked in [step["command"] for step in facts["next"]]
+
+
 def test_particles_for_other_programs_are_of_the_first_map_to_open(results: Path) -> None:
     assert facts_of(results)["particle_file"] == "final/cluster_01_particles.star"
     with last_metrics(results) as metrics:

@@ -216,9 +216,8 @@ def _other_number(last: PassMetrics) -> str:
     """Where the linear model counts another number of states than the images tell apart, or than there are clusters
     where these were not asked; else empty."""
     linear = last.clustering and last.clustering.linear
-    if linear and not linear.motion and linear.points and last.verdict is None and linear.points != len(last.clusters):
-        found = f"{linear.points} state{'' if linear.points == 1 else 's'} where clusters are {len(last.clusters)}"
-        return f"the images were not asked whether there are so many; the linear model counts {found}"
+    if linear and not linear.motion and last.verdict is None and not linear.agrees(len(last.clusters)):
+        return f"the images were not asked whether they are so many; the linear model counts {linear.number}"
     states = None if last.assignment is None else last.assignment.states
     if not linear or linear.motion or states is None or linear.agrees(states) or is_open(last.verdict or ""):
         return ""
