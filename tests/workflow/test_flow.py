@@ -276,7 +276,7 @@ def test_what_depends_on_a_mask_runs_again_when_its_file_changes(stubs: Stubs) -
 @pytest.mark.long
 def test_changed_code_runs_again(changed_code: ChangedCode) -> None:
     first, changed, _ = changed_code
-    cached = {"LIST_STACKS", "CHECK_INPUTS", "CHECK_SETTINGS", "ESTIMATE_DISK", "DOWNSAMPLE (1)"}
+    cached = {"LIST_STACKS", "CHECK_INPUTS", "CHECK_SETTINGS", "NOTE_DECISIONS", "ESTIMATE_DISK", "DOWNSAMPLE (1)"}
     cached |= {f"MAP:{name}" for name in ("SPLIT (1)", "RECONSTRUCT (1 all)")}
     cached |= {f"MAP:INSERT (1 all.{number})" for number in (1, 2)}
     assert changed.named("CACHED") == cached
