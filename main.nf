@@ -7,7 +7,7 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { decidedFiles ; filesBeside ; inputFiles ; listedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
+include { filesBeside ; inputFiles ; listedFiles ; namedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -73,8 +73,12 @@ workflow {
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def initial_maps = listedFiles('initial_maps', given.initial_maps)
     def training = trainingFiles(given.weights)
-    // a network that --start_from brings along is nobody's choice
-    def decided = decidedFiles(given + [weights: params.weights])
+    def labels = ownFile('labels', given.labels)
+    // what people chose beside the particles; a network that --start_from brings along is nobody's choice
+    def decided = namedFiles(
+        ind: ownFile('ind', given.ind), labels: labels, mask: mask, focus_mask: focus, initial_maps: initial_maps,
+        weights: params.weights ? training.take(1) : [], start_from: given.start_from ? particles : [],
+    )
     def passes = schedule(given)
     checkPrograms(given.device)
     // as they are found, and as people know them
@@ -106,7 +110,7 @@ workflow {
         .first()
     CHECK_INPUTS(
         images.map { known -> [particles, options, beside, known, image_stack] },
-        ownFile('labels', given.labels),
+        labels,
         settings.map { step -> step.check_inputs },
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }

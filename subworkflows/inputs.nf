@@ -104,14 +104,10 @@ def filesBeside(given) {
     return [all*.first(), all*.last()]
 }
 
-// What people chose for a run beside its particles: [[parameter, name as they know it] of each file], [files]
-def decidedFiles(given) {
-    def single = ['ind', 'labels', 'mask', 'focus_mask'].findAll { name -> given[name] }.collect { name -> [name, ownFile(name, given[name])] }
-    def maps = listedFiles('initial_maps', given.initial_maps).collect { path -> ['initial_maps', path] }
-    def trained = trainingFiles(given.weights).take(1).collect { path -> ['weights', path] }
-    def before = given.start_from ? [['start_from', ownFile('input', given.input)]] : []
-    def all = single + maps + trained + before
-    // files of one name are told apart by their folders
+// Files by their parameters, some of them none: [[parameter, name as people know it] of each file], [files]. Those of one name
+// are told apart by their folders.
+def namedFiles(by_parameter) {
+    def all = by_parameter.collectMany { name, files -> [files].flatten().collect { path -> [name, path] } }
     return [all.collect { name, path -> [name, "${path.parent.name}/${path.name}".toString()] }, all*.last()]
 }
 
