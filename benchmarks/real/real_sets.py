@@ -101,12 +101,6 @@ class RealSet:
         """Of the mask, Å."""
         return DOMAIN_DIAMETER if self.domain else DIAMETER
 
-    @property
-    def partly_bad(self) -> bool:
-        """Is there junk, or a lost pose?"""
-        n = self.nuisances
-        return max(n.empty, n.broken, n.other, n.random_poses, n.off_poses) > 0
-
 
 def _alone() -> dict[str, RealSet]:
     return {

@@ -37,14 +37,16 @@ ONE_CHUNK = {"chunk_size": 500}
 
 
 class Interrupted(NamedTuple):
-    """A run killed in the middle of its second round, resumed, and resumed again for a third round.
-
-    At last the training of the second round is lost, and a run that begins it anew is killed. All by the parser of
-    users who do not ask for another one.
-    """
+    """A run killed in the middle of its second round, and resumed."""
 
     killed: Run
     resumed: Run
+
+
+class Further(NamedTuple):
+    """What goes on from an interrupted run: a third round; and, the training of the second one lost, a run that begins
+    it anew and is killed."""
+
     extended: Run
     begun_anew: Run
 
@@ -71,14 +73,6 @@ class OwnFolder(NamedTuple):
     first: Run
     resumed: Run
     changed: Run
-
-
-class LeftOut(NamedTuple):
-    """A round of a set of which a fifth are empty images, and the same with ``--junk keep``; where the set is."""
-
-    excluded: Run
-    kept: Run
-    folder: Path
 
 
 class Fault(NamedTuple):
@@ -115,26 +109,27 @@ class Scenarios:
         return finished(run_workflow(self.folder / "loop", self.particles, LOOP))
 
     def interrupted_runs(self) -> Interrupted:
-        folder = self.folder / "interrupted"
+        killed = self.interrupted("killed", kill_at="REFINE (5/")
+        return Interrupted(killed, finished(self.interrupted("resumed", "-resume")))
 
-        def run(results: str, *options: object, kill_at: str | None = None, **more: object) -> Run:
-            parameters = {**LOOP, **more}
-            return run_workflow(
-                folder,
-                self.particles,
-                parameters,
-                results=results,
-                options=options,
-                kill_at=kill_at,
-                variables=DEFAULT_PARSER,
-            )
-
-        killed = run("killed", kill_at="REFINE (5/")
-        resumed = finished(run("resumed", "-resume"))
-        extended = finished(run("extended", "-resume", rounds=3))
-        shutil.copytree(resumed.results, folder / "begun_anew")
+    def further_runs(self) -> Further:
+        resumed = self.futures["interrupted_runs"].result().resumed
+        extended = finished(self.interrupted("extended", "-resume", rounds=3))
+        shutil.copytree(resumed.results, self.folder / "interrupted" / "begun_anew")
         shutil.rmtree(resumed.work_folder("LABEL:TRAIN (5 r2)"))
-        return Interrupted(killed, resumed, extended, run("begun_anew", "-resume", kill_at="> LABEL:TRAIN (5/"))
+        return Further(extended, self.interrupted("begun_anew", "-resume", kill_at="> LABEL:TRAIN (5/"))
+
+    def interrupted(self, results: str, *options: object, kill_at: str | None = None, **more: object) -> Run:
+        """By the parser of users who do not ask for another one."""
+        return run_workflow(
+            self.folder / "interrupted",
+            self.particles,
+            {**LOOP, **more},
+            results=results,
+            options=options,
+            kill_at=kill_at,
+            variables=DEFAULT_PARSER,
+        )
 
     def fixed_run(self) -> Run:
         self.wait_for("loop_run")
@@ -252,19 +247,21 @@ class Scenarios:
         (elsewhere / "mine.mrcs").touch()
         return OwnFolder(first, resumed, run("-resume"))
 
-    def junk_runs(self) -> LeftOut:
-        folder = self.folder / "junk"
+    def junk_run(self) -> Run:
+        folder = self.folder / "junk" / "set"
         options: dict[str, Any] = {"snr": 0.3, "sigma": 6.0, "seed": 2}
         options |= {"rotation_error_deg": 3.0, "shift_error_angstrom": 3.0, "nuisances": Nuisances(empty=0.2)}
-        simulate_set(folder / "set", phantom_states(2), [1.0, 1.0], 500, 32, 8.0, **options)
+        simulate_set(folder, phantom_states(2), [1.0, 1.0], 500, 32, 8.0, **options)
+        return self.with_junk("excluded")
 
-        def run(results: str, *options: object, **parameters: object) -> Run:
-            given = {"rounds": 1, **ONE_CHUNK, **parameters}
-            return finished(
-                run_workflow(folder, folder / "set" / "particles.star", given, results=results, options=options)
-            )
+    def kept_run(self) -> Run:
+        self.wait_for("junk_run")
+        return self.with_junk("kept", "-resume", junk="keep")
 
-        return LeftOut(run("excluded"), run("kept", "-resume", junk="keep"), folder / "set")
+    def with_junk(self, results: str, *options: object, **parameters: object) -> Run:
+        folder, given = self.folder / "junk", {"rounds": 1, **ONE_CHUNK, **parameters}
+        particles = folder / "set" / "particles.star"
+        return finished(run_workflow(folder, particles, given, results=results, options=options))
 
     def frealignx_run(self) -> Run:
         """A round against the consensus with doubles of FrealignX's programs, assignment soft and in folds."""
@@ -351,9 +348,9 @@ def scenario(
     needed |= {OF_ENGINE[call.params["engine"]] for call in calls if "engine" in call.params}
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     # the longest first; what goes on from loop_run has to wait for it
-    names = ("loop_run", "interrupted_runs", "frealignx_run", "frealign_fault_runs", "junk_runs", "fixed_run")
+    names = ("loop_run", "interrupted_runs", "frealignx_run", "frealign_fault_runs", "junk_run", "fixed_run")
     names += ("mask_runs", "real_run", "motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run")
-    names += ("own_folder_runs", "path_run", "taken_run", "dbscan_run")
+    names += ("own_folder_runs", "path_run", "taken_run", "dbscan_run", "further_runs", "kept_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
@@ -376,6 +373,11 @@ def taken_run(scenario: Callable[[str], Any], loop_run: Run) -> Run:
 @pytest.fixture(scope="session")
 def interrupted_runs(scenario: Callable[[str], Any]) -> Interrupted:
     return scenario("interrupted_runs")
+
+
+@pytest.fixture(scope="session")
+def further_runs(scenario: Callable[[str], Any], interrupted_runs: Interrupted) -> Further:
+    return scenario("further_runs")
 
 
 @pytest.fixture(scope="session")
@@ -425,8 +427,15 @@ def own_folder_runs(scenario: Callable[[str], Any]) -> OwnFolder:
 
 
 @pytest.fixture(scope="session")
-def junk_runs(scenario: Callable[[str], Any]) -> LeftOut:
-    return scenario("junk_runs")
+def junk_run(scenario: Callable[[str], Any]) -> Run:
+    """A round of a set, beside its results, of which a fifth are empty images."""
+    return scenario("junk_run")
+
+
+@pytest.fixture(scope="session")
+def kept_run(scenario: Callable[[str], Any], junk_run: Run) -> Run:
+    """The same with ``--junk keep``."""
+    return scenario("kept_run")
 
 
 @pytest.fixture(scope="session")

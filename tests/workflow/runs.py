@@ -37,7 +37,9 @@ TOTALS = r"(?<=\d)/\d+(?=[ )])"
 
 def further(*values: object) -> list[pytest.ParameterSet]:
     """Values of a test's parameter that the first one stands for, where there is less time."""
-    return [pytest.param(value, marks=pytest.mark.long) for value in values]
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.long) for value in values
+    ]
 
 
 @dataclass(frozen=True)

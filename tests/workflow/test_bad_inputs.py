@@ -14,7 +14,7 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
-from runs import PYTHON, REPOSITORY, Run, run_workflow
+from runs import PYTHON, REPOSITORY, Run, further, run_workflow
 
 from drgnalign.formats.cryodrgn import write_cryodrgn, write_indices, write_latent
 from drgnalign.formats.mrc import StackWriter, read_volume, write_volume
@@ -407,10 +407,12 @@ def test_a_later_round_of_too_many_clusters_is_refused(inputs: InputSet) -> None
     ("files", "given", "problem"),
     [
         ((), "", "given: holds no weights.N.pkl with their z.N.pkl"),
-        (("weights.3.pkl", "z.3.pkl"), "", "given/config.yaml: is needed with weights.3.pkl, and not there"),
-        (("weights.3.pkl", "config.yaml"), "weights.3.pkl", "given/z.3.pkl: is needed with weights.3.pkl"),
-        (("config.yaml",), "config.yaml", "given/config.yaml: is not named weights.N.pkl"),
-        ((), "nothing", "given/nothing: no such file or folder"),
+        *further(
+            (("weights.3.pkl", "z.3.pkl"), "", "given/config.yaml: is needed with weights.3.pkl, and not there"),
+            (("weights.3.pkl", "config.yaml"), "weights.3.pkl", "given/z.3.pkl: is needed with weights.3.pkl"),
+            (("config.yaml",), "config.yaml", "given/config.yaml: is not named weights.N.pkl"),
+            ((), "nothing", "given/nothing: no such file or folder"),
+        ),
     ],
 )
 def test_a_training_that_is_none_is_refused(inputs: InputSet, files: tuple[str, ...], given: str, problem: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from runs import Run, last_trace
 from sklearn.metrics import adjusted_rand_score
 
-from conftest import IN_HALF_2, Consensus, Interrupted, Masks
+from conftest import IN_HALF_2, Consensus, Further, Masks
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.fourier import soft_sphere
@@ -203,6 +203,7 @@ def test_where_images_are_compared_coarser_than_asked_it_is_said(loop_run: Run, 
     assert "images are compared" not in coarser_run.log
 
 
+@pytest.mark.long
 def test_a_round_begins_with_the_users_own_maps(coarser_run: Run, noisy_set: Any) -> None:
     assert "Round 1: 2 states (of 2 initial maps and 4 clusters proposed)" in coarser_run.log
     found, truth = particles(coarser_run, "round_01").cluster_labels(), noisy_set.truth.cluster_labels()
@@ -328,8 +329,9 @@ def test_a_run_goes_on_from_a_published_round(taken_run: Run, loop_run: Run) -> 
     assert f"taken from {given}/weights.pkl" in (taken_run.results / "report.html").read_text()
 
 
-def test_decoder_references_end_independence(interrupted_runs: Interrupted) -> None:
-    run = interrupted_runs.extended
+@pytest.mark.long
+def test_decoder_references_end_independence(further_runs: Further) -> None:
+    run = further_runs.extended
     third = metrics(run, "round_03")
     references = {cluster["reference"] for cluster in third["clusters"] if not cluster["skipped"]}
     assert references and all(reference.startswith("decoder_cluster_") for reference in references)

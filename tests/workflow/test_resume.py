@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from runs import Run, contents
 
-from conftest import Interrupted, Masks, OwnFolder
+from conftest import Further, Interrupted, Masks, OwnFolder
 
 
 def test_nothing_that_had_finished_runs_again(interrupted_runs: Interrupted) -> None:
@@ -62,15 +62,16 @@ def test_the_same_seed_gives_the_same_results_interrupted_or_not(loop_run: Run, 
 
 def test_sums_of_passes_that_have_ended_take_no_room(interrupted_runs: Interrupted) -> None:
     """Those of a run that was killed were emptied before it went on."""
-    work = interrupted_runs.extended.results.parent / "work"
+    work = interrupted_runs.resumed.results.parent / "work"
     parts = [path for path in work.rglob("*.part") if path.is_file() and not path.is_symlink()]
     assert len(parts) > 10
     assert {path.stat().st_blocks for path in parts} == {0}
     assert min(path.stat().st_size for path in parts) > 100_000
 
 
-def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
-    _, resumed, extended, _ = interrupted_runs
+@pytest.mark.long
+def test_more_rounds_repeat_none(interrupted_runs: Interrupted, further_runs: Further) -> None:
+    resumed, extended = interrupted_runs.resumed, further_runs.extended
     # what the run will take is another matter, and reports show all parameters
     anew = {"CHECK_SETTINGS", "ESTIMATE_DISK", "CHECK_TRAINING (1)"}
     anew |= {name for name in resumed.tasks.index if name.startswith("REPORT")}
@@ -83,9 +84,10 @@ def test_more_rounds_repeat_none(interrupted_runs: Interrupted) -> None:
         assert (extended.results / star).read_bytes() == (resumed.results / star).read_bytes()
 
 
-def test_passes_from_the_cache_take_the_place_of_no_later_ones(interrupted_runs: Interrupted) -> None:
+@pytest.mark.long
+def test_passes_from_the_cache_take_the_place_of_no_later_ones(further_runs: Further) -> None:
     """What stood in --outdir stands there until a pass has ended that is not older."""
-    again = interrupted_runs.begun_anew
+    again = further_runs.begun_anew
     assert again.status == -signal.SIGKILL and "MAP:MERGE (4 r1)" in again.named("CACHED")
     assert "What was found (round 2)" in (again.results / "findings.txt").read_text()
     assert json.loads((again.results / "report.json").read_text())["pass"] == 5
