@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drgnalign.arrays import FloatArray
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.engine.noise import estimate_noise
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.normalise import Background, background_pixels, background_radius, joined_backgrounds, normalise
-from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
+from drgnalign.particles import BACKGROUND, BACKGROUND_RADIUS, Particles
 
 SAMPLE = 2000
 BATCH_PIXELS = 2**24
@@ -44,8 +44,8 @@ class Backgrounds:
         Of all images but those with a constant background.
     gains : (n,) float64
         Standard deviations of the noise over those levels.
-    constant : int
-        Number of images with a constant background that are not blank.
+    masked : (m,) int64
+        Rows of the images with a constant background, or constant corners, that are not blank.
     """
 
     radius: float
@@ -53,7 +53,7 @@ class Backgrounds:
     levels: FloatArray
     found: Background
     gains: FloatArray
-    constant: int
+    masked: IntArray
 
     @property
     def irregular(self) -> list[str]:
@@ -70,6 +70,7 @@ class Backgrounds:
             f"means up to {offset:.2g} σ": offset > OFFSET + sampling,
             f"ramps up to {ramp:.2g} σ": ramp > RAMP + sampling,
             f"outlying pixels in {100 * self._outlying:.2g} % of the images": self._outlying > OUTLYING_IMAGES,
+            f"edges that were filled up in {100 * self._filled:.2g} % of the images": self._filled > OUTLYING_IMAGES,
         }
         return [reason for reason, holds in reasons.items() if holds]
 
@@ -93,11 +94,16 @@ class Backgrounds:
                 for name, values in figures.items()
             },
             "share_with_outlying_pixels": self._outlying,
+            "share_with_filled_edges": self._filled,
         }
 
     @property
     def _outlying(self) -> float:
         return float((self.found.outlying > 0).mean())
+
+    @property
+    def _filled(self) -> float:
+        return float((self.found.filled > 0).mean())
 
     def _percentiles(self, values: NDArray[np.float32]) -> FloatArray:
         return np.percentile(np.abs(values) / self.found.sigma, PERCENTILES)
@@ -120,8 +126,9 @@ def survey_backgrounds(particles: Particles, root: Path, diameter: float) -> Bac
     Backgrounds
     """
     kept = np.flatnonzero(~particles.left_out())
-    sample = particles.select(kept[np.unique(np.linspace(0, len(kept) - 1, SAMPLE).astype(np.int64))])
-    sample.optics = sample.optics.drop(columns=[BACKGROUND_RADIUS, BACKGROUND_SIGMA], errors="ignore")
+    rows = kept[np.unique(np.linspace(0, len(kept) - 1, SAMPLE).astype(np.int64))]
+    sample = particles.select(rows)
+    sample.optics = sample.optics.drop(columns=list(BACKGROUND), errors="ignore")
     radius, source = background_radius(sample.box, sample.pixel_size, diameter), ImageSource(sample, root)
     parts, blank = [], []
     for batch in np.array_split(np.arange(len(sample)), -(-len(sample) * sample.box**2 // BATCH_PIXELS)):
@@ -137,7 +144,7 @@ def survey_backgrounds(particles: Particles, root: Path, diameter: float) -> Bac
         levels=levels,
         found=found.select(varied),
         gains=found.sigma[varied] / levels[sample.optics_rows()[varied]],
-        constant=int((~varied & ~np.concatenate(blank)).sum()),
+        masked=rows[~varied & ~np.concatenate(blank)],
     )
 
 

@@ -14,7 +14,7 @@ from drgnalign.engine.fft import radices_of
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource, StackWriter, read_header
 from drgnalign.fourier import crop_images
-from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles, image_names
+from drgnalign.particles import BACKGROUND, Particles, image_names
 
 BATCH_PIXELS = 2**23
 # Fourier pixels beyond a limit that images for it keep; they are made anew where that saves this share of their pixels.
@@ -82,7 +82,7 @@ def with_stack(particles: Particles, stack: Path) -> Particles:
     box = read_header(stack).shape[1]
     pixel_size = particles.pixel_size * particles.box / box
     optics = plain_optics(particles.optics).assign(rlnImageSize=box, rlnImagePixelSize=pixel_size)
-    optics = optics.drop(columns=["drgnContrast", BACKGROUND_RADIUS, BACKGROUND_SIGMA], errors="ignore")
+    optics = optics.drop(columns=["drgnContrast", *BACKGROUND], errors="ignore")
     names = image_names(np.arange(1, len(particles) + 1), stack.name)
     return replace(particles, table=particles.table.assign(rlnImageName=names), optics=optics)
 

@@ -31,6 +31,8 @@ from drgnalign.half_maps import DEALT, INDEPENDENT, SHARED, marked, standing
 from drgnalign.half_sets import deal, repeats, sharing, ties
 from drgnalign.particles import (
     ANGLES,
+    BACKGROUND,
+    BACKGROUND_ODD,
     BACKGROUND_RADIUS,
     BACKGROUND_SIGMA,
     HALVES,
@@ -104,7 +106,8 @@ def import_particles(
         'yes': the protein is dark in the stored images. 'auto': as the file's own ``drgnContrast`` says, else
         found by `detect_contrast`.
     normalise : {'auto', 'no'}
-        'auto': images are normalised as they are read, if `drgnalign.background` finds that some need it.
+        'auto': images are normalised as they are read; where `drgnalign.background` finds that a set needs none, only
+        those that are far from the others.
     mask_diameter : float, optional
         Å; 85 % of the box without it.
     seed : int
@@ -124,7 +127,7 @@ def import_particles(
         (`drgnalign.half_sets`), which ``drgnHalves`` in the optics table then says,
         ``rlnClassNumber`` 0 (the file's own in ``drgnInputClassNumber``), ``rlnPhaseShift`` 0 unless given,
         ``drgnRow`` the row in the file from 0, ``drgnContrast`` and ``drgnBackgroundRadius`` (0: images are not
-        normalised) in the optics table.
+        normalised; see `drgnalign.particles.BACKGROUND`) in the optics table.
 
     Raises
     ------
@@ -161,7 +164,7 @@ def import_particles(
     if normalise == "auto":
         particles.optics = _normalised(particles, root, mask_diameter)
     else:
-        particles.optics = particles.optics.drop(columns=BACKGROUND_SIGMA, errors="ignore")
+        particles.optics = particles.optics.drop(columns=list(BACKGROUND), errors="ignore")
         particles.optics[BACKGROUND_RADIUS] = 0.0
     particles.optics["drgnContrast"] = _contrast(particles, root, invert)
     random = np.random.default_rng(seed)
@@ -299,17 +302,21 @@ def _tell_norms(particles: Particles, normalise: str) -> None:
 def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
     """The optics table with what images are normalised by, if they have to be."""
     found = survey_backgrounds(particles, root, particles.diameter(mask_diameter))
-    optics = particles.optics.drop(columns=BACKGROUND_SIGMA, errors="ignore").assign(**{BACKGROUND_RADIUS: 0.0})
-    looked_at = len(found.gains) + found.constant
-    if not found.irregular and 2 * found.constant <= looked_at:
-        return optics
-    if found.constant:
-        problem = f"{found.constant} of {looked_at} images looked at have a constant background"
-        remedy = "give images that were not masked" + (", or --normalise no" if len(found.gains) else "")
-        raise InputError(particles.path, f"{problem} outside of a circle of {found.radius:.0f} px", remedy)
-    reasons = ", ".join(found.irregular)
-    warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputNote, stacklevel=3)
-    return optics.assign(**{BACKGROUND_RADIUS: found.radius, BACKGROUND_SIGMA: found.levels})
+    looked_at = len(found.gains) + len(found.masked)
+    if 2 * len(found.masked) > looked_at:
+        problem = f"{len(found.masked)} of {looked_at} images looked at have a constant background, or constant corners"
+        problem += f", outside of a circle of {found.radius:.0f} px: their noise cannot be told"
+        raise InputError(particles.path, problem, "give images that were not masked")
+    if found.irregular:
+        reasons = ", ".join(found.irregular)
+        warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputNote, stacklevel=3)
+    optics = particles.optics.copy()
+    optics[BACKGROUND_RADIUS], optics[BACKGROUND_SIGMA] = found.radius, found.levels
+    optics[BACKGROUND_ODD] = int(not found.irregular)
+    if len(found.masked):
+        # which names all of them
+        ImageSource(replace(particles, optics=optics), root).read(found.masked)
+    return optics
 
 
 def undecided(particles: Particles) -> Particles:
@@ -326,7 +333,7 @@ def undecided(particles: Particles) -> Particles:
 def as_it_came(particles: Particles) -> Particles:
     """Particles that `import_particles` has completed, with the half sets and without what a run alone needs."""
     table = particles.table.drop(columns=["drgnRow", "rlnClassNumber"], errors="ignore")
-    optics = particles.optics.drop(columns=[BACKGROUND_RADIUS, BACKGROUND_SIGMA], errors="ignore")
+    optics = particles.optics.drop(columns=list(BACKGROUND), errors="ignore")
     return replace(particles, table=table.rename(columns={"drgnInputClassNumber": "rlnClassNumber"}), optics=optics)
 
 

@@ -38,8 +38,11 @@ EXCLUDED = "drgnExcluded"
 # 1 where a particle's pose was looked for among all orientations.
 SEARCHED = "drgnSearched"
 # Of an optics group whose images are normalised as they are read: the radius (px) outside of which their background is
-# (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said).
+# (0: they are taken as they are), and the standard deviation that their noise gets (1 where it is not said); and
+# whether only those are normalised whose backgrounds are far from the others' (1).
 BACKGROUND_RADIUS, BACKGROUND_SIGMA = "drgnBackgroundRadius", "drgnBackgroundSigma"
+BACKGROUND_ODD = "drgnBackgroundOdd"
+BACKGROUND = (BACKGROUND_RADIUS, BACKGROUND_SIGMA, BACKGROUND_ODD)
 # In the optics table: what is known against the half sets (`drgnalign.half_maps`). And of each particle whose half set
 # was dealt at import: the coarsest limit (Å) to which its pose was refined against its own half set's map; 0 for none.
 HALVES, REFINED_FROM = "drgnHalves", "drgnRefinedFrom"

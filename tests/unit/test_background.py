@@ -26,7 +26,7 @@ from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
 from drgnalign.inputs import import_particles, open_particles
 from drgnalign.maps.mask import particle_mask
-from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
+from drgnalign.particles import BACKGROUND_ODD, BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 from drgnalign.simulate.nuisances import Nuisances
 from drgnalign.validation.fsc import fourier_shell_correlation
 
@@ -47,7 +47,7 @@ def test_nothing_is_to_be_done_where_images_are_normalised(
     """Simulated noise has variance 1."""
     some = simulate(200, box, 264.0 / box, snr=snr)
     imported = import_particles(some.folder / "particles.star", invert="no")
-    assert imported.optics[BACKGROUND_RADIUS].tolist() == [0.0] and BACKGROUND_SIGMA not in imported.optics
+    assert imported.optics[BACKGROUND_ODD].tolist() == [1] and not ImageSource(imported, some.folder).normalises
     assert not [warning for warning in recwarn if warning.category is InputWarning]
     rows = np.arange(200)
     assert_array_equal(ImageSource(imported, some.folder).read(rows), some.source.read(rows))
@@ -90,6 +90,32 @@ def test_figures_of_what_was_found(simulate: Callable[..., Any]) -> None:
     assert record["offset_sigma"]["p95"] > 1 and 0.2 < record["ramp_sigma"]["p50"] < 0.7
 
 
+def test_few_images_that_are_far_from_the_others_are_normalised_alone(
+    simulate: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Though the survey does not see them."""
+    some = simulate(300, BOX, PIXEL, snr=0.2)
+    images = some.source.read(np.arange(300))
+    dirty = images.copy()
+    dirty[7, 20, 20], dirty[8], dirty[9] = 1e5, 100 * images[8], images[9] + 30
+    dirty[10, :5] = 0
+    with StackWriter(tmp_path / "particles.mrcs", 300, BOX, PIXEL) as stack:
+        stack.append(dirty)
+    given = some.given.select(np.arange(300))
+    given.table["rlnImageName"] = [f"{number + 1}@particles.mrcs" for number in range(300)]
+    # as if they had not been looked at
+    given.optics = given.optics.assign(**{BACKGROUND_RADIUS: DIAMETER / 2 / PIXEL, BACKGROUND_ODD: 1})
+    read = ImageSource(given, tmp_path).read(np.arange(300))
+    others = np.setdiff1d(np.arange(300), [7, 8, 9, 10])
+    assert_array_equal(read[others], images[others])
+    hot = np.zeros((BOX, BOX), bool)
+    hot[20, 20] = True
+    assert_allclose(read[7][~hot], images[7][~hot], atol=0.3)
+    assert_allclose(read[8], images[8], atol=0.3)
+    assert_allclose(read[9], images[9], atol=0.3)
+    assert not read[10, :5].any() and np.corrcoef(read[10, 6:].ravel(), images[10, 6:].ravel())[0, 1] > 0.99
+
+
 def test_upsampled_images_get_noise_that_leaves_particles_as_strong(simulate: Callable[..., Any]) -> None:
     """Noise in 23 of 48 Fourier pixels each way is as strong as in all, if its standard deviation is as much less."""
     some = of_nuisances(simulate, 400, coarse_box=BOX // 2)
@@ -111,12 +137,16 @@ def test_masked_images_are_refused_and_blank_ones_pass(particles_of: Callable[..
     images[3] = 4
     particles = particles_of(images)
     found = survey_backgrounds(particles, tmp_path, 100.0)
-    assert found.constant == 0 and len(found.gains) == 39
+    assert len(found.masked) == 0 and len(found.gains) == 39
     axis = np.arange(32) - 16
-    images[10:13, np.hypot(axis[:, None], axis) > 12] = 0
-    write_star(particles_of(images), tmp_path / "masked.star")
-    with pytest.raises(InputError, match=r"3 of 39 images looked at have a constant background .*\n.*--normalise no"):
-        import_particles(tmp_path / "masked.star", invert="no", mask_diameter=100.0)
+    for few, message in (
+        (3, r"image 11 has a constant background .*\(3 of 40 images\)\n.*drgnalign select .* --drop 11-13 "),
+        (25, r"25 of 39 images looked at have a constant background.*\n.*not masked"),
+    ):
+        images[10 : 10 + few, np.hypot(axis[:, None], axis) > 12] = 0
+        write_star(particles_of(images), tmp_path / "masked.star")
+        with pytest.raises(InputError, match=message):
+            import_particles(tmp_path / "masked.star", invert="no", mask_diameter=100.0)
     blank = survey_backgrounds(particles_of(np.zeros((4, 32, 32), np.float32)), tmp_path, 100.0)
     assert blank.irregular == [] and blank.record == {"images": 0}
 
@@ -163,7 +193,7 @@ def test_check_inputs_tells_what_it_found(simulate: Callable[..., Any], tmp_path
         facts = json.loads((tmp_path / "p.json").read_text())
         assert facts["normalised"] is normalised
         assert facts["backgrounds"]["share_with_outlying_pixels"] == (0.1 if normalised else 0.0)
-        assert (read_star(tmp_path / "p.star").optics[BACKGROUND_RADIUS] > 0).all() == normalised
+        assert (read_star(tmp_path / "p.star").optics[BACKGROUND_ODD] == 0).all() == normalised
         reason = "images are normalised as they are read: outlying pixels in 10 % of the images"
         reason = f"{some.folder}/particles.star: {reason}"
         assert facts["warnings"] == ([reason] if normalised else [])

@@ -19,10 +19,10 @@ from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 boxes = pytest.mark.parametrize("box", [32, 33, 64])
 
 
-def particle_images(n: int, box: int, seed: int = 0) -> np.ndarray:
+def particle_images(n: int, box: int, seed: int = 0, strength: float = 3.0) -> np.ndarray:
     """White noise of variance 1 and, within a quarter of the box, a blob as strong."""
     noise = np.random.default_rng(seed).standard_normal((n, box, box))
-    return (noise + 3 * np.exp(-((distance(box) / (0.12 * box)) ** 2))).astype(np.float32)
+    return (noise + strength * np.exp(-((distance(box) / (0.12 * box)) ** 2))).astype(np.float32)
 
 
 def distance(box: int) -> np.ndarray:
@@ -76,6 +76,55 @@ def test_hot_pixels_make_no_difference_elsewhere(value: float, count: int) -> No
     assert_allclose(hot[~is_hot], expected[~is_hot], atol=0.02 * count**0.5)
     # they are on the plane
     assert np.abs(hot[is_hot]).max() < 0.2
+
+
+@pytest.mark.parametrize("place", [(2, 2), (28, 30)], ids=["outside", "inside"])
+@pytest.mark.parametrize(("size", "value"), [(4, 22.0), (9, 30.0), (10, 100.0)])
+def test_blocks_and_beads_make_no_difference_elsewhere(place: tuple[int, int], size: int, value: float) -> None:
+    """Of up to a twentieth of the circle."""
+    box, radius, images = 64, 26.0, particle_images(12, 64, strength=0.5)
+    block = np.zeros((box, box), bool)
+    block[place[0] : place[0] + size, place[1] : place[1] + size] = True
+    dirty = (images + np.where(block, value + 8, 0)).astype(np.float32)
+    found = normalise(dirty, radius)
+    assert found.outlying.tolist() == [size**2] * 12
+    assert_allclose(dirty[:, ~block], normalised(images, radius)[:, ~block], atol=0.1)
+    assert np.abs(dirty[:, block]).max() < 0.3
+
+
+@pytest.mark.parametrize("value", [10.0, 30.0])
+def test_a_bright_edge_of_a_detector_makes_no_difference_elsewhere(value: float) -> None:
+    radius, images = 26.0, particle_images(12, 64)
+    dirty = images.copy()
+    dirty[:, :, :6] += value
+    found = normalise(dirty, radius)
+    assert_allclose(dirty[:, :, 6:], normalised(images, radius)[:, :, 6:], atol=0.15)
+    assert_allclose(found.sigma, 1, atol=0.06)
+
+
+@pytest.mark.parametrize("fill", ["one value", "the last row"])
+def test_what_was_filled_up_beyond_the_edge_of_a_micrograph_tells_nothing(fill: str) -> None:
+    radius, images = 26.0, 5 * particle_images(20, 64) + 40
+    edge = images.copy()
+    edge[:10, :18] = 0 if fill == "one value" else images[:10, 18:19]
+    edge[10:, :, -11:] = 7 if fill == "one value" else images[10:, :, -12:-11]
+    found = normalise(edge, radius)
+    assert_array_equal(found.filled, [18 + (fill != "one value")] * 10 + [11 + (fill != "one value")] * 10)
+    assert_allclose(found.sigma, 5, rtol=0.12)
+    expected = normalised(images, radius)
+    for got, wanted in ((edge[:10, 19:], expected[:10, 19:]), (edge[10:, :, :-12], expected[10:, :, :-12])):
+        assert np.abs(got - wanted).max() < 0.5 and np.corrcoef(got.ravel(), wanted.ravel())[0, 1] > 0.998
+    assert not edge[:10, :18].any() and not edge[10:, :, -11:].any()
+
+
+@pytest.mark.parametrize("inner", [0.3, 0.36, 0.44])
+def test_images_with_a_soft_mask_are_told(inner: float) -> None:
+    """Though the background of the widest has noise in a ring."""
+    box, images = 64, particle_images(10, 64)
+    mask = np.clip((inner + 0.05) - distance(box) / box, 0, 0.05) / 0.05
+    assert not normalise((images * mask).astype(np.float32), 0.4 * box).sigma.any()
+    # few grey values are no mask
+    assert normalise(np.rint(1.5 * images).astype(np.float32), 0.4 * box).sigma.all()
 
 
 @pytest.mark.parametrize("share", [0.06, 0.25])

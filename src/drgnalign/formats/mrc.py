@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from drgnalign.errors import DrgnalignError, InputError, InputWarning
 from drgnalign.files import also_reading, atomic_path
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.normalise import normalise
-from drgnalign.particles import BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
+from drgnalign.particles import BACKGROUND_ODD, BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 
 DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 OTHER_MODES = {3: "complex integers", 4: "complex numbers", 16: "colours", 17: "colours", 101: "4 bits a pixel"}
@@ -316,7 +316,8 @@ class ImageSource:
     particles : Particles
         With ``rlnImageSize``. Groups whose ``drgnContrast`` is ``dark`` are multiplied by −1. Groups whose
         ``drgnBackgroundRadius`` (px) is above 0 are normalised (`drgnalign.normalise`), to noise of
-        ``drgnBackgroundSigma``, or 1. Without these columns images come as they are stored.
+        ``drgnBackgroundSigma``, or 1; where ``drgnBackgroundOdd`` is 1, only images that are far from that. Without
+        these columns images come as they are stored.
     root : path
         Folder that relative stack names refer to.
     """
@@ -327,7 +328,7 @@ class ImageSource:
         self._slices = numbers - 1
         self._stack_of, stacks = pd.factorize(names)
         self._paths = [find_stack(name, self.root) for name in stacks]
-        self._factors, self._radii = _grey_values(particles)
+        self._grey = _grey_values(particles)
         self._told_blank: set[int] = set()
         # Ten thousand stacks cannot all be open; each holds a file descriptor.
         self._stack = lru_cache(maxsize=OPEN_STACKS)(self._open)
@@ -337,8 +338,8 @@ class ImageSource:
 
     @property
     def normalises(self) -> bool:
-        """Are some of the images normalised as they are read?"""
-        return bool((self._radii > 0).any())
+        """Are all images of an optics group normalised as they are read?"""
+        return bool(((self._grey.radii > 0) & ~self._grey.only_odd).any())
 
     def read(self, rows: ArrayLike, out: ImageArray | None = None) -> ImageArray:
         """Read the images of some particles, white protein, normalised where the optics table says so.
@@ -367,12 +368,12 @@ class ImageSource:
         usable = within_reason(images)
         if not usable.all():
             self._refuse_infinite(rows[~usable])
-        for radius in np.unique(self._radii[rows]):
+        for radius in np.unique(self._grey.radii[rows]):
             if radius > 0:
                 self._normalise(images, rows, radius)
-        factors = self._factors[rows]
-        if (factors != 1).any():
-            images *= factors[:, None, None]
+        signs = self._grey.signs[rows]
+        if (signs != 1).any():
+            images *= signs[:, None, None]
         return images
 
     def _read_as_stored(self, rows: NDArray[np.int64], images: ImageArray) -> None:
@@ -390,7 +391,30 @@ class ImageSource:
                 images[mine] = stored.swapaxes(1, 2) if header.is_transposed else stored
 
     def _refuse_infinite(self, known: NDArray[np.int64]) -> None:
-        """Name all images of the set that hold such pixels: one at a time would be as many runs."""
+        problem = f"holds NaN or infinite pixels, or some beyond {LARGEST_PIXEL:g}"
+        self._refuse_all(known, lambda images, rows: ~within_reason(images), problem, "make the stack again")
+
+    def _refuse_masked(self, known: NDArray[np.int64], radius: float) -> None:
+        def masked(images: ImageArray, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+            # what is not finite has its own message
+            usable = within_reason(images) & (self._grey.radii[rows] == radius)
+            varied = images[usable].min(axis=(1, 2)) < images[usable].max(axis=(1, 2))
+            usable[usable] = (normalise(images[usable], radius).sigma == 0) & varied if usable.any() else False
+            return usable
+
+        problem = (
+            f"has a constant background outside of a circle of {radius:g} px, or constant corners, as masked images"
+        )
+        self._refuse_all(known, masked, f"{problem} have", "give images that were not masked")
+
+    def _refuse_all(
+        self,
+        known: NDArray[np.int64],
+        is_bad: Callable[[ImageArray, NDArray[np.int64]], NDArray[np.bool_]],
+        problem: str,
+        remedy: str,
+    ) -> None:
+        """Name all images of the set that are as bad as some that are known: one at a time would be as many runs."""
         bad = np.zeros(len(self), np.bool_)
         bad[known] = True
         step = max(1, SCAN_PIXELS // self.box**2)
@@ -400,22 +424,25 @@ class ImageSource:
             # what cannot be read is another message, once these are gone
             with suppress(InputError):
                 self._read_as_stored(rows, images)
-                bad[rows] = ~within_reason(images)
-        problem = f"holds NaN or infinite pixels, or some beyond {LARGEST_PIXEL:g} ({bad.sum()} of {len(self)} images)"
+                bad[rows] = is_bad(images, rows)
         command = self._particles.dropping(bad)
-        remedy = "make the stack again" + (f", or remove them: {command}" if command else "")
-        self._refuse(int(bad.argmax()), problem, remedy)
+        remedy += f", or remove them: {command}" if command else ""
+        self._refuse(int(bad.argmax()), f"{problem} ({bad.sum()} of {len(self)} images)", remedy)
 
     def _normalise(self, images: ImageArray, rows: NDArray[np.int64], radius: float) -> None:
-        """Normalise those of some images whose groups have this radius."""
-        mine = self._radii[rows] == radius
-        chosen = images if mine.all() else images[mine]
-        flat = (normalise(chosen, radius).sigma == 0) & (chosen.min(axis=(1, 2)) < chosen.max(axis=(1, 2)))
-        if flat.any():
-            problem = f"has a constant background outside of a circle of {radius:g} px, as masked images have"
-            self._refuse(rows[mine][flat.argmax()], problem, "give images that were not masked, or --normalise no")
+        """Normalise those of some images whose groups have this radius, or only those far from the others."""
+        mine = self._grey.radii[rows] == radius
+        levels, only_odd = self._grey.sigmas[rows[mine]], self._grey.only_odd[rows[mine]]
+        chosen = images[mine] if only_odd.any() or not mine.all() else images
+        found = normalise(chosen, radius)
+        masked = (found.sigma == 0) & chosen.any(axis=(1, 2))
+        if masked.any():
+            self._refuse_masked(rows[mine][masked], radius)
+        if (levels != 1).any():
+            chosen *= levels[:, None, None]
         if chosen is not images:
-            images[mine] = chosen
+            changed = ~only_odd | found.far_from(levels)
+            images[np.flatnonzero(mine)[changed]] = chosen[changed]
 
     def tell_blank(self, rows: Sequence[int]) -> None:
         """Say once that the images of some rows are blank."""
@@ -458,14 +485,24 @@ class ImageSource:
         return header, FileIO(header.path)
 
 
-def _grey_values(particles: Particles) -> tuple[ImageArray, NDArray[np.float64]]:
-    """What each image (N,) is multiplied with, and the radius outside of which its background is; 0 where it is not
-    normalised."""
+class _GreyValues(NamedTuple):
+    """Of each image (N,): what it is multiplied with, the radius outside of which its background is (0 where it is not
+    normalised), what its noise becomes, and whether it is left as it is unless it is far from the others."""
+
+    signs: ImageArray
+    radii: NDArray[np.float64]
+    sigmas: ImageArray
+    only_odd: NDArray[np.bool_]
+
+
+def _grey_values(particles: Particles) -> _GreyValues:
     optics, rows = particles.optics, particles.optics_rows()
     signs = np.where(optics.get("drgnContrast", "") == "dark", -1.0, 1.0) * np.ones(len(optics))
-    radii = optics.get(BACKGROUND_RADIUS, pd.Series(0.0, optics.index)).fillna(0.0).to_numpy(np.float64)
-    sigmas = optics.get(BACKGROUND_SIGMA, pd.Series(1.0, optics.index)).fillna(1.0).to_numpy(np.float64)
-    return (signs * np.where(radii > 0, sigmas, 1.0)).astype(np.float32)[rows], radii[rows]
+    radii, sigmas, odd = (
+        optics.get(name, pd.Series(default, optics.index)).fillna(default).to_numpy(np.float64)[rows]
+        for name, default in ((BACKGROUND_RADIUS, 0.0), (BACKGROUND_SIGMA, 1.0), (BACKGROUND_ODD, 0.0))
+    )
+    return _GreyValues(signs.astype(np.float32)[rows], radii, sigmas.astype(np.float32), odd > 0)
 
 
 class StackWriter:

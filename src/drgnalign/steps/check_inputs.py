@@ -20,12 +20,12 @@ from drgnalign.commands import (
 )
 from drgnalign.errors import InputNote
 from drgnalign.files import write_text
+from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import write_star
 from drgnalign.half_maps import standing
 from drgnalign.inputs import images_root, import_particles, undecided
 from drgnalign.labels import with_labels
 from drgnalign.optics import optics_terms, warn_of_training
-from drgnalign.particles import BACKGROUND_RADIUS
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.record import write_record
 
@@ -113,7 +113,7 @@ def main(
         left_out_by_input=int(table.excluded().sum()),
         contrast=sorted(set(table.optics["drgnContrast"])),
         contrast_from="--invert" if invert != "auto" else "the images or the file",
-        normalised=bool((table.optics[BACKGROUND_RADIUS] > 0).any()),
+        normalised=ImageSource(table, images_root(particles, images)).normalises,
         backgrounds=backgrounds.record,
         optics=[term.record for term in terms],
         warnings=list(noted),
