@@ -15,7 +15,7 @@ import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
-from drgnalign.arrays import IntArray
+from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.background import survey_backgrounds
 from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputNote, InputWarning
@@ -69,6 +69,8 @@ SAME_PIXEL_SIZE, NANOMETRE = 0.05, 10.0
 FEW_BEYOND = 0.01
 CONTRAST_SAMPLE = 2000
 CONTRAST_BATCH_PIXELS = 2**24
+# Share of the differences that is left out at each end.
+TRIMMED = 0.2
 
 
 def import_particles(
@@ -232,7 +234,11 @@ def open_particles(
     given = asdict(facts or Facts())
     particles = None if is_cistem(path) else read_star(path, **given)
     had_halves = particles is not None and "rlnRandomSubset" in particles.table
-    own = particles is not None and "drgnRow" in particles.table and "drgnContrast" in particles.optics
+    own = (
+        particles is not None
+        and "drgnRow" in particles.table
+        and {"drgnContrast", BACKGROUND_RADIUS} <= set(particles.optics)
+    )
     root = images_root(path, images)
     if particles is not None and own and half_sets == "file" and invert == "auto":
         particles = _checked_own(particles, root)
@@ -533,8 +539,8 @@ def detect_contrast(particles: Particles, root: Path) -> str:
     """Find out whether protein is white or dark in the stored images.
 
     Per image, the mean of a central disc (radius below 0.2 box) minus that of a ring (0.4 to 0.48 box), and
-    over up to 2,000 evenly spread images Student's t of that difference. Amplitude contrast and underfocus
-    make the CTF positive at low frequency, so that the sign is the protein's. Means of the images as they are
+    over up to 2,000 evenly spread images Student's t of that difference, of its trimmed mean. Amplitude contrast and
+    underfocus make the CTF positive at low frequency, so that the sign is the protein's. Means of images as they are
     decide more clearly than CTF-multiplied, whitened or band-limited ones: t/√n was 5.6 against 0.9 to 1.8 on
     ribosomes (EMPIAR-10076), and 2.4 against at most 0.4, with either sign, on ATP synthase.
 
@@ -555,42 +561,86 @@ def detect_contrast(particles: Particles, root: Path) -> str:
     InputError
         |t| is not above 5, or not above the two-sided 10⁻⁴ quantile, which is larger for few images.
     """
-    t, threshold, images = _contrast_statistic(particles, root)
+    _, differences = _discs_minus_rings(particles, root)
+    t, images = _students_t(differences), len(differences)
     if np.isnan(t):
         problem = f"all {images} images looked at are blank, or alike where a particle and its background would be"
         raise InputError(particles.path, problem, "give the stacks with the images, and make them again if they are so")
-    if not abs(t) > threshold:
-        problem = f"contrast is not clear: t = {t:.1f} of {images} images, {threshold:.1f} would decide"
+    if not abs(t) > _clear(images):
+        problem = f"contrast is not clear: t = {t:.1f} of {images} images, {_clear(images):.1f} would decide"
         raise InputError(particles.path, problem, "give --invert yes (dark protein) or no (white protein)")
     return "white" if t > 0 else "dark"
 
 
-def _contrast_statistic(particles: Particles, root: Path) -> tuple[float, float, int]:
-    """Student's t of `detect_contrast`, what it must exceed, and the number of images it is of."""
+def _discs_minus_rings(particles: Particles, root: Path) -> tuple[IntArray, FloatArray]:
+    """Optics rows (n,) of the images that `detect_contrast` looks at, and the differences (n,) that it is of."""
     kept = np.flatnonzero(~particles.left_out())
     rows = kept[np.unique(np.linspace(0, len(kept) - 1, CONTRAST_SAMPLE).astype(np.int64))]
     source = ImageSource(particles, root)
     batches = np.array_split(rows, -(-len(rows) * source.box**2 // CONTRAST_BATCH_PIXELS))
     differences = np.concatenate([_disc_minus_ring(source.read(batch)) for batch in batches])
+    return particles.optics_rows()[rows], differences
+
+
+def _students_t(values: FloatArray) -> float:
+    """Of trimmed means (Yuen 1974, Biometrika 61, 165): edges and beads in some of the images decide nothing."""
+    ordered, cut = np.sort(values), int(TRIMMED * len(values))
+    kept = ordered[cut : len(values) - cut]
+    drawn_in = np.clip(ordered, kept[0], kept[-1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = differences.mean() / differences.std(ddof=1) * np.sqrt(len(rows))
-    return float(t), max(5.0, -scipy.special.stdtrit(len(rows) - 1, 0.5e-4)), len(rows)
+        return float(kept.mean() / drawn_in.std(ddof=1) * (1 - 2 * TRIMMED) * np.sqrt(len(values)))
+
+
+def _clear(images: int) -> float:
+    """What Student's t of so many images must exceed."""
+    return max(5.0, -float(scipy.special.stdtrit(images - 1, 0.5e-4)))
+
+
+def _clear_signs(groups: IntArray, differences: FloatArray) -> dict[int, int]:
+    """1 where protein is clearly white, −1 where it is dark, by row of the optics table."""
+    counts = {int(group): differences[groups == group] for group in np.unique(groups)}
+    ts = {group: (_students_t(mine), _clear(len(mine))) for group, mine in counts.items() if len(mine) > 1}
+    return {group: 1 if t > 0 else -1 for group, (t, clear) in ts.items() if abs(t) > clear}
 
 
 def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
+    """Of the optics groups."""
     if invert != "auto":
         return CONTRAST_OF_INVERT[invert]
-    if "drgnContrast" not in particles.optics:
-        return detect_contrast(particles, root)
-    declared = particles.optics["drgnContrast"]
-    _refuse_other_contrasts(particles)
-    # As declared the images come out white; a clear sign of the opposite is a mistake somewhere.
-    t, threshold, images = _contrast_statistic(particles, root)
-    if t < -threshold:
+    declared = particles.optics.get("drgnContrast")
+    if declared is not None:
+        _refuse_other_contrasts(particles)
+    groups, differences = _discs_minus_rings(particles, root)
+    signs, names = _clear_signs(groups, differences), particles.optics["rlnOpticsGroup"]
+    if declared is None:
+        if len(set(signs.values())) < 2:
+            return detect_contrast(particles, root)
+        return _of_both_contrasts(particles, signs, groups)
+    # as declared the images come out white; a clear sign of the opposite is a mistake somewhere
+    t = _students_t(differences)
+    wrong = [group for group, sign in signs.items() if sign < 0]
+    if wrong or t < -_clear(len(differences)):
+        of = f" (t = {t:.1f} of {len(differences)})" if len(signs) < 2 else ""
+        where = f" of optics group {', '.join(str(names.iloc[group]) for group in wrong)}" if len(signs) > 1 else ""
         problem = f"it says protein is {' and '.join(declared.unique())} in its images, which look otherwise"
         remedy = "look at the images, and give --invert yes (dark protein) or no (white protein)"
-        raise InputError(particles.path, f"{problem} (t = {t:.1f} of {images})", remedy)
+        remedy = remedy if len(wrong) == len(signs) or not where else "correct drgnContrast in the optics table"
+        raise InputError(particles.path, f"{problem}{where}{of}", remedy)
     return declared
+
+
+def _of_both_contrasts(particles: Particles, signs: dict[int, int], groups: IntArray) -> pd.Series:
+    """Groups as their images show them, those that do not as most images."""
+    counts = np.bincount(groups, minlength=len(particles.optics))
+    most = 1 if sum(sign * counts[group] for group, sign in signs.items()) >= 0 else -1
+    found = [signs.get(group, most) for group in range(len(particles.optics))]
+    names = {
+        word: ", ".join(str(particles.optics["rlnOpticsGroup"].iloc[group]) for group in signs if signs[group] == sign)
+        for word, sign in (("dark", -1), ("white", 1))
+    }
+    shown = f"protein is dark in the images of optics group {names['dark']}, and white in those of {names['white']}"
+    warnings.warn(f"{particles.path}: {shown}: each is turned as it needs", InputWarning, stacklevel=4)
+    return pd.Series(np.where(np.array(found) > 0, "white", "dark"), particles.optics.index)
 
 
 def _refuse_other_contrasts(particles: Particles) -> None:

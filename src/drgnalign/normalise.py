@@ -25,8 +25,8 @@ OUTLYING, QUANTILE = 8.0, 0.99
 # the circle exceeds that of the background by this factor. No image of a particle that had pixels of 20 standard
 # deviations did so by less than 1.23.
 OUTLYING_IN_NOISE, STRONG = 25.0, 1.2
-# Pixels of the background beyond so many standard deviations tell neither plane nor σ.
-ODD = 5.0
+# Pixels of the background beyond so many standard deviations tell neither plane nor σ, and are put on the plane.
+ODD, OFF = 5.0, 6.0
 # Such pixels are looked for in images that a few pixels show to have some: with values beyond so many standard
 # deviations, or a background that is so much wider than its median tells, or of which a side lies so far off (in σ).
 QUICK, WIDE, ASIDE = 6.0, 1.2, 1.0
@@ -268,7 +268,10 @@ def _tame(
         plane += change
         if look >= LEAST_LOOKS and not beyond.any():
             break
-    flat[outlying | filled] = 0.0
+    # a detector's edge, too, says nothing of the particle
+    off = outside & ~strong[:, None] & (np.abs(flat) > OFF * noise[:, None])
+    outlying |= off & (off.sum(axis=1) > MUCH * grid.pixels)[:, None]
+    flat[outlying | filled | off] = 0.0
     count = np.maximum(used.sum(axis=1) - 3, 1)
     sigma = np.sqrt(np.einsum("ij,ij->i", np.square(flat), used.astype(np.float32)) / count)
     return plane, sigma.astype(np.float32), outlying.sum(axis=1)

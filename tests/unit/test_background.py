@@ -151,8 +151,7 @@ def test_masked_images_are_refused_and_blank_ones_pass(particles_of: Callable[..
     assert blank.irregular == [] and blank.record == {"images": 0}
 
 
-def test_contrast_is_looked_for_in_normalised_images(simulate: Callable[..., Any], tmp_path: Path) -> None:
-    """In images as they are, hot pixels and gains hide it."""
+def test_contrast_is_found_among_hot_pixels_and_gains(simulate: Callable[..., Any], tmp_path: Path) -> None:
     some = simulate(60, BOX, PIXEL, snr=0.5)
     images = some.source.read(np.arange(60))
     images *= -np.exp(np.random.default_rng(0).standard_normal(60)).astype(np.float32)[:, None, None]
@@ -162,11 +161,51 @@ def test_contrast_is_looked_for_in_normalised_images(simulate: Callable[..., Any
     given = some.given.select(np.arange(60))
     given.optics = given.optics.drop(columns="drgnContrast")
     write_star(given, tmp_path / "particles.star")
-    with pytest.raises(InputError, match="contrast is not clear"):
-        import_particles(tmp_path / "particles.star", normalise="no")
+    assert import_particles(tmp_path / "particles.star", normalise="no").optics["drgnContrast"].tolist() == ["dark"]
     with pytest.warns(InputWarning, match="normalised"):
         imported = import_particles(tmp_path / "particles.star", mask_diameter=DIAMETER)
     assert imported.optics["drgnContrast"].tolist() == ["dark"]
+
+
+def test_edges_in_some_images_decide_no_contrast(simulate: Callable[..., Any], tmp_path: Path) -> None:
+    some = simulate(120, BOX, PIXEL, snr=0.5)
+    images = some.source.read(np.arange(120))
+    images[::4, :, :5] += 10
+    assert import_particles(saved(some, images, tmp_path)).optics["drgnContrast"].tolist() == ["white"]
+
+
+def test_optics_groups_have_a_contrast_each(simulate: Callable[..., Any], tmp_path: Path) -> None:
+    """Merged sets of two programs; three images of the third group do not tell."""
+    some, groups = simulate(123, BOX, PIXEL, snr=0.5), np.repeat([1, 2, 3], [80, 40, 3])
+    images = some.source.read(np.arange(123))
+    path = saved(some, np.where(groups[:, None, None] == 2, -images, images), tmp_path, groups)
+    with pytest.warns(
+        InputWarning, match="dark in the images of optics group 2, and white in those of 1: each is turned"
+    ):
+        imported = import_particles(path)
+    assert imported.optics["drgnContrast"].tolist() == ["white", "dark", "white"]
+    assert_allclose(ImageSource(imported, tmp_path).read(np.arange(123)), images, atol=1e-6)
+    declared = read_star(path)
+    declared.optics["drgnContrast"] = "white"
+    write_star(declared, path)
+    with pytest.raises(
+        InputError, match=r"white in its images, which look otherwise of optics group 2\n.*optics table"
+    ):
+        import_particles(path)
+
+
+def saved(some: Any, images: np.ndarray, folder: Path, groups: np.ndarray | None = None) -> Path:
+    """The particle file of a set whose images were changed, as another program writes it."""
+    with StackWriter(folder / "particles.mrcs", len(images), BOX, PIXEL) as stack:
+        stack.append(images.astype(np.float32))
+    given = some.given.select(np.arange(len(images)))
+    given.optics = given.optics.drop(columns="drgnContrast")
+    if groups is not None:
+        number = int(groups.max())
+        given.optics = pd.concat([given.optics] * number, ignore_index=True).assign(rlnOpticsGroup=range(1, number + 1))
+        given.table["rlnOpticsGroup"] = groups
+    write_star(given, folder / "particles.star")
+    return folder / "particles.star"
 
 
 def test_files_of_the_workflow_are_opened_as_they_are(simulate: Callable[..., Any]) -> None:

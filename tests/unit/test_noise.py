@@ -75,6 +75,13 @@ def test_a_uniform_background_is_no_noise(particles_of: Callable[..., Particles]
     assert_allclose(raised, flat, rtol=1e-3)
 
 
+def test_a_group_of_blank_images_gets_the_noise_of_the_others(particles_of: Callable[..., Particles]) -> None:
+    images = np.random.default_rng(0).standard_normal((200, 32, 32), dtype=np.float32)
+    images[:3] = 0
+    power = spectrum_of(particles_of(images, groups=np.where(np.arange(200) < 3, 2, 1)))
+    assert_array_equal(power[1], power[0])
+
+
 def test_contrast_does_not_matter(particles_of: Callable[..., Particles]) -> None:
     particles = particles_of(np.random.default_rng(0).standard_normal((20, 24, 24)).astype(np.float32))
     white = spectrum_of(particles)

@@ -100,6 +100,7 @@ def test_a_bright_edge_of_a_detector_makes_no_difference_elsewhere(value: float)
     found = normalise(dirty, radius)
     assert_allclose(dirty[:, :, 6:], normalised(images, radius)[:, :, 6:], atol=0.15)
     assert_allclose(found.sigma, 1, atol=0.06)
+    assert (found.outlying > 200).all() and found.far_from(np.ones(12)).all()
 
 
 @pytest.mark.parametrize("fill", ["one value", "the last row"])

@@ -31,7 +31,8 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
 
     The particle is where the box's central disc is; what is around it shows the noise without the signal. Where that
     holds more power than the whole image (neighbours that were cut), the whole image counts. Images of particles that
-    are left out do not count, unless a group has no others.
+    are left out do not count, unless a group has no others. A group of which all images are blank gets the mean noise
+    of the others.
 
     Images that were multiplied by their CTF, and their noise with them, become first what they were before
     (`drgnalign.ctf.PlainImages`).
@@ -66,10 +67,11 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
         kept = mine & ~particles.left_out()
         rows = np.flatnonzero(kept if kept.any() else mine)
         rows = rows[:: max(1, len(rows) // SAMPLE)]
-        power = np.zeros((2, box, box // 2 + 1))
+        power, shown = np.zeros((2, box, box // 2 + 1)), False
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             images = plain.of(source.read(batch), batch)
+            shown |= bool((images != images[:, :1, :1]).any())
             for region, total in zip((around, whole), power, strict=True):
                 background = np.average(images, axis=(1, 2), weights=np.broadcast_to(region, images.shape))
                 transforms = rfft_images((images - background[:, None, None]) * region)
@@ -77,9 +79,12 @@ def estimate_noise(particles: Particles, source: ImageSource, diameter: float) -
         means = np.stack([_ring_means(region) for region in power])
         # the windowed images' power leaks into rings that have none
         found[group] = np.where(_with_power(power[1]), means.min(axis=0), 0.0)
-        if len(rows) and not found[group].any():
+        if shown and not found[group].any():
             problem = f"images of optics group {particles.optics['rlnOpticsGroup'].iloc[group]} have no noise"
             raise InputError(particles.path, f"{problem} outside of the particle", "give images that were not masked")
+    blank = ~found.any(axis=1)
+    if blank.any() and not blank.all():
+        found[blank] = found[~blank].mean(axis=0)
     # A uniform background is no noise: the mean of an image counts like the first ring.
     found[:, 0] = found[:, 1]
     return found
