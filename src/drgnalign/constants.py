@@ -118,7 +118,9 @@ def _findings(particles: Particles) -> Iterator[Finding]:
     optics = particles.used_optics()
     for frame, labels in ((optics, set(CONSTANTS) - set(NEUTRAL_CTF)), (particles.table, NEUTRAL_CTF)):
         for label in (label for label in CONSTANTS if label in labels and label in frame):
-            yield from _constant_findings(label, CONSTANTS[label], _finite(frame[label]))
+            name, *_ = particles.names_in_file([label])
+            found = _constant_findings(name, CONSTANTS[label], _finite(frame[label]))
+            yield from (_with_row(one, particles, label) for one in found)
     yield from _box_findings(optics)
     for label in FLAGS:
         for frame in (particles.table, optics):
@@ -150,6 +152,20 @@ def _constant_findings(label: str, constant: Constant, values: FloatArray) -> It
             problem += f", outside {low:g} to {high:g}{constant.unit}"
             yield Finding(level, problem, _remedy(odd[0], constant.usual, constant.unit, constant.units))
             return
+
+
+def _with_row(finding: Finding, particles: Particles, label: str) -> Finding:
+    """What cannot be, with the rows that say so, where a file without an optics table has it in some of its rows."""
+    if particles.row_names is None or finding.level != ERROR or label not in particles.optics:
+        return finding
+    low, high = CONSTANTS[label].possible
+    values = pd.to_numeric(particles.used_optics()[label], errors="coerce").to_numpy(np.float64)
+    odd = particles.rows_of(np.isfinite(values) & ~((values >= low) & (values <= high)))
+    command = particles.dropping(odd)
+    if odd.all():
+        return finding
+    problem = f"row {odd.argmax() + 1}: {finding.problem} ({odd.sum():,} such rows)"
+    return Finding(ERROR, problem, finding.remedy + (f", or leave the rows out: {command}" if command else ""))
 
 
 def _remedy(value: float, usual: tuple[float, float], unit: str, units: Mapping[str, float]) -> str:

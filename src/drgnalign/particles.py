@@ -264,6 +264,9 @@ class Particles:
         Rows (N,) of the cryoSPARC file that the set was read from: fields that the table has no column for.
     origin_names : list of str
         What origins are called in the file that the set was read from, whether or not it has them.
+    row_names : dict of str to str, optional
+        Of a file without an optics table, which says all of it once a particle: what it calls columns that have other
+        names here.
     """
 
     table: pd.DataFrame
@@ -271,6 +274,7 @@ class Particles:
     path: Path
     cs_rows: NDArray[np.void] | None = None
     origin_names: list[str] = field(default_factory=lambda: [*ORIGINS])
+    row_names: dict[str, str] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -566,19 +570,53 @@ class Particles:
         bad = ~np.isfinite(self.table[labels].to_numpy(np.float64))
         rows = bad.any(axis=1)
         if rows.any():
-            self.refuse_rows(rows, _not_finite(list(labels[bad[rows.argmax()]])))
+            self.refuse_rows(rows, _not_finite(self.names_in_file(labels[bad[rows.argmax()]])))
         used = self.used_optics()
-        labels = used.columns.intersection(NUMERIC_OPTICS)
-        odd = list(labels[~np.isfinite(used[labels].to_numpy(np.float64)).all(axis=0)])
+        numbers = used.columns.intersection(NUMERIC_OPTICS)
+        bad = ~np.isfinite(used[numbers].to_numpy(np.float64))
         # lists of numbers, as text
         lists = used.columns.intersection([ODD_ZERNIKE, EVEN_ZERNIKE, *CRYOSPARC_TERMS])
-        odd += [label for label in lists if used[label].astype(str).str.contains("nan|inf", case=False).any()]
-        if odd:
-            options = [OPTICS_OPTIONS[label] for label in odd if label in OPTICS_OPTIONS]
-            remedy = "correct the optics table" + (
-                f", or give {', '.join(options)} where it says NaN" if options else ""
-            )
-            raise InputError(self.path, f"{_not_finite(odd)} in its optics table", remedy)
+        texts = [used[label].astype(str).str.contains("nan|inf", case=False).to_numpy(bool) for label in lists]
+        self.refuse_optics([*numbers, *lists], np.column_stack([bad, *texts]))
+
+    def refuse_optics(self, labels: Sequence[str], bad: NDArray[np.bool_]) -> None:
+        """Refuse what is not finite in the optics table; in the rows of a file that has none.
+
+        Parameters
+        ----------
+        labels : sequence of str
+        bad : (groups, labels) bool
+            Of `used_optics`.
+
+        Raises
+        ------
+        InputError
+        """
+        odd = [label for label, column in zip(labels, bad.T, strict=True) if column.any()]
+        if not odd:
+            return
+        options = [OPTICS_OPTIONS[label] for label in odd if label in OPTICS_OPTIONS]
+        given = f", or give {', '.join(options)} where it says NaN" if options else ""
+        if self.row_names is None:
+            problem = f"{_not_finite(odd)} in its optics table"
+            raise InputError(self.path, problem, f"correct the optics table{given}")
+        rows = self.rows_of(np.asarray(bad.any(axis=1)))
+        first = bad[self._used_rows()[rows.argmax()]]
+        names = self.names_in_file([label for label, is_bad in zip(labels, first, strict=True) if is_bad])
+        self.refuse_rows(rows, _not_finite(names), f"{self._correction(rows)}{given}")
+
+    def names_in_file(self, labels: Sequence[str]) -> list[str]:
+        """What the file calls some columns, each once."""
+        names = self.row_names or {}
+        return list(dict.fromkeys(names.get(label, label) for label in labels))
+
+    def rows_of(self, groups: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which particles (N,) are of some of the optics groups of `used_optics`."""
+        return groups[self._used_rows()]
+
+    def _used_rows(self) -> IntArray:
+        """Row (N,) of each particle's group in `used_optics`."""
+        return np.unique(self.optics_rows(), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
     def refuse_absurd(self) -> None:
         """Refuse poses and defoci so large that they mean nothing, and that no sum with them is a number.
@@ -626,12 +664,14 @@ class Particles:
         """
         if bad.any():
             problem = f"row {bad.argmax() + 1}: {problem} ({bad.sum()} such rows)"
-            if remedy is None and bad.all():
-                remedy = "correct it in the file: all its rows are so"
-            elif remedy is None:
-                command = self.dropping(bad)
-                remedy = "correct or remove the rows" + (f": {command}" if command else "")
-            raise InputError(self.path, problem, remedy)
+            raise InputError(self.path, problem, self._correction(bad) if remedy is None else remedy)
+
+    def _correction(self, bad: NDArray[np.bool_]) -> str:
+        """What to do about bad rows (N,)."""
+        if bad.all():
+            return "correct it in the file: all its rows are so"
+        command = self.dropping(bad)
+        return "correct or remove the rows" + (f": {command}" if command else "")
 
     def dropping(self, bad: NDArray[np.bool_]) -> str | None:
         """The command that leaves some rows (N,) out, if there is one that leaves others in."""

@@ -146,6 +146,26 @@ def test_subsets_that_are_not_used_are_told(tmp_path: Path, subsets: str) -> Non
         assert "rlnRandomSubset" not in read_cistem(path).table
 
 
+def test_a_row_of_neither_half_set_does_not_cost_the_division(tmp_path: Path) -> None:
+    rows = numbered(6)
+    rows[3]["AssignedSubset"] = "       7"
+    path = cistem(tmp_path / "p.star", *rows)
+    with pytest.raises(InputError, match=r"row 4: cisTEMAssignedSubset is 7.* \(1 such rows\)") as error:
+        read_cistem(path)
+    assert "--drop 4 " in error.value.remedy
+    assert "rlnRandomSubset" in read_cistem(path, dropped=[3]).table
+
+
+def test_what_is_not_finite_is_named_as_the_file_has_it(tmp_path: Path) -> None:
+    rows = numbered(4)
+    rows[2]["MicroscopeVoltagekV"] = "nan"
+    with pytest.raises(
+        InputError, match=r"row 3: cisTEMMicroscopeVoltagekV is not a finite .* \(1 such rows\)"
+    ) as error:
+        read_cistem(cistem(tmp_path / "p.star", *rows)).refuse_unusable()
+    assert "--drop 3 " in error.value.remedy and "--voltage" in error.value.remedy
+
+
 def test_what_is_missing_may_be_given(tmp_path: Path) -> None:
     names = ("StackFilename", "PixelSize", "MicroscopeVoltagekV", "MicroscopeCsMM", "AmplitudeContrast")
     path = cistem(tmp_path / "p.star", *[without(row, *names) for row in numbered(2)])

@@ -9,7 +9,7 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import succeed
+from command_line import run, succeed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -288,6 +288,27 @@ def test_split_that_divides_nothing_is_no_half_set(tmp_path: Path) -> None:
         assert "rlnRandomSubset" not in read_cs(path).table
 
 
+@pytest.mark.parametrize(("value", "told"), [(np.array(7, "u4"), "is 7"), (np.array(np.nan, "f4"), "is nan")])
+def test_a_row_of_neither_half_set_does_not_cost_the_division(tmp_path: Path, value: np.ndarray, told: str) -> None:
+    split = np.array([0, 1, 0], value.dtype)
+    rows = np.tile(np.load(save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D", split=split))), 4)
+    rows["alignments3D/split"][4] = value
+    path = tmp_path / "b.cs"
+    with path.open("wb") as file:
+        np.save(file, rows)
+    with pytest.raises(InputError, match=rf"row 5: alignments3D/split {told}.* \(1 such rows\)") as error:
+        read_cs(path)
+    assert f"drgnalign select {path} --drop 5 -o good.cs" in error.value.remedy
+    assert read_cs(path, dropped=[4]).table["rlnRandomSubset"].tolist() == [1, 2, 1, 1, 1, *[1, 2, 1] * 2]
+
+
+@pytest.mark.parametrize("split", [[1, 2, 2], [5, 5, 5], [0, 1, 2]])
+def test_a_split_that_means_something_else_is_told_as_before(tmp_path: Path, split: list[int]) -> None:
+    path = save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D", split=np.array(split, "u4")))
+    with pytest.warns(InputWarning, match="half sets"):
+        assert "rlnRandomSubset" not in read_cs(path).table
+
+
 # ---- passthrough ------------------------------------------------------------------------------------------------
 
 
@@ -447,10 +468,66 @@ def test_a_lens_that_is_not_finite_is_refused(tmp_path: Path, field: str, value:
     lens = LENS[field].copy()
     lens[1, 0] = value
     path = save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D") | {field: lens})
-    with pytest.warns(InputWarning), pytest.raises(InputError, match=r"of cryoSPARC .*, which are not finite numbers"):
+    with pytest.raises(
+        InputError, match=rf"row 2: {field} is .*, which are not finite numbers \(1 such rows\)"
+    ) as error:
         read_particle_file(path)
-    with pytest.warns(InputWarning), pytest.raises(InputError, match="not a finite number in its optics table"):
-        read_cs(path).refuse_not_finite()
+    assert "--drop 2 " in error.value.remedy
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [
+        ("ctf/cs_mm", "--cs"),
+        ("ctf/accel_kv", "--voltage"),
+        ("ctf/amp_contrast", "--amplitude_contrast"),
+        ("blob/psize_A", "--pixel_size"),
+        ("ctf/df1_A", ""),
+        ("ctf/phase_shift_rad", ""),
+        ("alignments3D/pose", ""),
+        ("alignments3D/shift", ""),
+    ],
+)
+def test_what_is_not_finite_is_named_by_field_and_row(tmp_path: Path, field: str, option: str, value: float) -> None:
+    """A file of cryoSPARC's has no optics table that could be corrected."""
+    fields = BLOB | CTF | slot("alignments3D")
+    fields[field] = fields[field].copy()
+    fields[field][1] = value
+    path = save(tmp_path / "a.cs", fields)
+    with pytest.raises(InputError, match=rf"a.cs: row 2: {field} is not a finite number \(1 such rows\)") as error:
+        read_cs(path).refuse_unusable()
+    assert f"drgnalign select {path} --drop 2 -o good.cs" in error.value.remedy and option in error.value.remedy
+    assert len(read_cs(path, dropped=[1])) == 2
+    assert f"{field} is NaN or infinite in 1 rows; the first is number 2" in " ".join(
+        run("inspect", path).output.split()
+    )
+
+
+@pytest.mark.parametrize(("field", "value"), [("ctf/accel_kv", -1), ("blob/psize_A", -6), ("ctf/amp_contrast", 2)])
+def test_a_constant_that_cannot_be_is_named_by_field_and_row(tmp_path: Path, field: str, value: float) -> None:
+    fields = BLOB | CTF | slot("alignments3D")
+    fields[field] = fields[field].copy()
+    fields[field][1] = value
+    path = save(tmp_path / "a.cs", fields)
+    with pytest.raises(InputError, match=rf"row 2: the .* \({field}\) is {value}.* \(1 such rows\)") as error:
+        read_particle_file(path)
+    assert f"drgnalign select {path} --drop 2 -o good.cs" in error.value.remedy
+
+
+def test_a_gap_that_an_option_fills_is_none(tmp_path: Path) -> None:
+    voltages = np.array([300, np.nan, 300], "f4")
+    particles = read_cs(save(tmp_path / "a.cs", BLOB | CTF | {"ctf/accel_kv": voltages}), voltage=300.0)
+    particles.refuse_unusable()
+
+
+def test_a_row_without_the_pixels_of_its_shift_is_named(tmp_path: Path) -> None:
+    sizes = np.array([2.62, np.nan, np.nan], "f4")
+    path = save(tmp_path / "a.cs", BLOB | CTF | slot("alignments3D", psize_A=sizes))
+    with pytest.raises(InputError, match=r"row 3: alignments3D/psize_A is nan.* \(1 such rows\)"):
+        read_cs(path)
+    # the second is not shifted, whatever its pixels
+    assert np.isfinite(read_cs(path, dropped=[2]).table[ORIGINS].to_numpy()).all()
 
 
 @pytest.mark.filterwarnings("error")

@@ -80,6 +80,13 @@ def test_relion30_gets_an_optics_table(tmp_path: Path) -> None:
     assert not moved & set(p.table)
 
 
+def test_a_row_that_lacks_a_constant_is_named_where_there_is_no_optics_table(tmp_path: Path) -> None:
+    path = star(tmp_path, RELION30.replace("200 2.7 0.1", "200 nan 0.1"))
+    with pytest.raises(InputError, match=r"row 2: rlnSphericalAberration is not a finite .* \(1 such rows\)") as error:
+        read_star(path).refuse_unusable()
+    assert f"drgnalign select {path} --drop 2 -o good.star" in error.value.remedy
+
+
 @pytest.mark.parametrize("text", [OPTICS + PARTICLES, PARTICLES + OPTICS])
 def test_relion31_blocks_in_either_order(tmp_path: Path, text: str) -> None:
     p = read_star(star(tmp_path, text))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import atomic_path
-from drgnalign.formats.dropped import refuse_words
+from drgnalign.formats.dropped import refuse_odd_halves, refuse_words
 from drgnalign.formats.labels import tell_misspelt
 from drgnalign.formats.par import DEFAULTS, extra_label, origins_of
 from drgnalign.formats.star import read_blocks, without_rows
@@ -194,7 +194,10 @@ def read_cistem(
     known = {"PositionInStack", "XShift", "YShift", "PhaseShift", *SAME, *FREALIGNS, *OPTICS}
     known |= {"StackFilename", "OriginalImageFilename"}
     columns |= {KEPT + name: rows[name] for name in map(str, rows) if name not in known}
-    particles = Particles(pd.DataFrame(columns), optics, path, origin_names=[PREFIX + "XShift", PREFIX + "YShift"])
+    names = {label: PREFIX + name for name, label in (SAME | OPTICS | {"PhaseShift": "rlnPhaseShift"}).items()}
+    shifts = [PREFIX + "XShift", PREFIX + "YShift"]
+    names |= dict(zip(ORIGINS, shifts, strict=True))
+    particles = Particles(pd.DataFrame(columns), optics, path, origin_names=shifts, row_names=names)
     particles.validate()
     given = {
         "rlnImagePixelSize": pixel_size,
@@ -259,6 +262,7 @@ def _half_sets(path: Path, rows: pd.DataFrame) -> dict[str, object]:
     numbers = sorted(subsets.unique().tolist())
     if numbers == [1, 2]:
         return {"rlnRandomSubset": subsets}
+    refuse_odd_halves(path, PREFIX + "AssignedSubset", subsets.to_numpy(), (1, 2))
     listed = ", ".join(f"{number:g}" for number in numbers[:8])
     message = f"{path}: {PREFIX}AssignedSubset holds {listed}, which are not the two half sets 1 and 2: it is not used"
     warnings.warn(message, InputWarning, stacklevel=3)

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drgnalign.arrays import IntArray
 from drgnalign.errors import InputError
 from drgnalign.particles import dropping
 
+# Share of rows in neither half set that spoil a division; where more are, it is something else than half sets.
+MOST_SPOILT = 0.25
 # As spreadsheets write numbers for half of the world.
 COMMA = re.compile(r"[+-]?[0-9.]*,[0-9.,]*")
 
@@ -74,3 +77,27 @@ def refuse_words(path: Path, label: str, words: Sequence[str], bad: NDArray[np.b
         raise InputError(path, problem, "correct the column: none of its rows is a number that can be used")
     command = dropping(path, bad)
     raise InputError(path, problem, "correct or remove the rows" + (f": {command}" if command else ""))
+
+
+def refuse_odd_halves(path: Path, name: str, numbers: IntArray, halves: tuple[int, int]) -> None:
+    """Refuse a few rows of neither half set where all others are of the two: who reads on would deal others.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the field or column.
+    numbers : (rows,) int
+    halves : tuple of int
+        What the two are called.
+
+    Raises
+    ------
+    InputError
+    """
+    odd = ~np.isin(numbers, halves)
+    if np.isin(halves, numbers).all() and 0 < odd.mean() < MOST_SPOILT:
+        said = f"{name} is {numbers[odd.argmax()]}, neither of the two half sets {halves[0]} and {halves[1]}"
+        command = dropping(path, odd)
+        remedy = "correct it, or leave the rows out" + (f": {command}" if command else "")
+        raise InputError(path, f"row {odd.argmax() + 1}: {said} ({odd.sum():,} such rows)", remedy)

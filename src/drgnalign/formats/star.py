@@ -154,6 +154,7 @@ def read_star(
     else:
         table, optics = _with_optics(path, table)
     particles = Particles(table, optics, path, origin_names=ORIGINS if "optics" in blocks else PIXEL_ORIGINS)
+    particles.row_names = None if "optics" in blocks else {}
     particles.validate()
     if "rlnImagePixelSize" in blocks.get("optics", ()):
         _tell_other_sizes(particles)

@@ -134,14 +134,19 @@ def _inspect_lens(report: Report, particles: Particles) -> None:
 
 
 def _number_findings(particles: Particles) -> Findings:
+    optics, what_of_optics = particles.optics, "optics groups"
+    if particles.row_names is not None:
+        # the file says it of each row, and has no such groups
+        optics, what_of_optics = optics.iloc[particles.optics_rows()], "rows"
     for frame, labels, what in (
         (particles.table, [*NUMERIC, *PIXEL_ORIGINS], "rows"),
-        (particles.optics, NUMERIC_OPTICS, "optics groups"),
+        (optics, NUMERIC_OPTICS, what_of_optics),
     ):
         present = [label for label in labels if label in frame]
         bad = ~np.isfinite(np.reshape([numbers(frame, label) for label in present], (len(present), len(frame))))
         if bad.any():
             rows, odd = bad.any(axis=0), [label for label, column in zip(present, bad, strict=True) if column.any()]
+            odd = particles.names_in_file(odd)
             verb = "is" if len(odd) == 1 else "are"
             first = f"the first is number {rows.argmax() + 1}"
             said = f"{', '.join(odd)} {verb} NaN or infinite in {rows.sum():,} {what}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from drgnalign.arrays import FloatArray
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.packed import refuse_packed
 from drgnalign.geometry import matrix_to_euler
-from drgnalign.particles import CRYOSPARC_TERMS, DEFOCUS
+from drgnalign.particles import CRYOSPARC_TERMS, DEFOCUS, dropping
 
 Rows = NDArray[np.void]
 Fields = dict[str, NDArray]
@@ -149,12 +150,25 @@ def extended_dtype(dtype: np.dtype, fields: Mapping[str, np.dtype]) -> np.dtype:
 def number_field(path: Path, name: str, values: NDArray, shape: tuple[int, ...] = (), kinds: str = "fiu") -> NDArray:
     """The values of a field, if they are numbers of the shape (N, *shape); whole numbers of type float count as whole,
     but for uids, whose digits such a type does not hold."""
-    if kinds == "iu" and values.dtype.kind == "f" and name != "uid" and (np.abs(values) < LARGEST_WHOLE).all():
-        values = values.astype(np.int64) if (values == np.round(values)).all() else values
+    if kinds == "iu" and values.dtype.kind == "f" and values.shape[1:] == shape and name != "uid":
+        odd = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if odd.any():
+            refuse_rows(path, odd, f"{name} is {values[odd.argmax()].tolist()}, not a whole number")
+        whole = ((np.abs(values) < LARGEST_WHOLE) & (values == np.round(values))).all()
+        values = values.astype(np.int64) if whole else values
     if values.dtype.kind not in kinds or values.shape[1:] != shape:
         problem = f"the field {name} is {values.dtype.str} of shape {values.shape[1:]}, where {shape} is usual"
         raise InputError(path, problem, "export the particles from cryoSPARC again")
     return values
+
+
+def refuse_rows(
+    path: Path, bad: NDArray[np.bool_], problem: str, remedy: str = "export the particles from cryoSPARC again"
+) -> NoReturn:
+    """Raise an InputError that names the first of some bad rows (N,), counted from 1, and how to leave them out."""
+    command = dropping(path, bad)
+    told = f"row {bad.argmax() + 1}: {problem} ({bad.sum():,} such rows)"
+    raise InputError(path, told, f"{remedy}, or leave the rows out: {command}" if command else remedy)
 
 
 def text_field(path: Path, rows: Rows, name: str) -> NDArray[np.object_]:

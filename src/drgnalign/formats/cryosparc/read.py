@@ -32,11 +32,12 @@ from drgnalign.formats.cryosparc.fields import (
     field_names,
     load_rows,
     number_field,
+    refuse_rows,
     shortest_decimals,
     text_field,
     warn,
 )
-from drgnalign.formats.dropped import kept_rows
+from drgnalign.formats.dropped import kept_rows, refuse_odd_halves
 from drgnalign.optics import STRETCH, optics_terms
 from drgnalign.particles import (
     ANGLES,
@@ -46,7 +47,6 @@ from drgnalign.particles import (
     ORIGINS,
     PIXEL_ORIGINS,
     Particles,
-    dropping,
     fill_optics,
     optics_table,
 )
@@ -148,10 +148,19 @@ def read_cs(
         columns |= _alignment_columns(path, rows, field_names(main), groups, optics, keep_pixels) | _kept_columns(
             path, rows
         )
-    particles = Particles(pd.DataFrame(columns), optics, path, cs_rows=rows, origin_names=["alignments3D/shift"])
+    particles = Particles(
+        pd.DataFrame(columns), optics, path, rows, ["alignments3D/shift"], _names_in_file(path, rows, main)
+    )
     particles.validate()
     _warn_of_lens(particles)
     return particles
+
+
+def _names_in_file(path: Path, rows: Rows, main: Rows) -> dict[str, str]:
+    """Fields by the columns that are made of them."""
+    slot, _ = _alignment(path, rows, field_names(main))
+    poses = dict.fromkeys(ANGLES, f"{slot}/pose") | dict.fromkeys([*ORIGINS, *PIXEL_ORIGINS], f"{slot}/shift")
+    return OPTICS_FIELDS | DEFOCUS_FIELDS | ENVELOPE_FIELDS | {"rlnPhaseShift": "ctf/phase_shift_rad"} | poses
 
 
 def _warn_of_lens(particles: Particles) -> None:
@@ -267,7 +276,8 @@ def _without_noise(values: NDArray) -> FloatArray:
     levels, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     wide = levels.astype(np.float64)
     starts = np.ones(len(levels), bool)
-    starts[1:] = ~(np.diff(wide) <= FLOAT32_NOISE * np.abs(wide[1:]))  # written so that NaN is a level of its own
+    # written so that NaN is a level of its own, as what is infinite is
+    starts[1:] = ~(np.diff(wide) <= FLOAT32_NOISE * np.abs(wide[1:])) | np.isinf(wide[1:])
     frequent = pd.Series(counts).groupby(np.cumsum(starts)).transform("idxmax").to_numpy()
     return shortest_decimals(levels)[frequent][inverse.reshape(-1)]
 
@@ -300,12 +310,14 @@ def _lens_columns(path: Path, rows: Rows) -> Fields:
     columns: Fields = {}
     if STRETCH_FIELD in field_names(rows):
         away = number_field(path, STRETCH_FIELD, rows[STRETCH_FIELD], (4,))
+        _refuse_not_finite(path, STRETCH_FIELD, away)
         if away.any():
             stretch = [shortest_decimals(column) for column in away.T]
             columns |= dict(zip(MAGNIFICATION, (stretch[0] + 1, stretch[1], stretch[2], stretch[3] + 1), strict=True))
     for label, field in KEPT_FIELDS.items():
         if field in field_names(rows):
             lengths = number_field(path, field, rows[field], (CRYOSPARC_TERMS[label],))
+            _refuse_not_finite(path, field, lengths)
             if lengths.any():
                 unlike, inverse = np.unique(lengths, axis=0, return_inverse=True)
                 texts = ["[" + ",".join(map(repr, shortest_decimals(row).tolist())) + "]" for row in unlike]
@@ -313,13 +325,19 @@ def _lens_columns(path: Path, rows: Rows) -> Fields:
     return columns
 
 
+def _refuse_not_finite(path: Path, field: str, values: NDArray) -> None:
+    """Refuse rows of a field (N, n) that no option can stand for."""
+    odd = ~np.isfinite(values).all(axis=1)
+    if odd.any():
+        refuse_rows(path, odd, f"{field} is {values[odd.argmax()].tolist()}, which are not finite numbers")
+
+
 def _boxes(path: Path, rows: Rows) -> IntArray:
     shape = number_field(path, "blob/shape", rows["blob/shape"], (2,), kinds="iu")
     odd = shape[:, 0] != shape[:, 1]
     if odd.any():
         sides = " × ".join(map(str, shape[odd.argmax()]))
-        problem = f"row {odd.argmax() + 1}: the image is {sides} px ({odd.sum()} such rows)"
-        raise InputError(path, problem, "give square images")
+        refuse_rows(path, odd, f"the image is {sides} px (blob/shape)", "give square images")
     return shape[:, 0].astype(np.int64)
 
 
@@ -327,8 +345,8 @@ def _contrasts(path: Path, rows: Rows) -> NDArray[np.object_]:
     sign = number_field(path, "blob/sign", rows["blob/sign"]).astype(np.float64)
     odd = (sign != 1) & (sign != -1)
     if odd.any():
-        problem = f"row {odd.argmax() + 1}: blob/sign is {sign[odd.argmax()]:g} ({odd.sum()} such rows)"
-        raise InputError(path, problem, "it has to be 1 or -1: import the particles into cryoSPARC again")
+        again = "it has to be 1 or -1: import the particles into cryoSPARC again"
+        refuse_rows(path, odd, f"blob/sign is {sign[odd.argmax()]:g}", again)
     return np.where(sign < 0, CONTRAST_OF_SIGN[-1.0], CONTRAST_OF_SIGN[1.0]).astype(object)
 
 
@@ -398,9 +416,7 @@ def _refuse_turns(path: Path, field: str, pose: FloatArray) -> None:
     turns = np.abs(pose).max(axis=1, initial=0)
     bad = (turns > LARGEST_TURN) & np.isfinite(turns)
     if bad.any():
-        problem = f"row {bad.argmax() + 1}: {field} turns by {turns[bad][0]:g} rad, beyond {LARGEST_TURN:g}"
-        remedy = "export the particles from cryoSPARC again, or leave the rows out with `drgnalign select --drop`"
-        raise InputError(path, f"{problem} ({bad.sum():,} such rows)", remedy)
+        refuse_rows(path, bad, f"{field} turns by {turns[bad][0]:g} rad, beyond {LARGEST_TURN:g}")
 
 
 def _class_columns(path: Path, slot: str, alignment: Fields) -> Fields:
@@ -412,6 +428,7 @@ def _class_columns(path: Path, slot: str, alignment: Fields) -> Fields:
         )
     if "split" in alignment:
         split = number_field(path, f"{slot}/split", alignment["split"], kinds="iu").astype(np.int64)
+        refuse_odd_halves(path, f"{slot}/split", split, (0, 1))
         if np.isin(split, (0, 1)).all() and split.any():
             columns["rlnRandomSubset"] = split + 1
         else:
@@ -463,11 +480,12 @@ def _alignment_pixel_size(
     """Å per px (N,) of the shifts (N, 2)."""
     if "psize_A" in alignment:
         sizes = shortest_decimals(number_field(path, f"{slot}/psize_A", alignment["psize_A"]))
-        bad = ~(sizes > 0) & shift.any(axis=1)
+        known = np.isfinite(sizes) & (sizes > 0)
+        bad = ~known & shift.any(axis=1)
         if bad.any():
-            problem = f"{slot}/psize_A is {sizes[bad][0]:g} in {bad.sum()} rows that have shifts"
-            raise InputError(path, problem, "export the job's particles again: shifts are in these pixels")
-        return sizes
+            refuse_rows(path, bad, f"{slot}/psize_A is {sizes[bad][0]:g}, and its shifts are in these pixels")
+        # no shift is none in any pixels
+        return np.where(known, sizes, 0.0)
     if "rlnImagePixelSize" not in optics:
         raise InputError(path, "its shifts are in px, and it has no pixel size", "give --pixel_size (Å/px)")
     warn(path, f"has no {slot}/psize_A: its shifts are taken as px of the images, wrongly if the job down-sampled")
@@ -511,12 +529,8 @@ def _most_probable(path: Path, slot: str, posterior: NDArray) -> IntArray:
     known = np.where(np.isnan(posterior), -np.inf, posterior)
     silent = (known == known[:, :1]).all(axis=1) & (posterior.shape[1] > 1)
     if silent.any():
-        problem = f"row {silent.argmax() + 1}: {slot}/class_posterior says of no class that it is the most probable one"
-        command = dropping(path, silent)
-        remedy = "refine the particles (homogeneous refinement)" + (
-            f", or leave the rows out: {command}" if command else ""
-        )
-        raise InputError(path, f"{problem} ({silent.sum():,} such rows)", remedy)
+        problem = f"{slot}/class_posterior says of no class that it is the most probable one"
+        refuse_rows(path, silent, problem, "refine the particles (homogeneous refinement)")
     return np.argmax(known, axis=1)
 
 

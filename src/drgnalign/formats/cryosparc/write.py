@@ -235,7 +235,9 @@ def _optics_values(particles: Particles) -> Fields:
         if label in optics:
             column = pd.to_numeric(optics[label], errors="coerce").to_numpy(np.float64)
             if not np.isfinite(column[used]).all():
-                raise InputError(particles.path, f"{label} is not a finite number", "correct the optics table")
+                where = "the optics table" if particles.row_names is None else "the file, or leave the rows out"
+                name = particles.names_in_file([label])[0]
+                raise InputError(particles.path, f"{name} is not a finite number", f"correct {where}")
             values[field] = _unless_noise(particles, field, column[groups])
     if "blob/shape" in values:
         values["blob/shape"] = np.stack([values["blob/shape"]] * 2, axis=1)
