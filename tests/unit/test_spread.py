@@ -42,6 +42,14 @@ def test_images_that_show_nothing_leave_it_open() -> None:
     assert fitted_spread(np.empty((2, 0))) == (0.0, 0.0, 0.5)
 
 
+def test_a_place_that_no_particle_is_near_to_is_no_division_by_zero() -> None:
+    """Images of much contrast know their position so well that the other place has none of them at all."""
+    rng = np.random.default_rng(0)
+    with np.errstate(all="raise", under="ignore"):
+        found = fitted_spread(np.stack([1 + 1e-3 * rng.standard_normal(200), np.full(200, 1e-6)]))
+    assert found.likeliest == 0 and found.most < SPREAD
+
+
 def images(contrast: float, way: np.ndarray) -> np.ndarray:
     """Positions from images of unequal contrast: what the two maps have in common has ten times their difference."""
     rng = np.random.default_rng(2)

@@ -104,7 +104,9 @@ def fitted_spread(shown: FloatArray) -> Spread:
             exponents = np.log(shares)[:, None] - 0.5 * (position - places[:, None]) ** 2 / variance
             likelihood = np.logaddexp(*exponents)
             weights = np.exp(exponents - likelihood)
-            places = (weights * position / variance).sum(axis=1) / (weights / variance).sum(axis=1)
+            known = (weights / variance).sum(axis=1)
+            # a place that nothing is near to stays where it is
+            places = np.divide((weights * position / variance).sum(axis=1), known, out=places.copy(), where=known > 0)
             shares = np.clip(weights.mean(axis=1), 1e-6, 1.0)
         likelihoods.append(float((likelihood - 0.5 * np.log(variance)).sum()))
     close = tried[np.array(likelihoods) > max(likelihoods) - CERTAIN]
