@@ -122,8 +122,11 @@ def test_noise_adds_no_specks_and_a_small_part_is_kept(amount: float) -> None:
 
 @pytest.mark.parametrize("volume", [np.zeros((32, 32, 32), np.float32), -blob(32, (0, 0, 0), 4.0)])
 def test_nothing_to_mask_is_an_error(volume: np.ndarray) -> None:
-    with pytest.raises(DrgnalignError, match="no density above its background"):
+    with pytest.raises(DrgnalignError, match="no density above its background") as error:
         particle_mask(volume, PIXEL, 100.0)
+    # a diameter may be too small as well
+    assert "another --mask_diameter" in error.value.remedy and "smaller" not in error.value.remedy
+    assert all(cause in error.value.remedy for cause in ("white", "grey values", "junk"))
 
 
 BODY, DOMAIN = blob(64, (0, 0, -12), 4.0), blob(64, (0, 0, 14), 3.0)

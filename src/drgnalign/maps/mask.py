@@ -93,7 +93,9 @@ def particle_mask(
         raise DrgnalignError(
             None,
             "the map has no density above its background, so no mask can be made around the particle",
-            "check that the images show particles, their poses, CTF and contrast, or give a smaller --mask_diameter",
+            "check that the images show particles, their poses and CTF; that protein is white in them, or said to be "
+            "dark (--invert); that none have grey values far from the others', and that few are junk; or give another "
+            "--mask_diameter: the particle has to fit into it, and some background around it into the box",
         )
     return resampled_mask(_softened(found, view), len(volume))
 
