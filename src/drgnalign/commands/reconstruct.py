@@ -31,7 +31,7 @@ from drgnalign.formats.star import write_star
 from drgnalign.half_maps import DIVIDED, INDEPENDENT, standing
 from drgnalign.inputs import as_it_came, open_particles
 from drgnalign.interface import Chunk, Engine, Reconstruction
-from drgnalign.maps.read import read_map, read_mask
+from drgnalign.maps.read import check_mask, read_map
 from drgnalign.maps.write import write_maps
 from drgnalign.particles import PARTICLE_FILES, USUAL_FILL, Particles
 from drgnalign.run.state import HALF_MAPS, REFERENCES, beside
@@ -97,8 +97,9 @@ def reconstruct(
     if star:
         table, root, dealt = open_particles(star[0], images, mask_diameter, normalise, half_sets, facts, invert)
         divided = named_beside(as_it_came(table), beside(prefix, DIVIDED), images) if dealt else None
-        if mask is not None:
-            read_mask(mask, table.box, table.pixel_size)  # images take long: it is refused before they are read
+        for path in filter(None, (mask, focus_mask)):
+            # images take long: it is refused before they are read
+            check_mask(path, table.box, table.pixel_size, table.diameter(mask_diameter))
         require_folder(prefix)
         with TemporaryDirectory(prefix=f".{prefix.name}_", dir=prefix.parent) as folder:
             part = Path(folder, "all.part")
@@ -107,10 +108,11 @@ def reconstruct(
     else:
         made = engine.reconstruct(inputs, prefix)
     box, pixel_size = made.half1.shape[0], made.pixel_size
-    soft = None if mask is None else read_mask(mask, box, pixel_size)
+    diameter = mask_diameter or USUAL_FILL * box * pixel_size
+    soft = None if mask is None else check_mask(mask, box, pixel_size, diameter)
     figures: dict[str, float | None] = {}
     if consensus is not None and soft is not None:
-        focus = soft if focus_mask is None else soft * read_mask(focus_mask, box, pixel_size)
+        focus = soft if focus_mask is None else soft * check_mask(focus_mask, box, pixel_size, diameter)
         figures = _compare(made, _half_maps(consensus, box, pixel_size), soft, focus, prefix, reference_prior)
     fsc = write_maps(
         made.half1,
@@ -119,7 +121,7 @@ def reconstruct(
         prefix,
         mask=soft,
         mask_name="" if mask is None else mask.name,
-        diameter=mask_diameter or USUAL_FILL * box * pixel_size,
+        diameter=diameter,
         mass_kda=engine.settings.mass_kda,
         figures=figures,
         local=local_resolution,

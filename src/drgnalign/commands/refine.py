@@ -33,7 +33,7 @@ from drgnalign.formats.star import write_star
 from drgnalign.half_maps import DIVIDED, JOINT, marked, refined_at
 from drgnalign.inputs import open_particles
 from drgnalign.interface import Chunk, Engine, References
-from drgnalign.maps.read import are_one_map
+from drgnalign.maps.read import are_one_map, check_mask
 from drgnalign.particles import HALVES
 from drgnalign.run.state import beside
 from drgnalign.stack_names import named_beside
@@ -107,6 +107,8 @@ def refine(
     for pair in zip(half1, half2, strict=True):
         _refuse_exchanged(*pair)
     table, root, dealt = open_particles(particles, images, mask_diameter, normalise, half_sets, facts, invert)
+    if mask is not None:
+        check_mask(mask, table.box, table.pixel_size, table.diameter(mask_diameter))
     references = [References(first, second, mask, weighted) for first, second in zip(half1, half2, strict=True)]
     one_map = all(map(are_one_map, half1, half2))
     joint = engine.settings.joint_reference or one_map

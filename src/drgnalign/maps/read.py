@@ -122,10 +122,12 @@ def refuse_as_mask(path: Path, mask: NDArray) -> None:
         raise InputError(path, problem, "invert it: 1 is inside, 0 outside")
 
 
-def check_mask(path: Path, box: int, pixel_size: float, diameter: float) -> None:
-    """Refuse a mask as `read_mask` does, and one that holds more outside of the particle's sphere of a diameter (Å)."""
+def check_mask(path: Path, box: int, pixel_size: float, diameter: float) -> FloatVolume:
+    """Read a mask as `read_mask` does, and refuse one that holds more outside of the particle's sphere of a diameter
+    (Å)."""
     mask, sphere = read_mask(path, box, pixel_size), soft_sphere(box, pixel_size, diameter)
     if np.average(mask, weights=1 - sphere) > np.average(mask, weights=sphere):
         problem = f"more of it lies outside of the particle's sphere of {diameter:g} Å than inside"
         advice = "centre it like the maps, invert it (1 is inside, 0 outside), or give a larger --mask_diameter"
         raise InputError(path, problem, advice)
+    return mask
