@@ -248,8 +248,30 @@ def test_maps_have_the_symmetry_of_the_particle(two: Any) -> None:
 
 
 def test_without_a_cluster_large_enough_nothing_can_start(one: Any) -> None:
-    with pytest.raises(InputError, match="no cluster has 10 particles"):
+    # what the command's user can do, and the workflow's
+    with pytest.raises(InputError, match=r"(?s)no cluster has 10 particles.*`drgnalign cluster`.*of a run"):
         assigner(one).run(np.zeros(len(one.truth), np.int64))
+
+
+def test_a_particle_that_was_all_of_a_dropped_cluster_is_of_those_left(two: Any) -> None:
+    """As an image of a hundred times the contrast was: nothing of its posterior is left for the others."""
+    mine, truth = assigner(two), two.truth.cluster_labels()
+    model = mine._model(mine._insert(truth), truth)
+    looked = mine._pass(model, Population(), np.zeros(len(truth), bool))
+    exponents = np.column_stack([looked.exponents, np.full(len(truth), -1e6)])
+    exponents[7] = 1.0, 3.0, 1e5
+    looked = looked._replace(exponents=exponents, posteriors=softmax(exponents, axis=1))
+    labels = np.where(np.arange(len(truth)) == 7, 0, truth)
+    with np.errstate(all="raise", under="ignore"):
+        found = mine._ended([1, 2, 3], looked, labels, Population(), [Pass(3, 0.0, 0.0)])
+    assert found.clusters == [1, 2]
+    assert_allclose(found.posteriors[7], softmax([1.0, 3.0]))
+
+
+@pytest.mark.parametrize(("diameter", "least", "most"), [(80.0, 0.02, 0.9), (DIAMETER, 0.0, 0.0)])
+def test_density_that_a_small_sphere_cuts_off_is_measured(one: Any, diameter: float, least: float, most: float) -> None:
+    """Also where all that is just outside of the sphere is particle."""
+    assert least <= assigner(one, diameter=diameter).cut_off(np.ones(len(one.truth), np.int64)) <= most
 
 
 def test_a_limit_beyond_nyquist_is_refused(one: Any) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -168,6 +169,48 @@ def test_density_outside_of_a_mask_is_told(folder: Path, tmp_path: Path) -> None
     options = ["--mask", tmp_path / "half.mrc", "--mask-diameter", 220, "-o", tmp_path / "map"]
     succeed("reconstruct", folder / "set" / "particles.star", *options)
     assert 0.1 < json.loads((tmp_path / "map_resolution.json").read_text())["density_outside_mask"] < 0.6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("assign", "--focus-mask"),
+        ("reconstruct", "--mask"),
+        ("refine", "--limit", 20, "--half1", "given_half1.mrc", "--half2", "given_half2.mrc", "--mask"),
+    ],
+)
+def test_a_mask_in_a_corner_of_the_box_is_refused(folder: Path, tmp_path: Path, words: tuple[Any, ...]) -> None:
+    z, y, x = np.mgrid[:32, :32, :32]
+    ball = ((x - 5) ** 2 + (y - 5) ** 2 + (z - 5) ** 2 <= 16).astype(np.float32)
+    write_volume(tmp_path / "corner.mrc", ball, 8.0)
+    given = read_star(folder / "set" / "particles.star")
+    given.table["rlnClassNumber"] = 1 + np.arange(len(given)) % 2
+    write_star(given, tmp_path / "labelled.star")
+    name, *options = (folder / word if str(word).endswith(".mrc") else word for word in words)
+    paths = (tmp_path / "corner.mrc", "--images", folder / "set", "-o", tmp_path / "out.star")
+    refused = run(name, tmp_path / "labelled.star", "--mask-diameter", 160, *options, *paths)
+    assert refused.exit_code == 2 and "corner.mrc: more of it lies outside of the particle's sphere" in refused.output
+
+
+def test_assign_tells_of_density_outside_of_its_sphere(folder: Path, tmp_path: Path) -> None:
+    given = read_star(folder / "set" / "particles.star")
+    given.table["rlnClassNumber"] = 1
+    write_star(given, tmp_path / "labelled.star")
+    words = ("assign", tmp_path / "labelled.star", "--images", folder / "set", "-o", tmp_path / "out.star")
+    told = "of its density outside of the sphere of"
+    assert told in succeed(*words, "--mask-diameter", 92).output
+    assert told not in succeed(*words, "--mask-diameter", 220).output
+
+
+def test_assign_deals_half_sets_anew_where_it_is_told_to(folder: Path, tmp_path: Path) -> None:
+    """Its own message of half sets that cannot be says so."""
+    given = read_star(folder / "set" / "particles.star")
+    given.table["rlnClassNumber"], given.table["rlnRandomSubset"] = 1, 1
+    write_star(given, tmp_path / "one.star")
+    words = ("assign", tmp_path / "one.star", "--images", folder / "set", "--mask-diameter", 220)
+    assert "--half_sets deal" in run(*words, "-o", tmp_path / "out.star").output
+    succeed(*words, "--half_sets", "deal", "-o", tmp_path / "out.star")
+    assert set(read_star(tmp_path / "out.star").table["rlnRandomSubset"]) == {1, 2}
 
 
 def test_the_stack_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from drgnalign.commands import (
     POSITIVE,
     Command,
     diameter_option,
+    half_sets_option,
     images_option,
     invert_option,
     junk_option,
@@ -24,7 +26,7 @@ from drgnalign.commands import (
     threads_option,
 )
 from drgnalign.commands.facts_options import with_facts
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.particle_file import Facts
 from drgnalign.formats.star import write_star
@@ -43,9 +45,10 @@ from drgnalign.heterogeneity.states import (
 from drgnalign.heterogeneity.verdicts import in_words
 from drgnalign.inputs import as_labelled, open_particles
 from drgnalign.labels import refuse_odd_labels, sizes_in_words
-from drgnalign.maps.read import read_mask
+from drgnalign.maps.read import check_mask
 from drgnalign.particles import Particles
 from drgnalign.stack_names import named_beside
+from drgnalign.validation.claims import MOST_OUTSIDE
 
 # Å: as the workflow's --assign_limit
 USUAL_LIMIT = 14.0
@@ -61,6 +64,7 @@ USUAL_LIMIT = 14.0
 @junk_option
 @images_option
 @normalise_option
+@half_sets_option
 @with_facts
 @invert_option
 @diameter_option
@@ -76,6 +80,7 @@ def assign(
     junk: str,
     images: Path | None,
     normalise: str,
+    half_sets: str,
     facts: Facts,
     invert: str,
     mask_diameter: float | None,
@@ -95,15 +100,16 @@ def assign(
         if not posteriors.name.endswith(".csv.gz"):
             raise InputError(posteriors, "posteriors are written as a packed table", "name it .csv.gz")
         require_folder(posteriors)
-    table, root, _ = open_particles(particles, images, mask_diameter, normalise, facts=facts, invert=invert)
+    table, root, _ = open_particles(particles, images, mask_diameter, normalise, half_sets, facts, invert)
     table = as_labelled(table)
     starts, before = _starts(table, particles), table.left_out()
     limit = max(USUAL_LIMIT, 2 * table.pixel_size) if limit is None else limit
-    focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
     diameter, exclude = table.diameter(mask_diameter), junk == "exclude"
+    focus = None if focus_mask is None else check_mask(focus_mask, table.box, table.pixel_size, diameter)
     settings = AssignmentSettings(limit, diameter, symmetry=symmetry, exclude=exclude, focus=focus)
     with assigner_of(table, root, settings, output.absolute().parent) as assigner:
         states = find_states(assigner, starts, most, threads=threads)
+        cut = assigner.cut_off(states.kept.assignment.labels)
     chosen = states.kept.assignment
     states = renamed(states, match_labels(starts[0], chosen.labels, (), ~chosen.left_out).labels)
     found = states.kept.assignment
@@ -113,6 +119,7 @@ def assign(
         write_posteriors(moved, found, posteriors)
     known = evidence(states, table.box * table.pixel_size, focus is not None)
     known["clusters"] = {label: one.written() for label, one in known["clusters"].items()}
+    _warn_of_cut(cut, particles, diameter)
     click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")
     taken, moved_back = int((before & ~found.left_out).sum()), int(states.brought_back.sum())
     back = f", {taken:,} taken back that the file leaves out" if taken else ""
@@ -129,6 +136,14 @@ def _most(k: str) -> int | None:
     if not k.isdecimal() or int(k) < 1:
         raise InputError(None, f"--k is {k!r}", "give a number from 1 on, or auto")
     return int(k)
+
+
+def _warn_of_cut(cut: float, path: Path, diameter: float) -> None:
+    """Say that images were compared without a part of the particle."""
+    if cut > MOST_OUTSIDE:
+        problem = f"a cluster's map has {100 * cut:.0f} % of its density outside of the sphere of {diameter:g} Å"
+        advice = "that images are compared in: what is found there may be no states; give a larger --mask-diameter"
+        warnings.warn(f"{path}: {problem} {advice}", InputWarning, stacklevel=2)
 
 
 def _starts(particles: Particles, path: Path) -> list[IntArray]:

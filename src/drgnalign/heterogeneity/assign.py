@@ -43,7 +43,7 @@ from drgnalign.heterogeneity.contrast import (
     fitted_population,
 )
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
-from drgnalign.maps.mask import particle_mask, soft_sphere, union_mask
+from drgnalign.maps.mask import density_outside, particle_mask, soft_sphere, union_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 
@@ -226,8 +226,13 @@ class Searched(NamedTuple):
 
 
 class _Looked(NamedTuple):
-    """What a pass over the images found."""
+    """What a pass over the images found.
 
+    `exponents` (N, K) are what posteriors are made of: where a cluster is dropped that a particle was all of, they
+    still say which of the others it is most like.
+    """
+
+    exponents: FloatArray
     posteriors: FloatArray
     amplitudes: Amplitudes
     junk: FloatArray
@@ -419,6 +424,18 @@ class Assigner:
             if rests and set(np.unique(labels[labels > 0])) <= set(self._large(labels)):
                 return self._ended(model.clusters, looked._replace(junk=junk), labels, population, passes)
 
+    def cut_off(self, labels: IntArray) -> float:
+        """Most of a cluster map's density that lies outside of the particle's sphere, where no image is looked at.
+
+        Where the sphere is too small the particle goes on behind its border: the background is what lies outside of
+        that which a particle fills of its box.
+        """
+        sums, box, pixel_size = self._insert(labels, labels == 0), self.particles.box, self.particles.pixel_size
+        sphere = soft_sphere(box, pixel_size, self.settings.diameter)
+        beyond = max(self.settings.diameter, self.particles.diameter(None))
+        maps = (_mean(_half_maps(HalfMapSums.total(sums[label]))) for label in self._large(labels))
+        return max((density_outside(volume, sphere, pixel_size, beyond) for volume in maps), default=0.0)
+
     @property
     def mask(self) -> FloatVolume:
         """What maps (N, N, N) are compared with images within."""
@@ -526,7 +543,7 @@ class Assigner:
     ) -> Assignment:
         """Without the clusters that the last pass emptied."""
         left = [number for number, label in enumerate(clusters) if (labels == label).any()]
-        kept, names = looked.posteriors[:, left], [clusters[number] for number in left]
+        kept, names = scipy.special.softmax(looked.exponents[:, left], axis=1), [clusters[number] for number in left]
         consensus = self._consensus(looked.sums)
         judged = self._mask if self.settings.focus is None else self._mask * self.settings.focus
         differences = [
@@ -535,7 +552,7 @@ class Assigner:
         return Assignment(
             labels,
             names,
-            kept / kept.sum(axis=1, keepdims=True),
+            kept,
             np.array(differences),
             tuple(passes),
             population.contrast,
@@ -569,6 +586,7 @@ class Assigner:
         """
         count, size = len(model.clusters), len(self.particles)
         found, amplitudes = np.full((size, count), 1 / count), Amplitudes(*np.ones((5, size)))
+        known = np.zeros((size, count))
         junk, out = np.zeros(size), left_out.copy()
         sums, total = self._no_sums(model.clusters), 0.0
         weights = np.log(model.counts / model.counts.sum())
@@ -583,11 +601,11 @@ class Assigner:
                 junk[rows] = population.junk_posteriors(fitted, cautious)
                 out[rows] = junk[rows] > bars[rows]
             total += float(population.log_likelihoods(products, powers, weights).sum())
-            found[rows] = scipy.special.softmax(exponents, axis=1)
+            known[rows], found[rows] = exponents, scipy.special.softmax(exponents, axis=1)
             shares = self._shares(found[rows]) * ~out[rows, None]
             for number, label in enumerate(model.clusters):
                 self._add(batch, shares[:, number], sums[label])
-        return _Looked(found, amplitudes, junk, out, sums, total / len(self._looked_at))
+        return _Looked(known, found, amplitudes, junk, out, sums, total / len(self._looked_at))
 
     def _shares(self, posteriors: FloatArray) -> FloatArray:
         """With which particles count in each cluster."""
@@ -637,7 +655,8 @@ class Assigner:
         clusters = self._large(labels)
         if not clusters:
             problem = f"no cluster has {FEWEST_IN_HALF} particles in each half set that match a map"
-            advice = "use fewer clusters (--k_start), another --clustering, more particles, or --junk keep"
+            start = "start from fewer, larger clusters (--k of `drgnalign cluster`; --k_start of a run), or from others"
+            advice = f"{start}; give more particles, or --junk keep"
             raise InputError(self.particles.path, problem, advice)
         references = self._references([(label,) for label in clusters], sums)
         sizes = sizes or _sizes(labels)
