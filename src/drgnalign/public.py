@@ -81,7 +81,8 @@ def open_particles(
     Returns
     -------
     Dataset
-        With half sets, dealt where the file has none; images are read as white protein, normalised if need be.
+        With half sets, dealt where the file has none, and the file's labels; images are read as white protein,
+        normalised if need be.
 
     Raises
     ------
@@ -90,7 +91,8 @@ def open_particles(
     """
     point_group(symmetry)
     opened = inputs.open_particles(Path(path), None if images is None else Path(images), diameter)
-    return Dataset(opened.particles, Path(opened.root).absolute(), opened.particles.diameter(diameter), symmetry)
+    particles = inputs.as_labelled(opened.particles)
+    return Dataset(particles, Path(opened.root).absolute(), particles.diameter(diameter), symmetry)
 
 
 def write_particles(data: Dataset, path: str | Path) -> None:
