@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.engine.noise import estimate_noise
+from drgnalign.errors import InputError
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.normalise import Background, background_pixels, background_radius, joined_backgrounds, normalise
 from drgnalign.particles import BACKGROUND, BACKGROUND_RADIUS, Particles
@@ -95,7 +96,31 @@ class Backgrounds:
             },
             "share_with_outlying_pixels": self._outlying,
             "share_with_filled_edges": self._filled,
+            "far_from_the_others": self._far,
         }
+
+    @property
+    def done(self) -> str:
+        """Which images are normalised as they are read, and why; empty where none is."""
+        if self.irregular:
+            return f"images are normalised as they are read: {', '.join(self.irregular)}"
+        far = self._far
+        if not far:
+            return ""
+        which = f"{far:,} of {len(self.gains):,} images looked at have a background"
+        return f"{which} far from the others': such images are normalised as they are read"
+
+    @property
+    def _far(self) -> int:
+        return int(self.found.far_from(self.found.sigma / self.gains).sum())
+
+    def refuse_masked(self, path: Path | None) -> None:
+        """Refuse a set most of whose images have no background."""
+        looked_at = len(self.gains) + len(self.masked)
+        if 2 * len(self.masked) > looked_at:
+            problem = f"{len(self.masked)} of {looked_at} images looked at have a constant background, or constant "
+            problem += f"corners, outside of a circle of {self.radius:.0f} px: their noise cannot be told"
+            raise InputError(path, problem, "give images that were not masked")
 
     @property
     def _outlying(self) -> float:

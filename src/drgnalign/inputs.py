@@ -308,14 +308,9 @@ def _tell_norms(particles: Particles, normalise: str) -> None:
 def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
     """The optics table with what images are normalised by, if they have to be."""
     found = survey_backgrounds(particles, root, particles.diameter(mask_diameter))
-    looked_at = len(found.gains) + len(found.masked)
-    if 2 * len(found.masked) > looked_at:
-        problem = f"{len(found.masked)} of {looked_at} images looked at have a constant background, or constant corners"
-        problem += f", outside of a circle of {found.radius:.0f} px: their noise cannot be told"
-        raise InputError(particles.path, problem, "give images that were not masked")
-    if found.irregular:
-        reasons = ", ".join(found.irregular)
-        warnings.warn(f"{particles.path}: images are normalised as they are read: {reasons}", InputNote, stacklevel=3)
+    found.refuse_masked(particles.path)
+    if found.done:
+        warnings.warn(f"{particles.path}: {found.done}", InputNote, stacklevel=3)
     optics = particles.optics.copy()
     optics[BACKGROUND_RADIUS], optics[BACKGROUND_SIGMA] = found.radius, found.levels
     optics[BACKGROUND_ODD] = int(not found.irregular)

@@ -25,6 +25,7 @@ from drgnalign.formats.mrc import ImageSource, StackWriter
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.geometry import angular_distance
 from drgnalign.inputs import import_particles, open_particles
+from drgnalign.inspect import inspect_file
 from drgnalign.maps.mask import particle_mask
 from drgnalign.particles import BACKGROUND_ODD, BACKGROUND_RADIUS, BACKGROUND_SIGMA, Particles
 from drgnalign.simulate.nuisances import Nuisances
@@ -147,8 +148,41 @@ def test_masked_images_are_refused_and_blank_ones_pass(particles_of: Callable[..
         write_star(particles_of(images), tmp_path / "masked.star")
         with pytest.raises(InputError, match=message):
             import_particles(tmp_path / "masked.star", invert="no", mask_diameter=100.0)
+    report = inspect_file(tmp_path / "masked.star", every_image=True)
+    told = [finding["what"] for finding in report["findings"]]
+    assert any(what.startswith("25 of 39 images looked at have a constant background") for what in told)
     blank = survey_backgrounds(particles_of(np.zeros((4, 32, 32), np.float32)), tmp_path, 100.0)
     assert blank.irregular == [] and blank.record == {"images": 0}
+
+
+def test_an_inspection_of_all_images_tells_of_their_backgrounds(simulate: Callable[..., Any], tmp_path: Path) -> None:
+    some = simulate(120, BOX, PIXEL, snr=0.2)
+    axis = np.arange(BOX) - BOX // 2
+
+    def told(images: np.ndarray) -> dict[str, Any]:
+        with StackWriter(tmp_path / "particles.mrcs", 120, BOX, PIXEL) as stack:
+            stack.append(images)
+        given = some.given.select(np.arange(120))
+        given.table["rlnImageName"] = [f"{number + 1}@particles.mrcs" for number in range(120)]
+        write_star(given, tmp_path / "particles.star")
+        return inspect_file(tmp_path / "particles.star", every_image=True)
+
+    images = some.source.read(np.arange(120))
+    clean = told(images)
+    assert clean["findings"] == [] and clean["facts"]["backgrounds"]["images"] == 120
+    loud = images.copy()
+    loud[5] *= 100
+    one = told(loud)
+    assert [finding["level"] for finding in one["findings"]] == ["note"]
+    assert "1 of 120 images looked at have a background far from the others'" in one["findings"][0]["what"]
+    assert one["facts"]["backgrounds"]["far_from_the_others"] == 1
+    gains = images * np.linspace(1, 5, 120, dtype=np.float32)[:, None, None]
+    assert told(gains)["findings"][0]["what"].startswith("images are normalised as they are read: noise of σ = 1")
+    masked = images.copy()
+    masked[7:9, np.hypot(axis[:, None], axis) > 0.4 * BOX] = 0
+    (error,) = told(masked)["findings"]
+    assert error["level"] == "error" and "2 images have a constant background" in error["what"]
+    assert "--drop 8-9 " in error["what"]
 
 
 def test_contrast_is_found_among_hot_pixels_and_gains(simulate: Callable[..., Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from drgnalign.errors import DrgnalignError
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.particles import ANGLES, ORIGINS, Particles
 from drgnalign.report.summary import summary_table
-from drgnalign.report.words import left_out_sentence
+from drgnalign.report.words import findings, left_out_sentence
 from drgnalign.run.merge import REFINED_COLUMNS, merge_chunks, merge_references
 from drgnalign.run.metrics import pass_metrics, steady
 from drgnalign.run.plan import PLAN, PassReport
@@ -237,6 +237,9 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     labelled.table["drgnLeftOut"] = 0
     labelled.table.loc[[3, 4, 5, 6, 7, 50], "drgnLeftOut"] = 1
     labelled.table["drgnJunkPosterior"] = np.where(labelled.left_out(), 0.75, 0.0)
+    labelled.table["drgnAmplitude"] = np.where(labelled.left_out(), 0.1, 2.0)
+    # the last one is not more inverted than noise makes junk, as the others hold twice what the maps show
+    labelled.table.loc[[3, 4, 5], "drgnAmplitude"] = [-1.9, -2.1, -0.9]
     kept = [path for path in chunks if not labelled.left_out()[read_star(path).table["drgnRow"]].any()]
     merged = merge_chunks(labelled, kept)
     write_star(merged, tmp_path / "merged.star")
@@ -245,6 +248,7 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     metrics = pass_metrics(labelled, merged, plan_of("cluster_01"), maps, REPORT, None, before)
     assert [getattr(metrics, key) for key in ("left_out", "left_out_new", "left_out_back")] == [6, 4, 3]
     assert metrics.junk_expected == pytest.approx(4.5)
+    assert metrics.left_out_inverted == 2
     labels = labelled.cluster_labels()
     assert metrics.unassigned == ((labels == 0) & ~left).sum()
     assert [one.particles for one in metrics.clusters] == [(~left & (labels == k)).sum() for k in (1, 2)]
@@ -257,6 +261,14 @@ def test_who_is_left_out_keeps_its_row_and_counts_in_no_figure(
     consensus = PassReport(number=1, round=0, halves="independent", references="consensus")
     (one,) = pass_metrics(labelled, labelled, plan_of("cluster_01"), maps, consensus, None, left).clusters
     assert one.particles == 54
+
+
+@pytest.mark.parametrize(("inverted", "left_out", "told"), [(9, 9, False), (10, 101, False), (10, 100, True)])
+def test_many_with_inverted_contrast_are_told(inverted: int, left_out: int, told: bool) -> None:
+    counts = {"pass": 2, "round": 1, "clusters": [], "particles": 600, "left_out": left_out}
+    metrics = PassMetrics.of(counts | {"left_out_inverted": inverted})
+    assert ("match the maps with inverted contrast" in left_out_sentence(metrics)) == told
+    assert ("inverted contrast" in findings([metrics])) == told
 
 
 def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from drgnalign.files import require_folder, suffix_of
 from drgnalign.formats.particle_file import Facts
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.assign import AssignmentSettings
+from drgnalign.heterogeneity.contrast import inverted
 from drgnalign.heterogeneity.lost import with_found_poses, with_searched
 from drgnalign.heterogeneity.match import match_labels
 from drgnalign.heterogeneity.states import (
@@ -47,6 +48,7 @@ from drgnalign.inputs import as_labelled, open_particles
 from drgnalign.labels import refuse_odd_labels, sizes_in_words
 from drgnalign.maps.read import check_mask
 from drgnalign.particles import Particles
+from drgnalign.report.words import inverted_contrast
 from drgnalign.stack_names import named_beside
 from drgnalign.validation.claims import MOST_OUTSIDE
 
@@ -120,6 +122,8 @@ def assign(
     known = evidence(states, table.box * table.pixel_size, focus is not None)
     known["clusters"] = {label: one.written() for label, one in known["clusters"].items()}
     _warn_of_cut(cut, particles, diameter)
+    if odd := inverted_contrast(inverted(found.amplitudes, found.left_out), int(found.left_out.sum())):
+        warnings.warn(f"{particles}: {odd}", InputWarning, stacklevel=2)
     click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")
     taken, moved_back = int((before & ~found.left_out).sum()), int(states.brought_back.sum())
     back = f", {taken:,} taken back that the file leaves out" if taken else ""

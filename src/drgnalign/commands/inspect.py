@@ -18,7 +18,11 @@ from drgnalign.inspect import inspect_file, report_text
     type=click.Path(exists=True, path_type=Path),
     help="Folder that image names are relative to (default: each file's own), or the stack of a par file.",
 )
-@click.option("--all-images", is_flag=True, help="Look at all images for NaN and blank ones, not at 16 of each file.")
+@click.option(
+    "--all-images",
+    is_flag=True,
+    help="Look at all images for NaN and blank ones, not at 16 of each file, and at the backgrounds of up to 2,000.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect(files: tuple[Path, ...], images: Path | None, all_images: bool, as_json: bool) -> None:
     """Say what FILES are, what is in them, and what looks wrong: particle files, cryoDRGN's pickles, stacks and maps.

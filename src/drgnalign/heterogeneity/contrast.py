@@ -58,6 +58,9 @@ class Contrast(NamedTuple):
     spread: float = 0.0
 
 
+# An image with less than this amplitude, in terms of those kept, shows black for white: noise leaves junk near 0.
+INVERTED = -0.5
+
 # All images show their particle as the maps do.
 ALIKE = Contrast()
 
@@ -281,3 +284,21 @@ def _contrast(amplitudes: Amplitudes, weights: FloatArray) -> Contrast:
     mean = float((weights * amplitudes.whole).sum() / total)
     variance = (weights * ((amplitudes.whole - mean) ** 2 - amplitudes.variances)).sum() / total
     return Contrast(mean, float(np.sqrt(max(variance, 0.0))))
+
+
+def inverted(amplitudes: FloatArray, left_out: NDArray[np.bool_]) -> int:
+    """How many of those left out hold what the maps show, but black for white.
+
+    Parameters
+    ----------
+    amplitudes : (N,) float64
+        Of `Amplitudes.whole`; NaN where nobody has looked.
+    left_out : (N,) bool
+
+    Returns
+    -------
+    int
+    """
+    kept = amplitudes[~left_out]
+    usual = float(np.nanmedian(kept)) if np.isfinite(kept).any() else 1.0
+    return int((amplitudes[left_out] < INVERTED * usual).sum())

@@ -14,7 +14,7 @@ from drgnalign.exclusion import RULES, excluded_by, marked_excluded, occupancy_w
 from drgnalign.half_maps import DEALT, JOINT, SHARED
 from drgnalign.half_sets import repeats, sharing, ties
 from drgnalign.inspect.report import Findings, Report, counts, numbers, ranges, refusal, rows_of, short, value_range
-from drgnalign.inspect.stacks import inspect_stacks
+from drgnalign.inspect.stacks import inspect_backgrounds, inspect_stacks
 from drgnalign.optics import optics_terms
 from drgnalign.particles import (
     ANGLES,
@@ -66,6 +66,8 @@ def inspect_named(report: Report, particles: Particles, root: Path) -> None:
         report.extend(refusal(particles.require_poses))
     report.extend(_tie_findings(marked_excluded(particles), root))
     report.extend(_gap_findings(particles, has_split=any(name.endswith("/split") for name in report.columns)))
+    if report.every_image:
+        inspect_backgrounds(report, marked_excluded(particles), root)
 
 
 def inspect_particles(report: Report, particles: Particles, root: Path) -> None:

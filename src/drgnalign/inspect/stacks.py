@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
+from drgnalign.background import survey_backgrounds
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import (
     LARGEST_PIXEL,
@@ -20,7 +22,7 @@ from drgnalign.formats.mrc import (
     tell_doubts,
     within_reason,
 )
-from drgnalign.inputs import tell_places
+from drgnalign.inputs import check_images, tell_places
 from drgnalign.inspect.report import Findings, Report, numbers, refusal, rows_of, short, spread, value_range
 from drgnalign.maps.read import refuse_as_mask, refuse_one_value
 from drgnalign.particles import NO_STACK, Particles
@@ -253,3 +255,29 @@ def _compare_sizes(report: Report, headers: list[StackHeader], optics: pd.DataFr
             i = differs.argmax()
             what = f"{given[i]:.6g} {unit} here, {found[i]:.6g} {unit} in the header of {headers[i].path}"
             report.add(level, f"the {name} is {what} ({differs.sum()} of {len(headers)} stacks): {remedy}")
+
+
+def inspect_backgrounds(report: Report, particles: Particles, root: Path) -> None:
+    """Whether images will be normalised, and why; of particles whose images can be read."""
+    particles = particles.without_unused_groups()
+    if NO_STACK in set(particles.image_locations()[1]) or "rlnImagePixelSize" not in particles.optics:
+        return
+    try:
+        particles.optics = particles.optics.assign(rlnImageSize=check_images(particles, root))
+        found = survey_backgrounds(particles, root, particles.diameter(None))
+    except InputError:
+        # what is wrong with the stacks has been said
+        return
+    report.facts["backgrounds"] = _shortened(found.record)
+    without = list(refusal(lambda: found.refuse_masked(particles.path)))
+    report.extend(iter(without))
+    if len(found.masked) and not without:
+        what = f"{len(found.masked):,} images have a constant background, or constant corners"
+        command = particles.dropping(np.isin(np.arange(len(particles)), found.masked))
+        report.add("error", f"{what}: {f'remove them with {command}' if command else 'give images without a mask'}")
+    if found.done:
+        report.add("note", found.done)
+
+
+def _shortened(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: _shortened(value) if isinstance(value, dict) else short(value) for name, value in record.items()}

@@ -11,6 +11,7 @@ from drgnalign.files import atomic_path, write_text
 from drgnalign.formats.mrc import write_volume
 from drgnalign.maps.filters import guinier_b_factor, sharpened, wiener_filtered
 from drgnalign.maps.mask import density_outside, particle_mask
+from drgnalign.particles import USUAL_FILL
 from drgnalign.run.records import MapFigures
 from drgnalign.run.state import CURVE, FIGURES, FILTERED, HALF_MAPS, LOCAL_RESOLUTION, OWN_MASK, SHARP, beside
 from drgnalign.validation.fsc import FscResult, half_map_fsc
@@ -73,12 +74,14 @@ def write_maps(
     table = fsc.table().assign(resolution_0143_angstrom=fsc.resolution, mask=mask_name)
     with atomic_path(beside(prefix, CURVE)) as temporary:
         table.to_csv(temporary, index=False)
+    # where the sphere is too small the particle goes on behind its border, and the background is further out
+    beyond = max(diameter, USUAL_FILL * len(half1) * pixel_size)
     record = MapFigures(
         resolution_angstrom=fsc.resolution,
         reaches_nyquist=fsc.reaches_nyquist,
         mean_fsc=float(fsc.corrected[1:].mean()),
         mask=mask_name,
-        density_outside_mask=density_outside(0.5 * (half1 + half2), mask, pixel_size, diameter),
+        density_outside_mask=density_outside(0.5 * (half1 + half2), mask, pixel_size, beyond),
         b_factor_angstrom2=b_factor,
         compared=bool(figures),
         **(figures or {}),

@@ -12,6 +12,8 @@ from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
+# Of the images left out, and at least so many, that match the maps upside down before it is said: noise makes some.
+INVERTED_SHARE, INVERTED_LEAST = 0.1, 10
 # More clusters than this are not listed one by one in a line.
 LISTED = 6
 
@@ -83,7 +85,7 @@ def left_out_sentence(metrics: PassMetrics) -> str:
         sentence += "; --junk keep keeps them" if out > mine or not mine else ""
         if looked is not None and looked.searched:
             sentence += f"; of {looked.searched:,} poses looked for, {looked.brought_back or 0:,} were found"
-        return f"{sentence}; {doubt}" if doubt else sentence
+        return "; ".join(filter(None, [sentence, inverted_contrast(metrics.left_out_inverted, out), doubt]))
     if metrics.junk_expected is None:
         return ""
     expected = f"{metrics.junk_expected:.0f}"
@@ -111,6 +113,16 @@ def junk_doubt(metrics: PassMetrics) -> str:
         return ""
     said = f"the images' amplitudes vary by {spread:.2f}, more than ice makes them"
     return f"{said}: junk, lost poses or states that cannot be told yet may be among the particles kept"
+
+
+def inverted_contrast(number: int, left_out: int) -> str:
+    """Where many of those left out show what the maps show, but black for white (`number`); else empty."""
+    if number < max(INVERTED_LEAST, INVERTED_SHARE * left_out):
+        return ""
+    return (
+        f"{number:,} of those left out match the maps with inverted contrast (drgnAmplitude below 0): invert their "
+        "images, or give them an optics group of their own, whose contrast is found by itself"
+    )
 
 
 def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> str:
@@ -207,8 +219,8 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
         found.insert(0, {"of": "the verdict", "text": doubt})
     if other := _other_number(last):
         found.insert(0, {"of": "the verdict" if last.verdict else "the clusters", "text": other})
-    if junk := junk_doubt(last):
-        found.append({"of": "particles", "text": junk})
+    particles = (inverted_contrast(last.left_out_inverted, last.left_out), junk_doubt(last))
+    found += [{"of": "particles", "text": text} for text in particles if text]
     return found
 
 

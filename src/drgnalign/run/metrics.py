@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drgnalign.geometry import angular_distance
 from drgnalign.half_maps import INDEPENDENT, standing, worst
+from drgnalign.heterogeneity.contrast import inverted
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, PassReport
 from drgnalign.run.record import read_record
@@ -167,15 +168,16 @@ def _interval(particles: Particles, members: NDArray[np.bool_], kept: NDArray[np
 
 
 def _left_out(before: NDArray[np.bool_], after: Particles) -> dict[str, Any]:
-    """How many particles are left out, how many of them were not before, how many that were are back; and how many
-    the images take for junk (the sum of the posteriors)."""
+    """How many particles are left out, how many of them were not before, how many that were are back, how many match
+    the maps upside down; and how many the images take for junk (the sum of the posteriors)."""
     now = after.left_out()
-    posterior = after.table.get("drgnJunkPosterior")
+    posterior, amplitude = after.table.get("drgnJunkPosterior"), after.table.get("drgnAmplitude")
     return {
         "left_out": int(now.sum()),
         "left_out_by_input": int(after.excluded().sum()),
         "left_out_new": int((now & ~before).sum()),
         "left_out_back": int((before & ~now).sum()),
+        "left_out_inverted": 0 if amplitude is None else inverted(amplitude.to_numpy(np.float64), now),
         "junk_expected": None if posterior is None else float(np.nansum(posterior)),
     }
 

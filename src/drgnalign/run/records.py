@@ -352,6 +352,7 @@ class PassMetrics(Record):
     left_out_by_input: int = 0
     left_out_new: int = 0
     left_out_back: int = 0
+    left_out_inverted: int = 0
     junk_expected: float | None = None
     halves: str | None = None
     references: str | None = None
