@@ -33,9 +33,10 @@ from drgnalign.engine.reconstruct import HALVES, insert_particles
 from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.fourier import raised_cosine
-from drgnalign.heterogeneity.curve import Gain, fit_curves, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import Gain, fit_curves
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.linear import SCHEDULE, LinearModel, fit_linear, latent_of
+from drgnalign.heterogeneity.motions import find_motion
 from drgnalign.heterogeneity.path import nearest_places, points_along, shown_at
 from drgnalign.heterogeneity.points import fit_points, points_found
 from drgnalign.maps.mask import soft_sphere
@@ -83,15 +84,20 @@ def judged(case: Case) -> dict[str, Any]:
     start = time.perf_counter()
     tried = fit_points(known.of(kept), MOST_POINTS, case.seed)
     searched = time.perf_counter() - start
-    labels = points_found(tried, len(kept)).labels_of(known)
-    gain = gain_over_points(known.of(kept), MOST_POINTS, case.seed)
+    points = points_found(tried, len(kept))
+    labels, halves = points.labels_of(known), particles.half_sets()[kept]
+    search = find_motion(known.of(kept), points, halves, model.volumes, MOST_POINTS, case.seed)
+    assert search is not None
+    gain = search.gain
     of_motion = moved(case, known.of(kept), kept, gain) if "hinge" in case.folder.name else {}
     return {
         "particles": len(kept),
         "limit": LIMIT,
         "gains": [round(one.log_likelihood, 5) for one in tried],
-        "points": len(points_found(tried, len(kept)).shares),
-        "shares": np.round(points_found(tried, len(kept)).shares, 4).tolist(),
+        "points": len(points.shares),
+        "shares": np.round(points.shares, 4).tolist(),
+        "groups": search.groups,
+        "moving_share": None if search.motion is None else round(float(search.motion.moving.mean()), 4),
         **(of_motion or agreement(case, labels)),
         "motion_gain": [round(value, 4) for value in (gain.nats, gain.error)],
         "curve_width": gain.widths[-1],
@@ -129,7 +135,6 @@ def moved(case: Case, known: Known, kept: IntArray, gain: Gain) -> dict[str, Any
         areas.append(float(fourier_shell_correlation(one + two, truth).mean()))
         spreads.append(spread)
     return {
-        "motion": is_motion(curve, gain, known),
         "degrees": round(float(case.experiment.score(particles)["degrees"]["median"]), 4),
         "degrees_by_places": round(refined_by_places(case, everyone), 4),
         "rank_correlation": round(abs(float(spearmanr(along[kept], states)[0])), 4),

@@ -168,7 +168,7 @@ def import_particles(
     else:
         particles.optics = particles.optics.drop(columns=list(BACKGROUND), errors="ignore")
         particles.optics[BACKGROUND_RADIUS] = 0.0
-    particles.optics["drgnContrast"] = _contrast(particles, root, invert)
+    particles.optics["drgnContrast"] = found_contrast(particles, root, invert)
     random = np.random.default_rng(seed)
     particles = _with_half_sets(particles, root, random, half_sets)
     _complete_table(particles.table)
@@ -598,8 +598,8 @@ def _clear_signs(groups: IntArray, differences: FloatArray) -> dict[int, int]:
     return {group: 1 if t > 0 else -1 for group, (t, clear) in ts.items() if abs(t) > clear}
 
 
-def _contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
-    """Of the optics groups."""
+def found_contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
+    """Whether protein is white or dark in the images of each optics group, as `import_particles` has it of `invert`."""
     if invert != "auto":
         return CONTRAST_OF_INVERT[invert]
     declared = particles.optics.get("drgnContrast")

@@ -20,7 +20,7 @@ from drgnalign.formats.cryodrgn import read_indices, read_latent
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.heterogeneity.known import Known
-from drgnalign.heterogeneity.verdicts import AS_ASKED, MOVING, PERHAPS_RUNNING, RUNNING, with_linear
+from drgnalign.heterogeneity.verdicts import AS_ASKED, MOVING, PARTLY_MOVING, PERHAPS_RUNNING, RUNNING, with_linear
 from drgnalign.particles import LEFT_OUT
 from drgnalign.run.linear import Found, read_found, read_model, write_found
 from drgnalign.run.record import read_record
@@ -157,4 +157,8 @@ def test_a_verdict_says_where_the_linear_model_disagrees(gains: list[float], poi
     assert with_linear(PERHAPS_RUNNING, 2, moving).startswith(MOVING)
     for same in (RUNNING, AS_ASKED):
         assert with_linear(same, 2, moving) == f"{same}; the linear model sees a motion"
+        partly = LinearRecord(gains=gains, points=points, motion=True, groups=3, moving_share=0.6)
+        words = "a motion of 60 % of the particles, and 2 states beside it"
+        assert with_linear(same, 2, partly) == f"{same}; the linear model sees {words}"
+        assert with_linear("2 states", 2, partly) == f"{PARTLY_MOVING}{words}; the clusters alone say: 2 states"
     assert json.dumps(LinearRecord(gains=gains, points=points).written())

@@ -271,6 +271,29 @@ def test_many_with_inverted_contrast_are_told(inverted: int, left_out: int, told
     assert ("inverted contrast" in findings([metrics])) == told
 
 
+def moving_pass(number: int, motion: bool, turned: float = 0.5, **linear: object) -> PassMetrics:
+    counts = {"pass": number, "round": number, "clusters": [], "particles": 60}
+    found = {"linear": {"motion": motion, "motion_gain": 0.3, "motion_gain_error": 0.01, **linear}}
+    return PassMetrics.of(counts | {"median_rotation_change_degrees": turned, "clustering": found})
+
+
+def test_a_motion_at_poses_that_still_change_is_doubted_and_one_that_is_gone_is_told() -> None:
+    assert "errors of poses" not in findings([moving_pass(1, True)])
+    assert "poses changed by 3.5° in this pass" in findings([moving_pass(1, True, turned=3.5)])
+    gone = findings([moving_pass(1, True), moving_pass(2, True), moving_pass(3, False, turned=3.5)])
+    assert "the motion: rounds 1 and 2 saw one, which is gone at the poses refined since" in gone
+    assert "see whether one more round" not in gone
+    partly = findings([moving_pass(1, True, groups=2, moving_share=0.6)])
+    assert "There is a motion of 60 % of the particles, and 1 state beside it (a curve gains" in partly
+
+
+def test_lost_poses_are_told_of_all_passes() -> None:
+    counts = {"round": 0, "clusters": [], "particles": 900, "left_out": 30}
+    screened = PassMetrics.of(counts | {"pass": 1, "screening": {"searched": 80, "brought_back": 20}})
+    last = PassMetrics.of(counts | {"pass": 2, "round": 1, "clustering": {"assignment": {"searched": 6}}})
+    assert "20 lost poses were found, of 86 looked for in all passes" in findings([screened, last])
+
+
 def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Path) -> None:
     write_maps_of(tmp_path, "cluster_01", 21.0)
     facts = [labelled, labelled, plan_of("cluster_01", limit="none"), tmp_path, REPORT, None, NOBODY]

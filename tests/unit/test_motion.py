@@ -18,13 +18,13 @@ from drgnalign.downsample import downsample_stack
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.formats.star import write_star
-from drgnalign.heterogeneity.path import WIDTH, points_along, shown_at
+from drgnalign.heterogeneity.path import WIDTH, move_along, points_along, shown_at
 from drgnalign.maps.mask import soft_sphere
 from drgnalign.particles import LEFT_OUT, PATH, PATH_ERROR, Particles
 from drgnalign.run.linear import Moving, read_motion
 from drgnalign.run.record import read_record
 from drgnalign.run.records import LinearRecord, PathPoint
-from drgnalign.simulate import swinging_states
+from drgnalign.simulate import phantom_states, swinging_states
 from drgnalign.steps.fit import main as fit
 from drgnalign.steps.motion import main as motion
 
@@ -47,20 +47,25 @@ class Swing(NamedTuple):
         return Particles(given.table.assign(**columns), given.optics, given.path)
 
 
-@pytest.fixture(scope="module")
-def swing(simulate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Swing:
-    folder = tmp_path_factory.mktemp("swing")
-    simulated = simulate(COUNT, 32, 8.0, states=swinging_states(POSITIONS), snr=0.5)
-    simulated.given.table[LEFT_OUT] = (np.arange(COUNT) < LEFT).astype(int)
+def fitted(simulated: Any, folder: Path, *options: object) -> LinearRecord:
+    """FIT's record of a set, in a folder for it."""
     write_star(simulated.given, folder / "particles.star")
     downsample_stack(simulated.given, simulated.source, 32, folder / "assign.mrcs")
     consensus = {"cluster": ["consensus"], "resolution_0143_angstrom": [20.0]}
     pd.DataFrame(consensus).to_csv(folder / "fsc.csv", index=False)
     words = [folder / "particles.star", "--stack", folder / "assign.mrcs", "--last-references", folder, "--limit", 14]
-    words += ["--components", 3, "--most-points", 6, "--mask-diameter", 220, "-o", folder / "linear"]
+    words += ["--mask-diameter", 220, "-o", folder / "linear", *options]
     ended = CliRunner().invoke(fit, [str(word) for word in words], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
-    record = read_record(LinearRecord, folder / "linear" / "linear.json")
+    return read_record(LinearRecord, folder / "linear" / "linear.json")
+
+
+@pytest.fixture(scope="module")
+def swing(simulate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Swing:
+    folder = tmp_path_factory.mktemp("swing")
+    simulated = simulate(COUNT, 32, 8.0, states=swinging_states(POSITIONS), snr=0.5)
+    simulated.given.table[LEFT_OUT] = (np.arange(COUNT) < LEFT).astype(int)
+    record = fitted(simulated, folder, "--components", 3, "--most-points", 6)
     return Swing(simulated, folder, record, read_motion(folder / "linear", COUNT))
 
 
@@ -70,6 +75,23 @@ def test_particles_lie_along_the_motion(swing: Swing) -> None:
     assert np.isnan(along[:LEFT]).all() and np.isfinite(along[LEFT:]).all()
     assert abs(spearmanr(along[LEFT:], swing.simulated.truth.cluster_labels()[LEFT:])[0]) > 0.95
     assert swing.found.nodes.shape[1] == 3
+
+
+@pytest.mark.slow
+def test_a_state_beside_a_motion_has_no_place_on_it(simulate: Callable[..., Any], tmp_path: Path) -> None:
+    states = [*swinging_states(60), phantom_states(3)[2]]
+    shares = [0.6 / 60] * 60 + [0.4]
+    simulated = simulate(1500, 32, 8.0, states=states, populations=shares, snr=0.2, rotation_error_deg=1.0)
+    record = fitted(simulated, tmp_path, "--components", 8, "--most-points", 12)
+    found, still = read_motion(tmp_path / "linear", 1500), simulated.truth.cluster_labels() == 61
+    assert (record.motion, record.groups, record.beside) == (True, 2, 1)
+    assert record.moving_share == pytest.approx(0.6, abs=0.03)
+    assert np.mean(np.isnan(found.along) == still) > 0.98
+    moving = ~still & np.isfinite(found.along)
+    assert abs(spearmanr(found.along[moving], simulated.truth.cluster_labels()[moving])[0]) > 0.95
+    given = simulated.given
+    particles = Particles(given.table.assign(**{PATH: found.along}), given.optics, given.path)
+    assert move_along(particles, ~still) and not move_along(particles, still)
 
 
 def test_a_map_is_of_the_particles_that_are_there(swing: Swing) -> None:

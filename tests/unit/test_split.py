@@ -271,12 +271,13 @@ def test_all_chunks_of_a_cluster_learn_from_the_same_particles(
 def test_where_particles_move_they_are_split_by_their_places(
     labelled: Particles, references: Path, tmp_path: Path
 ) -> None:
-    """Of two places, to each side of the middle; who has none is in no chunk, and clusters count for nothing."""
+    """Of two places, to each side of the middle; who is in no cluster and has none is in no chunk."""
     many = labelled.select(np.tile(np.arange(len(labelled)), 6))
     many.table["drgnRow"] = np.arange(len(many))
     along = np.linspace(0.0, 1.0, len(many))
     along[5] = np.nan
     many.table["drgnPath"] = along
+    many.table.loc[5, "rlnClassNumber"] = 0
     settings = PassSettings(False, "16", "previous", 1000, along=True)
     plan = split_clusters(many, references, settings, tmp_path / "plan")
     assert plan[["cluster", "limit", "reference"]].to_numpy().tolist() == [
@@ -293,3 +294,12 @@ def test_where_particles_move_they_are_split_by_their_places(
     for number, (particles, asked) in enumerate([(many, by_cluster), (still, settings), (few, settings)]):
         plan = split_clusters(particles, references, asked, tmp_path / f"clusters_{number}")
         assert "cluster_01" in set(plan["cluster"]) and not plan["cluster"].str.startswith("point").any()
+    # beside a motion, what does not move is refined by cluster
+    halves, stay = many.half_sets(), np.flatnonzero(many.cluster_labels() == 1)
+    stay = np.concatenate([stay[halves[stay] == half][:20] for half in (1, 2)])
+    many.table.loc[stay, "drgnPath"] = np.nan
+    plan = split_clusters(many, references, settings, tmp_path / "beside").set_index("cluster")
+    assert list(plan.index) == ["point_01", "point_02", "cluster_01"]
+    assert plan.loc["cluster_01", "reference"] == "reconstruct"
+    chunk = read_star(tmp_path / "beside" / plan.loc["cluster_01", "chunk"]).table["drgnRow"]
+    assert sorted(chunk) == sorted(stay)

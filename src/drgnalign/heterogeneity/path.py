@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.errors import InputError
@@ -29,6 +30,13 @@ def points_along(particles: Particles, number: int) -> FloatArray:
     places = particles.table[PATH].to_numpy(np.float64)[~particles.left_out()]
     low, high = np.percentile(places[np.isfinite(places)], BETWEEN)
     return np.linspace(low, high, number)
+
+
+def move_along(particles: Particles, members: NDArray[np.bool_]) -> bool:
+    """Have most of some particles (N,) a place on the motion? In a set without places all have."""
+    if PATH not in particles.table:
+        return True
+    return 2 * int(np.isfinite(particles.table[PATH].to_numpy(np.float64)[members]).sum()) > int(members.sum())
 
 
 def nearest_places(particles: Particles) -> IntArray | None:

@@ -20,6 +20,7 @@ NO_NUMBER = f"{CONTINUUM}, or too little signal"
 RUNNING = f"{CONTINUUM}: all clusters run into each other"
 PERHAPS_RUNNING = f"{NO_NUMBER}: all clusters may run into each other"
 MOVING = f"{CONTINUUM}: the linear model sees a motion"
+PARTLY_MOVING = "States and a motion: the linear model sees "
 NEVER_AT_REST = f"{NO_NUMBER}: labels never come to rest"
 OTHER_CLUSTERS = f"{NO_NUMBER}: other starts lead to other clusters"
 AS_ASKED = "one cluster, as asked"
@@ -52,9 +53,12 @@ def with_linear(verdict: str, states: int, linear: LinearRecord | None) -> str:
     """
     if linear is None or (linear.agrees(states) and not linear.motion):
         return verdict
-    if linear.motion and not verdict.startswith((RUNNING, AS_ASKED)):
-        return f"{MOVING}; the clusters alone say: {verdict}"
-    return f"{verdict}; the linear model {'sees a motion' if linear.motion else f'counts {linear.number}'}"
+    if not linear.motion:
+        return f"{verdict}; the linear model counts {linear.number}"
+    if verdict.startswith((RUNNING, AS_ASKED)):
+        return f"{verdict}; the linear model sees {linear.motion_in_words}"
+    said = f"{PARTLY_MOVING}{linear.motion_in_words}" if linear.beside else MOVING
+    return f"{said}; the clusters alone say: {verdict}"
 
 
 def in_words(assignment: Mapping[str, Any], clusters: int) -> str:

@@ -22,7 +22,7 @@ from drgnalign.formats.mrc import (
     tell_doubts,
     within_reason,
 )
-from drgnalign.inputs import check_images, tell_places
+from drgnalign.inputs import check_images, found_contrast, tell_places
 from drgnalign.inspect.report import Findings, Report, numbers, refusal, rows_of, short, spread, value_range
 from drgnalign.maps.read import refuse_as_mask, refuse_one_value
 from drgnalign.particles import NO_STACK, Particles
@@ -277,6 +277,12 @@ def inspect_backgrounds(report: Report, particles: Particles, root: Path) -> Non
         report.add("error", f"{what}: {f'remove them with {command}' if command else 'give images without a mask'}")
     if found.done:
         report.add("note", found.done)
+    try:
+        particles.optics["drgnContrast"] = found_contrast(particles, root, "auto")
+    except InputError as error:
+        report.add("warning", f"{error.problem}; {error.remedy}")
+    else:
+        report.facts["protein_in_images"] = sorted(set(particles.optics["drgnContrast"]))
 
 
 def _shortened(record: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def sentence(facts: Mapping[str, Any]) -> str:
             found += ". Whether the images tell them apart was not asked"
         elif given:
             found += ". Whether the images support it was not asked"
-        found += "; the linear model sees a motion" if facts["rounds"][-1]["motion"] else ""
+        found += f"; the linear model sees {_motion_in_words(facts)}" if facts["rounds"][-1]["motion"] else ""
     else:
         found = _capital(facts["verdict_in_words"])
         found += f". But {facts['doubt_of_verdict']}" if facts["doubt_of_verdict"] else ""
@@ -330,10 +330,14 @@ def _moves(facts: Mapping[str, Any]) -> bool:
     return bool(seen) or (facts["verdict"] or "").startswith(CONTINUUM)
 
 
+def _motion_in_words(facts: Mapping[str, Any]) -> str:
+    return str((facts["evidence"]["linear"] or {}).get("motion_in_words", "a motion"))
+
+
 def _of_motion(facts: Mapping[str, Any]) -> dict[str, str | None]:
     folder = f"{_outdir(facts)}/{_motion_folder(facts)}"
-    why = "The linear model sees a motion: look at the maps along it as a film. Where each particle is on it, "
-    why += "from 0 to 1, is drgnPath in particles.star."
+    why = f"The linear model sees {_motion_in_words(facts)}: look at the maps along it as a film. "
+    why += "Where each particle is on it, from 0 to 1, is drgnPath in particles.star."
     return {"why": why, "command": shlex.join(["chimerax", "--cmd", f'open "{folder}/point_??.mrc" vseries true'])}
 
 

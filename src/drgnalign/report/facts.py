@@ -21,6 +21,7 @@ from drgnalign.colours import map_colour
 from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
+from drgnalign.heterogeneity.path import move_along
 from drgnalign.heterogeneity.verdicts import widest_interval
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import (
@@ -37,7 +38,7 @@ from drgnalign.report.figures import labels_by_round
 from drgnalign.report.reading import RUN, SESSION, WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
-from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, verdict_of
+from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, poses_looked_for, verdict_of
 from drgnalign.run.decisions import DECISIONS, DecisionsRecord
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, TrainingRecord
@@ -131,7 +132,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
         "doubt_of_verdict": doubt or None,
-        "left_out": _left_out(last),
+        "left_out": _left_out(passes),
         "clusters": clusters,
         "rounds": rounds,
         "table": _table(rounds),
@@ -224,7 +225,8 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, 
     label = cluster_label(name)
     kept = ~particles.left_out()
     members = kept if not label else kept & (particles.cluster_labels() == label)
-    found = doubts(entry, entry.halves or metrics.halves or "", particles.pixel_size, metrics.moving)
+    moving = metrics.moving and move_along(particles, members)
+    found = doubts(entry, entry.halves or metrics.halves or "", particles.pixel_size, moving)
     found += [Doubt(f"is perhaps no state: {doubt}", DOUBTFUL)] if doubt else []
     weight, defocus = mark_of(found), _defocus(particles)
     return {
@@ -294,16 +296,16 @@ def _posteriors(particles: Particles, members: NDArray[np.bool_]) -> list[int] |
     return list(map(int, counts))
 
 
-def _left_out(metrics: PassMetrics) -> dict[str, Any]:
-    looked = metrics.looked
+def _left_out(passes: list[PassMetrics]) -> dict[str, Any]:
+    metrics, (searched, found) = passes[-1], poses_looked_for(passes)
     return {
         "now": metrics.left_out,
         "new": metrics.left_out_new,
         "back": metrics.left_out_back,
         "junk_expected": metrics.junk_expected,
         "unassigned": metrics.unassigned,
-        "searched": looked and looked.searched,
-        "brought_back": looked and looked.brought_back,
+        "searched": searched,
+        "brought_back": found,
         "doubt": junk_doubt(metrics) or None,
     }
 
@@ -439,7 +441,7 @@ def _evidence(metrics: PassMetrics) -> dict[str, Any]:
         "spread_interval": widest_interval(assignment.get("clusters") or {}),
         "proposed": clustering and clustering.proposed,
         "method": clustering and clustering.method,
-        "linear": linear and {**linear.written(), "number": linear.number},
+        "linear": linear and {**linear.written(), "number": linear.number, "motion_in_words": linear.motion_in_words},
     }
 
 

@@ -12,6 +12,9 @@ from drgnalign.run.state import CONSENSUS, MOTION, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
+# A pass that turns half of the particles by more than this (degrees) began at poses whose errors may look like a
+# motion. Median errors were 1 to 1.5 where hinges were seen, 4 where states were taken for a motion.
+MUCH_TURNED = 2.0
 # Of the images left out, and at least so many, that match the maps upside down before it is said: noise makes some.
 INVERTED_SHARE, INVERTED_LEAST = 0.1, 10
 # More clusters than this are not listed one by one in a line.
@@ -149,7 +152,7 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> s
     linear = last.clustering and last.clustering.linear
     if linear and linear.motion:
         lines.append(
-            f"  Particles move (a curve gains {_gain(linear)} over points): see the half maps along the motion"
+            f"  {_who_moves(linear)} (a curve gains {_gain(linear)} over points): see the half maps along the motion"
         )
     elif linear and linear.motion_gain is not None and (last.verdict or "").startswith(RUNNING):
         lines.append(
@@ -167,6 +170,9 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> s
         lines.append(f"  {last.unassigned:,} of {last.particles:,} particles are in no cluster")
     if last.left_out:
         lines.append(f"  {last.left_out:,} of {last.particles:,} particles are left out: in no map")
+    searched, found = poses_looked_for(passes)
+    if searched:
+        lines.append(f"  {found:,} lost poses were found, of {searched:,} looked for in all passes")
     agreement = last.ari_with_last_round
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
@@ -175,6 +181,10 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> s
     lines += _under("What not to believe as it stands", [one for one in told if one["text"] not in notes])
     lines += _under("What to bear in mind", [one for one in told if one["text"] in notes])
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
+
+
+def _who_moves(linear: LinearRecord) -> str:
+    return f"There is {linear.motion_in_words}" if linear.beside else "Particles move"
 
 
 def _gain(linear: LinearRecord) -> str:
@@ -217,6 +227,8 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
     found = [{"of": _of_clusters(names, len(last.clusters)), "text": warning} for warning, names in about.items()]
     if doubt := doubt_of_verdict(passes):
         found.insert(0, {"of": "the verdict", "text": doubt})
+    if motion := doubt_of_motion(passes):
+        found.insert(0, {"of": "the motion", "text": motion})
     if other := _other_number(last):
         found.insert(0, {"of": "the verdict" if last.verdict else "the clusters", "text": other})
     particles = (inverted_contrast(last.left_out_inverted, last.left_out), junk_doubt(last))
@@ -250,6 +262,30 @@ def doubt_of_verdict(passes: list[PassMetrics]) -> str:
         f"round {earlier[0].round} saw a continuum; since then poses were refined against maps of parts of it, "
         "which makes cuts through a motion look like states"
     )
+
+
+def doubt_of_motion(passes: list[PassMetrics]) -> str:
+    """Where a motion may be, or was, no more than errors of poses; else empty."""
+    last = passes[-1]
+    if last.moving:
+        turned = last.median_rotation_change_degrees or 0.0
+        if turned <= MUCH_TURNED:
+            return ""
+        return (
+            f"poses changed by {turned:.1f}° in this pass (median), and errors of poses look like a motion: see "
+            "whether one more round still finds it"
+        )
+    earlier = [str(one.round) for one in passes if one.moving]
+    if not earlier:
+        return ""
+    which = f"round{'' if len(earlier) == 1 else 's'} {_listed(earlier)}"
+    return f"{which} saw one, which is gone at the poses refined since: errors of poses look like a motion"
+
+
+def poses_looked_for(passes: list[PassMetrics]) -> tuple[int, int]:
+    """How many lost poses were looked for over all passes, and how many of them were found."""
+    looked = [one.looked for one in passes if one.looked is not None]
+    return sum(one.searched or 0 for one in looked), sum(one.brought_back or 0 for one in looked)
 
 
 def _of_clusters(names: list[str], everyone: int) -> str:

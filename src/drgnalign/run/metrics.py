@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from drgnalign.geometry import angular_distance
 from drgnalign.half_maps import INDEPENDENT, standing, worst
 from drgnalign.heterogeneity.contrast import inverted
+from drgnalign.heterogeneity.path import move_along
 from drgnalign.particles import Particles
 from drgnalign.run.plan import NO_LIMIT, PassReport
 from drgnalign.run.record import read_record
@@ -89,7 +90,8 @@ def pass_metrics(
             if worth == INDEPENDENT:
                 worth = standing(after, members, entry.resolution_angstrom)
             entry.halves = worth
-        found = doubts(entry, worth, after.pixel_size, bool(clustering and clustering.moving))
+        moving = bool(clustering and clustering.moving and move_along(after, members))
+        found = doubts(entry, worth, after.pixel_size, moving)
         entry.warnings = [doubt.text for doubt in found]
         entry.notes = [doubt.text for doubt in found if doubt.weight == NOTE]
         clusters.append(entry)

@@ -114,11 +114,20 @@ class LinearRecord(Record):
     gains: list[float] = field(default_factory=list)
     points: int | None = None
     shares: list[float] = field(default_factory=list)
+    # points, but those between which images lie as one: states, and what moves
+    groups: int | None = None
     # nats a particle that a curve gains over the points, of images that neither was fitted to, and the standard error
     motion_gain: float | None = None
     motion_gain_error: float | None = None
     # whether the curve is believed
     motion: bool | None = None
+    # of the particles, those that take part in it
+    moving_share: float | None = None
+
+    @property
+    def beside(self) -> int:
+        """States beside what moves."""
+        return max((self.groups or 1) - 1, 0) if self.motion else 0
 
     def agrees(self, states: int) -> bool:
         """Does it count so many states, or so many and others that hardly gain anything?
@@ -136,6 +145,14 @@ class LinearRecord(Record):
         """``3 states``; where the last one that was looked for still gained something, there may be more."""
         more = " or more" if len(self.gains) == self.points and len(self.gains) > 1 else ""
         return f"{self.points} state{'' if self.points == 1 else 's'}{more}"
+
+    @property
+    def motion_in_words(self) -> str:
+        """``a motion``; where only some move, of how many, and what is beside it."""
+        if not self.beside:
+            return "a motion"
+        states = f"{self.beside} state{'' if self.beside == 1 else 's'}"
+        return f"a motion of {100 * (self.moving_share or 0):.0f} % of the particles, and {states} beside it"
 
 
 @dataclass(kw_only=True)

@@ -104,6 +104,9 @@ def split_clusters(particles: Particles, references: Path, settings: PassSetting
         # no place has maps of the last pass
         settings = replace(settings, references=RECONSTRUCT)
         groups = {f"{POINT}{place:02d}": np.flatnonzero(places == place) for place in np.unique(places[places > 0])}
+        # and the clusters of what does not move
+        still = {name: members[places[members] == 0] for name, members in _clusters(particles, False).items()}
+        groups |= {name: members for name, members in still.items() if len(members)}
     for name, members in groups.items():
         smallest = smaller_half(particles.half_sets()[members])
         if smallest < FEWEST_IN_HALF:

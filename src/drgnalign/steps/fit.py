@@ -25,11 +25,10 @@ from drgnalign.engine.sampling import oversampling
 from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
-from drgnalign.half_maps import smaller_half
-from drgnalign.heterogeneity.curve import FEWEST, Gain, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
+from drgnalign.heterogeneity.motions import Motion, find_motion
 from drgnalign.heterogeneity.points import fit_points, points_found
 from drgnalign.maps.mask import resampled_mask, soft_sphere
 from drgnalign.maps.read import read_mask
@@ -105,9 +104,9 @@ def main(
     points = points_found(tried, len(rows))
     labels = np.zeros(len(coarse), np.int64)
     labels[rows] = points.labels_of(mine)
-    few = smaller_half(kept.half_sets()) < FEWEST
-    gain = None if few else gain_over_points(mine, most_points, seed)
-    moving = None if gain is None else _moving(mine, rows, len(coarse), gain, seed)
+    search = find_motion(mine, points, kept.half_sets(), model.volumes, most_points, seed)
+    motion = search and search.motion
+    moving = None if motion is None else _moving(motion, mine, rows, len(coarse))
     output.mkdir()
     write_model(model.volumes, coarse.pixel_size, output)
     write_found(Found(known, labels, points.places, moving), output)
@@ -126,18 +125,18 @@ def main(
         gains=[one.log_likelihood for one in tried],
         points=len(points.shares),
         shares=points.shares.tolist(),
-        motion_gain=gain and gain.nats,
-        motion_gain_error=gain and gain.error,
-        motion=moving is not None,
+        groups=search and search.groups,
+        motion_gain=search and search.gain.nats,
+        motion_gain_error=search and search.gain.error,
+        motion=motion is not None,
+        moving_share=None if motion is None else float(motion.moving.mean()),
     )
     write_record(record, output / RECORD)
 
 
-def _moving(mine: Known, rows: IntArray, count: int, gain: Gain, seed: int) -> Moving | None:
-    """The motion, where there is one, of images that are the `rows` of `count` particles."""
-    curve = fit_curves(mine, gain.widths, seed)[-1]
-    if not is_motion(curve, gain, mine):
-        return None
+def _moving(motion: Motion, mine: Known, rows: IntArray, count: int) -> Moving:
+    """The motion of images that are the `rows` of `count` particles; who takes no part in it has no place on it."""
+    chosen = np.flatnonzero(motion.moving)
     along, errors = np.full((2, count), np.nan)
-    along[rows], errors[rows] = curve.along(mine)
-    return Moving(curve.nodes, along, errors)
+    along[rows[chosen]], errors[rows[chosen]] = motion.curve.along(mine.of(chosen))
+    return Moving(motion.curve.nodes, along, errors)

@@ -1,0 +1,176 @@
+"""What moves: all particles, or those of some points, beside states that do not.
+
+A curve through a state and a motion is sparse between them, or hides them in the whole: points between which images lie
+are told from others first, and a curve is sought among the images of those that belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from drgnalign.arrays import FloatArray, IntArray
+from drgnalign.half_maps import smaller_half
+from drgnalign.heterogeneity.curve import FEWEST, WIDTHS, Curve, Gain, fit_curves, gain_over_points, is_motion
+from drgnalign.heterogeneity.known import Known
+from drgnalign.heterogeneity.points import Points
+
+# Images lie between two points where a curve through those of both is at least as dense at its sparsest, on average
+# over its first two widths: between states it was 0 to .11 of the mean, along motions .17 to .69.
+CONNECTED = 0.14
+# Of a motion's change of the map, as much of it as the particle's turning and shifting as a whole explains is no motion
+# but errors of poses: .44 and .66 of those of states at poses 4° off, .01 to .1 of motions, .36 of a lobe that swings
+# about a body that is all but round.
+RIGID = 0.4
+# Standard errors that the gain of a part of the images has to be: of four states at poses 4° off one reached 6.6.
+CERTAIN_OF_PART = 8
+
+
+class Motion(NamedTuple):
+    """A motion, and who takes part in it.
+
+    Attributes
+    ----------
+    curve : Curve
+    moving : (N,) bool
+    """
+
+    curve: Curve
+    moving: NDArray[np.bool_]
+
+
+class Search(NamedTuple):
+    """What was found of motions.
+
+    Attributes
+    ----------
+    gain : Gain
+        Of the curve that was looked at: the motion's, else that of all images.
+    groups : int
+        Points, but those between which images lie as one.
+    motion : Motion or None
+    """
+
+    gain: Gain
+    groups: int
+    motion: Motion | None
+
+
+def find_motion(
+    known: Known,
+    points: Points,
+    halves: IntArray,
+    volumes: Mapping[int, NDArray[np.float32]],
+    most: int,
+    seed: int = 0,
+) -> Search | None:
+    """Look for a motion of all images, or of those of some points.
+
+    Parameters
+    ----------
+    known : Known
+        Of N images.
+    points : Points
+        Those that describe them.
+    halves : (N,) int64
+        Half sets.
+    volumes : mapping of (1 + q, n, n, n) float32
+        The model's mean and components, of each half set.
+    most : int
+        Points at most that a curve is held against.
+    seed : int
+
+    Returns
+    -------
+    Search or None
+        None where there are too few images to tell. Of several motions that of the most images.
+    """
+    if smaller_half(halves) < FEWEST:
+        return None
+    labels, groups = points.labels_of(known), groups_of(known, points, seed)
+    if groups.max() == 0:
+        return _searched(known, np.ones(len(labels), np.bool_), volumes, most, seed, 1)
+    number, found = int(groups.max()) + 1, list[Search]()
+    for group in range(number):
+        its = np.isin(labels, 1 + np.flatnonzero(groups == group))
+        if (groups == group).sum() > 1 and smaller_half(halves[its]) >= FEWEST:
+            found.append(_searched(known, its, volumes, most, seed, number))
+    moving = [one for one in found if one.motion is not None]
+    if moving:
+        return max(moving, key=lambda one: int(one.motion.moving.sum()) if one.motion else 0)
+    return Search(gain_over_points(known, most, seed), number, None)
+
+
+def _searched(
+    known: Known,
+    its: NDArray[np.bool_],
+    volumes: Mapping[int, NDArray[np.float32]],
+    most: int,
+    seed: int,
+    groups: int,
+) -> Search:
+    """Of some of the images (N,), or of all."""
+    mine = known.of(np.flatnonzero(its))
+    gain = gain_over_points(mine, most, seed)
+    curve = fit_curves(mine, gain.widths, seed)[-1]
+    certain = its.all() or gain.nats >= CERTAIN_OF_PART * gain.error
+    moves = certain and is_motion(curve, gain, mine) and rigid_share(curve, volumes) < RIGID
+    return Search(gain, groups, Motion(curve, its) if moves else None)
+
+
+def rigid_share(curve: Curve, volumes: Mapping[int, NDArray[np.float32]]) -> float:
+    """How much of a curve's change of the map (0…1) the particle's turning and shifting as a whole explains.
+
+    Poses that are off blur a map to first order along its derivatives by the six parameters of a pose. Of the change
+    along the curve's first principal axis this is the share of power in them, the mean over the half sets' maps.
+    """
+    middle = curve.shares @ curve.nodes
+    off = (curve.nodes - middle) * np.sqrt(curve.shares)[:, None]
+    along = np.linalg.svd(off, full_matrices=False)[2][0]
+    shares = []
+    for maps in volumes.values():
+        change = np.tensordot(along, maps[1:], axes=1).ravel()
+        fields = _rigid_fields(maps[0] + np.tensordot(middle, maps[1:], axes=1))
+        rest = change - fields.T @ np.linalg.lstsq(fields.T, change)[0]
+        shares.append(1 - float(rest @ rest) / max(float(change @ change), np.finfo(np.float64).tiny))
+    return float(np.mean(shares))
+
+
+def _rigid_fields(volume: FloatArray) -> FloatArray:
+    """Derivatives of a map by shifts along x, y and z, and by rotations about them (6, n³)."""
+    steps = np.gradient(volume)[::-1]
+    axis = np.arange(len(volume)) - len(volume) // 2
+    x, y, z = axis, axis[:, None], axis[:, None, None]
+    turns = [z * steps[1] - y * steps[2], x * steps[2] - z * steps[0], y * steps[0] - x * steps[1]]
+    return np.stack([*steps, *turns]).reshape(6, -1)
+
+
+def groups_of(known: Known, points: Points, seed: int = 0) -> IntArray:
+    """The group of each point (K,), from 0: of those between which images lie.
+
+    Looked at are the pairs of a spanning tree of the points, which is the shortest in the images' own measure.
+    """
+    labels, count = points.labels_of(known), len(points.shares)
+    joined = np.zeros((count, count), np.bool_)
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(_distances(known, points)).tocoo()
+    for one, other in zip(tree.row.tolist(), tree.col.tolist(), strict=True):
+        both = known.of(np.flatnonzero((labels == one + 1) | (labels == other + 1)))
+        joined[one, other] = len(both.linear) > 0 and between(both, seed) >= CONNECTED
+    _, groups = scipy.sparse.csgraph.connected_components(joined, directed=False)
+    return np.asarray(groups, np.int64)
+
+
+def between(known: Known, seed: int = 0) -> float:
+    """How dense images of two points are where they are sparsest on the way from one to the other."""
+    return float(np.mean([curve.sparsest(known) for curve in fit_curves(known, WIDTHS[:2], seed)]))
+
+
+def _distances(known: Known, points: Points) -> FloatArray:
+    """Between points (K, K): nats by which an image of one tells them apart on average. None is 0 but the diagonal."""
+    apart = points.places[:, None] - points.places
+    nats = np.einsum("ijq,qp,ijp->ij", apart, known.quadratic.mean(axis=0), apart)
+    return np.asarray(nats + 1e-9 * (1 - np.eye(len(nats))), np.float64)
