@@ -18,6 +18,7 @@ COMMANDS = (
     "export",
     "fsc",
     "inspect",
+    "linear",
     "merge",
     "reconstruct",
     "refine",

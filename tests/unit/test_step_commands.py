@@ -19,6 +19,7 @@ import pytest
 from command_line import run, succeed
 from sklearn.metrics import adjusted_rand_score
 
+from drgnalign.commands.linear import linear
 from drgnalign.commands.train import train
 from drgnalign.formats.cryodrgn import write_indices, write_latent
 from drgnalign.formats.star import read_star, write_star
@@ -71,6 +72,21 @@ def test_a_training_is_embedded_and_clustered(two: Path, tmp_path: Path) -> None
     assert sorted(set(labelled.cluster_labels().tolist())) == [1, 2, 3] and "0 in none" in done.output
 
 
+def test_a_linear_model_takes_the_place_of_a_training(two: Path, tmp_path: Path) -> None:
+    words = ["--components", 3, "--most-points", 4, "--mask-diameter", DIAMETER, "--threads", 2]
+    done = succeed("linear", particles(two), "-o", tmp_path / "latent", *words)
+    assert "The linear model sees 2 states" in done.output and "drgnalign embed" in done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"latent"}
+    succeed("embed", tmp_path / "latent")
+    labelled = tmp_path / "c.star"
+    succeed("cluster", particles(two), "--latent", tmp_path / "latent", "--k", 2, "-o", labelled)
+    assert adjusted_rand_score(truth(two), read_star(labelled).table[f"{START}Points"]) > 0.9
+    done = succeed("assign", labelled, "--mask-diameter", DIAMETER, "-o", tmp_path / "s.star")
+    assert "2 states" in done.output
+    again = run("linear", particles(two), "-o", tmp_path / "latent")
+    assert again.exit_code == 2 and "is there already" in again.output
+
+
 def test_defaults_are_those_of_the_workflow() -> None:
     groups = json.loads(SCHEMA.read_text())["$defs"].values()
     defaults = {name: rule.get("default") for group in groups for name, rule in group["properties"].items()}
@@ -78,6 +94,8 @@ def test_defaults_are_those_of_the_workflow() -> None:
     names = ("train_box", "zdim", "layers", "nodes", "batch_size", "learning_rate")
     assert {name: own[name] for name in names} == {name: defaults[name] for name in names}
     assert own["epochs"] == defaults["epochs_first"]
+    of_linear = {option.name: option.default for option in linear.params}
+    assert (of_linear["components"], of_linear["limit"]) == (defaults["components"], defaults["assign_limit"])
 
 
 def test_clusters_have_the_numbers_of_those_that_were(two: Path, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from drgnalign.run.state import METRICS
 @click.option("--last-latent", type=FOLDER, help="Another of these particles, from whose embedding this one starts.")
 @seed_option
 def embed(latent: Path, last_latent: Path | None, seed: int) -> None:
-    """Write principal components and UMAP of the latent variables in LATENT, a folder of `drgnalign train`, into it."""
+    """Write principal components and UMAP of the latent variables in LATENT into it, a folder of train or linear."""
     if not (latent / Z).is_file():
-        raise InputError(latent, f"has no {Z}", "give a folder of `drgnalign train`")
+        raise InputError(latent, f"has no {Z}", "give a folder of `drgnalign train` or `drgnalign linear`")
     if any((above / METRICS).is_file() for above in latent.resolve().parents[:2]):
         raise InputError(latent, "is of a round of a run, whose results stay as they are", "copy the folder first")
     # takes seconds to import

@@ -9,13 +9,14 @@
                                 ``quadratic`` (N, q (q + 1)/2), as `drgnalign.heterogeneity.known.Known`; ``labels``
                                 (N,) of the points, 0 of particles that were left out, and ``places`` (K, q); where
                                 particles move, ``path`` and ``path_error`` (N,), as the columns ``drgnPath…``, NaN of
-                                particles that were left out, and ``nodes`` (M, q) of the curve; else none of them
+                                who is left out or takes no part, and ``nodes`` (M, q) of the curve; else none of them
 ``linear.json``                 how it was fitted, and what it found (`drgnalign.run.records.LinearRecord`)
 ==============================  =====================================================================================
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.heterogeneity.known import Known
+from drgnalign.run.latent import IMAGES, TRAINED_ON, Z
 from drgnalign.run.state import HALF_MAPS, beside
 
 MEAN, COMPONENT = "mean", "component_"
@@ -110,6 +112,13 @@ def write_found(found: Found, folder: Path) -> None:
             places=found.places,
             **moving,
         )
+
+
+def take_latent(folder: Path, latent: Path) -> None:
+    """Copy from a model's folder what a latent folder has of a training: latent variables, and whose they are."""
+    for name in (Z, TRAINED_ON, IMAGES):
+        if (folder / name).is_file():
+            shutil.copy(folder / name, latent)
 
 
 def read_labels(folder: Path, count: int) -> IntArray:

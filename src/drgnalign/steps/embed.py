@@ -11,7 +11,8 @@ from drgnalign.commands import FOLDER, OUTPUT, Command, seed_option
 from drgnalign.formats.cryodrgn import read_latent
 from drgnalign.heterogeneity.embed import embed
 from drgnalign.heterogeneity.train import trained_on
-from drgnalign.run.latent import IMAGES, LINEAR, TRAINED_ON, Z
+from drgnalign.run.latent import LINEAR, Z
+from drgnalign.run.linear import take_latent
 
 
 @click.command(cls=Command)
@@ -27,9 +28,7 @@ def main(training: Path | None, linear: Path | None, last_latent: Path | None, s
     if training is not None:
         shutil.copytree(training, output, dirs_exist_ok=True)
     elif linear is not None:
-        for name in (Z, TRAINED_ON, IMAGES):
-            if (linear / name).is_file():
-                shutil.copy(linear / name, output)
+        take_latent(linear, output)
     else:
         raise click.UsageError("give --training, --linear, or both")
     z, _ = read_latent(output / Z)

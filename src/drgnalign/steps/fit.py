@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
-from drgnalign.arrays import IntArray
 from drgnalign.commands import (
     FILE,
     FOLDER,
@@ -19,24 +17,11 @@ from drgnalign.commands import (
     threads_option,
 )
 from drgnalign.downsample import with_stack
-from drgnalign.engine.noise import estimate_noise
-from drgnalign.engine.reconstruct import HALVES, insert_particles
-from drgnalign.engine.sampling import oversampling
-from drgnalign.formats.cryodrgn import write_indices, write_latent
-from drgnalign.formats.mrc import ImageSource
 from drgnalign.formats.star import read_star
-from drgnalign.heterogeneity.known import Known
+from drgnalign.heterogeneity.fit import LinearSettings, write_linear
 from drgnalign.heterogeneity.limit import assignment_limit
-from drgnalign.heterogeneity.linear import CONTINUED, SCHEDULE, fit_linear, latent_of
-from drgnalign.heterogeneity.motions import Motion, find_motion
-from drgnalign.heterogeneity.points import fit_points, points_found
-from drgnalign.maps.mask import resampled_mask, soft_sphere
 from drgnalign.maps.read import read_mask
-from drgnalign.run.latent import LINEAR, TRAINED_ON, Z, write_images
-from drgnalign.run.linear import RECORD, Found, Moving, read_model, write_found, write_model
-from drgnalign.run.record import write_record
-from drgnalign.run.records import LinearRecord
-from drgnalign.symmetry import point_group
+from drgnalign.run.latent import LINEAR, write_images
 
 
 @click.command(cls=Command)
@@ -70,73 +55,15 @@ def main(
 ) -> None:
     """Fit the volumes that PARTICLES vary along, each half set on its own."""
     table = read_star(particles)
-    diameter, reached = table.diameter(mask_diameter), assignment_limit(last_references, limit, table, stack)
-    focus = None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size)
-    coarse = with_stack(table, stack)
-    mask = soft_sphere(coarse.box, coarse.pixel_size, diameter)
-    focus = None if focus is None else resampled_mask(focus, coarse.box)
-    rows = np.flatnonzero(~coarse.left_out())
-    kept = coarse.select(rows)
-    source, group = ImageSource(kept, stack.parent), point_group(symmetry)
-    noise = estimate_noise(kept, source, diameter)
-    start = None if last_latent is None else read_model(last_latent / LINEAR)[0]
-    if start is None:
-        padding = oversampling(coarse.box, coarse.pixel_size, diameter)
-        sums = insert_particles(kept, source, noise, padding, group)
-        start = {half: sums.half_map(half)[None] for half in HALVES}
-    model = fit_linear(
-        kept,
-        source,
-        noise,
-        start,
-        mask,
-        diameter,
-        components,
-        schedule=[one.no_finer(reached.angstrom) for one in (SCHEDULE if last_latent is None else CONTINUED)],
-        symmetry=group,
-        focus=focus,
-        seed=seed,
-        threads=threads,
+    reached = assignment_limit(last_references, limit, table, stack)
+    diameter = table.diameter(mask_diameter)
+    settings = LinearSettings(components, most_points, reached.angstrom, diameter, symmetry, seed, threads)
+    write_linear(
+        with_stack(table, stack),
+        stack.parent,
+        settings,
+        output,
+        last=None if last_latent is None else last_latent / LINEAR,
+        focus=None if focus_mask is None else read_mask(focus_mask, table.box, table.pixel_size),
     )
-    known = latent_of(coarse, ImageSource(coarse, stack.parent), noise, model, mask, diameter, threads)
-    mine = known.of(rows)
-    tried = fit_points(mine, most_points, seed)
-    points = points_found(tried, len(rows))
-    labels = np.zeros(len(coarse), np.int64)
-    labels[rows] = points.labels_of(mine)
-    search = find_motion(mine, points, kept.half_sets(), model.volumes, most_points, seed)
-    motion = search and search.motion
-    moving = None if motion is None else _moving(motion, mine, rows, len(coarse))
-    output.mkdir()
-    write_model(model.volumes, coarse.pixel_size, output)
-    write_found(Found(known, labels, points.places, moving), output)
-    means, variances = known.posterior()
-    write_latent(output / Z, means, np.log(variances))
     write_images(table, output)
-    if len(rows) < len(coarse):
-        write_indices(output / TRAINED_ON, rows)
-    record = LinearRecord(
-        particles=len(rows),
-        components=components,
-        limit_angstrom=model.limit,
-        continued=last_latent is not None,
-        contrast_spread=model.spreads.contrast,
-        shared=model.shared.tolist(),
-        gains=[one.log_likelihood for one in tried],
-        points=len(points.shares),
-        shares=points.shares.tolist(),
-        groups=search and search.groups,
-        motion_gain=search and search.gain.nats,
-        motion_gain_error=search and search.gain.error,
-        motion=motion is not None,
-        moving_share=None if motion is None else float(motion.moving.mean()),
-    )
-    write_record(record, output / RECORD)
-
-
-def _moving(motion: Motion, mine: Known, rows: IntArray, count: int) -> Moving:
-    """The motion of images that are the `rows` of `count` particles; who takes no part in it has no place on it."""
-    chosen = np.flatnonzero(motion.moving)
-    along, errors = np.full((2, count), np.nan)
-    along[rows[chosen]], errors[rows[chosen]] = motion.curve.along(mine.of(chosen))
-    return Moving(motion.curve.nodes, along, errors)
