@@ -167,6 +167,10 @@ def import_particles(
         particles.optics = _normalised(particles, root, mask_diameter)
     else:
         particles.optics = particles.optics.drop(columns=list(BACKGROUND), errors="ignore")
+        reasons = survey_backgrounds(particles, root, particles.diameter(mask_diameter)).irregular
+        if reasons:
+            message = f"images are taken as they are (--normalise no), with {', '.join(reasons)}"
+            warnings.warn(f"{particles.path}: {message}: maps may be worse for it", InputWarning, stacklevel=2)
         particles.optics[BACKGROUND_RADIUS] = 0.0
     particles.optics["drgnContrast"] = found_contrast(particles, root, invert)
     random = np.random.default_rng(seed)
@@ -601,6 +605,7 @@ def _clear_signs(groups: IntArray, differences: FloatArray) -> dict[int, int]:
 def found_contrast(particles: Particles, root: Path, invert: str) -> str | pd.Series:
     """Whether protein is white or dark in the images of each optics group, as `import_particles` has it of `invert`."""
     if invert != "auto":
+        _tell_other_contrasts(particles, root, invert)
         return CONTRAST_OF_INVERT[invert]
     declared = particles.optics.get("drgnContrast")
     if declared is not None:
@@ -622,6 +627,18 @@ def found_contrast(particles: Particles, root: Path, invert: str) -> str | pd.Se
         remedy = remedy if len(wrong) == len(signs) or not where else "correct drgnContrast in the optics table"
         raise InputError(particles.path, f"{problem}{where}{of}", remedy)
     return declared
+
+
+def _tell_other_contrasts(particles: Particles, root: Path, invert: str) -> None:
+    """Say where images clearly look otherwise than ``--invert`` says."""
+    optics, said = particles.optics.drop(columns="drgnContrast", errors="ignore"), CONTRAST_OF_INVERT[invert]
+    signs = _clear_signs(*_discs_minus_rings(replace(particles, optics=optics), root))
+    other, sign = ("white", 1) if said == "dark" else ("dark", -1)
+    contrary = [str(optics["rlnOpticsGroup"].iloc[group]) for group in signs if signs[group] == sign]
+    if contrary:
+        which = f" of optics group {', '.join(contrary)}" if len(optics) > 1 else ""
+        problem = f"protein looks {other} in the images{which}, and --invert {invert} takes it for {said}"
+        warnings.warn(f"{particles.path}: {problem}: leave it out, if a map comes out inside out", InputWarning, 4)
 
 
 def _of_both_contrasts(particles: Particles, signs: dict[int, int], groups: IntArray) -> pd.Series:
