@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.half_maps import smaller_half
-from drgnalign.heterogeneity.curve import FEWEST, WIDTHS, Curve, Gain, fit_curves, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import FEWEST, SAMPLE, WIDTHS, Curve, Gain, fit_curves, gain_over_points, is_motion
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.points import Points
 
@@ -114,7 +114,7 @@ def _searched(
     groups: int,
 ) -> Search:
     """Of some of the images (N,), or of all."""
-    mine = known.of(np.flatnonzero(its))
+    mine = known if its.all() else _some(known, its, seed)
     gain = gain_over_points(mine, most, seed)
     curve = fit_curves(mine, gain.widths, seed)[-1]
     certain = its.all() or gain.nats >= CERTAIN_OF_PART * gain.error
@@ -158,10 +158,18 @@ def groups_of(known: Known, points: Points, seed: int = 0) -> IntArray:
     joined = np.zeros((count, count), np.bool_)
     tree = scipy.sparse.csgraph.minimum_spanning_tree(_distances(known, points)).tocoo()
     for one, other in zip(tree.row.tolist(), tree.col.tolist(), strict=True):
-        both = known.of(np.flatnonzero((labels == one + 1) | (labels == other + 1)))
+        both = _some(known, (labels == one + 1) | (labels == other + 1), seed)
         joined[one, other] = len(both.linear) > 0 and between(both, seed) >= CONNECTED
     _, groups = scipy.sparse.csgraph.connected_components(joined, directed=False)
     return np.asarray(groups, np.int64)
+
+
+def _some(known: Known, its: NDArray[np.bool_], seed: int) -> Known:
+    """Of those images (N,) no more than curves look at in both their parts."""
+    rows = np.flatnonzero(its)
+    if len(rows) > 2 * SAMPLE:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, 2 * SAMPLE, replace=False))
+    return known.of(rows)
 
 
 def between(known: Known, seed: int = 0) -> float:
