@@ -354,6 +354,7 @@ def test_images_that_no_program_can_use_are_found_where_all_are_looked_at(tmp_pa
     write_star(new_particles(n), tmp_path / "particles.star")
     some = inspect_file(tmp_path / "particles.star")
     assert some["facts"]["images_looked_at"] == "16 of 64 (--all-images looks at all)"
+    assert report_text({**some, "findings": []}).endswith("in the images looked at: --all-images looks at all")
     report = inspect_file(tmp_path / "particles.star", every_image=True)
     assert report["facts"]["images_looked_at"] == "all 64"
     infinite, blank = (what for level, what in said(report) if level == "error")

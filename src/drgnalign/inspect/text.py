@@ -42,7 +42,8 @@ def report_text(report: dict[str, Any]) -> str:
         level = finding["level"]
         lines += _paragraph(level if level == "note" else level.upper(), finding["what"], 11)
     if not report["findings"]:
-        lines.append("  nothing suspicious")
+        some = "--all-images" in str(facts.get("images_looked_at", ""))
+        lines.append(f"  nothing suspicious{' in the images looked at: --all-images looks at all' if some else ''}")
     return "\n".join(lines)
 
 
