@@ -75,13 +75,13 @@ class Curve(NamedTuple):
             density = scipy.ndimage.gaussian_filter1d(PLACES * expected.mean(axis=0), SMOOTHED)
         return np.asarray(density, np.float64)
 
-    def sparsest(self, known: Known) -> float:
-        """Density where images are sparsest, on average over a twentieth of the curve, its ends aside."""
+    def sparsest(self, known: Known, stretch: int = STRETCH) -> float:
+        """Density where images are sparsest, on average over a stretch (of 96 places) of the curve, its ends aside."""
         density = self.density(known)
         below = np.cumsum(density) / density.sum()
         first, last = np.searchsorted(below, [ENDS, 1 - ENDS])
-        inner = density[first : max(last + 1, first + STRETCH)]
-        return float(np.convolve(inner, np.full(STRETCH, 1 / STRETCH), "valid").min())
+        inner = density[first : max(last + 1, first + stretch)]
+        return float(np.convolve(inner, np.full(stretch, 1 / stretch), "valid").min())
 
     def evidence(self, known: Known) -> FloatArray:
         """ln of the likelihood of each image (N,), over that of the mean map alone, nats."""

@@ -15,13 +15,26 @@ from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
 from drgnalign.half_maps import smaller_half
-from drgnalign.heterogeneity.curve import FEWEST, SAMPLE, WIDTHS, Curve, Gain, fit_curves, gain_over_points, is_motion
+from drgnalign.heterogeneity.curve import (
+    FEWEST,
+    PLACES,
+    SAMPLE,
+    STRETCH,
+    WIDTHS,
+    Curve,
+    Gain,
+    fit_curves,
+    gain_over_points,
+    is_motion,
+)
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.points import Points
 
 # Images lie between two points where a curve through those of both is at least as dense at its sparsest, on average
-# over its first two widths: between states it was 0 to .11 of the mean, along motions .17 to .69.
+# over its first two widths: between states it was 0 to .12 of the mean, along motions .18 to .69.
 CONNECTED = 0.14
+# Images that a stretch of the way between two points would have, were they evenly spread: gaps in fewer are chance.
+IN_STRETCH, LONGEST = 25, 32
 # Of a motion's change of the map, as much of it as the particle's turning and shifting as a whole explains is no motion
 # but errors of poses: .44 and .66 of those of states at poses 4° off, .01 to .1 of motions, .36 of a lobe that swings
 # about a body that is all but round.
@@ -174,7 +187,8 @@ def _some(known: Known, its: NDArray[np.bool_], seed: int) -> Known:
 
 def between(known: Known, seed: int = 0) -> float:
     """How dense images of two points are where they are sparsest on the way from one to the other."""
-    return float(np.mean([curve.sparsest(known) for curve in fit_curves(known, WIDTHS[:2], seed)]))
+    stretch = int(np.clip(np.ceil(IN_STRETCH * PLACES / len(known.linear)), STRETCH, LONGEST))
+    return float(np.mean([curve.sparsest(known, stretch) for curve in fit_curves(known, WIDTHS[:2], seed)]))
 
 
 def _distances(known: Known, points: Points) -> FloatArray:
