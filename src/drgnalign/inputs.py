@@ -16,7 +16,7 @@ import scipy
 from numpy.typing import NDArray
 
 from drgnalign.arrays import FloatArray, IntArray
-from drgnalign.background import survey_backgrounds
+from drgnalign.background import Backgrounds, survey_backgrounds
 from drgnalign.constants import check_constants
 from drgnalign.errors import InputError, InputNote, InputWarning
 from drgnalign.exclusion import with_excluded
@@ -163,13 +163,13 @@ def import_particles(
     _check_table(particles)
     root = images_root(path, images)
     particles.optics["rlnImageSize"] = check_images(particles, root)
+    found = survey_backgrounds(particles, root, particles.diameter(mask_diameter))
     if normalise == "auto":
-        particles.optics = _normalised(particles, root, mask_diameter)
+        particles.optics = _normalised(particles, root, found)
     else:
         particles.optics = particles.optics.drop(columns=list(BACKGROUND), errors="ignore")
-        reasons = survey_backgrounds(particles, root, particles.diameter(mask_diameter)).irregular
-        if reasons:
-            message = f"images are taken as they are (--normalise no), with {', '.join(reasons)}"
+        if found.irregular:
+            message = f"images are taken as they are (--normalise no), with {', '.join(found.irregular)}"
             warnings.warn(f"{particles.path}: {message}: maps may be worse for it", InputWarning, stacklevel=2)
         particles.optics[BACKGROUND_RADIUS] = 0.0
     particles.optics["drgnContrast"] = found_contrast(particles, root, invert)
@@ -309,9 +309,8 @@ def _tell_norms(particles: Particles, normalise: str) -> None:
         warnings.warn(f"{particles.path}: {NORM} is not used: {why}", InputNote, stacklevel=3)
 
 
-def _normalised(particles: Particles, root: Path, mask_diameter: float | None) -> pd.DataFrame:
+def _normalised(particles: Particles, root: Path, found: Backgrounds) -> pd.DataFrame:
     """The optics table with what images are normalised by, if they have to be."""
-    found = survey_backgrounds(particles, root, particles.diameter(mask_diameter))
     found.refuse_masked(particles.path)
     if found.done:
         warnings.warn(f"{particles.path}: {found.done}", InputNote, stacklevel=3)

@@ -47,9 +47,9 @@ class LinearSettings:
     most_points: int
     limit: float
     diameter: float
-    symmetry: str = "C1"
-    seed: int = 0
-    threads: int = 1
+    symmetry: str
+    seed: int
+    threads: int
 
 
 def write_linear(

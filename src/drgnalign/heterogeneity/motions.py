@@ -104,7 +104,8 @@ def find_motion(
     """
     if smaller_half(halves) < FEWEST:
         return None
-    labels, groups = points.labels_of(known), groups_of(known, points, seed)
+    labels = points.labels_of(known)
+    groups = groups_of(known, points, labels, seed)
     if groups.max() == 0:
         return _searched(known, np.ones(len(labels), np.bool_), volumes, most, seed, 1)
     number, found = int(groups.max()) + 1, list[Search]()
@@ -112,10 +113,16 @@ def find_motion(
         its = np.isin(labels, 1 + np.flatnonzero(groups == group))
         if (groups == group).sum() > 1 and smaller_half(halves[its]) >= FEWEST:
             found.append(_searched(known, its, volumes, most, seed, number))
-    moving = [one for one in found if one.motion is not None]
-    if moving:
-        return max(moving, key=lambda one: int(one.motion.moving.sum()) if one.motion else 0)
+    # the first of the most images
+    largest = max(found, key=_moving, default=None)
+    if largest is not None and largest.motion is not None:
+        return largest
     return Search(gain_over_points(known, most, seed), number, None)
+
+
+def _moving(search: Search) -> int:
+    """How many images move."""
+    return 0 if search.motion is None else int(search.motion.moving.sum())
 
 
 def _searched(
@@ -162,12 +169,12 @@ def _rigid_fields(volume: FloatArray) -> FloatArray:
     return np.stack([*steps, *turns]).reshape(6, -1)
 
 
-def groups_of(known: Known, points: Points, seed: int = 0) -> IntArray:
-    """The group of each point (K,), from 0: of those between which images lie.
+def groups_of(known: Known, points: Points, labels: IntArray, seed: int = 0) -> IntArray:
+    """The group of each point (K,), from 0: of those between which images lie; `labels` (N,) say whose each image is.
 
     Looked at are the pairs of a spanning tree of the points, which is the shortest in the images' own measure.
     """
-    labels, count = points.labels_of(known), len(points.shares)
+    count = len(points.shares)
     joined = np.zeros((count, count), np.bool_)
     tree = scipy.sparse.csgraph.minimum_spanning_tree(_distances(known, points)).tocoo()
     for one, other in zip(tree.row.tolist(), tree.col.tolist(), strict=True):
