@@ -124,6 +124,11 @@ def test_a_focus_tells_apart_by_what_is_inside_it(tmp_path: Path) -> None:
         assert len(states.kept.assignment.clusters) == 2
         assert adjusted_rand_score(mine, states.kept.assignment.labels) > 0.95
         assert adjusted_rand_score(others, states.kept.assignment.labels) < 0.05
+        assert looking.focus_shows() is True
+    beside = np.roll(focus, BOX // 2, axis=(0, 1, 2))
+    looking = assigner(SimpleNamespace(truth=particles, folder=tmp_path), focus=beside)
+    assert looking.focus_shows() is False
+    assert evidence(states, BOX * PIXEL, False)["verdict"].endswith(", inside the focus mask")
 
 
 def test_one_state_is_said_to_be_one(one: Any) -> None:
@@ -138,6 +143,7 @@ def test_one_state_is_said_to_be_one(one: Any) -> None:
     # it is the consensus
     assert cluster.difference_fsc_40 == 0
     assert facts["states"] == 1
+    assert facts["density_in_focus"] is None and assigner(one).focus_shows() is None
 
 
 def test_two_states_are_found_among_four_clusters(two: Any) -> None:

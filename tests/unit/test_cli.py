@@ -202,6 +202,20 @@ def test_assign_tells_of_density_outside_of_its_sphere(folder: Path, tmp_path: P
     assert told not in succeed(*words, "--mask-diameter", 220).output
 
 
+def test_assign_tells_of_a_focus_where_nothing_is(folder: Path, tmp_path: Path) -> None:
+    z, y, x = np.mgrid[:32, :32, :32] - 16
+    for name, away in (("inside", 0), ("beside", 11)):
+        ball = ((x - away) ** 2 + y**2 + z**2 <= 9).astype(np.float32)
+        write_volume(tmp_path / f"{name}.mrc", ball, 8.0)
+    given = read_star(folder / "set" / "particles.star")
+    given.table["rlnClassNumber"] = 1
+    write_star(given, tmp_path / "labelled.star")
+    words = ("assign", tmp_path / "labelled.star", "--images", folder / "set", "-o", tmp_path / "out.star")
+    told = "beside.mrc: the consensus shows no density inside the focus mask"
+    assert told in succeed(*words, "--mask-diameter", 230, "--focus-mask", tmp_path / "beside.mrc").output
+    assert "no density" not in succeed(*words, "--mask-diameter", 230, "--focus-mask", tmp_path / "inside.mrc").output
+
+
 def test_assign_deals_half_sets_anew_where_it_is_told_to(folder: Path, tmp_path: Path) -> None:
     """Its own message of half sets that cannot be says so."""
     given = read_star(folder / "set" / "particles.star")

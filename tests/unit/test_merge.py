@@ -271,6 +271,13 @@ def test_many_with_inverted_contrast_are_told(inverted: int, left_out: int, told
     assert ("inverted contrast" in findings([metrics])) == told
 
 
+@pytest.mark.parametrize(("density", "told"), [(None, False), (True, False), (False, True)])
+def test_a_focus_without_density_is_told(density: bool | None, told: bool) -> None:
+    counts = {"pass": 2, "round": 1, "clusters": [], "particles": 600, "left_out": 0}
+    metrics = PassMetrics.of(counts | {"clustering": {"assignment": {"density_in_focus": density}}})
+    assert ("the verdict: the consensus shows no density inside the focus mask" in findings([metrics])) == told
+
+
 def moving_pass(number: int, motion: bool, turned: float = 0.5, **linear: object) -> PassMetrics:
     counts = {"pass": number, "round": number, "clusters": [], "particles": 60}
     found = {"linear": {"motion": motion, "motion_gain": 0.3, "motion_gain_error": 0.01, **linear}}

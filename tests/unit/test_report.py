@@ -424,4 +424,5 @@ def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: 
         unasked.splitlines()
     )
     assert "umap_round_01.png" in text and "final/" in text
+    assert "  the input: 3 images are masked" in findings(read(run_passes[:1]), None, ["3 images are masked"])
     assert "umap" not in findings(read(run_passes[:1])) and "believe" not in findings(read(run_passes[:1]))

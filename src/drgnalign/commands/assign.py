@@ -43,7 +43,7 @@ from drgnalign.heterogeneity.states import (
     renamed,
     write_posteriors,
 )
-from drgnalign.heterogeneity.verdicts import in_words
+from drgnalign.heterogeneity.verdicts import EMPTY_FOCUS, in_words
 from drgnalign.inputs import as_labelled, open_particles
 from drgnalign.labels import refuse_odd_labels, sizes_in_words
 from drgnalign.maps.read import check_mask
@@ -111,6 +111,7 @@ def assign(
     settings = AssignmentSettings(limit, diameter, symmetry=symmetry, exclude=exclude, focus=focus)
     with assigner_of(table, root, settings, output.absolute().parent) as assigner:
         states = find_states(assigner, starts, most, threads=threads)
+        in_focus = assigner.focus_shows()
         cut = assigner.cut_off(states.kept.assignment.labels)
     chosen = states.kept.assignment
     states = renamed(states, match_labels(starts[0], chosen.labels, (), ~chosen.left_out).labels)
@@ -119,9 +120,11 @@ def assign(
     write_star(named_beside(labelled(moved, found, soft=False), output, images), output)
     if posteriors is not None:
         write_posteriors(moved, found, posteriors)
-    known = evidence(states, table.box * table.pixel_size, focus is not None)
+    known = evidence(states, table.box * table.pixel_size, in_focus)
     known["clusters"] = {label: one.written() for label, one in known["clusters"].items()}
     _warn_of_cut(cut, particles, diameter)
+    if in_focus is False:
+        warnings.warn(f"{focus_mask}: {EMPTY_FOCUS}", InputWarning, stacklevel=2)
     if odd := inverted_contrast(inverted(found.amplitudes, found.left_out), int(found.left_out.sum())):
         warnings.warn(f"{particles}: {odd}", InputWarning, stacklevel=2)
     click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")

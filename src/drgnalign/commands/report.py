@@ -20,7 +20,7 @@ from drgnalign.report.reading import INFO, WHOLE, read_there
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.words import findings
 from drgnalign.run.decisions import DECISIONS, DecisionsRecord
-from drgnalign.run.inputs import LabelsRecord
+from drgnalign.run.inputs import LabelsRecord, doubts_of_input
 
 FINAL = "final"
 
@@ -51,8 +51,11 @@ def report(results: Path, output: Path | None) -> None:
     # which names files beside it
     if output is None:
         passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
-        labels = (known["inputs"] or {}).get("labels")
-        write_text(results / "findings.txt", findings(passes, labels and LabelsRecord.of(labels)))
+        inputs = known["inputs"] or {}
+        labels = inputs.get("labels")
+        write_text(
+            results / "findings.txt", findings(passes, labels and LabelsRecord.of(labels), doubts_of_input(inputs))
+        )
     click.echo(outdir / "report.html")
 
 

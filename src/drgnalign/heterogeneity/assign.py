@@ -43,7 +43,7 @@ from drgnalign.heterogeneity.contrast import (
     fitted_population,
 )
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
-from drgnalign.maps.mask import density_outside, particle_mask, soft_sphere, union_mask
+from drgnalign.maps.mask import density_outside, particle_mask, shows_density, soft_sphere, union_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
 
@@ -444,6 +444,13 @@ class Assigner:
     def consensus(self) -> Halves:
         """Half maps of all that is not left out, not filtered."""
         return self._consensus(self._insert(np.ones(len(self.particles), np.int64), self._out_at_first()))
+
+    def focus_shows(self) -> bool | None:
+        """Whether the consensus has density inside the focus mask; None without one."""
+        if self.settings.focus is None:
+            return None
+        consensus, pixel_size = _mean(self.consensus()), self.particles.pixel_size
+        return shows_density(consensus, self.settings.focus, pixel_size, self.settings.diameter)
 
     def labels_by(self, maps: Sequence[FloatVolume]) -> IntArray:
         """Which of some maps each particle matches best.

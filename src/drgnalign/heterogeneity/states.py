@@ -389,7 +389,7 @@ def _disjoint(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return chosen
 
 
-def evidence(states: States, angstrom: float, focused: bool = False) -> dict[str, Any]:
+def evidence(states: States, angstrom: float, in_focus: bool | None = None) -> dict[str, Any]:
     """What speaks for the number of states and for the clusters, for the record.
 
     Parameters
@@ -397,19 +397,21 @@ def evidence(states: States, angstrom: float, focused: bool = False) -> dict[str
     states : States
     angstrom : float
         Width of the box.
-    focused : bool
-        Images were compared inside a focus mask only, and the verdict says so.
+    in_focus : bool, optional
+        Given where images were compared inside a focus mask only, which the verdict says: whether the consensus has
+        density there.
 
     Returns
     -------
     dict
         Of `AssignmentRecord`: ``verdict``, ``states`` (clusters that the images tell apart), ``agreement`` with other
-        starts, and what `cluster_evidence` says of the clusters kept.
+        starts, ``density_in_focus``, and what `cluster_evidence` says of the clusters kept.
     """
     return {
-        "verdict": f"{states.verdict}, inside the focus mask" if focused else states.verdict,
+        "verdict": f"{states.verdict}, inside the focus mask" if in_focus is not None else states.verdict,
         "states": len(states.told_apart.assignment.clusters),
         "agreement": states.agreement,
+        "density_in_focus": in_focus,
         **cluster_evidence(states.kept, angstrom),
     }
 

@@ -23,6 +23,10 @@ MOVING = f"{CONTINUUM}: the linear model sees a motion"
 PARTLY_MOVING = "States and a motion: the linear model sees "
 NEVER_AT_REST = f"{NO_NUMBER}: labels never come to rest"
 OTHER_CLUSTERS = f"{NO_NUMBER}: other starts lead to other clusters"
+EMPTY_FOCUS = (
+    "the consensus shows no density inside the focus mask: images were told apart by what few of them have there, if "
+    "any has. See whether the mask lies in the frame of this run's maps"
+)
 AS_ASKED = "one cluster, as asked"
 # What these say to somebody who sees the number of clusters first, where nothing matters more.
 IN_WORDS: Mapping[str, str] = {

@@ -167,6 +167,24 @@ def density_outside(volume: FloatVolume, mask: FloatVolume, pixel_size: float, d
     return float(density[outside].sum() / density[seen].sum()) if outside.any() else 0.0
 
 
+def shows_density(volume: FloatVolume, mask: FloatVolume, pixel_size: float, diameter: float) -> bool:
+    """Whether a map has any density inside a mask's half height; density is what `particle_mask` takes for it.
+
+    Parameters
+    ----------
+    volume, mask : (N, N, N) float32
+    pixel_size, diameter : float
+        Å.
+
+    Returns
+    -------
+    bool
+    """
+    view = _coarse_view(volume, pixel_size, diameter)
+    inside = resampled_mask(mask, len(view.smooth)) >= 0.5
+    return bool((_parts(view.smooth > view.level, view.speck) & inside).any())
+
+
 def coarse_box(box: int, pixel_size: float) -> int:
     """Even number of voxels that a map needs for its mask: four per `LOWPASS`, or as many as it has."""
     needed = FINENESS * box * pixel_size / LOWPASS

@@ -40,7 +40,7 @@ from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
 from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, poses_looked_for, verdict_of
 from drgnalign.run.decisions import DECISIONS, DecisionsRecord
-from drgnalign.run.inputs import InputsRecord
+from drgnalign.run.inputs import InputsRecord, doubts_of_input
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, TrainingRecord
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusterMetrics, PassMetrics, PathPoint
@@ -487,7 +487,5 @@ def _not_believed(
     ]
     told = not_believed([*passes[:-1], replace(passes[-1], clusters=named)])
     found = [{**doubt, "mark": marks.get(doubt["text"])} for doubt in told]
-    inputs = run.get("inputs") or {}
-    # what was done with the input is no doubt about a result
-    of_input = [text for text in inputs.get("warnings", []) if text not in inputs.get("notes", [])]
+    of_input = doubts_of_input(run.get("inputs") or {})
     return [*found, *({"of": "input", "text": text, "mark": None} for text in of_input)]

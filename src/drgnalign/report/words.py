@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from drgnalign.heterogeneity.verdicts import CONTINUUM, RUNNING, in_words, is_open
+from drgnalign.heterogeneity.verdicts import CONTINUUM, EMPTY_FOCUS, RUNNING, in_words, is_open
 from drgnalign.run.inputs import LabelsRecord
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
 from drgnalign.run.state import CONSENSUS, MOTION, round_name
@@ -128,7 +128,7 @@ def inverted_contrast(number: int, left_out: int) -> str:
     )
 
 
-def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> str:
+def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None, of_input: Sequence[str] = ()) -> str:
     """What a run has found so far: the verdict, each cluster, what not to believe, and which files to open.
 
     Parameters
@@ -137,6 +137,8 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> s
         Of `drgnalign.report.summary.read_passes`.
     labels : LabelsRecord, optional
         The first round's, where a person or another program gave them.
+    of_input : sequence of str
+        What is in doubt of the input (`doubts_of_input`).
 
     Returns
     -------
@@ -177,7 +179,7 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None) -> s
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")
     notes = {note for cluster in last.clusters for note in cluster.notes}
-    told = not_believed(passes)
+    told = [*not_believed(passes), *({"of": "the input", "text": text} for text in of_input)]
     lines += _under("What not to believe as it stands", [one for one in told if one["text"] not in notes])
     lines += _under("What to bear in mind", [one for one in told if one["text"] in notes])
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
@@ -231,6 +233,8 @@ def not_believed(passes: list[PassMetrics]) -> list[dict[str, str]]:
         found.insert(0, {"of": "the motion", "text": motion})
     if other := _other_number(last):
         found.insert(0, {"of": "the verdict" if last.verdict else "the clusters", "text": other})
+    if last.assignment is not None and last.assignment.density_in_focus is False:
+        found.insert(0, {"of": "the verdict", "text": EMPTY_FOCUS})
     particles = (inverted_contrast(last.left_out_inverted, last.left_out), junk_doubt(last))
     found += [{"of": "particles", "text": text} for text in particles if text]
     return found

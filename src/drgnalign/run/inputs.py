@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -65,3 +66,9 @@ class InputsRecord(Record):
 
     def _has(self, part: str | None) -> bool:
         return part is None or getattr(self, part) is not None
+
+
+def doubts_of_input(written: Mapping[str, Any]) -> list[str]:
+    """Of an `InputsRecord` as it is written, or nothing: its warnings without what only says what was done with the
+    input, which is no doubt about a result."""
+    return [text for text in written.get("warnings", []) if text not in written.get("notes", [])]

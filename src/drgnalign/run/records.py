@@ -68,6 +68,8 @@ class AssignmentRecord(Record):
     verdict: str | None = None
     states: int | None = None
     agreement: list[float] | None = None
+    # of the consensus; null without a focus mask
+    density_in_focus: bool | None = None
     at_rest: bool | None = None
     log_likelihood: float | None = None
     passes: list[dict[str, Any]] | None = None

@@ -61,6 +61,7 @@ def main(
         by_maps = [labels_by_maps(assigner, initial_maps, table)] if initial_maps else []
         last_labels = before if before.any() else None
         states = find_states(assigner, [*by_maps, *starts], wanted, last_labels, threads)
+        in_focus = assigner.focus_shows()
     # clusters have the numbers of the maps, where no round before had any
     before = by_maps[0] if by_maps and last_labels is None else before
     found = states.kept.assignment
@@ -81,7 +82,7 @@ def main(
         ari_with_proposed=adjusted_rand_index(starts[0][~found.left_out], found.labels[~found.left_out]),
         searched=int(states.searched.sum()),
         brought_back=int(states.brought_back.sum()),
-        **evidence(states, table.box * table.pixel_size, options.focus_mask is not None),
+        **evidence(states, table.box * table.pixel_size, in_focus),
     )
     judged = facts.assignment
     judged.verdict = with_linear(judged.verdict or "", judged.states or 0, given.linear)

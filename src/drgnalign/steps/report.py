@@ -15,7 +15,7 @@ from drgnalign.report.page import write_report
 from drgnalign.report.summary import read_passes, summary_table
 from drgnalign.report.words import findings
 from drgnalign.run.decisions import DecisionsRecord
-from drgnalign.run.inputs import InputsRecord
+from drgnalign.run.inputs import InputsRecord, doubts_of_input
 from drgnalign.run.record import read_record
 from drgnalign.run.state import MOTION, pass_folders
 
@@ -34,7 +34,7 @@ def main(folder: Path, motion: Path, inputs: Path, decisions: Path, info: Path |
     with atomic_path(output / "summary.csv") as temporary:
         summary_table(passes).to_csv(temporary, index=False)
     given = read_record(InputsRecord, inputs)
-    write_text(output / "findings.txt", findings(passes, given.labels))
+    write_text(output / "findings.txt", findings(passes, given.labels, doubts_of_input(given.written())))
     write_figures(folder, output)
     known = run_known(info) | {"inputs": given.written()} | read_record(DecisionsRecord, decisions).written()
     with TemporaryDirectory(dir=Path.cwd()) as linked:
