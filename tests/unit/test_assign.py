@@ -131,6 +131,23 @@ def test_a_focus_tells_apart_by_what_is_inside_it(tmp_path: Path) -> None:
     assert evidence(states, BOX * PIXEL, False)["verdict"].endswith(", inside the focus mask")
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_poses_that_are_off_make_no_state(one: Any, two: Any, count: int) -> None:
+    """Half of the particles lean to one side, half to the other."""
+    data = (one, two)[count - 1]
+    turns = [Rotation.from_rotvec(np.radians(angle) * np.eye(3)[0]).as_matrix() for angle in (3.5, -3.5)]
+    side = np.random.default_rng(0).permutation(len(data.truth)) % 2
+    leaning = data.truth.with_poses(np.array(turns)[side] @ data.truth.rotations(), data.truth.displacements())
+    states = data.truth.cluster_labels()
+    start = 2 * (states - 1) + side + 1
+    mine = assigner(SimpleNamespace(truth=leaning, folder=data.folder))
+    apart = mine.run(start)
+    assert len(apart.clusters) == 2 * count and adjusted_rand_score(start, apart.labels) > 0.9
+    found = find_states(mine, [start], None)
+    assert found.verdict.startswith(("one state", "2 states")[count - 1])
+    assert adjusted_rand_score(states, found.kept.assignment.labels) > 0.95
+
+
 def test_one_state_is_said_to_be_one(one: Any) -> None:
     count = len(one.truth)
     states = find_states(assigner(one), [proposed(count, 4, seed) for seed in range(2)], None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ from drgnalign.heterogeneity.contrast import (
     fitted_population,
 )
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
+from drgnalign.heterogeneity.turned import turned_shares
 from drgnalign.maps.mask import density_outside, particle_mask, shows_density, soft_sphere, union_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
@@ -148,6 +149,9 @@ class Assignment:
         Probability of each to be junk; see `drgnalign.heterogeneity.contrast`.
     doubtful, whole : (N,) bool
         Who may be junk, or have another pose; and who matches to the details.
+    turned : dict
+        Pair of clusters to the share of their difference that is turning and shifting as a whole, see
+        `drgnalign.heterogeneity.turned`.
     """
 
     labels: IntArray
@@ -160,6 +164,7 @@ class Assignment:
     junk: FloatArray
     doubtful: NDArray[np.bool_]
     whole: NDArray[np.bool_]
+    turned: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
@@ -553,9 +558,8 @@ class Assigner:
         kept, names = scipy.special.softmax(looked.exponents[:, left], axis=1), [clusters[number] for number in left]
         consensus = self._consensus(looked.sums)
         judged = self._mask if self.settings.focus is None else self._mask * self.settings.focus
-        differences = [
-            difference_fsc(_half_maps(HalfMapSums.total(looked.sums[label])), consensus, judged) for label in names
-        ]
+        halves = {label: _half_maps(HalfMapSums.total(looked.sums[label])) for label in names}
+        differences = [difference_fsc(halves[label], consensus, judged) for label in names]
         return Assignment(
             labels,
             names,
@@ -567,6 +571,7 @@ class Assigner:
             looked.junk,
             population.doubtful(looked.amplitudes),
             population.whole(looked.amplitudes),
+            turned_shares(halves, self._mask, self.particles.pixel_size),
         )
 
     def _insert(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None) -> Sums:

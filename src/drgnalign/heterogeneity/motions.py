@@ -29,16 +29,13 @@ from drgnalign.heterogeneity.curve import (
 )
 from drgnalign.heterogeneity.known import Known
 from drgnalign.heterogeneity.points import Points
+from drgnalign.heterogeneity.turned import RIGID, rigid_fields
 
 # Images lie between two points where a curve through those of both is at least as dense at its sparsest, on average
 # over its first two widths: between states it was 0 to .12 of the mean, along motions .18 to .69.
 CONNECTED = 0.14
 # Images that a stretch of the way between two points would have, were they evenly spread: gaps in fewer are chance.
 IN_STRETCH, LONGEST = 25, 32
-# Of a motion's change of the map, as much of it as the particle's turning and shifting as a whole explains is no motion
-# but errors of poses: .44 and .66 of those of states at poses 4° off, .01 to .1 of motions, .36 of a lobe that swings
-# about a body that is all but round.
-RIGID = 0.4
 # Standard errors that the gain of a part of the images has to be: of four states at poses 4° off one reached 6.6.
 CERTAIN_OF_PART = 8
 
@@ -154,19 +151,10 @@ def rigid_share(curve: Curve, volumes: Mapping[int, NDArray[np.float32]]) -> flo
     shares = []
     for maps in volumes.values():
         change = np.tensordot(along, maps[1:], axes=1).ravel()
-        fields = _rigid_fields(maps[0] + np.tensordot(middle, maps[1:], axes=1))
+        fields = rigid_fields(maps[0] + np.tensordot(middle, maps[1:], axes=1))
         rest = change - fields.T @ np.linalg.lstsq(fields.T, change)[0]
         shares.append(1 - float(rest @ rest) / max(float(change @ change), np.finfo(np.float64).tiny))
     return float(np.mean(shares))
-
-
-def _rigid_fields(volume: FloatArray) -> FloatArray:
-    """Derivatives of a map by shifts along x, y and z, and by rotations about them (6, n³)."""
-    steps = np.gradient(volume)[::-1]
-    axis = np.arange(len(volume)) - len(volume) // 2
-    x, y, z = axis, axis[:, None], axis[:, None, None]
-    turns = [z * steps[1] - y * steps[2], x * steps[2] - z * steps[0], y * steps[0] - x * steps[1]]
-    return np.stack([*steps, *turns]).reshape(6, -1)
 
 
 def groups_of(known: Known, points: Points, labels: IntArray, seed: int = 0) -> IntArray:

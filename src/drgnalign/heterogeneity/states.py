@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,14 @@ from drgnalign.heterogeneity.limit import assignment_limit
 from drgnalign.heterogeneity.lost import looked_for
 from drgnalign.heterogeneity.match import adjusted_rand_index
 from drgnalign.heterogeneity.spread import Spread
+from drgnalign.heterogeneity.turned import RIGID
 from drgnalign.heterogeneity.verdicts import AS_ASKED, NEVER_AT_REST, OTHER_CLUSTERS, PERHAPS_RUNNING, RUNNING, SPREAD
 from drgnalign.maps.mask import resampled_mask
 from drgnalign.particles import LEFT_OUT, OCCUPANCY, START, Particles
 from drgnalign.run.records import ClusterEvidence
 from drgnalign.run.state import cluster_name
+
+Value = TypeVar("Value")
 
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
@@ -226,11 +229,15 @@ def renamed(states: States, labels: IntArray) -> States:
         clusters=[names[found.clusters[number]] for number in order],
         posteriors=found.posteriors[:, order],
         difference_fsc=found.difference_fsc[order],
+        turned=_of_pairs(found.turned, names),
     )
-    kept = states.kept
-    separations = {(names[first], names[second]): value for (first, second), value in kept.separations.items()}
-    spreads = {(names[first], names[second]): value for (first, second), value in kept.spreads.items()}
+    separations, spreads = _of_pairs(states.kept.separations, names), _of_pairs(states.kept.spreads, names)
     return replace(states, kept=Clusters(assignment, separations, spreads))
+
+
+def _of_pairs(values: Mapping[tuple[int, int], Value], names: Mapping[int, int]) -> dict[tuple[int, int], Value]:
+    """The same by other names of the clusters."""
+    return {(names[first], names[second]): value for (first, second), value in values.items()}
 
 
 def labelled(particles: Particles, found: Assignment, soft: bool) -> Particles:
@@ -280,7 +287,9 @@ def find_states(
     """Assign from several starts, keep the likeliest, and unite what the images do not tell apart.
 
     Two clusters are united where the images are likelier given their common map (their separation is not above
-    zero, see `Assigner.separations`); at the end, while there are more than `k`, also the two that lose least.
+    zero, see `Assigner.separations`), or where their maps differ by the particle's turning and shifting as a whole
+    (`drgnalign.heterogeneity.turned`), which is one state at poses that are off; at the end, while there are more
+    than `k`, also the two that lose least.
 
     Parameters
     ----------
@@ -365,12 +374,14 @@ def _with_spreads(assigner: Assigner, found: _Found) -> Clusters:
 
 
 def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
-    """Unite pairs that the images do not tell apart, and those that lose least while there are more than `k`."""
+    """Unite pairs that the images do not tell apart, or by no more than a turn of the particle, and those that lose
+    least while there are more than `k`."""
     while True:
         labels = found.assignment.labels
         sizes = dict(zip(*np.unique(labels[labels > 0], return_counts=True), strict=True))
         losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
-        pairs = _disjoint([pair for pair in sorted(losses, key=losses.__getitem__) if losses[pair] <= 0])
+        alike = {pair for pair in losses if losses[pair] <= 0 or found.assignment.turned[pair] >= RIGID}
+        pairs = _disjoint(sorted(alike, key=losses.__getitem__))
         if not pairs and k is not None and len(found.assignment.clusters) > k:
             pairs = [min(losses, key=losses.__getitem__)]
         if not pairs:
