@@ -338,6 +338,12 @@ def copy_code(folder: Path) -> None:
     (folder / ".venv").symlink_to(REPOSITORY / ".venv")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that look at none of the runs come first: they are done while these go on."""
+    runs = {name for name in vars(Scenarios) if name.endswith(("_run", "_runs"))}
+    items.sort(key=lambda item: not runs.isdisjoint(getattr(item, "fixturenames", ())))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def scenario(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, noisy_set: Any

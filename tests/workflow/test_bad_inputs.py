@@ -199,10 +199,12 @@ def ball(box: int = BOX, radius: float = 80.0, shift: int = 0) -> np.ndarray:
     ("mask", "problem"),
     [
         (ball(24), "it is 24 voxels wide at 8 Å, not 32 at 8 Å"),
-        (255 * ball(), "its values are 0 … 255, those of a mask 0 … 1"),
-        (0 * ball(), "no voxel of this mask is inside"),
-        (1 - ball(), "most of the box's faces are inside of this mask, as if it were inverted"),
-        (ball(radius=20, shift=16), "more of it lies outside of the particle's sphere of 100 Å than inside"),
+        *further(
+            (255 * ball(), "its values are 0 … 255, those of a mask 0 … 1"),
+            (0 * ball(), "no voxel of this mask is inside"),
+            (1 - ball(), "most of the box's faces are inside of this mask, as if it were inverted"),
+            (ball(radius=20, shift=16), "more of it lies outside of the particle's sphere of 100 Å than inside"),
+        ),
     ],
 )
 def test_masks_that_are_none_of_these_images(inputs: InputSet, mask: np.ndarray, problem: str) -> None:

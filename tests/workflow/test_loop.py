@@ -278,6 +278,7 @@ def test_a_tiny_cluster_is_skipped_and_the_run_goes_on(joint_run: Run) -> None:
     assert len(read_star(joint_run.results / "final" / f"{tiny}_particles.star")) == members.sum()
 
 
+@pytest.mark.long
 def test_fixed_clusters_keep_the_first_labels(fixed_run: Run) -> None:
     labels = [particles(fixed_run, f"round_0{number}").cluster_labels() for number in (1, 2)]
     np.testing.assert_array_equal(*labels)
