@@ -203,6 +203,11 @@ def test_starts_of_one_kind_do_not_confirm_each_other(two: Any) -> None:
     assert (states.verdict, states.agreement) == ("2 states (from one start only)", [])
 
 
+def test_a_start_that_loses_all_clusters_but_one_says_nothing(two: Any) -> None:
+    states = find_states(assigner(two), [two.truth.cluster_labels(), np.ones(800, np.int64)], None)
+    assert (states.verdict, states.agreement) == ("2 states (from one start only)", [])
+
+
 @pytest.fixture(scope="module")
 def swinging(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A lobe that swings; labels 1 to 24 are its positions."""

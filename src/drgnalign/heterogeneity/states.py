@@ -328,13 +328,18 @@ def find_states(
     agreement = [
         adjusted_rand_index(best.assignment.labels, one.assignment.labels)
         for number, one in enumerate(found)
-        if number != likeliest and not (related[number] and related[likeliest])
+        if number != likeliest and not (related[number] and related[likeliest]) and not _collapsed(one, best)
     ]
     assigner, best, searched = _with_lost(assigner, best)
     told_apart = _with_spreads(assigner, best)
     fewer = _united(assigner, best, k)
     kept = told_apart if fewer is best else _with_spreads(assigner, fewer)
     return States(kept, told_apart, agreement, assigner.particles, searched, k)
+
+
+def _collapsed(one: _Found, best: _Found) -> bool:
+    """Did a start lose all clusters but one, which it can always do, where a likelier one did not?"""
+    return len(one.assignment.clusters) == 1 < len(best.assignment.clusters)
 
 
 def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
