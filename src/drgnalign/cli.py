@@ -12,6 +12,7 @@ from drgnalign.commands import Group
 COMMANDS = (
     "assign",
     "cluster",
+    "compare",
     "convert",
     "edit",
     "embed",

@@ -52,7 +52,8 @@ PIXEL_SIZES = (0.1, 50.0)
 # A stack's name with its type behind it, as RELION and XMIPP take it.
 TYPED_NAME = re.compile(r"(.+):(?:mrcs?|st|map)", re.IGNORECASE)
 # MRC2014 adds 400 to the space group of the volumes in a stack.
-VOLUME_STACK = 401
+STACK_OF_VOLUMES = 400
+VOLUME_STACK = STACK_OF_VOLUMES + 1
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class StackHeader:
         Axes along which columns, rows and sections run: 1 is x, 2 is y, 3 is z.
     doubts : dict of str to str
         What in the header contradicts the file or its own statistics: a word, and a sentence.
+    space_group : int
+        Of a volume: 1 where it is of one particle, above that of a crystal's cell.
     """
 
     path: Path
@@ -86,6 +89,7 @@ class StackHeader:
     volumes: int = 1
     axes: tuple[int, ...] = USUAL_AXES
     doubts: dict[str, str] = field(default_factory=dict)
+    space_group: int = 1
 
     def map(self) -> np.memmap:
         """The stored values, (sections, rows, columns), read-only."""
@@ -193,7 +197,8 @@ def _checked(path: Path, header: np.void, dtype: np.dtype) -> StackHeader:
         # older headers leave them empty
         doubts |= {"axes": f"its axes (MAPC, MAPR, MAPS) are {axes}: x, y, z are assumed"} if any(axes) else {}
         axes = USUAL_AXES
-    made = StackHeader(path, (sections, rows, columns), dtype, offset, voxel, volumes, axes, doubts)
+    group = int(header["ispg"]) % STACK_OF_VOLUMES
+    made = StackHeader(path, (sections, rows, columns), dtype, offset, voxel, volumes, axes, doubts, group)
     if made.is_anisotropic(2):
         doubts["voxels"] = f"its header has pixels of {voxel[0]:.6g} × {voxel[1]:.6g} Å: pixels have to be square"
     return made

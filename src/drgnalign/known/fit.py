@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -139,9 +139,7 @@ def _random_placements() -> list[Placement]:
     return [Placement(one, np.zeros(3), bool(number % 2)) for number, one in enumerate(rotations)]
 
 
-def _followed(
-    best: Placement, target: Body, reference: Body, limit: float, finest: float
-) -> tuple[Placement, float]:
+def _followed(best: Placement, target: Body, reference: Body, limit: float, finest: float) -> tuple[Placement, float]:
     """The placement at the finest limit (1/Å) to which both agree, and the limit."""
     placed, rng = best, np.random.default_rng(0)
     for finer in _stages(limit, finest):

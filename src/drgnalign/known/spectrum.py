@@ -1,4 +1,4 @@
-"""The transform of a map, to be read at any frequency: so a map is turned, shifted, scaled and mirrored exactly once."""
+"""The transform of a map, to be read at any frequency: so a map is turned, shifted, scaled and mirrored at once."""
 
 from __future__ import annotations
 

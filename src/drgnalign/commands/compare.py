@@ -1,0 +1,80 @@
+"""drgnalign compare: maps against known maps and atomic models."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from drgnalign.commands import OUTPUT, Command
+from drgnalign.errors import InputError
+from drgnalign.files import require_folder
+from drgnalign.known.clusters import cluster_files
+from drgnalign.known.comparison import RECORD, compare_all
+from drgnalign.known.read import known_files
+from drgnalign.known.records import ClusterRecord, ComparisonRecord, PairRecord
+
+EXISTING = click.Path(exists=True, path_type=Path)
+
+
+@click.command(cls=Command)
+@click.argument("maps", type=EXISTING)
+@click.argument("known", type=EXISTING, nargs=-1, required=True)
+@click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for tables, fitted references, differences.")
+def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
+    """Hold MAPS against KNOWN maps and atomic models: which is which, and what differs.
+
+    MAPS is a run's round_NN or final, a folder of such maps, or one map. KNOWN are maps (.mrc, .map) and models (.cif,
+    .pdb), also packed by gzip, or folders of these. They may have another box, voxel size, hand and scale of grey
+    values, and lie in any orientation.
+    """
+    require_folder(output.absolute())
+    if (output / RECORD).exists():
+        raise InputError(output, "has a comparison already", "choose another folder")
+    files = cluster_files(maps)
+    record = compare_all(files, known_files(known), output, lambda text: click.echo(text, err=True))
+    click.echo(comparison_text(record))
+    click.echo(f"Next: {_next(record, output, files[0].parent)}", err=True)
+
+
+def comparison_text(record: ComparisonRecord) -> str:
+    """A table for people: each map with each reference, and which it is."""
+    lines = []
+    for cluster in record.clusters:
+        pairs = record.of_cluster(cluster.cluster)
+        lines.append(f"{cluster.cluster}: {_which(cluster, pairs)}")
+        lines += [f"  {'*' if one.assigned else ' '} {_pair_text(one)}" for one in pairs]
+    return "\n".join(lines)
+
+
+def _which(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
+    if cluster.reference is not None:
+        halves = {None: "", True: ", both half maps say so", False: ", but not by each half map"}
+        return f"{cluster.reference} (margin {cluster.margin:.3f}{halves[cluster.halves_agree]})"
+    claimed = [one for one in pairs if one.claimed]
+    if not claimed:
+        return "none of the references was found in it"
+    nearest = max(claimed, key=lambda one: one.mean_fsc or 0)
+    return f"no reference of its own, others are nearer to each; the nearest is {nearest.reference}"
+
+
+def _pair_text(pair: PairRecord) -> str:
+    name = f"{pair.reference:<24}"
+    if not pair.claimed:
+        return f"{name} not found ({pair.z:.1f} standard deviations beside random places)"
+    scale = "" if abs((pair.scale or 1) - 1) < 0.002 else f", its voxels × {pair.scale:.4f}"
+    return (
+        f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "
+        f"({pair.hand_margin:.0f} σ){scale}"
+    )
+
+
+def _next(record: ComparisonRecord, output: Path, maps: Path) -> str:
+    """What opens a map with its reference and their difference."""
+    pairs = [one for one in record.pairs if one.assigned] or [one for one in record.pairs if one.claimed]
+    if not pairs:
+        return f"look at {output / RECORD}; a reference that should be there may be of another scale or hand"
+    name = f"{pairs[0].cluster}__{pairs[0].reference}.mrc"
+    return shlex.join(["chimerax", str(maps / f"{pairs[0].cluster}.mrc"), str(output / "fitted" / name)])

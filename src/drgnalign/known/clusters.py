@@ -1,0 +1,114 @@
+"""The maps that are compared: of a run's round, or files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from drgnalign.arrays import FloatVolume
+from drgnalign.errors import InputError
+from drgnalign.formats.mrc import read_volume
+from drgnalign.known.read import KnownMap, is_model, known_files, mask_around, read_known_map, unpacked
+from drgnalign.maps.read import read_map
+from drgnalign.run.state import CONSENSUS, FILTERED, FSC, HALF_MAPS, MAPS, by_cluster, cluster_name
+
+NAMES = re.compile(rf"(?:{cluster_name(0)[:-2]}\d+|{CONSENSUS})")
+
+
+@dataclass(frozen=True)
+class ClusterMap:
+    """A map that is held against references.
+
+    Attributes
+    ----------
+    name : str
+    volume : (N, N, N) float32
+        The mean of its half maps where they are beside it, unfiltered; else as in its file.
+    pixel_size : float
+        Å.
+    mask : (N, N, N) float32
+        Soft, around its own particle.
+    halves : tuple of (N, N, N) float32
+        Both half maps, or empty.
+    resolution : float
+        Å; FSC 0.143 of its half maps as its run has it, or Nyquist.
+    """
+
+    name: str
+    volume: FloatVolume
+    pixel_size: float
+    mask: FloatVolume
+    halves: tuple[FloatVolume, ...]
+    resolution: float
+
+    @property
+    def box(self) -> int:
+        """Voxels along an edge."""
+        return len(self.volume)
+
+
+def cluster_files(path: Path) -> list[Path]:
+    """The maps in a run's ``round_NN``, ``final`` or a folder of maps; or the file itself.
+
+    Raises
+    ------
+    InputError
+        The folder has no maps of clusters, or the file is none.
+    """
+    if not path.is_dir():
+        if is_model(path):
+            raise InputError(path, "is an atomic model, not a map of a cluster", "give it behind the maps")
+        return known_files([path])
+    folder = path / MAPS if (path / MAPS).is_dir() else path
+    found = sorted(one for one in folder.glob(f"*{FILTERED}") if NAMES.fullmatch(one.stem))
+    clusters = [one for one in found if one.stem != CONSENSUS]
+    if not found:
+        what = f"holds no maps of clusters ({cluster_name(1)}{FILTERED} …), nor does a folder {MAPS} in it"
+        raise InputError(path, what, "give a run's round_NN or final, or the maps themselves")
+    return clusters or found
+
+
+def read_cluster(path: Path) -> ClusterMap:
+    """Read a map, and its half maps where they are beside it.
+
+    Raises
+    ------
+    InputError
+        As `drgnalign.known.read.read_known_map`, or half maps of another box.
+    """
+    shown = read_known_map(path)
+    with unpacked(path) as whole:
+        cubic = len(set(read_volume(whole)[0].shape)) == 1
+    if not cubic or len(shown.volume) % 2:
+        raise InputError(path, "is no cube with an even number of voxels", "give the map as it was reconstructed")
+    halves = _halves(path, shown)
+    volume = np.asarray(0.5 * (halves[0] + halves[1]), np.float32) if halves else shown.volume
+    mask = mask_around(path, shown.volume, shown.pixel_size)
+    return ClusterMap(shown.name, volume, shown.pixel_size, mask, halves, _resolution(path, shown.pixel_size))
+
+
+def read_clusters(paths: Iterable[Path]) -> Iterable[ClusterMap]:
+    """One after the other, as `read_cluster`."""
+    return (read_cluster(path) for path in paths)
+
+
+def _halves(path: Path, shown: KnownMap) -> tuple[FloatVolume, ...]:
+    files = [path.with_name(f"{path.stem}{ending}") for ending in HALF_MAPS]
+    if not all(file.is_file() for file in files):
+        return ()
+    return tuple(read_map(file, len(shown.volume), shown.pixel_size) for file in files)
+
+
+def _resolution(path: Path, pixel_size: float) -> float:
+    """Of the run's table beside the map or above it."""
+    for table in (path.parent / FSC, path.parent.parent / FSC):
+        if table.is_file():
+            figures = by_cluster(table)["resolution_0143_angstrom"]
+            told = figures.get(path.stem)
+            if told is not None and np.isfinite(told):
+                return float(told)
+    return 2 * pixel_size

@@ -1,0 +1,161 @@
+"""Atomic models, and the density that they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from drgnalign.arrays import FloatArray, FloatVolume, IntArray
+from drgnalign.errors import InputError
+from drgnalign.known.read import KnownMap, mask_around, stem
+
+# At its resolution a map has a tenth of its amplitude: B = 4 d² log 10, Å². A voxel must not be narrower than an atom.
+FALL, LEAST_B_PER_VOXEL = 4 * math.log(10.0), 40.0
+# Å of solvent around a model.
+AROUND = 40.0
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """The atoms of a model without water and hydrogen.
+
+    Attributes
+    ----------
+    name : str
+        Of its file, without endings.
+    path : Path
+    model : gemmi.Model
+        The first of the file.
+    positions : (n, 3) float64
+        (x, y, z), Å, as in the file.
+    residues : (n,) int64
+        Index into `residue_names`.
+    residue_names : list of (str, int, str)
+        Chain, number and kind of each residue.
+    """
+
+    name: str
+    path: Path
+    model: gemmi.Model
+    positions: FloatArray
+    residues: IntArray
+    residue_names: list[tuple[str, int, str]]
+
+    @property
+    def chains(self) -> list[str]:
+        """Names of the chains, in the order of the file."""
+        return list(dict.fromkeys(chain for chain, _, _ in self.residue_names))
+
+    def chain_of_atoms(self) -> IntArray:
+        """Index into `chains` (n,) of each atom."""
+        order = {chain: number for number, chain in enumerate(self.chains)}
+        of_residue = np.array([order[chain] for chain, _, _ in self.residue_names], np.int64)
+        return np.asarray(of_residue[self.residues])
+
+    @property
+    def centre(self) -> FloatArray:
+        """(x, y, z), Å: the middle of its extent."""
+        return np.asarray(0.5 * (self.positions.min(axis=0) + self.positions.max(axis=0)))
+
+
+def read_known_model(path: Path) -> KnownModel:
+    """Read an atomic model: mmCIF or PDB, also packed by gzip.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or has no atoms but of water and hydrogen.
+    """
+    try:
+        structure = gemmi.read_structure(str(path))
+        structure[0]  # an empty file has none
+    except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
+        raise InputError(path, f"cannot be read as an atomic model ({error})", "give mmCIF or PDB") from error
+    structure.remove_alternative_conformations()
+    structure.remove_hydrogens()
+    structure.remove_waters()
+    structure.remove_empty_chains()
+    if not len(structure) or not structure[0].count_atom_sites():
+        raise InputError(path, "holds no atoms, but perhaps of water and hydrogen", "give a model of the particle")
+    return _of_model(path, structure[0].clone())
+
+
+def _of_model(path: Path, model: gemmi.Model) -> KnownModel:
+    positions, residues, names = [], [], []
+    for chain in model:
+        for residue in chain:
+            names.append((chain.name, residue.seqid.num or 0, residue.name))
+            for atom in residue:
+                positions.append(atom.pos.tolist())
+                residues.append(len(names) - 1)
+    found = np.array(positions, np.float64)
+    if not np.isfinite(found).all():
+        raise InputError(path, "has atoms whose coordinates are no numbers", "make the model again")
+    return KnownModel(stem(path), path, model, found, np.array(residues, np.int64), names)
+
+
+def blur(resolution: float, pixel_size: float) -> float:
+    """B-factor (Å²) of all atoms in a density of a resolution (Å), wide enough for its voxels (Å).
+
+    Those of the model are of another map, and are not used.
+    """
+    return max(FALL * resolution**2, LEAST_B_PER_VOXEL * pixel_size**2)
+
+
+def density_of(
+    chains: Sequence[gemmi.Chain], origin: FloatArray, box: int, pixel_size: float, b_factor: float
+) -> FloatVolume:
+    """Density of some chains by electron scattering (gemmi).
+
+    Parameters
+    ----------
+    chains : sequence of gemmi.Chain
+    origin : (3,) float64
+        (x, y, z) of the model, Å, that is to be the box's centre; what lies outside wraps around.
+    box : int
+    pixel_size, b_factor : float
+        Å, and Å² of all atoms.
+
+    Returns
+    -------
+    (box, box, box) float32
+    """
+    model = gemmi.Model(1)
+    for chain in chains:
+        model.add_chain(chain)
+    move = gemmi.Transform(gemmi.Mat33(), gemmi.Vec3(*(box // 2 * pixel_size - origin)))
+    model.transform_pos_and_adp(move)
+    for place in model.all():
+        place.atom.b_iso, place.atom.occ = b_factor, 1.0
+        place.atom.aniso = gemmi.SMat33f(0, 0, 0, 0, 0, 0)
+    calculator = gemmi.DensityCalculatorE()
+    side = box * pixel_size
+    calculator.grid.set_unit_cell(gemmi.UnitCell(side, side, side, 90, 90, 90))
+    calculator.grid.spacegroup = gemmi.SpaceGroup("P 1")
+    calculator.grid.set_size(box, box, box)
+    calculator.add_model_density_to_grid(model)
+    return np.ascontiguousarray(calculator.grid.array.transpose(2, 1, 0), dtype=np.float32)
+
+
+def map_of(model: KnownModel, pixel_size: float, resolution: float) -> KnownMap:
+    """A model as a map, centred on `KnownModel.centre`.
+
+    Parameters
+    ----------
+    model : KnownModel
+    pixel_size, resolution : float
+        Å.
+
+    Returns
+    -------
+    KnownMap
+    """
+    extent = float(np.ptp(model.positions, axis=0).max()) + 2 * AROUND
+    box = 2 * math.ceil(0.5 * extent / pixel_size)
+    volume = density_of(list(model.model), model.centre, box, pixel_size, blur(resolution, pixel_size))
+    return KnownMap(model.name, model.path, volume, pixel_size, mask_around(model.path, volume, pixel_size))
