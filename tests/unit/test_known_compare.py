@@ -240,7 +240,8 @@ def test_shell_scale_and_difference_of_what_is_known() -> None:
     rng = np.random.default_rng(0)
     reference, mask = state_map(1), soft_sphere(BOX, 18, 4)
     noise = (0.05 * reference.std() * rng.standard_normal(reference.shape)).astype(np.float32)
-    cluster = ClusterMap("one", 2 * reference + noise, PIXEL, mask, (), 2 * PIXEL)
+    volume = 2 * reference + noise
+    cluster = ClusterMap("one", volume, volume, PIXEL, mask, (), 2 * PIXEL)
     assert_allclose(shell_scale(cluster, reference, mask)[1:12], 2, rtol=0.05)
     rest = difference(cluster, reference, mask, 4 * PIXEL)
     assert rest.std() < 0.05 * reference.std()

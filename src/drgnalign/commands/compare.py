@@ -14,8 +14,11 @@ from drgnalign.files import require_folder
 from drgnalign.known.clusters import cluster_files
 from drgnalign.known.comparison import RECORD, compare_all
 from drgnalign.known.read import known_files
-from drgnalign.known.records import ClusterRecord, ComparisonRecord, PairRecord
+from drgnalign.known.records import ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
+from drgnalign.report.known import write_known_figures
 
+# Chains that a line names.
+NAMED = 12
 EXISTING = click.Path(exists=True, path_type=Path)
 
 
@@ -35,6 +38,7 @@ def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
         raise InputError(output, "has a comparison already", "choose another folder")
     files = cluster_files(maps)
     record = compare_all(files, known_files(known), output, lambda text: click.echo(text, err=True))
+    write_known_figures(record, output)
     click.echo(comparison_text(record))
     click.echo(f"Next: {_next(record, output, files[0].parent)}", err=True)
 
@@ -45,7 +49,9 @@ def comparison_text(record: ComparisonRecord) -> str:
     for cluster in record.clusters:
         pairs = record.of_cluster(cluster.cluster)
         lines.append(f"{cluster.cluster}: {_which(cluster, pairs)}")
-        lines += [f"  {'*' if one.assigned else ' '} {_pair_text(one)}" for one in pairs]
+        for one in pairs:
+            lines.append(f"  {'*' if one.assigned else ' '} {_pair_text(one)}")
+            lines += _chains_text(record.chains_of(one))
     return "\n".join(lines)
 
 
@@ -69,6 +75,19 @@ def _pair_text(pair: PairRecord) -> str:
         f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "
         f"({pair.hand_margin:.0f} σ){scale}"
     )
+
+
+def _chains_text(chains: Sequence[ChainRecord]) -> list[str]:
+    """Which chains are absent, and of which nobody can say."""
+    if not chains:
+        return []
+    named = {verdict: [one.chain for one in chains if one.present is verdict] for verdict in (True, False, None)}
+    text = f"      {len(named[True])} of {len(chains)} chains present"
+    for verdict, words in ((False, "absent"), (None, "cannot be told")):
+        names = named[verdict]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        text += f"; {words}: {', '.join(names[:NAMED])}{more}" if names else ""
+    return [text]
 
 
 def _next(record: ComparisonRecord, output: Path, maps: Path) -> str:

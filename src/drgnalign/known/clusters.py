@@ -14,7 +14,7 @@ from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.known.read import KnownMap, is_model, known_files, mask_around, read_known_map, unpacked
 from drgnalign.maps.read import read_map
-from drgnalign.run.state import CONSENSUS, FILTERED, FSC, HALF_MAPS, MAPS, by_cluster, cluster_name
+from drgnalign.run.state import CONSENSUS, FILTERED, FSC, HALF_MAPS, MAPS, SHARP, by_cluster, cluster_name
 
 NAMES = re.compile(rf"(?:{cluster_name(0)[:-2]}\d+|{CONSENSUS})")
 
@@ -28,6 +28,8 @@ class ClusterMap:
     name : str
     volume : (N, N, N) float32
         The mean of its half maps where they are beside it, unfiltered; else as in its file.
+    shown : (N, N, N) float32
+        As people look at it: sharpened where that map is beside it, else as in its file.
     pixel_size : float
         Å.
     mask : (N, N, N) float32
@@ -40,6 +42,7 @@ class ClusterMap:
 
     name: str
     volume: FloatVolume
+    shown: FloatVolume
     pixel_size: float
     mask: FloatVolume
     halves: tuple[FloatVolume, ...]
@@ -88,7 +91,9 @@ def read_cluster(path: Path) -> ClusterMap:
     halves = _halves(path, shown)
     volume = np.asarray(0.5 * (halves[0] + halves[1]), np.float32) if halves else shown.volume
     mask = mask_around(path, shown.volume, shown.pixel_size)
-    return ClusterMap(shown.name, volume, shown.pixel_size, mask, halves, _resolution(path, shown.pixel_size))
+    sharp = path.with_name(f"{path.stem}{SHARP}")
+    look = read_map(sharp, len(volume), shown.pixel_size) if sharp.is_file() else shown.volume
+    return ClusterMap(shown.name, volume, look, shown.pixel_size, mask, halves, _resolution(path, shown.pixel_size))
 
 
 def read_clusters(paths: Iterable[Path]) -> Iterable[ClusterMap]:

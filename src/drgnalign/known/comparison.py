@@ -21,6 +21,13 @@ from drgnalign.known.clusters import ClusterMap, read_cluster
 from drgnalign.known.compare import Agreement, Assignment, agreement, assign, difference
 from drgnalign.known.fit import Fit, fit_body, placed
 from drgnalign.known.model import KnownModel, map_of, read_known_model
+from drgnalign.known.model_in_map import (
+    ModelFound,
+    chain_records,
+    look_for_chains,
+    residue_table,
+    write_placed_model,
+)
 from drgnalign.known.read import KnownMap, is_model, read_known_map, stem
 from drgnalign.known.records import (
     AS_GIVEN,
@@ -38,6 +45,7 @@ from drgnalign.run.record import write_record
 from drgnalign.version import __version__
 
 TABLE, RECORD, CURVES = "comparison.csv", "comparison.json", "fsc.csv"
+CHAINS, RESIDUES = "chains.csv", "residues.csv"
 FITTED, DIFFERENCES = "fitted", "difference"
 # A reference whose voxels are narrower than this share of the map's is sampled anew, as the map is.
 FINER = 0.8
@@ -60,11 +68,13 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """A map and a reference: where the reference lies in it, and, where that is claimed, how far both agree."""
+    """A map and a reference: where the reference lies in it, and, where that is claimed, how far both agree, and what
+    of a model is there."""
 
     reference: Reference
     fit: Fit
     agreement: Agreement | None = None
+    atoms: ModelFound | None = None
 
 
 def compare_all(
@@ -154,7 +164,12 @@ class _Comparison:
         write_volume(self._out / FITTED / name, grey, cluster.pixel_size)
         rest = difference(cluster, volume, mask, cluster.resolution)
         write_volume(self._out / DIFFERENCES / name, rest, cluster.pixel_size)
-        return replace(one, agreement=judged)
+        if one.reference.model is None:
+            return replace(one, agreement=judged)
+        self._told(f"{cluster.name}: chains and residues of {one.reference.name}")
+        atoms = look_for_chains(cluster, one.reference.model, one.fit, mask)
+        write_placed_model(self._out / FITTED / name, one.reference.model, one.fit, cluster, atoms)
+        return replace(one, agreement=judged, atoms=atoms)
 
     def written(self) -> ComparisonRecord:
         """Write tables and record."""
@@ -179,6 +194,7 @@ class _Comparison:
             for number, one in enumerate(self._found[row]):
                 margin = assigned.margins[row] if number == column else None
                 record.pairs.append(_pair(cluster, one, number == column, margin))
+                record.chains += [] if one.atoms is None else chain_records(cluster.name, one.reference.name, one.atoms)
         self._write(record)
         return record
 
@@ -189,7 +205,22 @@ class _Comparison:
             curves = list(_curves(self._clusters, self._found))
             table = pd.concat(curves) if curves else pd.DataFrame(columns=["cluster", "reference"])
             table.to_csv(temporary, index=False, float_format="%.5f")
+        if record.chains:
+            self._write_atoms(record)
         write_record(record, self._out / RECORD)
+
+    def _write_atoms(self, record: ComparisonRecord) -> None:
+        """Tables of chains and of residues."""
+        with atomic_path(self._out / CHAINS) as temporary:
+            pd.DataFrame([one.written() for one in record.chains]).to_csv(temporary, index=False, float_format="%.4f")
+        tables = [
+            residue_table(one.atoms).assign(cluster=cluster.name, reference=one.reference.name)
+            for cluster, row in zip(self._clusters, self._found, strict=True)
+            for one in row
+            if one.atoms is not None
+        ]
+        with atomic_path(self._out / RESIDUES) as temporary:
+            pd.concat(tables).to_csv(temporary, index=False, float_format="%.4f")
 
 
 def _reference(path: Path, pixel_size: float, resolution: float) -> Reference:
@@ -274,6 +305,8 @@ def _pair(cluster: ClusterMap, one: Found, assigned: bool, margin: float | None)
         fit_limit_angstrom=fit.limit,
         mean_fsc=agreed.mean_fsc,
         resolution_05_angstrom=agreed.resolution,
+        resolution_05_present_angstrom=None if one.atoms is None else one.atoms.resolution_present,
+        q_score=None if one.atoms is None else one.atoms.q_score,
     )
 
 

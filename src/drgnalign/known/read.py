@@ -211,7 +211,9 @@ def _tell_cut(path: Path, volume: FloatVolume, pixel_size: float) -> None:
     coarse = max(2 * round(0.5 * len(volume) * pixel_size / COARSE_VOXEL), FEWEST_VOXELS)
     smooth = resize_volume(volume, min(coarse, len(volume)))
     contour = contour_of(smooth, np.ones(smooth.shape, np.bool_))
-    share = float(np.mean([(smooth[face] > contour).mean() for face in FACES]))
+    # as much of noise is as far below the background
+    opposite = 2 * float(np.median(smooth)) - contour
+    share = float(np.mean([(smooth[face] > contour).mean() - (smooth[face] < opposite).mean() for face in FACES]))
     if share > CUT:
         what = f"density goes through the faces of its box ({100 * share:.0f} % of them): the box is smaller than what"
         remedy = "is in it, or a part of something larger; what lies outside counts as missing"

@@ -41,11 +41,31 @@ class PairRecord(Record):
     fit_limit_angstrom: float | None = None
     mean_fsc: float | None = None
     resolution_05_angstrom: float | None = None
+    # of a model: the same of the chains that are present, and the mean Q-score of its residues
+    resolution_05_present_angstrom: float | None = None
+    q_score: float | None = None
     # of an even ball with the reference's radius of gyration
     diameter_angstrom: float | None = None
     # by the assignment
     assigned: bool = False
     margin: float | None = None
+
+
+@dataclass(kw_only=True)
+class ChainRecord(Record):
+    """A chain of a model in a map; see `drgnalign.known.chains.ChainOccupancy`."""
+
+    cluster: str
+    reference: str
+    chain: str
+    residues: int
+    occupancy: float
+    null_mean: float
+    null_deviation: float
+    z: float
+    # nobody knows where the null reaches as far
+    present: bool | None
+    q_score: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -74,11 +94,15 @@ class ComparisonRecord(Record):
     version: str
     clusters: list[ClusterRecord] = field(default_factory=list, metadata={"read": _all_of(ClusterRecord)})
     pairs: list[PairRecord] = field(default_factory=list, metadata={"read": _all_of(PairRecord)})
-    files: dict[str, str] = field(default_factory=dict)
+    chains: list[ChainRecord] = field(default_factory=list, metadata={"read": _all_of(ChainRecord)})
 
     def of_cluster(self, name: str) -> list[PairRecord]:
         """The pairs of a map."""
         return [one for one in self.pairs if one.cluster == name]
+
+    def chains_of(self, pair: PairRecord) -> list[ChainRecord]:
+        """Of the model of a pair."""
+        return [one for one in self.chains if (one.cluster, one.reference) == (pair.cluster, pair.reference)]
 
     def table(self) -> list[Mapping[str, Any]]:
         """Rows of ``comparison.csv``: the pairs, rotations as nine numbers row by row."""

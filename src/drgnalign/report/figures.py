@@ -86,7 +86,7 @@ def write_figures(folder: Path, outdir: Path) -> list[Path]:
         title = _title(f"{name}: UMAP of latent space, {len(points):,} particles{of_them}", note)
         figures[f"umap_{round_name(number)}"] = umap_figure(points, labels[number], title)
         figures["label_flow"] = label_flow_figure(labels, _title("Clusters from round to round", note))
-    return [_save(figure, outdir / f"{name}.png") for name, figure in figures.items()]
+    return [save_figure(figure, outdir / f"{name}.png") for name, figure in figures.items()]
 
 
 def shown_labels(particles: Particles) -> IntArray:
@@ -126,7 +126,7 @@ def umap_figure(points: FloatArray, labels: IntArray, title: str) -> Figure:
     """
     across, up = np.ptp(points, axis=0)
     # of the points' own shape: a panel of another one would be empty in part
-    figure, axes = _canvas(8.5, float(np.clip(6.0 * up / max(across, 1e-6), *UMAP_HEIGHTS)) + 0.5, title)
+    figure, axes = canvas(8.5, float(np.clip(6.0 * up / max(across, 1e-6), *UMAP_HEIGHTS)) + 0.5, title)
     names, index = np.unique(labels, return_inverse=True)
     colours = np.array([cluster_colour(name) for name in names])[index]
     # Those in no cluster lie behind; the others in random order, lest the last cluster hide the rest.
@@ -165,10 +165,10 @@ def fsc_figure(fsc: pd.DataFrame, sizes: Mapping[str, int], pixel_size: float, t
     -------
     Figure
     """
-    figure, axes = _canvas(9, 5.5, title)
+    figure, axes = canvas(9, 5.5, title)
     nyquist = 0.5 / pixel_size
     axes.axhline(0, color="0.8", linewidth=0.8)
-    _threshold_line(axes, THRESHOLD, f"{THRESHOLD}")
+    threshold_line(axes, THRESHOLD, f"{THRESHOLD}")
     curves = {str(name): shells.sort_values("shell") for name, shells in fsc.groupby("cluster")}
     handles = []
     for name in sorted(curves, key=_number):
@@ -187,7 +187,7 @@ def fsc_figure(fsc: pd.DataFrame, sizes: Mapping[str, int], pixel_size: float, t
         handles.append(Line2D([], [], label=text, **_style(name)))
     axes.set(xlim=(0, nyquist), ylim=(min(-0.05, fsc["fsc_corrected"].min()), 1.05), ylabel="FSC")
     axes.set_xlabel("Resolution (Å), up to Nyquist")
-    _resolution_ticks(axes.xaxis, 0, nyquist)
+    resolution_ticks(axes.xaxis, 0, nyquist)
     _legend(figure, [*handles, _sign("|", "limit of alignment")])
     return figure
 
@@ -207,7 +207,7 @@ def resolution_figure(passes: list[PassMetrics], pixel_size: float, title: str) 
     -------
     Figure
     """
-    figure, axes = _canvas(max(7.0, 4 + 0.9 * len(passes)), 5.5, title)
+    figure, axes = canvas(max(7.0, 4 + 0.9 * len(passes)), 5.5, title)
     table = summary_table(passes).set_index("pass")
     places = pd.Index([metrics.number for metrics in passes])
     names = sorted(table["cluster"].unique(), key=_number)
@@ -222,13 +222,13 @@ def resolution_figure(passes: list[PassMetrics], pixel_size: float, title: str) 
         axes.plot(x, 1 / own["resolution_angstrom"], marker=_marker(name), markersize=5, **_style(name))
         axes.plot(x, 1 / limits, "_", markersize=12, markeredgewidth=2, color=_style(name)["color"])
     nyquist = 0.5 / pixel_size
-    _threshold_line(axes, nyquist, f"Nyquist, {2 * pixel_size:.3g} Å")
+    threshold_line(axes, nyquist, f"Nyquist, {2 * pixel_size:.3g} Å")
     axes.set(xlim=(-0.5, len(places) - 0.5), ylabel="Resolution at FSC 0.143 (Å)")
     axes.set_xticks(range(len(places)), _pass_words(passes))
     # Room for a few labels even where all values are the same, and for the word above the line.
     bottom = min(axes.get_ylim()[0], 0.7 * nyquist)
     axes.set_ylim(bottom, nyquist + 0.08 * (nyquist - bottom))
-    _resolution_ticks(axes.yaxis, bottom, nyquist)
+    resolution_ticks(axes.yaxis, bottom, nyquist)
     handles = [Line2D([], [], marker=_marker(name), label=_words(name), **_style(name)) for name in names]
     _legend(figure, [*handles, _sign("_", "limit of alignment")])
     return figure
@@ -248,7 +248,7 @@ def label_flow_figure(labels: Mapping[int, IntArray], title: str) -> Figure:
     Figure
     """
     rounds = sorted(labels)
-    figure, axes = _canvas(max(5.0, 2 + 1.8 * len(rounds)), 6.5, title)
+    figure, axes = canvas(max(5.0, 2 + 1.8 * len(rounds)), 6.5, title)
     columns = [_column(labels[number]) for number in rounds]
     for place in range(len(rounds) - 1):
         before, after = labels[rounds[place]], labels[rounds[place + 1]]
@@ -313,7 +313,7 @@ def _draw_bands(
             arrivals[target] += width
 
 
-def _canvas(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """A figure, in inches, that does not pass through pyplot: no global state, no screen needed."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
@@ -329,14 +329,14 @@ def _legend(figure: Figure, handles: list[Line2D]) -> None:
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
 
 
-def _threshold_line(axes: Axes, height: float, text: str) -> None:
+def threshold_line(axes: Axes, height: float, text: str) -> None:
     axes.axhline(height, color="0.4", linewidth=0.8, linestyle="--")
     # Across the axes in their own fraction, along them in data; lifted above markers that stand on the line.
     place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "xytext": (-4, 5), "textcoords": "offset points"}
     axes.annotate(text, (1, height), ha="right", va="bottom", color="0.4", **place)
 
 
-def _resolution_ticks(axis: Axis, lowest: float, highest: float) -> None:
+def resolution_ticks(axis: Axis, lowest: float, highest: float) -> None:
     """Label an axis in 1/Å with round values in Å that are far enough apart to read."""
     ticks: list[float] = []
     for angstrom in ROUND_RESOLUTIONS:
@@ -415,7 +415,7 @@ def _require(path: Path) -> None:
         raise InputError(path, "no such file", "give the folder of all passes")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
     return path
