@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 BENCHES := $(patsubst %/run.py,%,$(wildcard benchmarks/*/run.py))
 
-.PHONY: help setup demo test test-unit test-slow test-workflow test-long test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real bench-latent clean
+.PHONY: help setup demo test test-unit test-slow test-workflow test-long test-hpc lint lock images rib50s bundle screenshot bench-engine bench-states bench-real bench-latent bench-known clean
 
 # What there is to make
 help:
@@ -97,6 +97,10 @@ bench-real: setup
 # What a linear latent model says of these sets (needs the test data; half an hour, and what makes the sets).
 bench-latent: setup
 	$(BIN)/python benchmarks/latent/run.py
+
+# Maps and models of 50S states held against maps of them (needs the test data; an hour, what is recorded is not run again).
+bench-known: setup
+	$(BIN)/python benchmarks/known/run.py
 
 # The picture of the report in the README: of `make demo`, by Chromium
 screenshot: setup
