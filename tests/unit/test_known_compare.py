@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +254,23 @@ def test_the_record_is_read_as_it_was_written(folder: Path, compared: Result) ->
     record = read_record(ComparisonRecord, folder / "out" / RECORD)
     stored = json.loads((folder / "out" / RECORD).read_text())
     assert record.written() == stored
+
+
+def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path) -> None:
+    """With what makes them not comparable, and without a reference to fit."""
+    maps = tmp_path / "round_01" / "clusters"
+    shutil.copytree(folder / "round_01" / "clusters", maps)
+    halves = {"cluster_01": "independent", "cluster_02": "dealt at import"}
+    rows = [
+        {"cluster": name, "shell": 1, "resolution_0143_angstrom": 12.5, "halves": worth}
+        for name, worth in halves.items()
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "round_01" / "fsc.csv", index=False)
+    result = succeed("compare", tmp_path / "round_01", "thesis", "-o", tmp_path / "out")
+    assert "cluster_01: 12.50 Å, half sets independent\n" in result.stdout
+    assert "cluster_02: 12.50 Å, half sets dealt at import: not claimed as independent" in result.stdout
+    assert "3.34 Å, EMDB 3.7 Å (class E, experiment 10, iteration 7, 8)" in result.stdout
+    assert "one map of both halves" in result.stdout
+    # of table 5.2 the best iterations of clusters 0 and 1
+    assert "experiment 5 (table 5.2): 3.46 (5), 3.95 (7)" in result.stdout
+    assert read_record(ComparisonRecord, tmp_path / "out" / RECORD).pairs == []

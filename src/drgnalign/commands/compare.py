@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from drgnalign.known.clusters import cluster_files
 from drgnalign.known.comparison import RECORD, compare_all
 from drgnalign.known.read import known_files
 from drgnalign.known.records import ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
+from drgnalign.known.thesis import THESIS, thesis_text
 from drgnalign.report.known import write_known_figures
 
 # Chains that a line names.
@@ -22,24 +24,40 @@ NAMED = 12
 EXISTING = click.Path(exists=True, path_type=Path)
 
 
+class Known(click.Path):
+    """A file or folder, or the word for published figures."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return Path(value) if str(value) == THESIS and not Path(value).exists() else super().convert(value, param, ctx)
+
+
 @click.command(cls=Command)
 @click.argument("maps", type=EXISTING)
-@click.argument("known", type=EXISTING, nargs=-1, required=True)
+@click.argument("known", type=Known(), nargs=-1, required=True)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for tables, fitted references, differences.")
 def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
     """Hold MAPS against KNOWN maps and atomic models: which is which, and what differs.
 
     MAPS is a run's round_NN or final, a folder of such maps, or one map. KNOWN are maps (.mrc, .map) and models (.cif,
     .pdb), also packed by gzip, or folders of these. They may have another box, voxel size, hand and scale of grey
-    values, and lie in any orientation.
+    values, and lie in any orientation. The word thesis in their place stands for the reference method's published
+    figures.
     """
     require_folder(output.absolute())
     if (output / RECORD).exists():
         raise InputError(output, "has a comparison already", "choose another folder")
     files = cluster_files(maps)
-    record = compare_all(files, known_files(known), output, lambda text: click.echo(text, err=True))
-    write_known_figures(record, output)
-    click.echo(comparison_text(record))
+    published = [path for path in known if path.name == THESIS and not path.exists()]
+    given = known_files(path for path in known if path not in published)
+    record = compare_all(files, given, output, lambda text: click.echo(text, err=True))
+    if given:
+        write_known_figures(record, output)
+        click.echo(comparison_text(record))
+    if published:
+        click.echo(thesis_text(record.clusters))
     click.echo(f"Next: {_next(record, output, files[0].parent)}", err=True)
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume
 from drgnalign.known.read import KnownMap, is_model, known_files, mask_around, read_known_map, unpacked
 from drgnalign.maps.read import read_map
-from drgnalign.run.state import CONSENSUS, FILTERED, FSC, HALF_MAPS, MAPS, SHARP, by_cluster, cluster_name
+from drgnalign.run.state import CONSENSUS, CURVE, FILTERED, FSC, HALF_MAPS, MAPS, SHARP, beside, cluster_name
 
 NAMES = re.compile(rf"(?:{cluster_name(0)[:-2]}\d+|{CONSENSUS})")
 
@@ -38,6 +39,8 @@ class ClusterMap:
         Both half maps, or empty.
     resolution : float
         Å; FSC 0.143 of its half maps as its run has it, or Nyquist.
+    worth : str or None
+        What its half sets are worth (`drgnalign.half_maps`), where its run says so.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ClusterMap:
     mask: FloatVolume
     halves: tuple[FloatVolume, ...]
     resolution: float
+    worth: str | None = None
 
     @property
     def box(self) -> int:
@@ -93,7 +97,8 @@ def read_cluster(path: Path) -> ClusterMap:
     mask = mask_around(path, shown.volume, shown.pixel_size)
     sharp = path.with_name(f"{path.stem}{SHARP}")
     look = read_map(sharp, len(volume), shown.pixel_size) if sharp.is_file() else shown.volume
-    return ClusterMap(shown.name, volume, look, shown.pixel_size, mask, halves, _resolution(path, shown.pixel_size))
+    resolution, worth = _told(path, shown.pixel_size)
+    return ClusterMap(shown.name, volume, look, shown.pixel_size, mask, halves, resolution, worth)
 
 
 def read_clusters(paths: Iterable[Path]) -> Iterable[ClusterMap]:
@@ -108,12 +113,16 @@ def _halves(path: Path, shown: KnownMap) -> tuple[FloatVolume, ...]:
     return tuple(read_map(file, len(shown.volume), shown.pixel_size) for file in files)
 
 
-def _resolution(path: Path, pixel_size: float) -> float:
-    """Of the run's table beside the map or above it."""
-    for table in (path.parent / FSC, path.parent.parent / FSC):
-        if table.is_file():
-            figures = by_cluster(table)["resolution_0143_angstrom"]
-            told = figures.get(path.stem)
-            if told is not None and np.isfinite(told):
-                return float(told)
-    return 2 * pixel_size
+def _told(path: Path, pixel_size: float) -> tuple[float, str | None]:
+    """Resolution and what half sets are worth, of the run's table beside the map or above it."""
+    for table in (beside(path.with_suffix(""), CURVE), path.parent / FSC, path.parent.parent / FSC):
+        rows = pd.read_csv(table) if table.is_file() else pd.DataFrame()
+        # without names it is of this map alone
+        mine = rows[rows["cluster"] == path.stem] if "cluster" in rows else rows
+        if len(mine):
+            found, halves = (
+                float(mine["resolution_0143_angstrom"].iloc[0]),
+                mine.get("halves", pd.Series([None])).iloc[0],
+            )
+            return found if np.isfinite(found) else 2 * pixel_size, halves if isinstance(halves, str) else None
+    return 2 * pixel_size, None

@@ -147,6 +147,7 @@ class _Comparison:
     def _prepared(self, cluster: ClusterMap, known: Sequence[Path]) -> list[Reference]:
         """The references, sampled for maps of this voxel size; read once."""
         size = cluster.pixel_size
+        # and of the first one's resolution, which sets no more than how fast a model's amplitudes fall
         if size not in self._references:
             self._references[size] = [_reference(path, size, cluster.resolution) for path in known]
         return self._references[size]
@@ -185,6 +186,7 @@ class _Comparison:
                     pixel_size_angstrom=cluster.pixel_size,
                     box=cluster.box,
                     half_maps=bool(cluster.halves),
+                    halves=cluster.worth,
                     mask=self._masks[row],
                     reference=None if column is None else self._found[row][column].reference.name,
                     margin=assigned.margins[row],
@@ -264,7 +266,7 @@ def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference) -> None:
 
 def _assigned(found: Sequence[Sequence[Found]]) -> Assignment:
     scores = [[one.agreement.mean_fsc if one.agreement else 0.0 for one in row] for row in found]
-    return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found]))
+    return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found], np.bool_))
 
 
 def _assigned_by_half(found: Sequence[Sequence[Found]], clusters: Sequence[ClusterMap], half: int) -> list[int | None]:
@@ -273,7 +275,7 @@ def _assigned_by_half(found: Sequence[Sequence[Found]], clusters: Sequence[Clust
         [0.0 if one.agreement is None else (one.agreement.halves or (one.agreement.mean_fsc,) * 2)[half] for one in row]
         for row in found
     ]
-    return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found])).reference
+    return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found], np.bool_)).reference
 
 
 def _pair(cluster: ClusterMap, one: Found, assigned: bool, margin: float | None) -> PairRecord:

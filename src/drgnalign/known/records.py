@@ -77,8 +77,10 @@ class ClusterRecord(Record):
     pixel_size_angstrom: float
     box: int
     half_maps: bool
+    # what its half sets are worth, where its run says so
+    halves: str | None = None
     # what the FSC of this row is taken under, and up to which resolution its mean
-    mask: str
+    mask: str = ""
     reference: str | None = None
     margin: float | None = None
     # whether each half map alone would be the same reference; nobody knows without half maps
