@@ -28,7 +28,7 @@ def halves() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_each_place_has_its_own(halves: tuple[np.ndarray, np.ndarray]) -> None:
-    found = local_resolution(*halves, PIXEL, np.ones((BOX,) * 3, np.float32))
+    found = local_resolution(*halves, PIXEL, np.ones((BOX,) * 3, np.float32)).volume
     left, right = np.median(found[:, :, 4:16]), np.median(found[:, :, 48:60])
     assert BOX * PIXEL / left == pytest.approx(8, abs=3)
     assert BOX * PIXEL / right == pytest.approx(20, abs=3)
@@ -37,7 +37,7 @@ def test_each_place_has_its_own(halves: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_outside_the_mask_there_is_none(halves: tuple[np.ndarray, np.ndarray]) -> None:
     mask = soft_sphere(BOX, 20, 5)
-    found = local_resolution(*halves, PIXEL, mask)
+    found = local_resolution(*halves, PIXEL, mask).volume
     assert (found[mask < 0.5] == 0).all()
     assert (found[mask >= 0.5] > 0).all()
 
@@ -46,5 +46,30 @@ def test_equal_halves_reach_nyquist_and_noise_nothing() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.standard_normal((2, 32, 32, 32)).astype(np.float32)
     everywhere = np.ones((32,) * 3, np.float32)
-    assert (local_resolution(one, one, PIXEL, everywhere) == 2 * PIXEL).all()
-    assert np.median(local_resolution(one, two, PIXEL, everywhere)) > 0.7 * 32 * PIXEL / 3
+    assert (local_resolution(one, one, PIXEL, everywhere).volume == 2 * PIXEL).all()
+    assert (local_resolution(one, two, PIXEL, everywhere).volume == 0).mean() > 0.95
+
+
+def test_chance_is_what_halves_of_noise_correlate() -> None:
+    """One voxel in twenty of noise, whose halves have nothing in common, is above the null of each shell."""
+    rng = np.random.default_rng(2)
+    one, two = rng.standard_normal((2, 48, 48, 48)).astype(np.float32)
+    found = local_resolution(one, two, PIXEL, soft_sphere(48, 18, 4))
+    table = found.table()
+    assert (table["null_95"] > 0.02).all() and (table["null_95"] < 0.4).all()
+    assert (table["threshold"] >= 0.143).all()
+    assert found.reached.max() < 0.2
+
+
+def test_a_neighbourhood_of_few_waves_has_a_higher_null() -> None:
+    """Of signal in one shell alone chance is the same as without, and the table says which windows were taken."""
+    rng = np.random.default_rng(3)
+    one, two = rng.standard_normal((2, 32, 32, 32)).astype(np.float32)
+    table = local_resolution(one, two, PIXEL, np.ones((32,) * 3, np.float32)).table()
+    assert table["window_sigma_angstrom"].iloc[0] == pytest.approx(1.5 * table["resolution_angstrom"].iloc[0])
+    assert table["window_sigma_angstrom"].iloc[-1] == pytest.approx(3 * PIXEL)
+
+
+def test_an_empty_mask_has_no_resolution() -> None:
+    one = np.random.default_rng(4).standard_normal((32,) * 3).astype(np.float32)
+    assert not local_resolution(one, one, PIXEL, np.zeros((32,) * 3, np.float32)).volume.any()

@@ -42,9 +42,10 @@ from drgnalign.known.records import (
 from drgnalign.maps.mask import union_mask
 from drgnalign.particles import USUAL_FILL
 from drgnalign.run.record import write_record
+from drgnalign.run.state import FSC
 from drgnalign.version import __version__
 
-TABLE, RECORD, CURVES = "comparison.csv", "comparison.json", "fsc.csv"
+TABLE, RECORD, CURVES = "comparison.csv", "comparison.json", FSC
 CHAINS, RESIDUES = "chains.csv", "residues.csv"
 FITTED, DIFFERENCES = "fitted", "difference"
 # A reference whose voxels are narrower than this share of the map's is sampled anew, as the map is.

@@ -1,6 +1,6 @@
 """The reference method's published figures beside a run's.
 
-Figures of Silvera, master's thesis, Universidad de la República, 2025, on EMPIAR-10076 (experiment 7 on EMPIAR-10180):
+Figures of Silvera, master's thesis, Universidad de la República, 2025, on EMPIAR-10076:
 ``thesis.csv`` are tables 5.2 to 5.15, ``experiment`` as in ``conf/experiments``; ``thesis_classes.csv`` is table 5.16,
 beside the EMDB's maps of Davis et al. (2016), Cell 167, 1610.
 """
@@ -20,8 +20,8 @@ THESIS = "thesis"
 SOURCE = "Silvera 2025, tables 5.2 to 5.16"
 # Why figures beside each other are not of one kind.
 NOT_COMPARABLE = (
-    "theirs are masked FSCs of half maps whose particles were aligned to one map of both halves, which claims more than "
-    "is there; of clusters that other labels made; and class A is called 70S there, where Davis et al. have it as "
+    "theirs are masked FSCs of half maps whose particles were aligned to one map of both halves, which claims more "
+    "than is there; of clusters that other labels made; class A is called 70S there, where Davis et al. have it as "
     "incomplete: compare maps, not letters"
 )
 

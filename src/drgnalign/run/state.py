@@ -32,7 +32,8 @@ A map has a name, ``consensus`` or ``cluster_KK``, and files that begin with it:
 ``NAME_reference_half1.mrc``, …     half maps that are weighted already: where they are there, REFINE
                                     compares images with these, as they are (``--weighted``)
 ``NAME_statistics…``                what a Frealign keeps beside its half maps
-``NAME_local_resolution.mrc``       Å
+``NAME_local_resolution.mrc``       Å; 0 where it is not known
+``NAME_local_resolution.csv``       its shells: neighbourhoods, what chance makes of them, who reaches them
 ``NAME_fsc.csv``                    rows of ``fsc.csv``, without the pass's own columns
 ``NAME_resolution.json``            its figures (`drgnalign.run.records.MapFigures`)
 ==================================  ==================================================================
@@ -71,7 +72,7 @@ HALF_MAPS = ("_half1.mrc", "_half2.mrc")
 FILTERED, SHARP, OWN_MASK = ".mrc", "_sharp.mrc", "_mask.mrc"
 REFERENCES = tuple(f"_reference{ending}" for ending in HALF_MAPS)
 STATISTICS = "_statistics"
-LOCAL_RESOLUTION = "_local_resolution.mrc"
+LOCAL_RESOLUTION, LOCAL_SHELLS = "_local_resolution.mrc", "_local_resolution.csv"
 CURVE, FIGURES = "_fsc.csv", "_resolution.json"
 # Decoded maps along the first principal component, and maps along a motion.
 FILM, POINT = "pc1_", "point_"
@@ -95,7 +96,7 @@ def beside(prefix: Path, ending: str) -> Path:
 def map_files(folder: Path, name: str) -> list[str]:
     """Names of the files of a map that the next pass may need: half maps and filtered map, which there have to be, and
     what else there is of it."""
-    others = (*REFERENCES, f"{STATISTICS}*", SHARP, LOCAL_RESOLUTION, OWN_MASK)
+    others = (*REFERENCES, f"{STATISTICS}*", SHARP, LOCAL_RESOLUTION, LOCAL_SHELLS, OWN_MASK)
     found = sorted(path.name for ending in others for path in folder.glob(f"{name}{ending}"))
     return [*(f"{name}{ending}" for ending in (*HALF_MAPS, FILTERED)), *found]
 
