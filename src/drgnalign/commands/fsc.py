@@ -6,18 +6,21 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, Command, seed_option
+from drgnalign.commands import FILE, OUTPUT, Command, seed_option
+from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume
 from drgnalign.maps.read import read_map, read_mask
 from drgnalign.validation.fsc import half_map_fsc
+from drgnalign.validation.views import conical_fsc
 
 
 @click.command(cls=Command)
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
 @click.option("--mask", type=FILE, help="Soft mask; its own correlation is corrected by phase randomisation.")
+@click.option("--cones", type=OUTPUT, help="Also the resolution in each direction, as CSV.")
 @seed_option
-def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
+def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, seed: int) -> None:
     """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
     volume, pixel_size = read_volume(first)
     box = volume.shape[0]
@@ -27,3 +30,8 @@ def fsc(first: Path, second: Path, mask: Path | None, seed: int) -> None:
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
     claim = "no resolution: the two maps are copies of one" if result.is_of_copies else result.claim
     click.echo(f"{claim} ({mask.name if mask else 'no mask'})", err=True)
+    if cones is not None:
+        found = conical_fsc(volumes[0], volumes[1], pixel_size, soft, seed)
+        with atomic_path(cones) as temporary:
+            found.table().to_csv(temporary, index=False, float_format="%.4f")
+        click.echo(found.claim(), err=True)
