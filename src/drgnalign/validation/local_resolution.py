@@ -10,7 +10,7 @@ import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
-from drgnalign.arrays import BoolArray, FloatArray, FloatVolume
+from drgnalign.arrays import BoolArray, FloatArray, FloatVolume, IntArray
 from drgnalign.fourier import rfft_volume
 from drgnalign.validation.fsc import THRESHOLD
 
@@ -104,9 +104,11 @@ def local_resolution(
     nulls, reached = [], []
     for centre in centres:
         shell = _Shell(box, float(centre), float(width), threads)
-        both = [shell.filtered(one) for one in transforms]
-        null = _chance(shell, both, inside)
-        state.take(shell.at(shell.correlation(*both), inside), float(centre), max(THRESHOLD, null))
+        first, second = (shell.filtered(one) for one in transforms)
+        powers = shell.smoothed(first**2), shell.smoothed(second**2)
+        found = _correlation(shell.smoothed(first * second), *powers)
+        null = _chance(shell, (first, second), powers, inside)
+        state.take(shell.at(found, inside), float(centre), max(THRESHOLD, null))
         nulls.append(null)
         reached.append(float(state.going.mean()) if inside.size else 0.0)
     volume = _on_all_voxels(state.angstrom(box * pixel_size), shown, mask)
@@ -114,12 +116,24 @@ def local_resolution(
     return LocalResolution(volume, box * pixel_size / centres, windows, np.array(nulls), np.array(reached))
 
 
-def _chance(shell: _Shell, both: list[FloatVolume], voxels: NDArray[np.int64]) -> float:
+def _chance(
+    shell: _Shell, both: tuple[FloatVolume, FloatVolume], powers: tuple[FloatVolume, FloatVolume], voxels: IntArray
+) -> float:
     """What the correlation of the first map with the second, its axes permuted, reaches at one of twenty voxels."""
     if not voxels.size:
         return 0.0
-    found = [shell.at(shell.correlation(both[0], both[1].transpose(order)), voxels) for order in PERMUTED]
+    # a neighbourhood is a ball: the power of what is permuted is the permuted power
+    found = []
+    for order in PERMUTED:
+        cross = shell.smoothed(both[0] * both[1].transpose(order))
+        found.append(shell.at(_correlation(cross, powers[0], powers[1].transpose(order)), voxels))
     return float(np.quantile(np.abs(found), QUANTILE))
+
+
+def _correlation(cross: FloatVolume, power1: FloatVolume, power2: FloatVolume) -> FloatVolume:
+    """Of smoothed products; next to 0 where there is no power."""
+    least = 1e-12 * float(power1.mean()) * float(power2.mean())
+    return cross / np.sqrt(np.maximum(power1 * power2, max(least, 1e-30)))
 
 
 class _Shell:
@@ -138,7 +152,8 @@ class _Shell:
         self._window = (fall[:, None, None] * fall[:, None] * fall[self._passed :]).astype(np.float32)
 
     def filtered(self, transform: NDArray[np.complexfloating]) -> FloatVolume:
-        """The map of a shell, (size, size, size), of a transform whose rows and planes are in ascending order."""
+        """The map of a shell, (size, size, size), of a transform whose rows and planes are in ascending order; its centre
+        is the first voxel."""
         middle, edge = self._box // 2, self._edge
         kept = slice(middle - edge, middle + edge + 1)
         axis = np.arange(-edge, edge + 1, dtype=np.float32)
@@ -146,31 +161,27 @@ class _Shell:
         band = np.exp(-0.5 * ((radius - self._centre) / (0.5 * self._width)) ** 2)
         return self._back(transform[kept, kept, : edge + 1] * band, self._size)
 
-    def correlation(self, first: FloatVolume, second: FloatVolume) -> FloatVolume:
-        """In the neighbourhood of each voxel, (small, small, small)."""
-        cross, power1, power2 = (self._smoothed(values) for values in (first * second, first**2, second**2))
-        floor = 1e-6 * float(np.sqrt(power1.mean() * power2.mean()))
-        return cross / np.sqrt(np.maximum(power1 * power2, max(floor, 1e-30) ** 2))
-
-    def at(self, values: FloatVolume, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
+    def at(self, values: FloatVolume, voxels: IntArray) -> NDArray[np.float32]:
         """Values of a small volume at voxels (3, n) of the box."""
         small = len(values)
         places = (voxels - self._box // 2) * (small / self._box) + small // 2
         return scipy.ndimage.map_coordinates(values, places, order=1, mode="grid-wrap")
 
-    def _smoothed(self, values: FloatVolume) -> FloatVolume:
-        transform = scipy.fft.rfftn(np.fft.ifftshift(values), workers=self._threads)
+    def smoothed(self, values: FloatVolume) -> FloatVolume:
+        """The mean in the neighbourhood of each voxel, (small, small, small), of what `filtered` gave; centred."""
+        transform = scipy.fft.rfftn(values, workers=self._threads)
         rows = np.arange(-self._passed, self._passed + 1) % self._size
         kept = transform[rows][:, rows][:, :, : self._passed + 1]
-        return self._back(kept * self._window, self._small) * np.float32((self._small / self._size) ** 3)
+        small = self._back(kept * self._window, self._small) * np.float32((self._small / self._size) ** 3)
+        return np.fft.fftshift(small)
 
     def _back(self, kept: NDArray[np.complexfloating], size: int) -> FloatVolume:
-        """A volume of frequencies −K…K in ascending order."""
+        """A volume of frequencies −K…K in ascending order, its centre at the first voxel."""
         edge = len(kept) // 2
         whole = np.zeros((size, size, size // 2 + 1), np.complex64)
         rows = np.arange(-edge, edge + 1) % size
         whole[np.ix_(rows, rows, np.arange(edge + 1))] = kept
-        return np.fft.fftshift(scipy.fft.irfftn(whole, (size,) * 3, workers=self._threads)).astype(np.float32)
+        return scipy.fft.irfftn(whole, (size,) * 3, workers=self._threads).astype(np.float32, copy=False)
 
 
 class _Crossing:
