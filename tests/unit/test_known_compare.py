@@ -218,6 +218,23 @@ def test_boxes_that_are_no_cubes_are_padded(tmp_path: Path) -> None:
     assert_allclose(found.volume[3:44], np.roll(volume, 0, axis=0)[3 - 1 : 44 - 1], atol=0.02 * volume.max())
 
 
+def test_odd_boxes_are_compared_as_they_are(tmp_path: Path) -> None:
+    """Of two odd boxes, one of them a reference: the shift is between their own centres."""
+    write_volume(tmp_path / "map.mrc", noisy(state_map(1, None, 47), 0), PIXEL)
+    write_volume(tmp_path / "known.mrc", state_map(1, None, 61, 4.0), 4.0)
+    succeed("compare", tmp_path / "map.mrc", tmp_path / "known.mrc", "-o", tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / TABLE)
+    assert_allclose(table[[f"shift_{axis}_angstrom" for axis in "xyz"]], 0, atol=0.05 * PIXEL)
+    fitted, _ = read_volume(tmp_path / "out" / FITTED / "map__known.mrc")
+    assert np.corrcoef(fitted.ravel(), state_map(1, None, 47).ravel())[0, 1] > 0.99
+
+
+def test_a_cluster_that_is_no_cube_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_volume(tmp_path / "flat.mrc", state_map(0)[2:-3], PIXEL)
+    result = run("compare", tmp_path / "flat.mrc", folder / "known", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "is no cube" in result.stderr
+
+
 def test_files_are_named_once(tmp_path: Path) -> None:
     write_volume(tmp_path / "a.mrc", state_map(0), PIXEL)
     assert known_files([tmp_path, tmp_path / "a.mrc"]) == [tmp_path / "a.mrc"]

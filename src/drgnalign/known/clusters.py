@@ -90,8 +90,8 @@ def read_cluster(path: Path) -> ClusterMap:
     shown = read_known_map(path)
     with unpacked(path) as whole:
         cubic = len(set(read_volume(whole)[0].shape)) == 1
-    if not cubic or len(shown.volume) % 2:
-        raise InputError(path, "is no cube with an even number of voxels", "give the map as it was reconstructed")
+    if not cubic:
+        raise InputError(path, "is no cube", "give the map as it was reconstructed")
     halves = _halves(path, shown)
     volume = np.asarray(0.5 * (halves[0] + halves[1]), np.float32) if halves else shown.volume
     mask = mask_around(path, shown.volume, shown.pixel_size)

@@ -193,10 +193,10 @@ def mask_around(path: Path, volume: FloatVolume, pixel_size: float) -> FloatVolu
 
 
 def _cube(volume: FloatVolume) -> FloatVolume:
-    """Padded with what is at its borders to a cube with an even number of voxels, centred where it was."""
-    side = max(volume.shape) + max(volume.shape) % 2
-    if volume.shape == (side,) * 3:
+    """Padded with what is at its borders to a cube, centred where it was."""
+    if len(set(volume.shape)) == 1:
         return volume
+    side = max(volume.shape) + max(volume.shape) % 2
     around = np.median([float(np.median(volume[face])) for face in FACES])
     cube = np.full((side,) * 3, around, np.float32)
     starts = [side // 2 - n // 2 for n in volume.shape]

@@ -152,8 +152,10 @@ class _Shell:
         self._window = (fall[:, None, None] * fall[:, None] * fall[self._passed :]).astype(np.float32)
 
     def filtered(self, transform: NDArray[np.complexfloating]) -> FloatVolume:
-        """The map of a shell, (size, size, size), of a transform whose rows and planes are in ascending order; its centre
-        is the first voxel."""
+        """The map of a shell, (size, size, size), its centre at the first voxel.
+
+        The transform's rows and planes are in ascending order.
+        """
         middle, edge = self._box // 2, self._edge
         kept = slice(middle - edge, middle + edge + 1)
         axis = np.arange(-edge, edge + 1, dtype=np.float32)
