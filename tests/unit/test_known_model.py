@@ -173,6 +173,14 @@ def test_the_command_names_chains_that_are_there(model: KnownModel, tmp_path: Pa
     assert (out / FITTED / "map__five.defattr").read_text().count("\t/") == 300
 
 
+def test_a_map_of_the_wrong_hand_is_told_by_a_model(model: KnownModel, tmp_path: Path) -> None:
+    mirrored = np.ascontiguousarray(map_without("", model).volume[:, :, ::-1])
+    write_volume(tmp_path / "map.mrc", mirrored, PIXEL)
+    result = succeed("compare", tmp_path / "map.mrc", model.path, "-o", tmp_path / "out")
+    assert "hand mirrored" in result.stdout and "the map's is the wrong one" in result.stdout
+    assert "5 of 5 chains present" in result.stdout
+
+
 def test_models_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.pdb").write_text("")
     (tmp_path / "empty.cif").write_text("")

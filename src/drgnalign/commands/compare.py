@@ -15,7 +15,7 @@ from drgnalign.files import require_folder
 from drgnalign.known.clusters import cluster_files
 from drgnalign.known.comparison import RECORD, compare_all
 from drgnalign.known.read import known_files
-from drgnalign.known.records import ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
+from drgnalign.known.records import MIRRORED, MODEL, ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
 from drgnalign.known.thesis import THESIS, thesis_text
 from drgnalign.report.known import write_known_figures
 
@@ -89,9 +89,10 @@ def _pair_text(pair: PairRecord) -> str:
     if not pair.claimed:
         return f"{name} not found ({pair.z:.1f} standard deviations beside random places)"
     scale = "" if abs((pair.scale or 1) - 1) < 0.002 else f", its voxels × {pair.scale:.4f}"
+    wrong = ": the map's is the wrong one" if pair.kind == MODEL and pair.hand == MIRRORED else ""
     return (
         f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "
-        f"({pair.hand_margin:.0f} σ){scale}"
+        f"({pair.hand_margin:.0f} σ){wrong}{scale}"
     )
 
 
@@ -110,6 +111,8 @@ def _chains_text(chains: Sequence[ChainRecord]) -> list[str]:
 
 def _next(record: ComparisonRecord, output: Path, maps: Path) -> str:
     """What opens a map with its reference and their difference."""
+    if not record.pairs:
+        return "give the EMDB's maps of the same classes, or an atomic model, too"
     pairs = [one for one in record.pairs if one.assigned] or [one for one in record.pairs if one.claimed]
     if not pairs:
         return f"look at {output / RECORD}; a reference that should be there may be of another scale or hand"
