@@ -28,7 +28,7 @@ from records import REPOSITORY, Records
 from drgnalign.arrays import FloatArray, FloatVolume
 from drgnalign.files import significant
 from drgnalign.known.body import Body, body_of
-from drgnalign.known.chains import chain_occupancies
+from drgnalign.known.chains import by_name, chain_occupancies, placed_model
 from drgnalign.known.clusters import ClusterMap, read_cluster
 from drgnalign.known.compare import agreement, assign
 from drgnalign.known.fit import Fit, fit_body, placed
@@ -261,7 +261,8 @@ def judged_chains(domains: Domains, model: KnownModel, clusters: list[ClusterMap
         fit = fit_body(body_of(cluster.volume, cluster.pixel_size, cluster.mask), reference, cluster.resolution)
         volume = placed(known.volume, known.pixel_size, fit, cluster.box, cluster.pixel_size)
         mask = union_mask(cluster.mask, [volume], cluster.pixel_size, DIAMETER)
-        found = chain_occupancies(cluster, model, fit, mask, cluster.resolution)
+        chains = by_name(placed_model(model, fit))
+        found = chain_occupancies(cluster, chains, mask, cluster.resolution)
         there = set(domains.of_state(cluster.name))
         judged = [one for one in found if one.chain in domains.occupancy.index]
         said = [one.chain in there for one in judged if one.present]

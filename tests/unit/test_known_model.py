@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from drgnalign.errors import InputError
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import soft_sphere
-from drgnalign.known.chains import ChainOccupancy, chain_occupancies, placed_model, scaled_to
+from drgnalign.known.chains import ChainOccupancy, by_name, chain_occupancies, placed_model, scaled_to, segments
 from drgnalign.known.clusters import ClusterMap
 from drgnalign.known.comparison import CHAINS, FITTED, RECORD, RESIDUES
 from drgnalign.known.fit import Fit
@@ -82,25 +82,41 @@ def map_without(absent: str, model: KnownModel, weak: str = "", noise: float = 0
     return ClusterMap("one", volume, volume, PIXEL, soft_sphere(BOX, 18, 4), (), 2 * PIXEL)
 
 
+def occupancies(cluster: ClusterMap, model: KnownModel) -> list[ChainOccupancy]:
+    return chain_occupancies(cluster, by_name(placed_model(model, IDENTITY)), cluster.mask, 2 * PIXEL)
+
+
 @pytest.mark.parametrize("absent", ["A", "C", "BD"])
 def test_absent_chains_are_absent_and_the_others_present(model: KnownModel, absent: str) -> None:
     cluster = map_without(absent, model)
-    found = chain_occupancies(cluster, model, IDENTITY, cluster.mask, 2 * PIXEL)
+    found = occupancies(cluster, model)
     assert {one.chain: one.present for one in found} == {name: name not in absent for name in CHAINS_THERE}
     for one in found:
         assert one.occupancy == pytest.approx(0 if one.chain in absent else 1, abs=0.15)
         assert abs(one.null_mean) < 3 * one.null_deviation
 
 
+def test_a_stretch_that_lacks_is_told_from_the_rest_of_its_chain(model: KnownModel) -> None:
+    """Of chain B the second half of the residues is not in the map."""
+    placed = placed_model(model, IDENTITY)
+    parts = segments(placed)
+    assert [name for name in parts if name.startswith("B")] == ["B:1-30", "B:31-60"]
+    there = [chain for name, chains in parts.items() if name != "B:31-60" for chain in chains]
+    volume = density_of(there, np.zeros(3), BOX, PIXEL, blur(2 * PIXEL, PIXEL))
+    cluster = ClusterMap("one", volume, volume, PIXEL, soft_sphere(BOX, 18, 4), (), 2 * PIXEL)
+    found = {one.chain: one.occupancy for one in chain_occupancies(cluster, parts, cluster.mask, 2 * PIXEL)}
+    assert found["B:31-60"] < 0.3 < 0.7 < found["B:1-30"]
+
+
 def test_half_of_a_chain_is_half(model: KnownModel) -> None:
     cluster = map_without("E", model, weak="B", noise=0.1)
-    found = {one.chain: one for one in chain_occupancies(cluster, model, IDENTITY, cluster.mask, 2 * PIXEL)}
+    found = {one.chain: one for one in occupancies(cluster, model)}
     assert found["B"].occupancy == pytest.approx(0.5, abs=0.1)
 
 
 def test_where_noise_is_as_strong_nobody_can_say(model: KnownModel) -> None:
     cluster = map_without("A", model, noise=40.0)
-    found = chain_occupancies(cluster, model, IDENTITY, cluster.mask, 2 * PIXEL)
+    found = occupancies(cluster, model)
     assert sum(one.present is None for one in found) >= 3
 
 
@@ -114,7 +130,7 @@ def test_what_is_present() -> None:
 def test_occupancies_do_not_depend_on_grey_values(model: KnownModel) -> None:
     cluster = map_without("A", model)
     brighter = ClusterMap("one", 100 * cluster.volume, cluster.shown, PIXEL, cluster.mask, (), 2 * PIXEL)
-    both = [chain_occupancies(one, model, IDENTITY, one.mask, 2 * PIXEL) for one in (cluster, brighter)]
+    both = [occupancies(one, model) for one in (cluster, brighter)]
     assert_allclose([one.occupancy for one in both[0]], [one.occupancy for one in both[1]], rtol=1e-3)
 
 
@@ -158,6 +174,8 @@ def test_the_command_names_chains_that_are_there(model: KnownModel, tmp_path: Pa
     assert table["present"].tolist() == [name != "D" for name in CHAINS_THERE]
     residues = pd.read_csv(out / RESIDUES)
     assert len(residues) == 300 and residues["q_score"].notna().all()
+    absent = residues["chain"] == "D"
+    assert residues.loc[absent, "occupancy"].max() < 0.5 < residues.loc[~absent, "occupancy"].median()
     record = read_record(ComparisonRecord, out / RECORD)
     pair = record.pairs[0]
     assert (pair.resolution_05_present_angstrom or 99) <= (pair.resolution_05_angstrom or 0) + 0.1

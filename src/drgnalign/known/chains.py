@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import gemmi
@@ -18,6 +18,8 @@ from drgnalign.known.model import KnownModel, blur, density_of
 
 # Of a chain's highest density, what counts as its density.
 PART = 0.02
+# Residues of a segment: a helix or two.
+SEGMENT = 30
 # Shuffled places of each chain.
 PLACES = 60
 # A chain is present from this occupancy on, where it is so many standard deviations of its null above nothing; absent
@@ -70,9 +72,13 @@ def placed_model(model: KnownModel, fit: Fit) -> gemmi.Model:
 
 
 def chain_occupancies(
-    cluster: ClusterMap, model: KnownModel, fit: Fit, mask: FloatVolume, resolution: float, seed: int = 0
+    cluster: ClusterMap,
+    chains: Mapping[str, Sequence[gemmi.Chain]],
+    mask: FloatVolume,
+    resolution: float,
+    seed: int = 0,
 ) -> list[ChainOccupancy]:
-    """The occupancy of each chain, all at once.
+    """The occupancy of each chain of a model in a map, all at once.
 
     The map is brought to the model's grey values shell by shell, and written as a sum of the chains' densities and a
     constant, by least squares within the mask: what a neighbour's density spills into a chain's place is the
@@ -82,9 +88,8 @@ def chain_occupancies(
     Parameters
     ----------
     cluster : ClusterMap
-    model : KnownModel
-    fit : Fit
-        Of the model in the map.
+    chains : mapping of str to sequence of gemmi.Chain
+        By their names (`by_name`, `segments`), in the frame of the map (`placed_model`).
     mask : (N, N, N) float32
         Around map and model.
     resolution : float
@@ -94,10 +99,10 @@ def chain_occupancies(
     Returns
     -------
     list of ChainOccupancy
-        In the order of the model's chains.
+        In the order given.
     """
     box, pixel = cluster.box, cluster.pixel_size
-    parts = scipy.sparse.csc_matrix(_densities(placed_model(model, fit), box, pixel, resolution))
+    parts = scipy.sparse.csc_matrix(_densities(chains.values(), box, pixel, resolution))
     whole = np.asarray(parts.sum(axis=1), np.float32).reshape((box,) * 3)
     scaled = scaled_to(cluster.volume, whole, mask)
     inside = mask.ravel() > 0.5
@@ -111,7 +116,7 @@ def chain_occupancies(
     one = _whole(found[:-1])
     return [
         ChainOccupancy(name, float(value / one), float(null.mean() / one), float(null.std() / one))
-        for name, value, null in zip(model.chains, found[:-1], nulls, strict=True)
+        for name, value, null in zip(chains, found[:-1], nulls, strict=True)
     ]
 
 
@@ -126,18 +131,33 @@ def scaled_to(volume: FloatVolume, model: FloatVolume, mask: FloatVolume) -> Flo
     return irfft_volume(rfft_volume(volume) * factor[shells].astype(np.float32), box).astype(np.float32)
 
 
-def _densities(model: gemmi.Model, box: int, pixel: float, resolution: float) -> scipy.sparse.csc_matrix:
-    """Voxels × chains; chains of one name are one."""
+def _densities(
+    chains: Iterable[Sequence[gemmi.Chain]], box: int, pixel: float, resolution: float
+) -> scipy.sparse.csc_matrix:
+    """Voxels × chains."""
     columns = []
-    for chains in by_name(model).values():
-        volume = density_of(chains, np.zeros(3), box, pixel, blur(resolution, pixel)).ravel()
+    for some in chains:
+        volume = density_of(some, np.zeros(3), box, pixel, blur(resolution, pixel)).ravel()
         volume[volume < PART * volume.max()] = 0
         columns.append(scipy.sparse.csc_matrix(volume[:, None]))
     return scipy.sparse.hstack(columns)
 
 
+def segments(model: gemmi.Model) -> dict[str, list[gemmi.Chain]]:
+    """Stretches of about `SEGMENT` residues of each chain, named ``CHAIN:FIRST-LAST`` by their rows in the chain."""
+    found: dict[str, list[gemmi.Chain]] = {}
+    for name, chains in by_name(model).items():
+        residues = [residue for chain in chains for residue in chain]
+        for rows in np.array_split(np.arange(len(residues)), max(1, round(len(residues) / SEGMENT))):
+            part = gemmi.Chain(name)
+            for row in rows.tolist():
+                part.add_residue(residues[row])
+            found[f"{name}:{rows[0] + 1}-{rows[-1] + 1}"] = [part]
+    return found
+
+
 def by_name(model: gemmi.Model) -> dict[str, list[gemmi.Chain]]:
-    """Chains by their names, in the order of the file."""
+    """Chains by their names, in the order of the file; those of one name are one."""
     found: dict[str, list[gemmi.Chain]] = {}
     for chain in model:
         found.setdefault(chain.name, []).append(chain)

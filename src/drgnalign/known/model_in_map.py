@@ -11,7 +11,7 @@ import pandas as pd
 
 from drgnalign.arrays import FloatArray, FloatVolume
 from drgnalign.files import atomic_path, write_text
-from drgnalign.known.chains import ChainOccupancy, by_name, chain_occupancies, placed_model, residue_means
+from drgnalign.known.chains import ChainOccupancy, by_name, chain_occupancies, placed_model, residue_means, segments
 from drgnalign.known.clusters import ClusterMap
 from drgnalign.known.compare import agreement
 from drgnalign.known.fit import Fit
@@ -22,7 +22,7 @@ from drgnalign.known.records import ChainRecord
 # Colours of nothing, half and all of a chain or residue: safe for the colour-blind.
 PALETTE = "#882255:#DDCC77:#117733"
 SCENE = """# Written by drgnalign, for UCSF ChimeraX, with the map of {cluster} open.
-# Chains by occupancy (0 to 100 in the column of B-factors):
+# Segments of chains by occupancy (0 to 100 in the column of B-factors):
 open {name}.cif
 color byattribute bfactor palette {palette} range 0,100
 # Residues by Q-score, which the next line makes an attribute of theirs:
@@ -37,7 +37,8 @@ class ModelFound:
 
     Attributes
     ----------
-    chains : list of ChainOccupancy
+    chains, segments : list of ChainOccupancy
+        Of whole chains, and of stretches of them.
     residues : list of (str, int, str, float)
         Chain, number, kind and Q-score.
     resolution_present : float or None
@@ -45,6 +46,7 @@ class ModelFound:
     """
 
     chains: list[ChainOccupancy]
+    segments: list[ChainOccupancy]
     residues: list[tuple[str, int, str, float]]
     resolution_present: float | None
 
@@ -74,16 +76,17 @@ def look_for_chains(cluster: ClusterMap, model: KnownModel, fit: Fit, mask: Floa
     -------
     ModelFound
     """
-    chains = chain_occupancies(cluster, model, fit, mask, cluster.resolution)
     moved = placed_model(model, fit)
+    chains = chain_occupancies(cluster, by_name(moved), mask, cluster.resolution)
+    stretches = chain_occupancies(cluster, segments(moved), mask, cluster.resolution)
     positions = np.array([place.atom.pos.tolist() for place in moved.all()])
     residues = list(residue_means(model, q_scores(cluster.shown, cluster.pixel_size, positions)))
     present = [chain for one in chains if one.present for chain in by_name(moved)[one.chain]]
     if not present:
-        return ModelFound(chains, residues, None)
+        return ModelFound(chains, stretches, residues, None)
     width = blur(cluster.resolution, cluster.pixel_size)
     density = density_of(present, np.zeros(3), cluster.box, cluster.pixel_size, width)
-    return ModelFound(chains, residues, agreement(cluster, density, mask).resolution)
+    return ModelFound(chains, stretches, residues, agreement(cluster, density, mask).resolution)
 
 
 def chain_records(cluster: str, reference: str, found: ModelFound) -> list[ChainRecord]:
@@ -111,7 +114,14 @@ def chain_records(cluster: str, reference: str, found: ModelFound) -> list[Chain
 
 def residue_table(found: ModelFound) -> pd.DataFrame:
     """Rows of ``residues.csv``."""
-    return pd.DataFrame(found.residues, columns=["chain", "residue", "kind", "q_score"])
+    table = pd.DataFrame(found.residues, columns=["chain", "residue", "kind", "q_score"])
+    rows = table.groupby("chain", sort=False).cumcount() + 1
+    for one in found.segments:
+        chain, _, place = one.chain.rpartition(":")
+        first, last = (int(row) for row in place.split("-"))
+        mine = (table["chain"] == chain) & rows.between(first, last)
+        table.loc[mine, ["segment", "occupancy", "z"]] = [place, one.occupancy, one.z]
+    return table
 
 
 def write_placed_model(path: Path, model: KnownModel, fit: Fit, cluster: ClusterMap, found: ModelFound) -> None:
@@ -128,9 +138,9 @@ def write_placed_model(path: Path, model: KnownModel, fit: Fit, cluster: Cluster
     moved = placed_model(model, fit)
     corner = float(cluster.box // 2 * cluster.pixel_size)
     moved.transform_pos_and_adp(gemmi.Transform(gemmi.Mat33(), gemmi.Vec3(corner, corner, corner)))
-    occupancy = {one.chain: float(np.clip(100 * one.occupancy, 0, 100)) for one in found.chains}
-    for place in moved.all():
-        place.atom.b_iso = occupancy[place.chain.name]
+    occupancies = np.clip(100 * residue_table(found)["occupancy"].to_numpy(np.float64), 0, 100)
+    for place, residue in zip(moved.all(), model.residues.tolist(), strict=True):
+        place.atom.b_iso = occupancies[residue]
     structure = gemmi.Structure()
     structure.name = path.stem
     structure.add_model(moved)
