@@ -99,11 +99,15 @@ def curves_figure(curves: pd.DataFrame, pairs: Sequence[PairRecord]) -> Figure:
 
 
 def chains_figure(chains: Sequence[ChainRecord], residues: pd.DataFrame) -> Figure:
-    """Occupancy of each chain beside its null, and Q-scores along the chains."""
-    figure = Figure(figsize=(max(8.0, min(0.16 * len(chains) + 3, 24)), 7), dpi=DPI, layout="constrained")
-    upper, lower = figure.subplots(2, 1)
-    _occupancies(upper, chains)
-    _scores(lower, [one.chain for one in chains], residues)
+    """Occupancy of each chain beside its null, and of segments, and Q-scores, along the chains."""
+    figure = Figure(figsize=(max(8.0, min(0.16 * len(chains) + 3, 24)), 9), dpi=DPI, layout="constrained")
+    whole, along, scores = figure.subplots(3, 1)
+    _occupancies(whole, chains)
+    names = [one.chain for one in chains]
+    _along(along, names, residues, "occupancy", "Occupancy by segment")
+    threshold_line(along, 1.0, "whole")
+    _along(scores, names, residues, "q_score", "Q-score")
+    scores.set_xlabel("Residues, chain after chain")
     figure.suptitle(f"{chains[0].reference} in {chains[0].cluster}")
     return figure
 
@@ -124,11 +128,11 @@ def _occupancies(axes: Axes, chains: Sequence[ChainRecord]) -> None:
     axes.legend(frameon=False, ncols=4, fontsize=7, loc="lower left")
 
 
-def _scores(axes: Axes, chains: Sequence[str], residues: pd.DataFrame) -> None:
+def _along(axes: Axes, chains: Sequence[str], residues: pd.DataFrame, column: str, words: str) -> None:
     start = 0
     for number, chain in enumerate(chains):
-        scores = residues.loc[residues["chain"] == chain, "q_score"].to_numpy(float)
-        axes.plot(start + np.arange(len(scores)), scores, color=PALETTE[number % 2], linewidth=0.8)
-        start += len(scores)
+        values = residues.loc[residues["chain"] == chain, column].to_numpy(float)
+        axes.plot(start + np.arange(len(values)), values, color=PALETTE[number % 2], linewidth=0.8)
+        start += len(values)
     axes.axhline(0, color="0.8", linewidth=0.8)
-    axes.set(ylabel="Q-score", xlabel="Residues, chain after chain", xlim=(0, max(start, 1)))
+    axes.set(ylabel=words, xlim=(0, max(start, 1)))
