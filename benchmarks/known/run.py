@@ -27,6 +27,7 @@ from records import REPOSITORY, Records
 
 from drgnalign.arrays import FloatArray, FloatVolume
 from drgnalign.files import significant
+from drgnalign.formats.star import read_star
 from drgnalign.known.body import Body, body_of
 from drgnalign.known.chains import by_name, chain_occupancies, placed_model
 from drgnalign.known.clusters import ClusterMap, read_cluster
@@ -290,18 +291,22 @@ def chains(domains: Domains, box: int) -> dict[str, Any]:
     return judged_chains(domains, model, clusters)
 
 
-def images(domains: Domains, size: str) -> dict[str, Any]:
-    """Of maps of simulated images with the CTF, views and noise of EMPIAR-10076, at their true poses and labels."""
+def images(domains: Domains, size: str, poses: str = "truth") -> dict[str, Any]:
+    """Of maps of simulated images with the CTF, views and noise of EMPIAR-10076, at their true labels and poses, or at
+    the poses that a run is given (``particles``), 4° and 2 Å off."""
     folder, (box, particles) = OUT / f"images_{size}", SIZES[size]
     if not (folder / "truth.star").exists():
         specimens = read_states(MODEL, list(STATES))
         simulate_50s(folder, specimens, (0.4, 0.3, 0.2, 0.1), particles, box, snr=0.1, seed=1)
     for number, _ in enumerate(STATES, 1):
-        part, prefix = folder / f"part_{number}.star", folder / f"cluster_{number:02d}"
+        part, prefix = folder / f"{poses}_{number}.star", folder / poses / f"cluster_{number:02d}"
+        prefix.parent.mkdir(exist_ok=True)
         if not prefix.with_suffix(".mrc").exists():
-            drgnalign("select", folder / "truth.star", "--cluster", number, "-o", part)
+            truth, names = read_star(folder / "truth.star"), part.with_suffix(".csv")
+            truth.table.loc[truth.cluster_labels() == number, ["rlnImageName"]].to_csv(names, index=False)
+            drgnalign("select", folder / f"{poses}.star", "--names", names, "-o", part)
             drgnalign("reconstruct", part, "-o", prefix, "--mask-diameter", DIAMETER)
-    clusters = [read_cluster(folder / f"cluster_{number:02d}.mrc") for number, _ in enumerate(STATES, 1)]
+    clusters = [read_cluster(folder / poses / f"cluster_{number:02d}.mrc") for number, _ in enumerate(STATES, 1)]
     named = [replace(cluster, name=name) for cluster, name in zip(clusters, STATES, strict=True)]
     return judged_chains(domains, one_model(domains, OUT), named)
 
@@ -323,6 +328,7 @@ def main(only: tuple[str, ...], tries: int, again: bool) -> None:
         **{f"states_{box}": lambda box=box: states(domains, box) for box in BOXES},  # type: ignore[misc]
         **{f"chains_{box}": lambda box=box: chains(domains, box) for box in BOXES},  # type: ignore[misc]
         **{f"images_{size}": lambda size=size: images(domains, size) for size in IMAGES},  # type: ignore[misc]
+        "images_given": lambda: images(domains, "small", "particles"),
     }
     records = Records(RESULTS, "make bench-known")
     for name in only or parts:
