@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from drgnalign.fourier import rfft_volume
 from drgnalign.geometry import angular_distance
 from drgnalign.known.body import Body, body_of, window
-from drgnalign.known.fit import Fit, composed, fit_body, placed
+from drgnalign.known.fit import Fit, fit_body, placed
 from drgnalign.known.rotations import even_rotations
 from drgnalign.known.search import Placement, match_of, refined_placement
 from drgnalign.known.spectrum import spectrum_of
@@ -53,7 +53,7 @@ def fitted(
     return fit_body(target, reference, 2.2 * PIXEL), linear, -linear @ (scale * shift)
 
 
-@pytest.mark.parametrize(("seed", "mirrored"), [(1, False), (2, True), (3, True), (4, False)])
+@pytest.mark.parametrize(("seed", "mirrored"), [(1, False), (2, True)])
 def test_it_is_found_where_it_was_put_with_its_hand(target: Body, seed: int, mirrored: bool) -> None:
     fit, linear, shift = fitted(target, 3, seed, mirrored)
     assert fit.claimed and fit.hand_decided and fit.mirrored == mirrored
@@ -76,7 +76,7 @@ def test_another_state_is_found_too(target: Body) -> None:
     assert angular_distance(fit.rotation[None], linear[None])[0] < 2
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_something_else_is_not_claimed(target: Body, seed: int) -> None:
     """Blobs in a ball of the same size."""
     rng = np.random.default_rng(seed)
@@ -103,7 +103,9 @@ def test_what_is_placed_is_the_map(target: Body) -> None:
     fit = Fit(turn, np.array([6.0, -4.0, 3.0]), True, 1.05, 10.0, 1.0, 0.0, 0.01, 0.0)
     found = placed(map_of(points, weights, 60, 4.0), 4.0, fit, BOX, PIXEL)
     # both are of weight a volume; a wider blur goes with the scale
-    wanted = density_map(composed(fit, points), weights, BOX, PIXEL, SIGMA * 1.05) / PIXEL**3 * 4.0**3 * 1.05**3
+    wanted = (
+        density_map(points @ fit.linear.T + fit.shift, weights, BOX, PIXEL, SIGMA * 1.05) / PIXEL**3 * 4.0**3 * 1.05**3
+    )
     # what is linearly interpolated is right to a few per cent
     assert np.abs(found - wanted).max() < 0.05 * wanted.max()
     assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.998

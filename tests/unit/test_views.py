@@ -70,9 +70,17 @@ def test_one_plane_is_one_pixel_thick() -> None:
     assert seen_share(np.eye(3)[None], 10) == pytest.approx(0.05, abs=0.01)
 
 
+def test_the_command_says_what_images_show(tmp_path: Path) -> None:
+    succeed("simulate", tmp_path / "set", "--particles", 300, "--states", 1, "--box", 32, "--pixel-size", 8)
+    state = tmp_path / "set" / "state_01.mrc"
+    result = succeed("fsc", state, state, "--particles", tmp_path / "set" / "particles.star")
+    assert "100.0 % of the shell at 16.00 Å are in an image's plane" in result.stderr
+
+
 def test_the_command_says_it(tmp_path: Path) -> None:
     for number, half in enumerate(halves(8, 18), 1):
         write_volume(tmp_path / f"half{number}.mrc", half, PIXEL)
     result = succeed("fsc", tmp_path / "half1.mrc", tmp_path / "half2.mrc", "--cones", tmp_path / "cones.csv")
     assert "in the worst" in result.stderr and "anisotropic" in result.stderr
+    assert "Å are in an image's plane" not in result.stderr
     assert (tmp_path / "cones.csv").read_text().startswith("x,y,z,resolution_0143_angstrom\n")

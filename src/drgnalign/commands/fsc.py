@@ -9,9 +9,10 @@ import click
 from drgnalign.commands import FILE, OUTPUT, Command, seed_option
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume
+from drgnalign.formats.star import read_star
 from drgnalign.maps.read import read_map, read_mask
 from drgnalign.validation.fsc import half_map_fsc
-from drgnalign.validation.views import conical_fsc
+from drgnalign.validation.views import conical_fsc, seen_share
 
 
 @click.command(cls=Command)
@@ -19,8 +20,9 @@ from drgnalign.validation.views import conical_fsc
 @click.argument("second", type=FILE)
 @click.option("--mask", type=FILE, help="Soft mask; its own correlation is corrected by phase randomisation.")
 @click.option("--cones", type=OUTPUT, help="Also the resolution in each direction, as CSV.")
+@click.option("--particles", type=FILE, help="The images of both maps: how much of Fourier space they show.")
 @seed_option
-def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, seed: int) -> None:
+def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, particles: Path | None, seed: int) -> None:
     """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
     volume, pixel_size = read_volume(first)
     box = volume.shape[0]
@@ -35,3 +37,10 @@ def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, seed: 
         with atomic_path(cones) as temporary:
             found.table().to_csv(temporary, index=False, float_format="%.4f")
         click.echo(found.claim(), err=True)
+    if particles is not None:
+        table = read_star(particles)
+        shell = box * pixel_size / (result.resolution or 2 * pixel_size)
+        share = seen_share(table.rotations()[~table.left_out()], shell)
+        click.echo(
+            f"{100 * share:.1f} % of the shell at {box * pixel_size / shell:.2f} Å are in an image's plane", err=True
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,11 +98,6 @@ def read_cluster(path: Path) -> ClusterMap:
     look = read_map(sharp, len(volume), shown.pixel_size) if sharp.is_file() else shown.volume
     resolution, worth = _told(path, shown.pixel_size)
     return ClusterMap(shown.name, volume, look, shown.pixel_size, mask, halves, resolution, worth)
-
-
-def read_clusters(paths: Iterable[Path]) -> Iterable[ClusterMap]:
-    """One after the other, as `read_cluster`."""
-    return (read_cluster(path) for path in paths)
 
 
 def _halves(path: Path, shown: KnownMap) -> tuple[FloatVolume, ...]:

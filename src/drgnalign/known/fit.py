@@ -21,8 +21,6 @@ FINER, COEFFICIENTS, LEAST_AGREEMENT = 1.5, 20_000, 0.2
 # Random placements that say what the frequencies that no placement was fitted to make of something else; standard
 # deviations by which one that is believed stands out of them.
 RANDOM_PLACEMENTS, CLAIMED_FROM = 60, 6.0
-# Å: hands are told by helices.
-HAND_LIMIT = 8.0
 # Frequencies of a volume that are worked on at a time.
 AT_ONCE = 2**20
 
@@ -79,7 +77,8 @@ class Fit:
 
     @property
     def hand_decided(self) -> bool:
-        """Is the hand told? It is where the fit goes to 8 Å, or one hand alone stands out."""
+        """Is the hand told? It is where this one agrees better than the other by more than chance does, at whatever
+        limit."""
         return self.claimed and self.hand_margin >= CLAIMED_FROM
 
     @property
@@ -199,8 +198,3 @@ def placed(volume: FloatVolume, pixel_size: float, fit: Fit, box: int, map_pixel
         phases = np.exp(-2j * np.pi * (frequencies @ fit.shift)).astype(np.complex64)
         transform[planes][held] = spectrum.at(frequencies @ fit.linear) * phases
     return irfft_volume(transform, box).astype(np.float32) * np.float32(fit.scale**3 / map_pixel_size**3)
-
-
-def composed(fit: Fit, points: FloatArray) -> FloatArray:
-    """Where points (n, 3) of the reference, (x, y, z) in Å from its box's centre, lie from the centre of the map's."""
-    return points @ fit.linear.T + fit.shift
