@@ -18,6 +18,7 @@ from drgnalign.known.search import Placement, match_of, refined_placement
 from drgnalign.known.spectrum import spectrum_of
 from drgnalign.maps.mask import particle_mask
 from drgnalign.simulate import density_map, phantom_states
+from drgnalign.symmetry import point_group
 
 BOX, PIXEL, DIAMETER, SIGMA = 48, 5.0, 200.0, 4.0
 FLIP = np.diag([1.0, 1.0, -1.0])
@@ -94,6 +95,19 @@ def test_a_body_without_hand_has_none() -> None:
     turned = map_of(points @ Rotation.random(random_state=0).as_matrix().T, np.linspace(1, 2, len(points)))
     fit = fit_body(body(volume), body(turned), 2.2 * PIXEL)
     assert fit.claimed and not fit.hand_decided
+
+
+def test_a_symmetric_body_is_found_in_one_of_its_places() -> None:
+    """Four turned copies of crooked blobs: equivalent places agree as well, and are no reason to doubt."""
+    rng = np.random.default_rng(3)
+    blobs = rng.uniform([15, 0, -60], [80, 60, 60], (12, 3))
+    points = np.concatenate([blobs @ turn.T for turn in point_group("C4")])
+    weights = np.tile(rng.uniform(0.5, 1.5, len(blobs)), 4)
+    turn = Rotation.random(random_state=8).as_matrix() @ FLIP
+    fit = fit_body(body(map_of(points, weights)), body(map_of(points @ turn.T, weights)), 2.2 * PIXEL)
+    assert fit.claimed and fit.hand_decided and fit.mirrored
+    equivalent = point_group("C4") @ np.linalg.inv(turn)
+    assert angular_distance(np.broadcast_to(-fit.rotation, equivalent.shape), equivalent).min() < 1
 
 
 def test_what_is_placed_is_the_map(target: Body) -> None:
