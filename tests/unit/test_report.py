@@ -232,7 +232,7 @@ def test_every_figure_of_joint_references_says_so(
     run_passes[1]["halves"] = "not independent"
     write_passes(tmp_path, run_passes)
     drawn: dict[str, Figure] = {}
-    monkeypatch.setattr("drgnalign.report.figures._save", lambda figure, path: drawn.setdefault(path.name, figure))
+    monkeypatch.setattr("drgnalign.report.figures.save_figure", lambda figure, path: drawn.setdefault(path.name, figure))
     write_figures(tmp_path, tmp_path)
     assert len(drawn) == 4
     assert all("halves not independent" in words(figure) for figure in drawn.values())
@@ -293,7 +293,7 @@ def test_who_is_left_out_is_a_class_of_its_own(
         particles.table.loc[185:, "rlnClassNumber"] = 0
         write_star(particles, star)
     drawn: dict[str, Figure] = {}
-    monkeypatch.setattr("drgnalign.report.figures._save", lambda figure, path: drawn.update({path.stem: figure}))
+    monkeypatch.setattr("drgnalign.report.figures.save_figure", lambda figure, path: drawn.update({path.stem: figure}))
     write_figures(tmp_path, tmp_path)
     assert "consensus (185)" in words(drawn["fsc_round_02"])
     flow = words(drawn["label_flow"])

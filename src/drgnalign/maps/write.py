@@ -61,7 +61,7 @@ def write_maps(
     figures : mapping, optional
         How it compares with the consensus: the last ones of `MapFigures`.
     local : bool
-        Also write PREFIX_local_resolution.mrc, in Å, and .csv; it takes seconds at 128 px, up to a minute at 320.
+        Also write PREFIX_local_resolution.mrc, in Å, and .csv; it takes seconds at 128 px, most of a minute at 320.
 
     Returns
     -------
