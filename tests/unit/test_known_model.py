@@ -21,6 +21,7 @@ from drgnalign.known.clusters import ClusterMap
 from drgnalign.known.comparison import CHAINS, FITTED, RECORD, RESIDUES
 from drgnalign.known.fit import Fit
 from drgnalign.known.model import KnownModel, blur, density_of, map_of, read_known_model
+from drgnalign.known.model_in_map import coarser
 from drgnalign.known.records import ComparisonRecord
 from drgnalign.run.record import read_record
 
@@ -106,6 +107,20 @@ def test_a_stretch_that_lacks_is_told_from_the_rest_of_its_chain(model: KnownMod
     cluster = ClusterMap("one", volume, volume, PIXEL, soft_sphere(BOX, 18, 4), (), 2 * PIXEL)
     found = {one.chain: one.occupancy for one in chain_occupancies(cluster, parts, cluster.mask, 2 * PIXEL)}
     assert found["B:31-60"] < 0.3 < 0.7 < found["B:1-30"]
+
+
+def test_fine_maps_are_made_coarser_for_occupancies(model: KnownModel) -> None:
+    """At 1.5 Å a voxel nothing is lost but time."""
+    box, pixel = 128, 1.5
+    names = [chain for chain in model.model if chain.name != "C"]
+    volume = density_of(names, model.centre, box, pixel, blur(6, pixel))
+    cluster = ClusterMap("one", volume, volume, pixel, soft_sphere(box, 48, 10), (), 2 * pixel)
+    coarse, mask = coarser(cluster, cluster.mask)
+    assert coarse.box == 96 == len(mask) and coarse.pixel_size == 2.0 and coarse.resolution == 6.0
+    found = chain_occupancies(coarse, by_name(placed_model(model, IDENTITY)), mask, coarse.resolution)
+    assert [one.present for one in found] == [name != "C" for name in CHAINS_THERE]
+    kept, same = coarser(map_without("", model), mask)
+    assert kept.box == BOX and same is mask
 
 
 def test_half_of_a_chain_is_half(model: KnownModel) -> None:

@@ -232,7 +232,9 @@ def test_every_figure_of_joint_references_says_so(
     run_passes[1]["halves"] = "not independent"
     write_passes(tmp_path, run_passes)
     drawn: dict[str, Figure] = {}
-    monkeypatch.setattr("drgnalign.report.figures.save_figure", lambda figure, path: drawn.setdefault(path.name, figure))
+    monkeypatch.setattr(
+        "drgnalign.report.figures.save_figure", lambda figure, path: drawn.setdefault(path.name, figure)
+    )
     write_figures(tmp_path, tmp_path)
     assert len(drawn) == 4
     assert all("halves not independent" in words(figure) for figure in drawn.values())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gemmi
@@ -11,6 +12,7 @@ import pandas as pd
 
 from drgnalign.arrays import FloatArray, FloatVolume
 from drgnalign.files import atomic_path, write_text
+from drgnalign.fourier import resize_volume
 from drgnalign.known.chains import ChainOccupancy, by_name, chain_occupancies, placed_model, residue_means, segments
 from drgnalign.known.clusters import ClusterMap
 from drgnalign.known.compare import agreement
@@ -18,9 +20,12 @@ from drgnalign.known.fit import Fit
 from drgnalign.known.model import KnownModel, blur, density_of
 from drgnalign.known.q_score import q_scores
 from drgnalign.known.records import ChainRecord
+from drgnalign.maps.mask import resampled_mask
 
 # Colours of nothing, half and all of a chain or residue: safe for the colour-blind.
 PALETTE = "#882255:#DDCC77:#117733"
+# Å, and voxels of a map in its resolution, for occupancies.
+FINEST, SAMPLES = 6.0, 3.0
 SCENE = """# Written by drgnalign, for UCSF ChimeraX, with the map of {cluster} open.
 # Segments of chains by occupancy (0 to 100 in the column of B-factors):
 open {name}.cif
@@ -77,8 +82,9 @@ def look_for_chains(cluster: ClusterMap, model: KnownModel, fit: Fit, mask: Floa
     ModelFound
     """
     moved = placed_model(model, fit)
-    chains = chain_occupancies(cluster, by_name(moved), mask, cluster.resolution)
-    stretches = chain_occupancies(cluster, segments(moved), mask, cluster.resolution)
+    coarse, around = coarser(cluster, mask)
+    chains = chain_occupancies(coarse, by_name(moved), around, coarse.resolution)
+    stretches = chain_occupancies(coarse, segments(moved), around, coarse.resolution)
     positions = np.array([place.atom.pos.tolist() for place in moved.all()])
     residues = list(residue_means(model, q_scores(cluster.shown, cluster.pixel_size, positions)))
     present = [chain for one in chains if one.present for chain in by_name(moved)[one.chain]]
@@ -87,6 +93,17 @@ def look_for_chains(cluster: ClusterMap, model: KnownModel, fit: Fit, mask: Floa
     width = blur(cluster.resolution, cluster.pixel_size)
     density = density_of(present, np.zeros(3), cluster.box, cluster.pixel_size, width)
     return ModelFound(chains, stretches, residues, agreement(cluster, density, mask).resolution)
+
+
+def coarser(cluster: ClusterMap, mask: FloatVolume) -> tuple[ClusterMap, FloatVolume]:
+    """A map and a mask at the sampling that occupancies need: whether a chain is there is seen at 6 Å."""
+    resolution = max(cluster.resolution, FINEST)
+    needed = 2 * math.ceil(0.5 * SAMPLES * cluster.box * cluster.pixel_size / resolution)
+    if needed >= cluster.box:
+        return replace(cluster, resolution=resolution), mask
+    volume = resize_volume(cluster.volume, needed).astype(np.float32)
+    size = cluster.pixel_size * cluster.box / needed
+    return replace(cluster, volume=volume, pixel_size=size, resolution=resolution), resampled_mask(mask, needed)
 
 
 def chain_records(cluster: str, reference: str, found: ModelFound) -> list[ChainRecord]:
