@@ -20,8 +20,8 @@ from drgnalign.known.model import KnownModel, blur, density_of
 PART = 0.02
 # Residues of a segment: a helix or two.
 SEGMENT = 30
-# Shuffled places of each chain.
-PLACES = 60
+# Shuffled places of each chain, and voxels of it that are looked at there.
+PLACES, MOST_VOXELS = 60, 5000
 # A chain is present from this occupancy on, where it is so many standard deviations of its null above nothing; absent
 # below, where it is as far from being whole.
 PRESENT, STANDS_OUT = 0.5, 3.0
@@ -187,7 +187,7 @@ def _shuffled(
     chain: tuple[FloatArray, FloatArray], rest: FloatVolume, places: FloatArray, rng: np.random.Generator
 ) -> FloatArray:
     """Product of what is left of a map with a chain's density in random places and orientations (`PLACES`,)."""
-    voxels, values = chain
+    voxels, values = _some(*chain, rng)
     if not len(values):
         return np.zeros(PLACES)
     middle = np.average(voxels, axis=0, weights=values)
@@ -200,6 +200,14 @@ def _shuffled(
             for turn, centre in zip(turns, centres, strict=True)
         ]
     )
+
+
+def _some(voxels: FloatArray, values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """A sample of a large chain's voxels, which are many to a resolution, with its whole density."""
+    if len(values) <= MOST_VOXELS:
+        return voxels, values
+    rows = rng.choice(len(values), MOST_VOXELS, replace=False)
+    return voxels[rows], values[rows] * (values.sum() / values[rows].sum())
 
 
 def _elsewhere(places: FloatArray, middle: FloatArray, radius: float, rng: np.random.Generator) -> FloatArray:
