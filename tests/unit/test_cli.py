@@ -192,6 +192,7 @@ def test_a_mask_in_a_corner_of_the_box_is_refused(folder: Path, tmp_path: Path, 
     assert refused.exit_code == 2 and "corner.mrc: more of it lies outside of the particle's sphere" in refused.output
 
 
+@pytest.mark.slow
 def test_assign_tells_of_density_outside_of_its_sphere(folder: Path, tmp_path: Path) -> None:
     given = read_star(folder / "set" / "particles.star")
     given.table["rlnClassNumber"] = 1
@@ -202,6 +203,7 @@ def test_assign_tells_of_density_outside_of_its_sphere(folder: Path, tmp_path: P
     assert told not in succeed(*words, "--mask-diameter", 220).output
 
 
+@pytest.mark.slow
 def test_assign_tells_of_a_focus_where_nothing_is(folder: Path, tmp_path: Path) -> None:
     z, y, x = np.mgrid[:32, :32, :32] - 16
     for name, away in (("inside", 0), ("beside", 11)):

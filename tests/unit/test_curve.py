@@ -104,8 +104,17 @@ def test_states_are_no_motion(states: int, precision: float) -> None:
     assert not believed(known_of(true[which], precision))
 
 
-@pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
-@pytest.mark.parametrize("precision", [10.0, 500.0])
+@pytest.mark.parametrize(
+    ("precision", "spread"),
+    [
+        (10.0, 0.3),
+        (500.0, 1.0),
+        *(
+            pytest.param(*values, marks=pytest.mark.long)
+            for values in ((10.0, 1.0), (10.0, 2.0), (500.0, 0.3), (500.0, 2.0))
+        ),
+    ],
+)
 def test_what_spreads_round_states_is_no_motion(precision: float, spread: float) -> None:
     """Rests of the errors of poses; they may draw images out as far as states are apart."""
     rng = np.random.default_rng(1)

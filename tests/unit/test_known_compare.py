@@ -27,6 +27,8 @@ from drgnalign.known.records import AS_GIVEN, MIRRORED, ComparisonRecord
 from drgnalign.run.record import read_record
 from drgnalign.simulate import density_map, phantom_states
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL, SIGMA = 48, 5.0, 4.0
 
 

@@ -20,6 +20,8 @@ from drgnalign.maps.mask import particle_mask
 from drgnalign.simulate import density_map, phantom_states
 from drgnalign.symmetry import point_group
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL, DIAMETER, SIGMA = 48, 5.0, 200.0, 4.0
 FLIP = np.diag([1.0, 1.0, -1.0])
 
@@ -77,7 +79,7 @@ def test_another_state_is_found_too(target: Body) -> None:
     assert angular_distance(fit.rotation[None], linear[None])[0] < 2
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_something_else_is_not_claimed(target: Body, seed: int) -> None:
     """Blobs in a ball of the same size."""
     rng = np.random.default_rng(seed)

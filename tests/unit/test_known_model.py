@@ -25,6 +25,8 @@ from drgnalign.known.model_in_map import coarser
 from drgnalign.known.records import ComparisonRecord
 from drgnalign.run.record import read_record
 
+pytestmark = pytest.mark.slow
+
 BOX, PIXEL = 48, 4.0
 CHAINS_THERE = ["A", "B", "C", "D", "E"]
 ORIGIN = np.array([120.0, -40.0, 15.0])
