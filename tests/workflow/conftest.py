@@ -355,8 +355,8 @@ def scenario(
     scenarios = Scenarios(tmp_path_factory.mktemp("runs"), noisy_set)
     # the longest first; what goes on from loop_run has to wait for it
     names = ("loop_run", "interrupted_runs", "frealignx_run", "frealign_fault_runs", "junk_run", "fixed_run")
-    names += ("mask_runs", "real_run", "motion_run", "labelled_run", "consensus_runs", "coarser_run", "joint_run")
-    names += ("own_folder_runs", "path_run", "taken_run", "dbscan_run", "further_runs", "kept_run")
+    names += ("mask_runs", "coarser_run", "taken_run", "real_run", "motion_run", "labelled_run", "consensus_runs")
+    names += ("joint_run", "own_folder_runs", "path_run", "dbscan_run", "further_runs", "kept_run")
     with ThreadPoolExecutor(2) as pool:
         for name in names:
             if name in needed:
