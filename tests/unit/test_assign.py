@@ -33,6 +33,7 @@ from drgnalign.heterogeneity.states import (
     labels_to_start_from,
     renamed,
 )
+from drgnalign.heterogeneity.turned import RIGID
 from drgnalign.heterogeneity.verdicts import CONTINUUM, NO_NUMBER, SPREAD
 from drgnalign.particles import START, Particles
 from drgnalign.simulate import Specimen, density_map, phantom_states, simulate_set
@@ -146,6 +147,21 @@ def test_poses_that_are_off_make_no_state(one: Any, two: Any, count: int) -> Non
     found = find_states(mine, [start], None)
     assert found.verdict.startswith(("one state", "2 states")[count - 1])
     assert adjusted_rand_score(states, found.kept.assignment.labels) > 0.95
+
+
+def test_states_in_the_frame_of_a_part_are_no_turn(tmp_path: Path) -> None:
+    """Of two equal halves one hinges by 20° about an axis between them, the other is where all poses put it."""
+    rng = np.random.default_rng(3)
+    blobs = rng.uniform(-35, 35, (40, 3))
+    away = np.array([0.0, 40.0, 0.0])
+    still, moving = blobs + away, rng.permutation(blobs) * [1, -1, 1] - away
+    hinged = moving @ Rotation.from_euler("z", 20, degrees=True).as_matrix().T
+    states = [Specimen(np.concatenate([still, half]), np.ones(80)) for half in (moving, hinged)]
+    simulate_set(tmp_path, states, [1.0, 1.0], 800, BOX, PIXEL, snr=0.3, sigma=0.75 * PIXEL, seed=1)
+    truth = read_star(tmp_path / "truth.star")
+    mine = assigner(SimpleNamespace(truth=truth, folder=tmp_path))
+    assert mine.run(truth.cluster_labels()).turned[1, 2].share > RIGID
+    assert find_states(mine, [truth.cluster_labels()], None).verdict.startswith("2 states")
 
 
 def test_one_state_is_said_to_be_one(one: Any) -> None:

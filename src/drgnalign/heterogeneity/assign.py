@@ -43,7 +43,7 @@ from drgnalign.heterogeneity.contrast import (
     fitted_population,
 )
 from drgnalign.heterogeneity.spread import Spread, fitted_spread, positions
-from drgnalign.heterogeneity.turned import turned_shares
+from drgnalign.heterogeneity.turned import Turn, turns_between
 from drgnalign.maps.mask import density_outside, particle_mask, shows_density, soft_sphere, union_mask
 from drgnalign.particles import Particles
 from drgnalign.symmetry import point_group
@@ -150,8 +150,7 @@ class Assignment:
     doubtful, whole : (N,) bool
         Who may be junk, or have another pose; and who matches to the details.
     turned : dict
-        Pair of clusters to the share of their difference that is turning and shifting as a whole, see
-        `drgnalign.heterogeneity.turned`.
+        Pair of clusters to what of their difference is turning and shifting as a whole.
     """
 
     labels: IntArray
@@ -164,7 +163,7 @@ class Assignment:
     junk: FloatArray
     doubtful: NDArray[np.bool_]
     whole: NDArray[np.bool_]
-    turned: dict[tuple[int, int], float] = field(default_factory=dict)
+    turned: dict[tuple[int, int], Turn] = field(default_factory=dict)
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
@@ -571,7 +570,7 @@ class Assigner:
             looked.junk,
             population.doubtful(looked.amplitudes),
             population.whole(looked.amplitudes),
-            turned_shares(halves, self._mask, self.particles.pixel_size),
+            turns_between(halves, self._mask, self.particles.pixel_size),
         )
 
     def _insert(self, labels: IntArray, left_out: NDArray[np.bool_] | None = None) -> Sums:

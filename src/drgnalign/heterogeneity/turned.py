@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import scipy
+from scipy.spatial.transform import Rotation
 
-from drgnalign.arrays import FloatArray, FloatVolume
+from drgnalign.arrays import BoolArray, FloatArray, FloatVolume
 from drgnalign.fourier import irfft_volume, resize_volume, rfft_volume, shell_numbers
+from drgnalign.particles import Particles
 
 # Å up to which maps are compared. Turned by the few degrees that poses are off, finer detail moves by more than its own
 # width, and derivatives do not describe that.
@@ -20,6 +23,32 @@ COARSE = 25.0
 RIGID = 0.4
 # Voxels of this width, so that differences of neighbours are derivatives.
 FINENESS = 4
+
+
+class Turn(NamedTuple):
+    """What of the difference of two clusters' maps is turning and shifting as a whole.
+
+    Attributes
+    ----------
+    share : float
+        Of it, about 0 to 1; 0 where the half sets have no difference in common.
+    rotation : (3,) float64
+        Vector, radians, by which the second cluster's particles are turned to lie as the first one's do.
+    shift : (3,) float64
+        (x, y, z), Å, by which they are shifted then.
+    """
+
+    share: float
+    rotation: FloatArray
+    shift: FloatArray
+
+    def of(self, particles: Particles, rows: BoolArray) -> Particles:
+        """Particles of which some (N,), the second cluster's, lie as the first one's do."""
+        rotations, displacements = particles.rotations(), particles.displacements()
+        rotations[rows] = Rotation.from_rotvec(self.rotation).as_matrix() @ rotations[rows]
+        # a particle that is taken to lie further to one side is put further to the other
+        displacements[rows] -= (self.shift @ rotations[rows])[:, :2] / particles.pixel_size
+        return particles.with_poses(rotations, displacements)
 
 
 def rigid_fields(volume: FloatVolume | FloatArray) -> FloatArray:
@@ -40,9 +69,9 @@ def rigid_fields(volume: FloatVolume | FloatArray) -> FloatArray:
     return np.stack([*steps, *turns]).reshape(6, -1)
 
 
-def turned_shares(
+def turns_between(
     halves: Mapping[int, tuple[FloatVolume, FloatVolume]], mask: FloatVolume, pixel_size: float
-) -> dict[tuple[int, int], float]:
+) -> dict[tuple[int, int], Turn]:
     """How much of what the maps of each two clusters differ by is the particle's turning and shifting as a whole.
 
     Between half sets, so that noise has no part in it: the share of ⟨D₁, D₂⟩ that lies along the six derivatives of
@@ -59,20 +88,21 @@ def turned_shares(
     Returns
     -------
     dict
-        Pair of labels, the smaller one first, to the share: about 0 to 1; 0 where the half sets have no difference in
-        common.
+        Pair of labels, the smaller one first, to the turn.
     """
     box = _box(len(mask), pixel_size)
     inside = resize_volume(mask, box)
     maps = {label: [_coarse(half, box, pixel_size) for half in both] for label, both in halves.items()}
-    fields = {label: rigid_fields(both[0] + both[1]) * inside.ravel() for label, both in maps.items()}
-    shares = {}
+    fields = {label: rigid_fields(0.25 * (both[0] + both[1])) * inside.ravel() for label, both in maps.items()}
+    voxel, turns = pixel_size * len(mask) / box, {}
     for one, other in combinations(sorted(maps), 2):
         first, second = (((a - b) * inside).ravel() for a, b in zip(maps[one], maps[other], strict=True))
-        along = scipy.linalg.orth((fields[one] + fields[other]).T)
-        common = float(first @ second)
-        shares[one, other] = float((first @ along) @ (second @ along)) / common if common > 0 else 0.0
-    return shares
+        of_pair = (fields[one] + fields[other]).T
+        along, common = scipy.linalg.orth(of_pair), float(first @ second)
+        share = float((first @ along) @ (second @ along)) / common if common > 0 else 0.0
+        parts = np.linalg.lstsq(of_pair, 0.5 * (first + second), rcond=None)[0]
+        turns[one, other] = Turn(share, parts[3:], -parts[:3] * voxel)
+    return turns
 
 
 def _box(box: int, pixel_size: float) -> int:
