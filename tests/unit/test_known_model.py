@@ -13,7 +13,7 @@ from command_line import run, succeed
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputNote
 from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import soft_sphere
 from drgnalign.known.chains import ChainOccupancy, by_name, chain_occupancies, placed_model, scaled_to, segments
@@ -240,6 +240,36 @@ def test_models_that_are_none_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words) as error:
             read_known_model(tmp_path / name)
         assert str(tmp_path / name) in str(error.value)
+
+
+def carbons(path: Path, *places: tuple[float, float, float], models: int = 1) -> Path:
+    made = gemmi.Structure()
+    for number in range(models):
+        made.add_model(gemmi.Model(number + 1))
+        chain = gemmi.Chain("A")
+        for count, place in enumerate(places, 1):
+            residue, atom = gemmi.Residue(), gemmi.Atom()
+            residue.name, residue.seqid = "ALA", gemmi.SeqId(str(count))
+            atom.name, atom.element, atom.pos = "CA", gemmi.Element("C"), gemmi.Position(*place)
+            residue.add_atom(atom)
+            chain.add_residue(residue)
+        made[number].add_chain(chain)
+    made.write_pdb(str(path))
+    return path
+
+
+def test_a_handful_of_atoms_and_atoms_astray_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"few\.pdb: is 5\.0 Å across: too small"):
+        read_known_model(carbons(tmp_path / "few.pdb", (0, 0, 0), (5, 0, 0)))
+    near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
+    with pytest.raises(InputError, match="an atom of chain A lies 8955 Å away"):
+        read_known_model(carbons(tmp_path / "astray.pdb", *near, (9000.0, 0.0, 0.0)))
+
+
+def test_of_several_models_the_first_is_used_and_that_is_told(tmp_path: Path) -> None:
+    near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
+    with pytest.warns(InputNote, match="holds 2 models, of which the first is used"):
+        assert len(read_known_model(carbons(tmp_path / "two.pdb", *near, models=2)).positions) == 9
 
 
 def test_a_model_is_no_map_of_a_cluster(model: KnownModel, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from drgnalign.commands import OUTPUT, Command
 from drgnalign.errors import InputError
 from drgnalign.files import require_folder
 from drgnalign.known.clusters import cluster_files
-from drgnalign.known.comparison import RECORD, compare_all
+from drgnalign.known.comparison import FITTED, RECORD, compare_all
 from drgnalign.known.read import known_files
 from drgnalign.known.records import MIRRORED, MODEL, ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
 from drgnalign.known.thesis import THESIS, thesis_text
@@ -47,8 +47,8 @@ def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
     figures.
     """
     require_folder(output.absolute())
-    if (output / RECORD).exists():
-        raise InputError(output, "has a comparison already", "choose another folder")
+    if (output / RECORD).exists() or any((output / FITTED).glob("*")):
+        raise InputError(output, "has a comparison already, or what is left of one", "choose another folder")
     files = cluster_files(maps)
     published = [path for path in known if path.name == THESIS and not path.exists()]
     given = known_files(path for path in known if path not in published)

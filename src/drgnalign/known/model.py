@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ import gemmi
 import numpy as np
 
 from drgnalign.arrays import FloatArray, FloatVolume, IntArray
-from drgnalign.errors import InputError
+from drgnalign.errors import InputError, InputNote
 from drgnalign.known.read import KnownMap, mask_around, stem
 
 # At its resolution a map has a tenth of its amplitude: B = 4 d² log 10, Å². A voxel must not be narrower than an atom.
 FALL, LEAST_B_PER_VOXEL = 4 * math.log(10.0), 40.0
 # Å of solvent around a model.
 AROUND = 40.0
+# Å across: a helix of a few turns, and more than any particle.
+LEAST_EXTENT, MOST_EXTENT = 20.0, 3000.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ def read_known_model(path: Path) -> KnownModel:
     structure.remove_empty_chains()
     if not len(structure) or not structure[0].count_atom_sites():
         raise InputError(path, "holds no atoms, but perhaps of water and hydrogen", "give a model of the particle")
+    if len(structure) > 1:
+        what = f"holds {len(structure)} models, of which the first is used"
+        warnings.warn(f"{path}: {what}: of an assembly put all into one", InputNote, stacklevel=2)
     return _of_model(path, structure[0].clone())
 
 
@@ -96,7 +102,22 @@ def _of_model(path: Path, model: gemmi.Model) -> KnownModel:
     found = np.array(positions, np.float64)
     if not np.isfinite(found).all():
         raise InputError(path, "has atoms whose coordinates are no numbers", "make the model again")
+    _refuse_odd_extent(path, found, [names[residue][0] for residue in residues])
     return KnownModel(stem(path), path, model, found, np.array(residues, np.int64), names)
+
+
+def _refuse_odd_extent(path: Path, positions: FloatArray, chains: Sequence[str]) -> None:
+    """A handful of atoms has no orientation, and the box of a model with an atom astray would not fit into memory."""
+    extent = float(np.ptp(positions, axis=0).max())
+    if extent < LEAST_EXTENT:
+        problem = f"is {extent:.1f} Å across: too small to be sought in a map"
+        raise InputError(path, problem, "give a model of the particle, or of most of it")
+    if extent > MOST_EXTENT:
+        away = np.linalg.norm(positions - np.median(positions, axis=0), axis=1)
+        problem = (
+            f"is {extent:.0f} Å across: an atom of chain {chains[int(away.argmax())]} lies {away.max():.0f} Å away"
+        )
+        raise InputError(path, problem, "take out what lies astray")
 
 
 def blur(resolution: float, pixel_size: float) -> float:
