@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 
 from drgnalign.arrays import FloatArray
 
+# Of super-Fibonacci spirals: the two irrational turns.
+SPIRALS = np.sqrt(2.0), 1.533751168755204288118041
+
 
 def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> FloatArray:
     """Rotation matrices of RELION's Euler angles.
@@ -99,3 +102,15 @@ def global_rotation(truth: ArrayLike, estimate: ArrayLike) -> FloatArray:
         error = angular_distance(truth, best.as_matrix() @ estimate)
         best = scipy.spatial.transform.Rotation.from_matrix(relative[error <= np.median(error)]).mean()
     return best.as_matrix()
+
+
+def evenly_spread_rotations(number: int) -> FloatArray:
+    """Rotation matrices (number, 3, 3), evenly spread over all.
+
+    Super-Fibonacci spirals: Alexa (2022), CVPR, 8291.
+    """
+    place = np.arange(number) + 0.5
+    inner, outer = np.sqrt(place / number), np.sqrt(1 - place / number)
+    first, second = (2 * np.pi * place / turn for turn in SPIRALS)
+    quaternions = [inner * np.sin(first), inner * np.cos(first), outer * np.sin(second), outer * np.cos(second)]
+    return scipy.spatial.transform.Rotation.from_quat(np.stack(quaternions, axis=1)).as_matrix()

@@ -262,7 +262,7 @@ def test_shell_scale_and_difference_of_what_is_known() -> None:
     noise = (0.05 * reference.std() * rng.standard_normal(reference.shape)).astype(np.float32)
     volume = 2 * reference + noise
     cluster = ClusterMap("one", volume, volume, PIXEL, mask, (), 2 * PIXEL)
-    assert_allclose(shell_scale(cluster, reference, mask)[1:12], 2, rtol=0.05)
+    assert_allclose(shell_scale(cluster.volume, reference, mask)[1:12], 2, rtol=0.05)
     rest = difference(cluster, reference, mask, 4 * PIXEL)
     assert rest.std() < 0.05 * reference.std()
     assert agreement(cluster, reference, mask).mean_fsc > 0.8

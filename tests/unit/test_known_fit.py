@@ -10,10 +10,9 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
 from drgnalign.fourier import rfft_volume
-from drgnalign.geometry import angular_distance
+from drgnalign.geometry import angular_distance, evenly_spread_rotations
 from drgnalign.known.body import Body, body_of, window
 from drgnalign.known.fit import Fit, fit_body, placed
-from drgnalign.known.rotations import even_rotations
 from drgnalign.known.search import Placement, match_of, refined_placement
 from drgnalign.known.spectrum import spectrum_of
 from drgnalign.maps.mask import particle_mask
@@ -176,7 +175,7 @@ def test_a_spectrum_is_the_transform_at_every_frequency() -> None:
 
 def test_rotations_are_spread_evenly() -> None:
     """No rotation is farther from the nearest than the mean distance of as many random ones is near."""
-    known = Rotation.from_matrix(even_rotations(2000)).as_quat()
+    known = Rotation.from_matrix(evenly_spread_rotations(2000)).as_quat()
     asked = Rotation.random(500, random_state=0).as_quat()
     nearest = 2 * np.degrees(np.arccos(np.clip(np.abs(asked @ known.T).max(axis=1), 0, 1)))
     assert nearest.max() < 18

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -14,6 +13,7 @@ from drgnalign.engine.kernels import Kernels, Reference, Search
 from drgnalign.engine.plan import coefficient_plan, limit_radius
 from drgnalign.engine.refine import NO_PRIOR, check_limit, search_settings
 from drgnalign.formats.mrc import ImageSource
+from drgnalign.geometry import evenly_spread_rotations
 from drgnalign.particles import Particles
 
 # Å: orientations are compared at the stage of refinement next to this resolution. At 40 Å, those of a particle 300 Å
@@ -21,20 +21,6 @@ from drgnalign.particles import Particles
 RESOLUTION = 30.0
 # So many rotations are no further than 12° from any other; and the best of them are refined.
 ROTATIONS, KEPT = 4608, 8
-# Of super-Fibonacci spirals: the two irrational turns.
-SPIRALS = np.sqrt(2.0), 1.533751168755204288118041
-
-
-def evenly_spread_rotations(number: int) -> NDArray[np.float64]:
-    """Rotation matrices (number, 3, 3), evenly spread over all.
-
-    Super-Fibonacci spirals: Alexa (2022), CVPR, 8291.
-    """
-    place = np.arange(number) + 0.5
-    inner, outer = np.sqrt(place / number), np.sqrt(1 - place / number)
-    first, second = (2 * np.pi * place / turn for turn in SPIRALS)
-    quaternions = [inner * np.sin(first), inner * np.cos(first), outer * np.sin(second), outer * np.cos(second)]
-    return scipy.spatial.transform.Rotation.from_quat(np.stack(quaternions, axis=1)).as_matrix()
 
 
 def wide_search(

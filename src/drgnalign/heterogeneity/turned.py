@@ -7,11 +7,11 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import BoolArray, FloatArray, FloatVolume
 from drgnalign.fourier import irfft_volume, resize_volume, rfft_volume, shell_numbers
+from drgnalign.maps.mask import coarse_box
 from drgnalign.particles import Particles
 
 # Å up to which maps are compared. Turned by the few degrees that poses are off, finer detail moves by more than its own
@@ -19,10 +19,8 @@ from drgnalign.particles import Particles
 COARSE = 25.0
 # A change of which this much is turning and shifting as a whole is none but errors of poses: .44 and .66 of the change
 # along a curve through states at poses 4° off, .01 to .1 along motions, .36 of a lobe that swings about a body that is
-# all but round; .56 to .72 of the difference of two clusters of one state, 0 to .04 of those of two.
+# all but round; .56 to .86 of the difference of two clusters of one state, 0 to .04 of those of two.
 RIGID = 0.4
-# Voxels of this width, so that differences of neighbours are derivatives.
-FINENESS = 4
 
 
 class Turn(NamedTuple):
@@ -90,24 +88,22 @@ def turns_between(
     dict
         Pair of labels, the smaller one first, to the turn.
     """
-    box = _box(len(mask), pixel_size)
+    # so fine that differences of neighbours are derivatives
+    box = coarse_box(len(mask), pixel_size, COARSE)
     inside = resize_volume(mask, box)
     maps = {label: [_coarse(half, box, pixel_size) for half in both] for label, both in halves.items()}
     fields = {label: rigid_fields(0.25 * (both[0] + both[1])) * inside.ravel() for label, both in maps.items()}
     voxel, turns = pixel_size * len(mask) / box, {}
     for one, other in combinations(sorted(maps), 2):
         first, second = (((a - b) * inside).ravel() for a, b in zip(maps[one], maps[other], strict=True))
-        of_pair = (fields[one] + fields[other]).T
-        along, common = scipy.linalg.orth(of_pair), float(first @ second)
-        share = float((first @ along) @ (second @ along)) / common if common > 0 else 0.0
-        parts = np.linalg.lstsq(of_pair, 0.5 * (first + second), rcond=None)[0]
+        of_pair, common = fields[one] + fields[other], float(first @ second)
+        # a round body has no rotations
+        inverse = np.linalg.pinv(of_pair @ of_pair.T, rcond=1e-12, hermitian=True)
+        along = of_pair @ first, of_pair @ second
+        share = float(along[0] @ inverse @ along[1]) / common if common > 0 else 0.0
+        parts = inverse @ (along[0] + along[1]) / 2
         turns[one, other] = Turn(share, parts[3:], -parts[:3] * voxel)
     return turns
-
-
-def _box(box: int, pixel_size: float) -> int:
-    needed = FINENESS * box * pixel_size / COARSE
-    return min(2 * scipy.fft.next_fast_len(int(np.ceil(needed / 2)), real=True), box)
 
 
 def _coarse(volume: FloatVolume, box: int, pixel_size: float) -> FloatArray:

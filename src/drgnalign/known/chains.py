@@ -11,8 +11,9 @@ import scipy
 from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import BoolArray, FloatArray, FloatVolume
-from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, shell_sums
+from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers
 from drgnalign.known.clusters import ClusterMap
+from drgnalign.known.compare import shell_scale
 from drgnalign.known.fit import Fit
 from drgnalign.known.model import KnownModel, blur, density_of
 
@@ -124,10 +125,7 @@ def scaled_to(volume: FloatVolume, model: FloatVolume, mask: FloatVolume) -> Flo
     """A map with the grey values of a model, shell by shell, each as far as both agree there (least squares under the
     mask)."""
     box = len(volume)
-    one, other = rfft_volume(volume * mask), rfft_volume(model * mask)
-    cross, power = shell_sums((one.conj() * other).real, box), shell_sums(np.abs(one) ** 2, box)
-    factor = np.divide(np.maximum(cross, 0), power, out=np.zeros_like(cross), where=power > 0)
-    shells = np.minimum(shell_numbers(box, 3), box // 2)
+    factor, shells = shell_scale(model, volume, mask), np.minimum(shell_numbers(box, 3), box // 2)
     return irfft_volume(rfft_volume(volume) * factor[shells].astype(np.float32), box).astype(np.float32)
 
 

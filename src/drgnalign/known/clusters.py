@@ -11,8 +11,8 @@ import pandas as pd
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.errors import InputError
-from drgnalign.formats.mrc import read_volume
-from drgnalign.known.read import KnownMap, is_model, known_files, mask_around, read_known_map, unpacked
+from drgnalign.formats.mrc import read_header
+from drgnalign.known.read import KnownMap, is_model, known_files, read_known_map, unpacked
 from drgnalign.maps.read import read_map
 from drgnalign.run.state import CONSENSUS, CURVE, FILTERED, FSC, HALF_MAPS, MAPS, SHARP, beside, cluster_name
 
@@ -88,16 +88,15 @@ def read_cluster(path: Path) -> ClusterMap:
     """
     shown = read_known_map(path)
     with unpacked(path) as whole:
-        cubic = len(set(read_volume(whole)[0].shape)) == 1
+        cubic = len(set(read_header(whole).shape)) == 1
     if not cubic:
         raise InputError(path, "is no cube", "give the map as it was reconstructed")
     halves = _halves(path, shown)
     volume = np.asarray(0.5 * (halves[0] + halves[1]), np.float32) if halves else shown.volume
-    mask = mask_around(path, shown.volume, shown.pixel_size)
     sharp = path.with_name(f"{path.stem}{SHARP}")
     look = read_map(sharp, len(volume), shown.pixel_size) if sharp.is_file() else shown.volume
     resolution, worth = _told(path, shown.pixel_size)
-    return ClusterMap(shown.name, volume, look, shown.pixel_size, mask, halves, resolution, worth)
+    return ClusterMap(shown.name, volume, look, shown.pixel_size, shown.mask, halves, resolution, worth)
 
 
 def _halves(path: Path, shown: KnownMap) -> tuple[FloatVolume, ...]:

@@ -62,7 +62,7 @@ def agreement(cluster: ClusterMap, reference: FloatVolume, mask: FloatVolume) ->
     halves = tuple(
         float(fourier_shell_correlation(half * mask, masked)[1 : last + 1].mean()) for half in cluster.halves
     )
-    cross, power = _sums(cluster, reference, mask)
+    cross, power = _sums(cluster.volume, reference, mask)
     grey = float(cross[1 : last + 1].sum() / max(power[1 : last + 1].sum(), 1e-30))
     return Agreement(fsc, float(fsc.corrected[1 : last + 1].mean()), halves, grey)
 
@@ -72,18 +72,18 @@ def _last_shell(cluster: ClusterMap) -> int:
     return min(int(cluster.box * cluster.pixel_size / cluster.resolution), cluster.box // 2)
 
 
-def _sums(cluster: ClusterMap, reference: FloatVolume, mask: FloatVolume) -> tuple[FloatArray, FloatArray]:
-    """By shell: product of map and reference under the mask, and power of the reference."""
-    one, other = rfft_volume(cluster.volume * mask), rfft_volume(reference * mask)
-    return shell_sums((one * other.conj()).real, cluster.box), shell_sums(np.abs(other) ** 2, cluster.box)
+def _sums(volume: FloatVolume, scaled: FloatVolume, mask: FloatVolume) -> tuple[FloatArray, FloatArray]:
+    """By shell: product of two maps under the mask, and power of the second."""
+    one, other = rfft_volume(volume * mask), rfft_volume(scaled * mask)
+    return shell_sums((one * other.conj()).real, len(mask)), shell_sums(np.abs(other) ** 2, len(mask))
 
 
-def shell_scale(cluster: ClusterMap, reference: FloatVolume, mask: FloatVolume) -> FloatArray:
-    """What each shell of a reference is multiplied with to be as strong as in the map, (N//2 + 1,).
+def shell_scale(volume: FloatVolume, scaled: FloatVolume, mask: FloatVolume) -> FloatArray:
+    """What each shell of the second map is multiplied with to be as strong as in the first, (N//2 + 1,).
 
-    The least-squares factor under the mask, which noise in the map does not raise; 0 where both disagree.
+    The least-squares factor under the mask, which noise in the first does not raise; 0 where both disagree.
     """
-    cross, power = _sums(cluster, reference, mask)
+    cross, power = _sums(volume, scaled, mask)
     return np.divide(np.maximum(cross, 0), power, out=np.zeros_like(cross), where=power > 0)
 
 
@@ -93,7 +93,7 @@ def difference(cluster: ClusterMap, reference: FloatVolume, mask: FloatVolume, r
     Positive is what the map has and the reference has not.
     """
     box = cluster.box
-    scale, shells = shell_scale(cluster, reference, mask), shell_numbers(box, 3)
+    scale, shells = shell_scale(cluster.volume, reference, mask), shell_numbers(box, 3)
     last = min(int(box * cluster.pixel_size / resolution), box // 2)
     weights = np.where(shells <= last, scale[np.minimum(shells, box // 2)], 0).astype(np.float32)
     rest = rfft_volume(cluster.volume) * (shells <= last) - rfft_volume(reference) * weights

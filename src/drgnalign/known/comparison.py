@@ -176,7 +176,7 @@ class _Comparison:
     def written(self) -> ComparisonRecord:
         """Write tables and record."""
         assigned = _assigned(self._found)
-        halves = [_assigned_by_half(self._found, self._clusters, half) for half in (0, 1)]
+        halves = [_assigned(self._found, half).reference for half in (0, 1)]
         record = ComparisonRecord(version=__version__)
         for row, cluster in enumerate(self._clusters):
             column = assigned.reference[row]
@@ -265,18 +265,14 @@ def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference) -> None:
     warnings.warn(f"{reference.known.path}: {what}: {remedy}", InputWarning, stacklevel=2)
 
 
-def _assigned(found: Sequence[Sequence[Found]]) -> Assignment:
-    scores = [[one.agreement.mean_fsc if one.agreement else 0.0 for one in row] for row in found]
+def _assigned(found: Sequence[Sequence[Found]], half: int | None = None) -> Assignment:
+    """By the maps, or as one half map of each, where it has any, would have it."""
+    scores = [[_score(one.agreement, half) if one.agreement else 0.0 for one in row] for row in found]
     return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found], np.bool_))
 
 
-def _assigned_by_half(found: Sequence[Sequence[Found]], clusters: Sequence[ClusterMap], half: int) -> list[int | None]:
-    """As one half map of each map would have it."""
-    scores = [
-        [0.0 if one.agreement is None else (one.agreement.halves or (one.agreement.mean_fsc,) * 2)[half] for one in row]
-        for row in found
-    ]
-    return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found], np.bool_)).reference
+def _score(agreed: Agreement, half: int | None) -> float:
+    return agreed.mean_fsc if half is None or not agreed.halves else agreed.halves[half]
 
 
 def _pair(cluster: ClusterMap, one: Found, assigned: bool, margin: float | None) -> PairRecord:

@@ -10,8 +10,8 @@ import numpy as np
 
 from drgnalign.arrays import FloatArray, FloatVolume, IntArray
 from drgnalign.fourier import irfft_volume
+from drgnalign.geometry import evenly_spread_rotations
 from drgnalign.known.body import PADDING, Body
-from drgnalign.known.rotations import even_rotations
 from drgnalign.known.search import Placement, best_placements, match_of, refined_placement, search_limit
 from drgnalign.known.spectrum import ComplexArray, spectrum_of
 
@@ -134,7 +134,7 @@ def _annulus(target: Body, coarse: float, fine: float) -> tuple[FloatArray, Comp
 
 
 def _random_placements() -> list[Placement]:
-    rotations = even_rotations(RANDOM_PLACEMENTS)
+    rotations = evenly_spread_rotations(RANDOM_PLACEMENTS)
     return [Placement(one, np.zeros(3), bool(number % 2)) for number, one in enumerate(rotations)]
 
 

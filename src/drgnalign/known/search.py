@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from drgnalign.arrays import FloatArray
-from drgnalign.geometry import angular_distance
+from drgnalign.geometry import angular_distance, evenly_spread_rotations
 from drgnalign.known.body import SEARCH_PADDING, Body
-from drgnalign.known.rotations import even_rotations
 from drgnalign.known.spectrum import ComplexArray, Spectrum
 
 # Waves across the body of the finest frequency of the search; side of its box, in diameters; rotations of each hand.
@@ -95,7 +94,7 @@ def _scan(target: Body, reference: Body, finest: float) -> list[Placement]:
     index = tuple(places.T % [[size], [size], [size]])
     norm = 2 * len(places)
     found = []
-    for rotation in even_rotations(ROTATIONS):
+    for rotation in evenly_spread_rotations(ROTATIONS):
         values = spectrum.nearest(frequencies @ rotation)
         for mirrored in (False, True):
             grid[index] = (doubled * (values.conj() if mirrored else values)).conj()

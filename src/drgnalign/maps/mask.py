@@ -185,9 +185,10 @@ def shows_density(volume: FloatVolume, mask: FloatVolume, pixel_size: float, dia
     return bool((_parts(view.smooth > view.level, view.speck) & inside).any())
 
 
-def coarse_box(box: int, pixel_size: float) -> int:
-    """Even number of voxels that a map needs for its mask: four per `LOWPASS`, or as many as it has."""
-    needed = FINENESS * box * pixel_size / LOWPASS
+def coarse_box(box: int, pixel_size: float, resolution: float = LOWPASS) -> int:
+    """Even number of voxels that a map needs up to a resolution (Å), that of its mask: four per wave, or as many as it
+    has."""
+    needed = FINENESS * box * pixel_size / resolution
     return min(2 * scipy.fft.next_fast_len(int(np.ceil(needed / 2)), real=True), box - box % 2)
 
 

@@ -144,15 +144,20 @@ def view_bins(rotations: FloatArray) -> IntArray:
     rotations : (N, 3, 3) float64
         ``R`` with ``x_volume = R x_image``: the view's direction is the third column.
     """
+    return nearest_bins(rotations[:, :, 2])
+
+
+def nearest_bins(directions: FloatArray) -> IntArray:
+    """Bin (N,) of unit vectors (N, 3) or their opposites, 0…BINS − 1."""
     centres = bin_centres()
-    _, nearest = scipy.spatial.cKDTree(np.concatenate([centres, -centres])).query(rotations[:, :, 2])
+    _, nearest = scipy.spatial.cKDTree(np.concatenate([centres, -centres])).query(directions)
     return (nearest % BINS).astype(np.int64)
 
 
-def bin_centres() -> FloatArray:
-    """Directions (BINS, 3), evenly spread over half of the sphere along a spiral."""
-    number = np.arange(BINS) + 0.5
-    z = number / BINS
+def bin_centres(count: int = BINS) -> FloatArray:
+    """Directions (count, 3), evenly spread over half of the sphere along a spiral."""
+    number = np.arange(count) + 0.5
+    z = number / count
     angle = np.pi * (1 + np.sqrt(5)) * number
     ring = np.sqrt(1 - z**2)
     return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], axis=1)

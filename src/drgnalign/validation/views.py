@@ -9,9 +9,9 @@ import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
-from drgnalign.arrays import FloatArray, FloatVolume, IntArray
+from drgnalign.arrays import FloatArray, FloatVolume
 from drgnalign.fourier import half_plane_multiplicity, rfft_volume
-from drgnalign.validation.composition import BINS, bin_centres
+from drgnalign.validation.composition import BINS, bin_centres, nearest_bins
 from drgnalign.validation.fsc import FEWEST_SHELLS, THRESHOLD, half_map_fsc, resolution_at
 
 # Half of the opening of a cone, degrees, as in 3DFSC; shells that are averaged, as a cone holds few coefficients.
@@ -120,9 +120,7 @@ def _binned(first: NDArray[np.complexfloating], second: NDArray[np.complexfloati
     radius = np.sqrt(x**2 + y**2 + z**2)
     inside = (radius >= 0.5) & (np.rint(radius) <= box // 2)
     places = np.stack([np.broadcast_to(axis, inside.shape)[inside] for axis in (x, y, z)], axis=1)
-    centres = bin_centres()
-    nearest = scipy.spatial.cKDTree(np.concatenate([centres, -centres])).query(places / radius[inside][:, None])[1]
-    cells = (nearest % BINS) * (box // 2 + 1) + np.rint(radius[inside]).astype(np.int64)
+    cells = nearest_bins(places / radius[inside][:, None]) * (box // 2 + 1) + np.rint(radius[inside]).astype(np.int64)
     weights = np.broadcast_to(half_plane_multiplicity(box), inside.shape)[inside]
     one, other = first[inside], second[inside]
     values = ((one * other.conj()).real, np.abs(one) ** 2, np.abs(other) ** 2)
@@ -168,17 +166,9 @@ def seen_share(rotations: FloatArray, radius: float, symmetry: FloatArray | None
         0…1.
     """
     views = rotations[:, :, 2] if symmetry is None else (symmetry[:, None] @ rotations[None, :, :, 2, None])[..., 0]
-    directions = _many_directions(max(BINS, int(4 * radius**2)))
+    directions = bin_centres(max(BINS, int(4 * radius**2)))
     seen = np.zeros(len(directions), np.bool_)
     for some in np.array_split(views.reshape(-1, 3), max(1, views.size // 3 // 500)):
         left = np.flatnonzero(~seen)
         seen[left] = (np.abs(directions[left] @ some.T) <= 0.5 / radius).any(axis=1)
     return float(seen.mean())
-
-
-def _many_directions(count: int) -> FloatArray:
-    """So many unit vectors, evenly over half of the sphere."""
-    number: IntArray = np.arange(count)
-    height = (number + 0.5) / count
-    angle, ring = np.pi * (1 + np.sqrt(5)) * number, np.sqrt(1 - height**2)
-    return np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
