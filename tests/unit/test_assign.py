@@ -147,6 +147,11 @@ def test_poses_that_are_off_make_no_state(one: Any, two: Any, count: int) -> Non
     found = find_states(mine, [start], None)
     assert found.verdict.startswith(("one state", "2 states")[count - 1])
     assert adjusted_rand_score(states, found.kept.assignment.labels) > 0.95
+    united = evidence(found, BOX * PIXEL)["at_two_poses"]
+    assert len(united) == count and sum(sum(one["particles"]) for one in united) == len(states)
+    for one in united:
+        # derivatives of the mean of the two, which is blurred, make it a little more than it is
+        assert one["degrees"] == pytest.approx(7, rel=0.25) and one["angstrom"] < 2
 
 
 def test_states_in_the_frame_of_a_part_are_no_turn(tmp_path: Path) -> None:
@@ -161,7 +166,8 @@ def test_states_in_the_frame_of_a_part_are_no_turn(tmp_path: Path) -> None:
     truth = read_star(tmp_path / "truth.star")
     mine = assigner(SimpleNamespace(truth=truth, folder=tmp_path))
     assert mine.run(truth.cluster_labels()).turned[1, 2].share > RIGID
-    assert find_states(mine, [truth.cluster_labels()], None).verdict.startswith("2 states")
+    found = find_states(mine, [truth.cluster_labels()], None)
+    assert found.verdict.startswith("2 states") and not found.at_two_poses
 
 
 def test_one_state_is_said_to_be_one(one: Any) -> None:

@@ -278,6 +278,15 @@ def test_a_focus_without_density_is_told(density: bool | None, told: bool) -> No
     assert ("the verdict: the consensus shows no density inside the focus mask" in findings([metrics])) == told
 
 
+def test_clusters_that_were_one_state_at_two_poses_are_told() -> None:
+    counts = {"pass": 2, "round": 1, "clusters": [], "particles": 600}
+    united = [{"particles": [1420, 300], "degrees": 5.31, "angstrom": 1.26}]
+    text = findings([PassMetrics.of(counts | {"clustering": {"assignment": {"at_two_poses": united}}})])
+    said = "two clusters, of 1,420 and 300 particles, were one state at poses about 5° and 1.3 Å apart, and were united"
+    assert f"  In assignment, {said}\n" in text
+    assert "two poses" not in findings([PassMetrics.of(counts)])
+
+
 def moving_pass(number: int, motion: bool, turned: float = 0.5, **linear: object) -> PassMetrics:
     counts = {"pass": number, "round": number, "clusters": [], "particles": 60}
     found = {"linear": {"motion": motion, "motion_gain": 0.3, "motion_gain_error": 0.01, **linear}}

@@ -43,7 +43,7 @@ from drgnalign.heterogeneity.states import (
     renamed,
     write_posteriors,
 )
-from drgnalign.heterogeneity.verdicts import EMPTY_FOCUS, in_words
+from drgnalign.heterogeneity.verdicts import EMPTY_FOCUS, at_two_poses_in_words, in_words
 from drgnalign.inputs import as_labelled, open_particles
 from drgnalign.labels import refuse_odd_labels, sizes_in_words
 from drgnalign.maps.read import check_mask
@@ -128,6 +128,8 @@ def assign(
     if odd := inverted_contrast(inverted(found.amplitudes, found.left_out), int(found.left_out.sum())):
         warnings.warn(f"{particles}: {odd}", InputWarning, stacklevel=2)
     click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")
+    for united in at_two_poses_in_words(known["at_two_poses"]):
+        click.echo(f"{output}: {united}", err=True)
     taken, moved_back = int((before & ~found.left_out).sum()), int(states.brought_back.sum())
     back = f", {taken:,} taken back that the file leaves out" if taken else ""
     anew = f", poses of {moved_back:,} found anew" if moved_back else ""

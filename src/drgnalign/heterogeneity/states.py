@@ -53,6 +53,14 @@ class CoarseImages(NamedTuple):
     folder: Path
 
 
+class TwoPoses(NamedTuple):
+    """Two clusters that were one state at two poses: their particles, and how far they are apart (degrees, Å)."""
+
+    particles: tuple[int, int]
+    degrees: float
+    angstrom: float
+
+
 class Clusters(NamedTuple):
     """Clusters that the images chose, and how each two of them differ (`Assigner.separations`, `Assigner.spreads`)."""
 
@@ -97,6 +105,8 @@ class States:
         With better poses of those that were left out only for theirs.
     searched : (N,) bool
         Whose poses were looked for.
+    at_two_poses : tuple of TwoPoses
+        Clusters that were united for no more than a turn of the particle.
     wanted : int or None
         Most clusters to keep.
     """
@@ -106,6 +116,7 @@ class States:
     agreement: list[float]
     particles: Particles
     searched: NDArray[np.bool_]
+    at_two_poses: tuple[TwoPoses, ...] = ()
     wanted: int | None = None
 
     @property
@@ -339,7 +350,7 @@ def find_states(
     told_apart = _with_spreads(assigner, best)
     fewer = _united(assigner, best, k)
     kept = told_apart if fewer is best else _with_spreads(assigner, fewer)
-    return States(kept, told_apart, agreement, assigner.particles, searched, k)
+    return States(kept, told_apart, agreement, assigner.particles, searched, fewer.at_two_poses, k)
 
 
 def _collapsed(one: _Found, best: _Found) -> bool:
@@ -356,6 +367,7 @@ def assigned(assigner: Assigner, labels: IntArray) -> Clusters:
 class _Found(NamedTuple):
     assignment: Assignment
     separations: Pairs
+    at_two_poses: tuple[TwoPoses, ...] = ()
 
 
 def _assigned(assigner: Assigner, labels: IntArray, before: tuple[Pass, ...] = ()) -> _Found:
@@ -375,12 +387,13 @@ def _with_lost(assigner: Assigner, found: _Found) -> tuple[Assigner, _Found, NDA
     if not back.any():
         return assigner, found, lost
     assigner = assigner.at(moved)
-    again = _united(assigner, _assigned(assigner, np.where(back, clusters, chosen.labels), chosen.passes))
-    return assigner, again, lost
+    again = _assigned(assigner, np.where(back, clusters, chosen.labels), chosen.passes)
+    return assigner, _united(assigner, again._replace(at_two_poses=found.at_two_poses)), lost
 
 
 def _with_spreads(assigner: Assigner, found: _Found) -> Clusters:
-    return Clusters(*found, assigner.spreads(found.assignment.labels, found.assignment.contrast))
+    chosen = found.assignment
+    return Clusters(chosen, found.separations, assigner.spreads(chosen.labels, chosen.contrast))
 
 
 def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
@@ -390,15 +403,21 @@ def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
         labels = found.assignment.labels
         sizes = dict(zip(*np.unique(labels[labels > 0], return_counts=True), strict=True))
         losses = {pair: gain * (sizes[pair[0]] + sizes[pair[1]]) for pair, gain in found.separations.items()}
-        alike = {pair for pair in losses if losses[pair] <= 0 or _at_two_poses(assigner, found.assignment, pair)}
-        pairs = _disjoint(sorted(alike, key=losses.__getitem__))
+        alike = {pair for pair in losses if losses[pair] <= 0}
+        at_two_poses = {pair for pair in losses.keys() - alike if _at_two_poses(assigner, found.assignment, pair)}
+        pairs = _disjoint(sorted(alike | at_two_poses, key=losses.__getitem__))
         if not pairs and k is not None and len(found.assignment.clusters) > k:
             pairs = [min(losses, key=losses.__getitem__)]
         if not pairs:
             return found
+        turned = [
+            TwoPoses((sizes[pair[0]], sizes[pair[1]]), *found.assignment.turned[pair].size)
+            for pair in pairs
+            if pair in at_two_poses
+        ]
         for first, second in pairs:
             labels = np.where(labels == second, first, labels)
-        found = _assigned(assigner, labels)
+        found = _assigned(assigner, labels)._replace(at_two_poses=(*found.at_two_poses, *turned))
 
 
 def _at_two_poses(assigner: Assigner, found: Assignment, pair: tuple[int, int]) -> bool:
@@ -441,13 +460,15 @@ def evidence(states: States, angstrom: float, in_focus: bool | None = None) -> d
     -------
     dict
         Of `AssignmentRecord`: ``verdict``, ``states`` (clusters that the images tell apart), ``agreement`` with other
-        starts, ``density_in_focus``, and what `cluster_evidence` says of the clusters kept.
+        starts, ``density_in_focus``, ``at_two_poses`` (of `States`), and what `cluster_evidence` says of the clusters
+        kept.
     """
     return {
         "verdict": f"{states.verdict}, inside the focus mask" if in_focus is not None else states.verdict,
         "states": len(states.told_apart.assignment.clusters),
         "agreement": states.agreement,
         "density_in_focus": in_focus,
+        "at_two_poses": [one._asdict() for one in states.at_two_poses],
         **cluster_evidence(states.kept, angstrom),
     }
 

@@ -40,6 +40,11 @@ class Turn(NamedTuple):
     rotation: FloatArray
     shift: FloatArray
 
+    @property
+    def size(self) -> tuple[float, float]:
+        """Of the rotation, degrees, and of the shift, Å."""
+        return float(np.rad2deg(np.linalg.norm(self.rotation))), float(np.linalg.norm(self.shift))
+
     def of(self, particles: Particles, rows: BoolArray) -> Particles:
         """Particles of which some (N,), the second cluster's, lie as the first one's do."""
         rotations, displacements = particles.rotations(), particles.displacements()

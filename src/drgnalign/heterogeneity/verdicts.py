@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from drgnalign.run.records import LinearRecord
@@ -88,6 +88,15 @@ def in_words(assignment: Mapping[str, Any], clusters: int) -> str:
             spread = _spread(assignment.get("clusters") or {})
             return words.format(apart=apart, continuum=CONTINUUM, spread=spread) + verdict.removeprefix(said)
     return verdict
+
+
+def at_two_poses_in_words(united: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is said of each two clusters that were united as one state at two poses (`AssignmentRecord`)."""
+    return [
+        f"two clusters, of {one['particles'][0]:,} and {one['particles'][1]:,} particles, were one state at poses "
+        f"about {one['degrees']:.0f}° and {one['angstrom']:.1f} Å apart, and were united"
+        for one in united
+    ]
 
 
 def is_open(verdict: str) -> bool:

@@ -22,7 +22,7 @@ from drgnalign.errors import InputError
 from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.path import move_along
-from drgnalign.heterogeneity.verdicts import widest_interval
+from drgnalign.heterogeneity.verdicts import at_two_poses_in_words, widest_interval
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import (
     GOOD,
@@ -439,6 +439,7 @@ def _evidence(metrics: PassMetrics) -> dict[str, Any]:
     keys = ("states", "clusters", "agreement", "ari_with_proposed", "at_rest", "limit_angstrom", "limit_because")
     return {key: assignment.get(key) for key in (*keys, "contrast", "log_likelihood")} | {
         "spread_interval": widest_interval(assignment.get("clusters") or {}),
+        "at_two_poses": at_two_poses_in_words(assignment.get("at_two_poses") or []),
         "proposed": clustering and clustering.proposed,
         "method": clustering and clustering.method,
         "linear": linear and {**linear.written(), "number": linear.number, "motion_in_words": linear.motion_in_words},

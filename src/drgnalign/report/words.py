@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from drgnalign.heterogeneity.verdicts import CONTINUUM, EMPTY_FOCUS, RUNNING, in_words, is_open
+from drgnalign.heterogeneity.verdicts import (
+    CONTINUUM,
+    EMPTY_FOCUS,
+    RUNNING,
+    at_two_poses_in_words,
+    in_words,
+    is_open,
+)
 from drgnalign.run.inputs import LabelsRecord
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
 from drgnalign.run.state import CONSENSUS, MOTION, round_name
@@ -175,6 +182,8 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None, of_i
     searched, found = poses_looked_for(passes)
     if searched:
         lines.append(f"  {found:,} lost poses were found, of {searched:,} looked for in all passes")
+    united = (last.assignment and last.assignment.at_two_poses) or []
+    lines += [f"  In assignment, {said}" for said in at_two_poses_in_words(united)]
     agreement = last.ari_with_last_round
     if agreement is not None:
         lines.append(f"  Labels agree with the last round's by {agreement:.2f} (adjusted Rand index; 1: all the same)")

@@ -70,6 +70,8 @@ class AssignmentRecord(Record):
     agreement: list[float] | None = None
     # of the consensus; null without a focus mask
     density_in_focus: bool | None = None
+    # clusters that were united: numbers of their particles, degrees and Å between their poses
+    at_two_poses: list[dict[str, Any]] | None = None
     at_rest: bool | None = None
     log_likelihood: float | None = None
     passes: list[dict[str, Any]] | None = None
