@@ -376,6 +376,7 @@ def test_results_that_another_run_takes_meanwhile_stop_it(tmp_path: Path) -> Non
     assert run.status != 0 and f"{record.parents[1]}: another run has taken it while this one went on" in run.log
 
 
+@pytest.mark.long
 def test_a_stack_that_is_written_during_the_run_stops_it(tmp_path: Path) -> None:
     code, stack = tmp_path / "code", tmp_path / "stack.mrcs"
     copy_code(code)

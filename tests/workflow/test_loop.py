@@ -251,6 +251,7 @@ def test_without_rounds_the_consensus_is_handed_over(consensus_runs: Consensus) 
     assert len(read_star(results / "final" / "consensus_particles.star")) == 300
 
 
+@pytest.mark.long
 def test_joint_reference_is_marked(joint_run: Run) -> None:
     fsc = pd.read_csv(joint_run.results / "round_01" / "fsc.csv").set_index("cluster")["halves"]
     assert set(fsc.drop("consensus")) == {"not independent"}
@@ -263,6 +264,7 @@ def test_joint_reference_is_marked(joint_run: Run) -> None:
     assert metrics(joint_run, "round_01")["halves"] == "not independent"
 
 
+@pytest.mark.long
 def test_a_tiny_cluster_is_skipped_and_the_run_goes_on(joint_run: Run) -> None:
     before, after = particles(joint_run, "consensus/pass_01"), particles(joint_run, "round_01")
     assert (after.half_sets() == 2).sum() == sum(IN_HALF_2.values())
@@ -307,6 +309,7 @@ def test_labels_that_were_given_are_the_clusters(labelled_run: Run, noisy_set: A
     assert said in labelled_run.log and said in (labelled_run.results / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_a_published_round(taken_run: Run, loop_run: Run) -> None:
     before, after = particles(loop_run, "round_02"), particles(taken_run, "consensus/pass_01")
     np.testing.assert_array_equal(after.half_sets(), before.half_sets())

@@ -11,7 +11,10 @@ from runs import Run
 from conftest import ATP_SYNTHASE
 from drgnalign.formats.star import read_star
 
-pytestmark = pytest.mark.skipif(not ATP_SYNTHASE.is_dir(), reason=f"the test data are not there: {ATP_SYNTHASE}")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not ATP_SYNTHASE.is_dir(), reason=f"the test data are not there: {ATP_SYNTHASE}"),
+]
 
 
 def test_frealign_particles_come_through_a_round(real_run: Run) -> None:

@@ -84,6 +84,7 @@ def test_what_the_run_would_move_away_is_no_input_of_it(folder: Path) -> None:
     assert mine.exists() and not (folder / "results" / "earlier").exists()
 
 
+@pytest.mark.long
 def test_results_without_a_record_of_whose_they_are(folder: Path) -> None:
     (folder / "results" / "round_01").mkdir()
     # without a start that Nextflow knows of it passes -resume over
