@@ -7,7 +7,7 @@ include { lastWords ; noteTheRun ; noteVersions ; passLine ; startedClock ; supe
 include { placeOf ; publish } from './subworkflows/publishing.nf'
 include { readJson } from './subworkflows/scripts.nf'
 include { codeDigest ; digest ; orRefused ; passesMadeBy ; settingsOf } from './subworkflows/settings.nf'
-include { filesBeside ; inputFiles ; listedFiles ; namedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
+include { filesBeside ; inputFiles ; knownFiles ; listedFiles ; namedFiles ; ownFile ; pathOf ; startedFrom ; trainingFiles } from './subworkflows/inputs.nf'
 include { CHECK_IMAGE } from './modules/check_image.nf'
 include { DIGEST } from './modules/digest.nf'
 include { LIST_STACKS } from './modules/list_stacks.nf'
@@ -27,6 +27,7 @@ include { LABEL } from './subworkflows/label.nf'
 include { MAP } from './subworkflows/map.nf'
 include { emptied } from './subworkflows/emptied.nf'
 include { MOTION } from './modules/motion.nf'
+include { COMPARE } from './modules/compare.nf'
 include { REPORT } from './modules/report.nf'
 include { EXPORT } from './modules/export.nf'
 
@@ -72,6 +73,7 @@ workflow {
     def (options, beside) = filesBeside(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def initial_maps = listedFiles('initial_maps', given.initial_maps)
+    def (known_maps, thesis) = knownFiles('compare', given.compare, 'thesis')
     def training = trainingFiles(given.weights)
     def labels = ownFile('labels', given.labels)
     // what people chose beside the particles; a network that --start_from brings along is nobody's choice
@@ -83,7 +85,7 @@ workflow {
     checkPrograms(given.device)
     // as they are found, and as people know them
     def (results, outdir) = [pathOf('outdir', given.outdir), params.outdir]
-    refuseOwnResults(results, [particles] + beside + decided.last())
+    refuseOwnResults(results, [particles] + beside + decided.last() + known_maps)
     takeResultsFolder(results, given.rounds)
     workflow.onComplete {
         returnResultsFolder(results)
@@ -114,7 +116,7 @@ workflow {
         settings.map { step -> step.check_inputs },
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, settings.map { step -> step.check_settings })
+    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, known_maps, settings.map { step -> step.check_settings })
     NOTE_DECISIONS(CHECK_INPUTS.out.checked.map { _star, facts -> facts }, channel.value(decided), settings.map { step -> step.note_decisions })
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
@@ -204,8 +206,22 @@ workflow {
     // [pass, [motion]]: folders of its points; [] where nothing moves
     motions = byPass(MOTION.out.point.groupTuple(size: given.path_points.toInteger()), ['motion'])
         .mix(left.still.map { pass, _state -> [pass, [motion: []]] })
+    maps = MAP.out.state.branch { _pass, state ->
+        compared: given.compare && state.meta.round
+        alone: true
+    }
+    COMPARE(
+        maps.compared.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.references] },
+        known_maps,
+        thesis,
+        settings.map { step -> step.compare },
+    )
+    // [pass, [comparison]]: its folder; [] where there is none
+    comparisons = byPass(COMPARE.out.comparison, ['comparison'])
+        .mix(maps.alone.map { pass, _state -> [pass, [comparison: []]] })
+    folders = MAP.out.folder.map { meta, folder_made, _said -> [meta.pass, [meta: meta, folder: folder_made]] }
     REPORT(
-        withEarlier(joined([MAP.out.folder.map { meta, folder_made, _said -> [meta.pass, [meta: meta, folder: folder_made]] }, motions]))
+        withEarlier(joined([folders, motions, comparisons]))
             .combine(CHECK_INPUTS.out.checked.map { _star, facts -> facts })
             .combine(NOTE_DECISIONS.out.decisions),
         settings.map { step -> step.report },

@@ -10,6 +10,7 @@ process CHECK_SETTINGS {
     path mask, stageAs: 'mask/*'
     path focus, stageAs: 'focus_mask/*'
     path initial_maps, stageAs: 'initial_map?/*'
+    path known, stageAs: 'known?/*'
     val settings
 
     output:
@@ -33,7 +34,7 @@ process CHECK_SETTINGS {
     check_settings.py ${particles} --limits ${limits} \\
         ${option('clusters', clusters)} ${option('proposed', proposed)} ${option('wanted', wanted)} ${option('assign-limit', chosen ? settings.assign_limit : null)} \\
         ${option('mask-diameter', settings.mask_diameter)} ${option('perturb-shift', settings.perturb_shift)} \\
-        ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} ${maps} \\
+        ${option('mask', mask ?: null)} ${option('focus-mask', focus ?: null)} ${maps} ${optionOfEach('known', known)} \\
         ${engineOptions(settings)} \\
         ${option('device', settings.device)} \\
         --inputs ${facts} --report inputs.json --said said.txt

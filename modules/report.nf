@@ -8,10 +8,10 @@ process REPORT {
     fair true
 
     input:
-    // folders of this pass and all before it, those of their points along motions, what the input was found to be,
-    // and what people decided
-    tuple val(meta), path(passes, stageAs: 'passes/*'), path(points, stageAs: 'motion/*'), path(inputs, stageAs: 'inputs.json'),
-        path(decisions, stageAs: 'decisions.json')
+    // folders of this pass and all before it, those of their points along motions, this one's comparison, what the input
+    // was found to be, and what people decided
+    tuple val(meta), path(passes, stageAs: 'passes/*'), path(points, stageAs: 'motion/*'),
+        path(comparison, stageAs: 'comparison'), path(inputs, stageAs: 'inputs.json'), path(decisions, stageAs: 'decisions.json')
     // also a digest of all parameters, which it shows, and where the run is on record
     val settings
 
@@ -23,7 +23,7 @@ process REPORT {
     # version ${settings.version}, parameters ${settings.parameters}
     mkdir -p motion
     report.py passes --motion motion --inputs inputs.json --decisions decisions.json \\
-        ${option('info', settings.info)} --output report
+        ${option('comparison', comparison ?: null)} ${option('info', settings.info)} --output report
     """
 
     stub:

@@ -157,12 +157,25 @@ def lastWeights(folder) {
 
 // The files of a list, in a file of parameters one, else with commas between; commas may be in their names too.
 def listedFiles(name, value) {
+    return listed(value) { one -> pathOf(name, one).isFile() }.collect { one -> existing(name, one) }
+}
+
+// [files and folders that maps are compared with, whether published figures are, for which a word stands]
+def knownFiles(name, value, word) {
+    def all = listed(value) { one -> one == word || pathOf(name, one).exists() }
+    def paths = all.findAll { one -> one != word || pathOf(name, one).exists() }.collect { one -> pathOf(name, one) }
+    paths.findAll { path -> !path.exists() }.each { path -> error("${path}: no such file or folder\n  What to do: correct --${name}.") }
+    return [paths, paths.size() < all.size()]
+}
+
+// The words of a list, in a file of parameters one, else with commas between; with commas in them where they are usable so.
+def listed(value, usable) {
     def words = value instanceof List ? value : (value ?: '').toString().tokenize(',')
-    def files = words.inject([[], null]) { found, word ->
-        def one = found[1] == null ? word.toString().trim() : "${found[1]},${word}"
-        pathOf(name, one).isFile() ? [found[0] + [one], null] : [found[0], one]
+    def found = words.inject([[], null]) { before, word ->
+        def one = before[1] == null ? word.toString().trim() : "${before[1]},${word}"
+        usable.call(one) ? [before[0] + [one], null] : [before[0], one]
     }
-    return (files[0] + (files[1] == null ? [] : [files[1]])).collect { one -> existing(name, one) }
+    return found[0] + (found[1] == null ? [] : [found[1]])
 }
 
 def existing(name, value) {

@@ -73,6 +73,7 @@ def checkParameters(given) {
         given.labels && given.rounds != null && numberOf(given.rounds) == 0 ? '--labels: are the first round\'s, and --rounds is 0' : null,
         given.initial_maps && given.labels ? '--initial_maps: --labels say already what the first round starts from' : null,
         given.initial_maps && clusterings(given)[0]?.assign != 'likelihood' ? '--initial_maps: need a round with --assign likelihood, the first' : null,
+        given.compare && given.rounds != null && numberOf(given.rounds) == 0 ? '--compare: needs the maps of a round, and --rounds is 0; of the consensus alone `drgnalign compare` does it' : null,
         given.input && given.start_from ? '--start_from: has particles of its own, and --input is given' : null,
         given.poses && (given.input || given.start_from) ? "--poses: are in place of --${given.input ? 'input' : 'start_from'}, which is given too" : null,
         given.poses && !given.ctf ? '--poses: need --ctf, of the same particles' : null,

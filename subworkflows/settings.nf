@@ -33,6 +33,7 @@ def readParameters() {
         reconstruct: engine + ['mask_diameter', 'reference_prior', 'local_resolution'],
         merge: ['mask_diameter'],
         motion: engine + ['device', 'mask_diameter', 'path_points'],
+        compare: [],
         export: [],
         report: [],
     ]
@@ -58,7 +59,7 @@ def orRefused(settings) {
 // A digest of the steps whose results passes are, of masks, maps and a training as tasks know them, and of what is in the
 // particle file and in what belongs to it; beside, others: files
 def passesMadeBy(settings, given, beside, others) {
-    def shown = ['list_stacks', 'check_settings', 'note_decisions', 'estimate_disk', 'check_training', 'export', 'report']
+    def shown = ['list_stacks', 'check_settings', 'note_decisions', 'estimate_disk', 'check_training', 'compare', 'export', 'report']
     def known = pathsOf([given.mask, given.focus_mask] + others).collect { path -> "${path} ${path.size()} ${path.lastModified()}" }
     def contents = pathsOf([given.input, given.labels] + beside).collect { path -> "${path.name} ${contentDigest(path)}" }
     return digest([settings.findAll { step, _own -> !(step in shown) }, known, contents])

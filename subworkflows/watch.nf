@@ -3,8 +3,8 @@
 include { defaults } from './parameters.nf'
 include { writeJson ; writeText } from './scripts.nf'
 
-// [meta, folders of the passes from the first to this one, those of their points along motions] of [pass, cargo] with
-// meta, folder and motion, which come in any order
+// [meta, folders of the passes from the first to this one, those of their points along motions, this one's comparison] of
+// [pass, cargo] with meta, folder, motion and comparison, which come in any order
 def withEarlier(finished) {
     def seen = [:]
     return finished.flatMap { pass, cargo ->
@@ -14,7 +14,7 @@ def withEarlier(finished) {
         (before..<firsts.size()).collect { i ->
             def own = firsts[0..i]
             def points = own.collectMany { one -> one.motion }.toSorted { path -> path.name }
-            [own[-1].meta.subMap('pass', 'round'), own.collect { one -> one.folder }, points]
+            [own[-1].meta.subMap('pass', 'round'), own.collect { one -> one.folder }, points, own[-1].comparison]
         }
     }
 }

@@ -21,11 +21,12 @@ from drgnalign.formats.mrc import read_volume, write_volume
 from drgnalign.fourier import soft_sphere
 from drgnalign.known.clusters import ClusterMap
 from drgnalign.known.compare import agreement, assign, difference, shell_scale
-from drgnalign.known.comparison import CURVES, DIFFERENCES, FITTED, RECORD, TABLE
+from drgnalign.known.comparison import CURVES, DIFFERENCES, FITTED, TABLE, check_known
 from drgnalign.known.read import known_files, read_known_map
-from drgnalign.known.records import AS_GIVEN, MIRRORED, ComparisonRecord
+from drgnalign.known.records import AS_GIVEN, MIRRORED, RECORD, ComparisonRecord
 from drgnalign.run.record import read_record
 from drgnalign.simulate import density_map, phantom_states
+from drgnalign.steps.compare import main as compare_step
 
 pytestmark = pytest.mark.slow
 
@@ -293,3 +294,35 @@ def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path) -> 
     # of table 5.2 the best iterations of clusters 0 and 1
     assert "experiment 5 (table 5.2): 3.46 (5), 3.95 (7)" in result.stdout
     assert read_record(ComparisonRecord, tmp_path / "out" / RECORD).pairs == []
+
+
+def test_the_step_says_which_is_which_and_takes_a_round_without_maps(folder: Path, tmp_path: Path) -> None:
+    lobes = folder / "known" / "lobes.mrc"
+    options = ["--known", lobes, "--known", folder / "known" / "bare.map.gz", "--thesis", "--round", 2]
+    step([*options, folder / "round_01" / "clusters", "--said", tmp_path / "said.txt", "-o", tmp_path / "out"])
+    said = (tmp_path / "said.txt").read_text().splitlines()
+    assert [line.split(" (")[0] for line in said] == [
+        "Round 2, cluster_01 beside what is known: bare",
+        "Round 2, cluster_02 beside what is known: lobes",
+    ]
+    record = read_record(ComparisonRecord, tmp_path / "out" / RECORD)
+    assert record.thesis and len(record.pairs) == 4 and (tmp_path / "out" / "comparison.png").is_file()
+    (tmp_path / "empty").mkdir()
+    step([*options, tmp_path / "empty", "--said", tmp_path / "none.txt", "-o", tmp_path / "without"])
+    assert (tmp_path / "none.txt").read_text() == ""
+    assert not read_record(ComparisonRecord, tmp_path / "without" / RECORD).pairs
+
+
+def step(arguments: list[object]) -> None:
+    compare_step([str(argument) for argument in arguments], standalone_mode=False)
+
+
+def test_references_are_refused_before_there_are_maps(folder: Path, tmp_path: Path) -> None:
+    lobes = folder / "known" / "lobes.mrc"
+    check_known([lobes, folder / "known" / "bare.map.gz"])
+    write_volume(tmp_path / "even.mrc", np.zeros((BOX,) * 3, np.float32), PIXEL)
+    (tmp_path / "void.cif").write_text("data_void\n")
+    shutil.copy(lobes, tmp_path)
+    for paths in ([tmp_path / "even.mrc"], [tmp_path / "void.cif"], [lobes, tmp_path / "lobes.mrc"]):
+        with pytest.raises(InputError, match=paths[-1].name):
+            check_known(paths)

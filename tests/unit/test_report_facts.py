@@ -16,12 +16,14 @@ from drgnalign.cli import main
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.formats.star import write_star
 from drgnalign.heterogeneity.verdicts import MOVING, PERHAPS_RUNNING, RUNNING, in_words
+from drgnalign.known.records import RECORD, ClusterRecord, ComparisonRecord, PairRecord
 from drgnalign.report.advice import DOUBTED, GOOD, MASK, NOT_BELIEVED, mark_of, next_steps, open_first
-from drgnalign.report.facts import run_facts, run_known
+from drgnalign.report.facts import comparison_of, run_facts, run_known
 from drgnalign.report.summary import published_folders, read_metrics
 from drgnalign.report.trace import cost_by_step, seconds, size
 from drgnalign.report.words import findings
 from drgnalign.run.inputs import LabelsRecord
+from drgnalign.run.record import write_record
 from drgnalign.validation.claims import DOUBTFUL, MOVES, NO_STATE, NOTE, Doubt
 
 COUNT = 300
@@ -636,3 +638,43 @@ def test_findings_say_that_labels_were_given(results: Path) -> None:
     mine = LabelsRecord(file="/far/mine.csv", sha256="0", clusters={"1": 180, "2": 100}, unassigned=0, left_out=20)
     said = "Labels were given (mine.csv): the first round starts from its 2 clusters (180 in 1, 100 in 2); 20 are left"
     assert said in findings(passes, mine) and "Labels were given" not in findings(passes)
+
+
+def compared(reference: str | None) -> ComparisonRecord:
+    """Cluster 1 with a map that is in it, and one that is not."""
+    record = ComparisonRecord(version="1", thesis=True)
+    known = {"cluster": "cluster_01", "kind": "map", "null_mean": 0.1, "null_deviation": 0.01, "hand": "as given"}
+    found = {"mean_fsc": 0.91, "resolution_05_angstrom": 12.5, "hand_margin": 9.0, "assigned": reference is not None}
+    record.pairs = [
+        PairRecord(**known, **found, reference="emd_1", claimed=True, agreement=0.9, z=80.0),
+        PairRecord(**known, reference="emd_<2>", claimed=False, agreement=0.1, z=0.4, hand_margin=0.0),
+    ]
+    record.clusters = [
+        ClusterRecord(
+            cluster="cluster_01",
+            resolution_angstrom=10.0,
+            pixel_size_angstrom=8.0,
+            box=32,
+            half_maps=True,
+            reference=reference,
+            margin=0.3,
+            halves_agree=True,
+        )
+    ]
+    return record
+
+
+@pytest.mark.parametrize(("reference", "which"), [("emd_1", "emd_1 (margin 0.300"), (None, "no reference of its own")])
+def test_what_maps_are_beside_known_ones_is_said(results: Path, reference: str | None, which: str) -> None:
+    assert facts_of(results)["comparison"] is None
+    folder = results / "round_02" / "comparison"
+    folder.mkdir()
+    write_record(compared(reference), folder / RECORD)
+    facts = facts_of(results)["comparison"]
+    assert facts["folder"] == "round_02/comparison" and facts["references"] == ["emd_1", "emd_<2>"]
+    assert facts["rows"][0]["which"].startswith(which)
+    assert [pair["claimed"] for pair in facts["rows"][0]["pairs"]] == [True, False]
+    last = published_folders(results)[3]
+    text = findings([read_metrics(last, 3)], comparison=comparison_of(last))
+    assert f"  cluster_01: {which}" in text and "Beside maps and models that are known (round_02/comparison/" in text
+    assert "Beside published figures" in text and "The reference method on EMPIAR-10076" in text

@@ -209,6 +209,22 @@ def test_notes_are_no_doubts_and_commands_are_whole(tmp_path: Path) -> None:
     assert "% of those kept)" in page
 
 
+def test_what_is_known_has_a_section_of_its_own(tmp_path: Path) -> None:
+    folders = write_run(tmp_path)
+    facts = run_facts(folders, {"passes": 3})
+    assert "Beside what is known" not in rendered(folders, facts, tmp_path)
+    pair = {"reference": "emd_<1>", "claimed": True, "assigned": True, "mean_fsc": 0.91, "resolution_05_angstrom": 12.5}
+    pair |= {"hand": "mirrored", "q_score": 0.4, "chains": "1 of 2 chains present; absent: B"}
+    rows = [{"cluster": "cluster_01", "which": "emd_<1>", "pairs": [pair, pair | {"claimed": False}]}]
+    known = {"folder": "round_02/comparison", "references": ["emd_<1>", "emd_2"], "rows": rows, "thesis": "figures"}
+    page = rendered(folders, facts | {"comparison": known}, tmp_path)
+    assert '<a href="#known">' in page and '<th scope="col">emd_&lt;1&gt;</th>' in page
+    assert (
+        "<strong>0.910</strong>, 0.5 at 12.5 Å, mirrored, Q-score 0.40; 1 of 2 chains present; absent: B</td>" in page
+    )
+    assert "<td>not found</td>" in page and "<pre>figures</pre>" in page and "<code>round_02/comparison/</code>" in page
+
+
 def test_a_card_has_no_row_without_a_value_and_a_placeholder_is_marked(tmp_path: Path) -> None:
     folders = write_run(tmp_path)
     facts = run_facts(folders, {"passes": 3}) | {"next": [{"why": "", "command": f"run --focus_mask {MASK}"}]}

@@ -217,6 +217,8 @@ class Scenarios:
         folder.mkdir()
         truth.assign(rlnClassNumber=labels).sample(frac=1, random_state=0).to_csv(folder / "mine, all.csv", index=False)
         parameters = {"labels": folder / "mine, all.csv", "assign": "none", "rounds": 1, "consensus_limits": "none"}
+        known = [self.set.folder / f"state_{state:02d}.mrc" for state in (2, 1)]
+        parameters |= {"compare": ",".join(map(str, [*known, "thesis"]))}
         return finished(run_workflow(folder, self.particles, {**parameters, "junk": "keep", **ONE_CHUNK}))
 
     def own_folder_runs(self) -> OwnFolder:

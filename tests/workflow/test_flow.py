@@ -56,7 +56,9 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     folder = tmp_path_factory.mktemp("stubs")
     focus = folder / "focus.mrc"
     focus.touch()
-    loop = {"latent": "both", "references": "reconstruct,decoder", "focus_mask": focus}
+    known = folder / "known, all"
+    known.mkdir()
+    loop = {"latent": "both", "references": "reconstruct,decoder", "focus_mask": focus, "compare": f"thesis,{known}"}
     loop |= {"k": "2,3", "k_start": "4,7", "cluster_on": "umap2,z", "assign": "likelihood,likelihood,none"}
     first = stub(folder, "first", **loop)
     focus.write_text("another")
@@ -143,7 +145,7 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     expected = {f"consensus/pass_0{number}/{name}" for number in (1, 2, 3) for name in every}
     motion = {f"motion/point_0{point}.mrc" for point in range(1, 9)}
     latent = {"latent/linear/linear.json"}
-    of_round = every | decoded | motion | latent | {"clusters.json", "posteriors.csv.gz"}
+    of_round = every | decoded | motion | latent | {"clusters.json", "posteriors.csv.gz", "comparison/comparison.json"}
     expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in of_round}
     expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
     expected |= {"pipeline_info/decisions.json"}

@@ -309,6 +309,17 @@ def test_labels_that_were_given_are_the_clusters(labelled_run: Run, noisy_set: A
     assert said in labelled_run.log and said in (labelled_run.results / "report.html").read_text()
 
 
+def test_maps_are_held_against_known_ones(labelled_run: Run) -> None:
+    results = labelled_run.results
+    table = pd.read_csv(results / "round_01" / "comparison" / "comparison.csv")
+    assigned = table[table["assigned"]].set_index("cluster")["reference"]
+    assert assigned.to_dict() == {"cluster_01": "state_01", "cluster_02": "state_02"}
+    assert {"COMPARE (2 r1)"} == {name for name in labelled_run.tasks.index if name.startswith("COMPARE")}
+    assert "Round 1, cluster_02 beside what is known: state_02 (margin" in labelled_run.log
+    assert "cluster_02: state_02 (margin" in (results / "findings.txt").read_text()
+    assert "Beside what is known</h2>" in (results / "report.html").read_text()
+
+
 @pytest.mark.long
 def test_a_run_goes_on_from_a_published_round(taken_run: Run, loop_run: Run) -> None:
     before, after = particles(loop_run, "round_02"), particles(taken_run, "consensus/pass_01")

@@ -27,6 +27,7 @@ MAKE_ROOM = (
 )
 # What does not depend on us.
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+EXISTING = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -157,7 +158,7 @@ class Group(_Reporting, click.Group):
 output_option = click.option("-o", "--output", type=OUTPUT, required=True)
 images_option = click.option(
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=EXISTING,
     help="Folder that image names are relative to. Default: the particle file's. Or the stack of a file without names.",
 )
 passthrough_option = click.option(

@@ -9,19 +9,16 @@ from typing import Any
 
 import click
 
-from drgnalign.commands import OUTPUT, Command
+from drgnalign.commands import EXISTING, OUTPUT, Command
 from drgnalign.errors import InputError
 from drgnalign.files import require_folder
 from drgnalign.known.clusters import cluster_files
-from drgnalign.known.comparison import FITTED, RECORD, compare_all
+from drgnalign.known.comparison import FITTED, compare_all
 from drgnalign.known.read import known_files
-from drgnalign.known.records import MIRRORED, MODEL, ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
+from drgnalign.known.records import RECORD, ComparisonRecord
+from drgnalign.known.text import comparison_text
 from drgnalign.known.thesis import THESIS, thesis_text
 from drgnalign.report.known import write_known_figures
-
-# Chains that a line names.
-NAMED = 12
-EXISTING = click.Path(exists=True, path_type=Path)
 
 
 class Known(click.Path):
@@ -52,61 +49,13 @@ def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
     files = cluster_files(maps)
     published = [path for path in known if path.name == THESIS and not path.exists()]
     given = known_files(path for path in known if path not in published)
-    record = compare_all(files, given, output, lambda text: click.echo(text, err=True))
+    record = compare_all(files, given, output, lambda text: click.echo(text, err=True), bool(published))
     if given:
         write_known_figures(record, output)
         click.echo(comparison_text(record))
     if published:
         click.echo(thesis_text(record.clusters))
     click.echo(f"Next: {_next(record, output, files[0].parent)}", err=True)
-
-
-def comparison_text(record: ComparisonRecord) -> str:
-    """A table for people: each map with each reference, and which it is."""
-    lines = []
-    for cluster in record.clusters:
-        pairs = record.of_cluster(cluster.cluster)
-        lines.append(f"{cluster.cluster}: {_which(cluster, pairs)}")
-        for one in pairs:
-            lines.append(f"  {'*' if one.assigned else ' '} {_pair_text(one)}")
-            lines += _chains_text(record.chains_of(one))
-    return "\n".join(lines)
-
-
-def _which(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
-    if cluster.reference is not None:
-        halves = {None: "", True: ", both half maps say so", False: ", but not by each half map"}
-        return f"{cluster.reference} (margin {cluster.margin:.3f}{halves[cluster.halves_agree]})"
-    claimed = [one for one in pairs if one.claimed]
-    if not claimed:
-        return "none of the references was found in it"
-    nearest = max(claimed, key=lambda one: one.mean_fsc or 0)
-    return f"no reference of its own, others are nearer to each; the nearest is {nearest.reference}"
-
-
-def _pair_text(pair: PairRecord) -> str:
-    name = f"{pair.reference:<24}"
-    if not pair.claimed:
-        return f"{name} not found ({pair.z:.1f} standard deviations beside random places)"
-    scale = "" if abs((pair.scale or 1) - 1) < 0.002 else f", its voxels × {pair.scale:.4f}"
-    wrong = ": the map's is the wrong one" if pair.kind == MODEL and pair.hand == MIRRORED else ""
-    return (
-        f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "
-        f"({pair.hand_margin:.0f} σ){wrong}{scale}"
-    )
-
-
-def _chains_text(chains: Sequence[ChainRecord]) -> list[str]:
-    """Which chains are absent, and of which nobody can say."""
-    if not chains:
-        return []
-    named = {verdict: [one.chain for one in chains if one.present is verdict] for verdict in (True, False, None)}
-    text = f"      {len(named[True])} of {len(chains)} chains present"
-    for verdict, words in ((False, "absent"), (None, "cannot be told")):
-        names = named[verdict]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        text += f"; {words}: {', '.join(names[:NAMED])}{more}" if names else ""
-    return [text]
 
 
 def _next(record: ComparisonRecord, output: Path, maps: Path) -> str:

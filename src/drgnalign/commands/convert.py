@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import (
+    EXISTING,
     FILE,
     NOT_NEGATIVE,
     OUTPUT,
@@ -33,7 +34,7 @@ from drgnalign.stack_names import names_told, tell
 @passthrough_option
 @click.option(
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=EXISTING,
     help="Stack of a par file or of pickles, or one with the images of PARTICLES in the order of its rows; "
     "or the folder that image names are relative to.",
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import Command
+from drgnalign.commands import EXISTING, Command
 from drgnalign.inspect import inspect_file, report_text
 
 
@@ -15,7 +15,7 @@ from drgnalign.inspect import inspect_file, report_text
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=EXISTING,
     help="Folder that image names are relative to (default: each file's own), or the stack of a par file.",
 )
 @click.option(

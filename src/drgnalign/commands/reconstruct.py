@@ -10,6 +10,7 @@ import click
 
 from drgnalign.arrays import FloatVolume
 from drgnalign.commands import (
+    EXISTING,
     FILE,
     OUTPUT,
     Command,
@@ -39,7 +40,7 @@ from drgnalign.stack_names import named_beside
 
 
 @click.command(cls=Command)
-@click.argument("inputs", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
+@click.argument("inputs", type=EXISTING, nargs=-1, required=True)
 @click.option("-o", "--output", "prefix", type=OUTPUT, required=True, help="Prefix of the files written.")
 @click.option("--mask", type=FILE, help="Soft mask of the FSC. Default: made from the maps.")
 @click.option(

@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from drgnalign.commands import FOLDER, OUTPUT, Command
 from drgnalign.errors import InputError, InputWarning
 from drgnalign.files import write_text
-from drgnalign.report.facts import run_facts, run_known
+from drgnalign.report.facts import comparison_of, run_facts, run_known
 from drgnalign.report.page import write_report
 from drgnalign.report.reading import INFO, WHOLE, read_there
 from drgnalign.report.summary import published_folders, read_metrics
@@ -53,9 +53,9 @@ def report(results: Path, output: Path | None) -> None:
         passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
         inputs = known["inputs"] or {}
         labels = inputs.get("labels")
-        write_text(
-            results / "findings.txt", findings(passes, labels and LabelsRecord.of(labels), doubts_of_input(inputs))
-        )
+        compared = comparison_of(folders[passes[-1].number])
+        text = findings(passes, labels and LabelsRecord.of(labels), doubts_of_input(inputs), compared)
+        write_text(results / "findings.txt", text)
     click.echo(outdir / "report.html")
 
 

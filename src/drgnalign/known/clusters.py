@@ -69,13 +69,17 @@ def cluster_files(path: Path) -> list[Path]:
         if is_model(path):
             raise InputError(path, "is an atomic model, not a map of a cluster", "give it behind the maps")
         return known_files([path])
-    folder = path / MAPS if (path / MAPS).is_dir() else path
-    found = sorted(one for one in folder.glob(f"*{FILTERED}") if NAMES.fullmatch(one.stem))
-    clusters = [one for one in found if one.stem != CONSENSUS]
+    found = maps_in(path / MAPS if (path / MAPS).is_dir() else path)
     if not found:
         what = f"holds no maps of clusters ({cluster_name(1)}{FILTERED} …), nor does a folder {MAPS} in it"
         raise InputError(path, what, "give a run's round_NN or final, or the maps themselves")
-    return clusters or found
+    return found
+
+
+def maps_in(folder: Path) -> list[Path]:
+    """The maps of a folder's clusters, or of the consensus where it has none of these."""
+    found = sorted(one for one in folder.glob(f"*{FILTERED}") if NAMES.fullmatch(one.stem))
+    return [one for one in found if one.stem != CONSENSUS] or found
 
 
 def read_cluster(path: Path) -> ClusterMap:

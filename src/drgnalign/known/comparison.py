@@ -35,6 +35,7 @@ from drgnalign.known.records import (
     MIRRORED,
     MODEL,
     NOT_TOLD,
+    RECORD,
     ClusterRecord,
     ComparisonRecord,
     PairRecord,
@@ -45,7 +46,7 @@ from drgnalign.run.record import write_record
 from drgnalign.run.state import FSC
 from drgnalign.version import __version__
 
-TABLE, RECORD, CURVES = "comparison.csv", "comparison.json", FSC
+TABLE, CURVES = "comparison.csv", FSC
 CHAINS, RESIDUES = "chains.csv", "residues.csv"
 FITTED, DIFFERENCES = "fitted", "difference"
 # A reference whose voxels are narrower than this share of the map's is sampled anew, as the map is.
@@ -79,7 +80,11 @@ class Found:
 
 
 def compare_all(
-    maps: Sequence[Path], known: Sequence[Path], out: Path, told: Callable[[str], None] = lambda text: None
+    maps: Sequence[Path],
+    known: Sequence[Path],
+    out: Path,
+    told: Callable[[str], None] = lambda text: None,
+    thesis: bool = False,
 ) -> ComparisonRecord:
     """Compare each map with each reference, and write what comes of it.
 
@@ -91,6 +96,8 @@ def compare_all(
         Folder, which is made.
     told : callable, optional
         Told what is being done.
+    thesis : bool
+        Also noted in the record: published figures are wanted beside.
 
     Returns
     -------
@@ -109,10 +116,24 @@ def compare_all(
     comparison = _Comparison(out, told)
     for path in maps:
         comparison.add(read_cluster(path), known)
-    return comparison.written()
+    return comparison.written(thesis)
+
+
+def check_known(known: Sequence[Path]) -> None:
+    """Refuse references that `compare_all` would, before there are maps.
+
+    Raises
+    ------
+    InputError
+        As `compare_all`.
+    """
+    _refuse_twins(known)
+    for path in known:
+        read_known_model(path) if is_model(path) else read_known_map(path)
 
 
 def _refuse_twins(known: Sequence[Path]) -> None:
+    """Of one name, by which results go."""
     seen: dict[str, Path] = {}
     for path in known:
         if stem(path) in seen:
@@ -173,11 +194,11 @@ class _Comparison:
         write_placed_model(self._out / FITTED / name, one.reference.model, one.fit, cluster, atoms)
         return replace(one, agreement=judged, atoms=atoms)
 
-    def written(self) -> ComparisonRecord:
+    def written(self, thesis: bool) -> ComparisonRecord:
         """Write tables and record."""
         assigned = _assigned(self._found)
         halves = [_assigned(self._found, half).reference for half in (0, 1)]
-        record = ComparisonRecord(version=__version__)
+        record = ComparisonRecord(version=__version__, thesis=thesis)
         for row, cluster in enumerate(self._clusters):
             column = assigned.reference[row]
             record.clusters.append(
@@ -267,8 +288,10 @@ def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference) -> None:
 
 def _assigned(found: Sequence[Sequence[Found]], half: int | None = None) -> Assignment:
     """By the maps, or as one half map of each, where it has any, would have it."""
-    scores = [[_score(one.agreement, half) if one.agreement else 0.0 for one in row] for row in found]
-    return assign(np.array(scores), np.array([[one.fit.claimed for one in row] for row in found], np.bool_))
+    shape = (len(found), len(found[0]) if found else 0)
+    scores = [_score(one.agreement, half) if one.agreement else 0.0 for row in found for one in row]
+    claimed = [one.fit.claimed for row in found for one in row]
+    return assign(np.reshape(scores, shape), np.reshape(claimed, shape).astype(np.bool_))
 
 
 def _score(agreed: Agreement, half: int | None) -> float:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from drgnalign.run.record import Own, Record
 
+RECORD = "comparison.json"
 MAP, MODEL = "map", "model"
 # Of the hand.
 AS_GIVEN, MIRRORED, NOT_TOLD = "as given", "mirrored", "not told"
@@ -94,6 +95,8 @@ class ComparisonRecord(Record):
     WHAT: ClassVar[str] = "the record of a comparison"
 
     version: str
+    # whether the reference method's published figures are to be shown beside
+    thesis: bool = False
     clusters: list[ClusterRecord] = field(default_factory=list, metadata={"read": _all_of(ClusterRecord)})
     pairs: list[PairRecord] = field(default_factory=list, metadata={"read": _all_of(PairRecord)})
     chains: list[ChainRecord] = field(default_factory=list, metadata={"read": _all_of(ChainRecord)})

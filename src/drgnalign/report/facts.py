@@ -23,6 +23,9 @@ from drgnalign.formats.star import read_star
 from drgnalign.geometry import euler_to_matrix
 from drgnalign.heterogeneity.path import move_along
 from drgnalign.heterogeneity.verdicts import at_two_poses_in_words, widest_interval
+from drgnalign.known.records import RECORD, ComparisonRecord
+from drgnalign.known.text import chains_text, which_reference
+from drgnalign.known.thesis import thesis_text
 from drgnalign.particles import ANGLES, Particles
 from drgnalign.report.advice import (
     GOOD,
@@ -45,6 +48,7 @@ from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, Tr
 from drgnalign.run.record import read_record
 from drgnalign.run.records import ClusterMetrics, PassMetrics, PathPoint
 from drgnalign.run.state import (
+    COMPARISON,
     CONSENSUS,
     FSC,
     LATENT,
@@ -140,6 +144,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "flow": _flow({one.round: folders[one.number] for one in passes if one.round}, particles),
         "poses": [_change(metrics, entry) for metrics in passes for entry in metrics.clusters],
         "evidence": _evidence(last),
+        "comparison": _comparison(comparison_of(folders[last.number]), last),
         "training": [found for metrics in passes for found in _training(folders[metrics.number], metrics.round)],
         "cost": cost_by_step(info),
         "parameters": _parameters(run),
@@ -213,6 +218,35 @@ def _versions(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be read ({error})", WHOLE) from error
     return {name.strip(): version.strip() for name, _, version in (line.partition(":") for line in lines) if version}
+
+
+def comparison_of(folder: Path) -> ComparisonRecord | None:
+    """With what the user knows, of a pass's maps; None where there was none."""
+    path = folder / COMPARISON / RECORD
+    return read_record(ComparisonRecord, path) if path.is_file() else None
+
+
+def _comparison(record: ComparisonRecord | None, metrics: PassMetrics) -> dict[str, Any] | None:
+    """Rows of the maps, with a cell for each reference."""
+    if record is None:
+        return None
+    rows = [
+        {
+            "cluster": cluster.cluster,
+            "which": which_reference(cluster, record.of_cluster(cluster.cluster)),
+            "pairs": [
+                pair.written() | {"chains": "".join(chains_text(record.chains_of(pair)))}
+                for pair in record.of_cluster(cluster.cluster)
+            ],
+        }
+        for cluster in record.clusters
+    ]
+    return {
+        "folder": f"{published_name(metrics.number, metrics.round)}/{COMPARISON}",
+        "references": list(dict.fromkeys(pair.reference for pair in record.pairs)),
+        "rows": rows,
+        "thesis": thesis_text(record.clusters) if record.thesis else None,
+    }
 
 
 def _last_of_each_round(passes: list[PassMetrics]) -> list[PassMetrics]:

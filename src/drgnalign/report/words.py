@@ -13,9 +13,12 @@ from drgnalign.heterogeneity.verdicts import (
     in_words,
     is_open,
 )
+from drgnalign.known.records import ComparisonRecord
+from drgnalign.known.text import comparison_text
+from drgnalign.known.thesis import thesis_text
 from drgnalign.run.inputs import LabelsRecord
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
-from drgnalign.run.state import CONSENSUS, MOTION, round_name
+from drgnalign.run.state import COMPARISON, CONSENSUS, MOTION, published_name, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
@@ -135,7 +138,12 @@ def inverted_contrast(number: int, left_out: int) -> str:
     )
 
 
-def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None, of_input: Sequence[str] = ()) -> str:
+def findings(
+    passes: list[PassMetrics],
+    labels: LabelsRecord | None = None,
+    of_input: Sequence[str] = (),
+    comparison: ComparisonRecord | None = None,
+) -> str:
     """What a run has found so far: the verdict, each cluster, what not to believe, and which files to open.
 
     Parameters
@@ -146,6 +154,8 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None, of_i
         The first round's, where a person or another program gave them.
     of_input : sequence of str
         What is in doubt of the input (`doubts_of_input`).
+    comparison : ComparisonRecord, optional
+        Of the last pass's maps with what the user knows.
 
     Returns
     -------
@@ -191,7 +201,20 @@ def findings(passes: list[PassMetrics], labels: LabelsRecord | None = None, of_i
     told = [*not_believed(passes), *({"of": "the input", "text": text} for text in of_input)]
     lines += _under("What not to believe as it stands", [one for one in told if one["text"] not in notes])
     lines += _under("What to bear in mind", [one for one in told if one["text"] in notes])
+    lines += [] if comparison is None else _beside_what_is_known(comparison, last)
     return "\n".join([*lines, *_files_to_open(last)]) + "\n"
+
+
+def _beside_what_is_known(comparison: ComparisonRecord, last: PassMetrics) -> list[str]:
+    """The comparison, and published figures, if they are wanted."""
+    lines = []
+    if comparison.pairs:
+        where = f"{published_name(last.number, last.round)}/{COMPARISON}/"
+        lines.append(f"Beside maps and models that are known ({where}; *: assigned)")
+        lines += [f"  {line}" for line in comparison_text(comparison).splitlines()]
+    if comparison.thesis:
+        lines += ["Beside published figures", *(f"  {line}" for line in thesis_text(comparison.clusters).splitlines())]
+    return lines
 
 
 def _who_moves(linear: LinearRecord) -> str:

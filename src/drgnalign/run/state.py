@@ -45,7 +45,9 @@ What a pass leaves for people, and for REPORT in a folder ``pass_N``, published 
 ``round_NN``: ``particles.star`` and ``fsc.csv`` as above, ``metrics.json`` and, of rounds, ``clusters.json``
 (`drgnalign.run.records`), ``clusters/`` (the pass's maps and ``mask.mrc``), and of rounds ``latent/`` and
 ``decoded/`` (``pc1_NN.mrc`` along the first principal component, ``cluster_KK.mrc`` at the clusters' centres). Where
-FIT sees a motion, MOTION adds ``motion/``: maps ``point_NN``, and of each a `drgnalign.run.records.PathPoint`.
+FIT sees a motion, MOTION adds ``motion/``: maps ``point_NN``, and of each a `drgnalign.run.records.PathPoint`. With
+--compare COMPARE adds ``comparison/`` to a round: ``comparison.json`` (`drgnalign.known.records`) and what belongs to
+it.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ from drgnalign.files import write_text
 
 # Of a state and of a pass's folder.
 PARTICLES, FSC, METRICS = "particles.star", "fsc.csv", "metrics.json"
-MAPS, LATENT, DECODED, MOTION = "clusters", "latent", "decoded", "motion"
+MAPS, LATENT, DECODED, MOTION, COMPARISON = "clusters", "latent", "decoded", "motion", "comparison"
 # Of references.
 NOISE, MASK, USED_LABELS = "noise.csv", "mask.mrc", "labels_used.json"
 CONSENSUS = "consensus"

@@ -8,6 +8,7 @@ import click
 
 from drgnalign.background import survey_backgrounds
 from drgnalign.commands import (
+    EXISTING,
     FILE,
     OUTPUT,
     Command,
@@ -32,7 +33,7 @@ from drgnalign.run.record import write_record
 
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
-@click.option("--images", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--images", type=EXISTING, required=True)
 @passthrough_option
 @click.option("--ctf", type=FILE, help="cryoDRGN's CTF parameters, where PARTICLES are its poses.")
 @click.option("--ind", type=FILE, help="cryoDRGN's index of the images to take.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, OUTPUT, Command, diameter_option, noted_warnings
+from drgnalign.commands import EXISTING, FILE, OUTPUT, Command, diameter_option, noted_warnings
 from drgnalign.commands.engine_options import with_engine
 from drgnalign.engine.sampling import coarsest_limit
 from drgnalign.errors import InputError
@@ -15,6 +15,8 @@ from drgnalign.files import write_text
 from drgnalign.formats.star import read_star
 from drgnalign.heterogeneity.initial_maps import check_initial_maps
 from drgnalign.interface import Chunk, Engine
+from drgnalign.known.comparison import check_known
+from drgnalign.known.read import known_files
 from drgnalign.maps.read import check_mask
 from drgnalign.run.inputs import InputsRecord
 from drgnalign.run.possible import refuse_impossible_sizes, refuse_more_labels, refuse_too_few
@@ -32,6 +34,7 @@ from drgnalign.run.record import read_record, write_record
 @click.option("--mask", type=FILE, help="The user's own mask.")
 @click.option("--focus-mask", type=FILE, help="Mask of the part that assignment judges by.")
 @click.option("--initial-map", "initial_maps", type=FILE, multiple=True, help="A map that assignment starts from.")
+@click.option("--known", type=EXISTING, multiple=True, help="Of what maps are compared with, a file or folder.")
 @click.option("--inputs", type=FILE, help="What was found of the particles, JSON.")
 @click.option("--report", type=OUTPUT, help="The same with what is warned of here, if anything is.")
 @click.option("--said", type=OUTPUT, help="What is to be said on the screen of the run.")
@@ -48,6 +51,7 @@ def main(
     mask: Path | None,
     focus_mask: Path | None,
     initial_maps: tuple[Path, ...],
+    known: tuple[Path, ...],
     inputs: Path | None,
     report: Path | None,
     said: Path | None,
@@ -74,6 +78,7 @@ def main(
         for path in filter(None, (mask, focus_mask)):
             check_mask(path, table.box, table.pixel_size, diameter)
         check_initial_maps(initial_maps, table.box, table.pixel_size)
+        check_known(known_files(known))
         engine.check(Chunk(table, particles.parent, mask_diameter=mask_diameter), listed)
     if noted and facts is not None and report is not None:
         facts.warnings += list(noted)

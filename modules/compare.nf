@@ -1,0 +1,34 @@
+include { place } from '../subworkflows/parameters.nf'
+include { optionOfEach } from '../subworkflows/scripts.nf'
+
+// A round's maps against maps and models that the user knows.
+process COMPARE {
+    tag "${place(meta, task.ext)}"
+    label 'cpu_compare'
+
+    input:
+    tuple val(meta), path(references, stageAs: 'references')
+    path known, stageAs: 'known?/*'
+    // are published figures wanted?
+    val thesis
+    val settings
+
+    output:
+    tuple val(meta), path('comparison'), emit: comparison
+    tuple val(task.process), val(meta), path('comparison'), topic: 'published'
+    path 'said.txt', topic: 'said'
+
+    script:
+    """
+    # version ${settings.version}
+    compare.py references ${optionOfEach('known', known)} ${thesis ? '--thesis' : ''} --round ${meta.round} \\
+        --said said.txt --output comparison
+    """
+
+    stub:
+    """
+    mkdir comparison
+    touch comparison/comparison.json
+    touch said.txt
+    """
+}

@@ -1,0 +1,59 @@
+"""A comparison in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drgnalign.known.records import MIRRORED, MODEL, ChainRecord, ClusterRecord, ComparisonRecord, PairRecord
+
+# Chains that a line names.
+NAMED = 12
+
+
+def comparison_text(record: ComparisonRecord) -> str:
+    """A table for people: each map with each reference, and which it is."""
+    lines = []
+    for cluster in record.clusters:
+        pairs = record.of_cluster(cluster.cluster)
+        lines.append(f"{cluster.cluster}: {which_reference(cluster, pairs)}")
+        for one in pairs:
+            lines.append(f"  {'*' if one.assigned else ' '} {_pair_text(one)}")
+            lines += [f"      {said}" for said in chains_text(record.chains_of(one))]
+    return "\n".join(lines)
+
+
+def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
+    """Which reference a map is, of its pairs."""
+    if cluster.reference is not None:
+        halves = {None: "", True: ", both half maps say so", False: ", but not by each half map"}
+        return f"{cluster.reference} (margin {cluster.margin:.3f}{halves[cluster.halves_agree]})"
+    claimed = [one for one in pairs if one.claimed]
+    if not claimed:
+        return "none of the references was found in it"
+    nearest = max(claimed, key=lambda one: one.mean_fsc or 0)
+    return f"no reference of its own, others are nearer to each; the nearest is {nearest.reference}"
+
+
+def _pair_text(pair: PairRecord) -> str:
+    name = f"{pair.reference:<24}"
+    if not pair.claimed:
+        return f"{name} not found ({pair.z:.1f} standard deviations beside random places)"
+    scale = "" if abs((pair.scale or 1) - 1) < 0.002 else f", its voxels × {pair.scale:.4f}"
+    wrong = ": the map's is the wrong one" if pair.kind == MODEL and pair.hand == MIRRORED else ""
+    return (
+        f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "
+        f"({pair.hand_margin:.0f} σ){wrong}{scale}"
+    )
+
+
+def chains_text(chains: Sequence[ChainRecord]) -> list[str]:
+    """Which chains of a model are absent, and of which nobody can say; nothing of a map."""
+    if not chains:
+        return []
+    named = {verdict: [one.chain for one in chains if one.present is verdict] for verdict in (True, False, None)}
+    text = f"{len(named[True])} of {len(chains)} chains present"
+    for verdict, words in ((False, "absent"), (None, "cannot be told")):
+        names = named[verdict]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        text += f"; {words}: {', '.join(names[:NAMED])}{more}" if names else ""
+    return [text]
