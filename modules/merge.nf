@@ -33,7 +33,7 @@ process MERGE {
         --last-particles ${last_particles} ${option('mask', mask ?: null)} \\
         ${option(meta.screen ? 'screening' : 'clustering', record ?: null)} \\
         --pass-number ${meta.pass} --round ${meta.round} --halves '${meta.halves}' \\
-        --references-kind ${meta.references} ${option('mask-diameter', settings.mask_diameter)} \\
+        --references-kind ${meta.references} ${option('mask-diameter', settings.mask_diameter)} ${option('symmetry', settings.symmetry)} \\
         --particles particles.star --references references --metrics metrics.json --said said.txt)
     ln references/fsc.csv .
     ln references/${meta.round ? 'cluster' : 'consensus'}*.mrc references/mask.mrc clusters/

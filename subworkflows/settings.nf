@@ -31,7 +31,7 @@ def readParameters() {
         refine: engine + ['device', 'mask_diameter'],
         reassign: choice,
         reconstruct: engine + ['mask_diameter', 'reference_prior', 'local_resolution'],
-        merge: ['mask_diameter'],
+        merge: ['mask_diameter', 'symmetry'],
         motion: engine + ['device', 'mask_diameter', 'path_points'],
         compare: [],
         export: [],

@@ -19,6 +19,16 @@ GOOD: dict[str, Any] = {
 }
 
 
+DIRECTIONS: dict[str, Any] = {
+    "best_angstrom": 8.0,
+    "mean_angstrom": 9.1,
+    "worst_angstrom": 12.0,
+    "worst_by_chance_angstrom": 9.8,
+    "worst_direction": [0.0, 0.6, 0.8],
+    "anisotropic": False,
+}
+
+
 def claim_warnings(facts: dict[str, Any], halves: str, pixel_size: float) -> list[str]:
     return [doubt.text for doubt in claims.doubts(ClusterMetrics.of(facts), halves, pixel_size)]
 
@@ -26,6 +36,7 @@ def claim_warnings(facts: dict[str, Any], halves: str, pixel_size: float) -> lis
 def test_an_honest_claim_has_no_warning() -> None:
     assert claim_warnings(GOOD, "independent", 1.5) == []
     assert claim_warnings(GOOD | {"density_outside_mask": 0.004}, "independent", 1.5) == []
+    assert claim_warnings(GOOD | {"by_direction": DIRECTIONS}, "independent", 1.5) == []
     for amplitude, error in ((0.5, 0.01), (1.9, 0.01), (0.2, 0.2), (2.4, 0.5)):
         figures = {"amplitude": amplitude, "amplitude_error": error}
         assert claim_warnings(GOOD | figures, "independent", 1.5) == []
@@ -39,6 +50,18 @@ def test_an_honest_claim_has_no_warning() -> None:
         ({}, "not independent", 1.5, "not independent"),
         ({"density_outside_mask": 0.124}, "independent", 1.5, "has 12 % of its density outside of the mask"),
         ({}, "independent", 4.4, "ends at Nyquist (8.80 Å)"),
+        (
+            {"by_direction": DIRECTIONS | {"anisotropic": True}},
+            "independent",
+            1.5,
+            "12.0 Å along x, y, z = 0.00, 0.60, 0.80",
+        ),
+        (
+            {"turned": {"from": "cluster_02", "degrees": 6.2, "angstrom": 3.4}},
+            "independent",
+            1.5,
+            "differs from cluster_02 mostly by a turn of the whole particle (about 6° and 3 Å): one state at two poses",
+        ),
         ({"amplitude": 0.1, "amplitude_error": 0.05}, "independent", 1.5, "has 0.10 times the consensus's amplitude"),
         ({"amplitude": 2.4, "amplitude_error": 0.1}, "independent", 1.5, "has 2.40 times the consensus's amplitude"),
     ],

@@ -282,8 +282,8 @@ def test_clusters_that_were_one_state_at_two_poses_are_told() -> None:
     counts = {"pass": 2, "round": 1, "clusters": [], "particles": 600}
     united = [{"particles": [1420, 300], "degrees": 5.31, "angstrom": 1.26}]
     text = findings([PassMetrics.of(counts | {"clustering": {"assignment": {"at_two_poses": united}}})])
-    said = "two clusters, of 1,420 and 300 particles, were one state at poses about 5° and 1.3 Å apart, and were united"
-    assert f"  In assignment, {said}\n" in text
+    said = "  In assignment, two clusters, of 1,420 and 300 particles, that differed by a turn of the whole particle"
+    assert f"{said} (about 5° and 1 Å), and by nothing else" in text and "united as one state at two poses\n" in text
     assert "two poses" not in findings([PassMetrics.of(counts)])
 
 

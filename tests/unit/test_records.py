@@ -23,6 +23,7 @@ SKIPPED = ["cluster", "particles", "skipped", "composition", "difference_judged"
 MAP = [
     *("cluster", "particles", "skipped", "carried", "alignment_limit_angstrom", "reference", "resolution_angstrom"),
     *("reaches_nyquist", "mean_fsc", "mask", "density_outside_mask", "b_factor_angstrom2"),
+    "by_direction",
 ]
 COMPARED = ["difference_fsc_40", "difference_fsc_25", "amplitude", "amplitude_error"]
 REFINED = ["accepted_share", "median_rotation_change_degrees", "median_shift_change_angstrom"]
@@ -32,6 +33,7 @@ ASSIGNED = [
     "separation_nats",
     "spread",
     "spread_interval",
+    "turned",
     "assign_limit_angstrom",
 ]
 

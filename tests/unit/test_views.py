@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from drgnalign.formats.mrc import write_volume
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, soft_sphere
 from drgnalign.symmetry import point_group
-from drgnalign.validation.views import conical_fsc, seen_share
+from drgnalign.validation.fsc import half_map_fsc
+from drgnalign.validation.views import ConicalFsc, conical_fsc, seen_share
 
 BOX, PIXEL = 48, 3.0
 
@@ -28,8 +29,12 @@ def halves(along_z: int, across: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     return tuple((signal + 0.3 * rng.standard_normal(signal.shape)).astype(np.float32) for _ in range(2))  # type: ignore[return-value]
 
 
+def cones(half1: np.ndarray, half2: np.ndarray, mask: np.ndarray | None = None) -> ConicalFsc:
+    return conical_fsc(half1, half2, PIXEL, half_map_fsc(half1, half2, PIXEL, mask), mask)
+
+
 def test_an_isotropic_map_is_no_worse_than_chance() -> None:
-    found = conical_fsc(*halves(16, 16), PIXEL)
+    found = cones(*halves(16, 16))
     assert not found.is_anisotropic
     # three shells are averaged, and all of the last one's three are above the threshold until two are gone
     assert 16 < BOX * PIXEL / found.mean < 18.5
@@ -37,7 +42,7 @@ def test_an_isotropic_map_is_no_worse_than_chance() -> None:
 
 
 def test_the_worst_direction_is_found() -> None:
-    found = conical_fsc(*halves(8, 18), PIXEL, soft_sphere(BOX, 18, 5))
+    found = cones(*halves(8, 18), soft_sphere(BOX, 18, 5))
     assert found.is_anisotropic and "anisotropic" in found.claim()
     worst = found.directions[int(found.resolutions.argmax())]
     assert abs(worst[2]) > 0.85

@@ -129,7 +129,7 @@ def assign(
         warnings.warn(f"{particles}: {odd}", InputWarning, stacklevel=2)
     click.echo(f"{in_words(known, len(found.clusters))} (of {len(np.unique(starts[0][starts[0] > 0]))} clusters given)")
     for united in at_two_poses_in_words(known["at_two_poses"]):
-        click.echo(f"{output}: {united}", err=True)
+        click.echo(f"{output}: {united}: `drgnalign refine` them before you reconstruct", err=True)
     taken, moved_back = int((before & ~found.left_out).sum()), int(states.brought_back.sum())
     back = f", {taken:,} taken back that the file leaves out" if taken else ""
     anew = f", poses of {moved_back:,} found anew" if moved_back else ""

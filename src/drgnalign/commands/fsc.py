@@ -33,7 +33,7 @@ def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, partic
     claim = "no resolution: the two maps are copies of one" if result.is_of_copies else result.claim
     click.echo(f"{claim} ({mask.name if mask else 'no mask'})", err=True)
     if cones is not None:
-        found = conical_fsc(volumes[0], volumes[1], pixel_size, soft, seed)
+        found = conical_fsc(volumes[0], volumes[1], pixel_size, result, soft, seed)
         with atomic_path(cones) as temporary:
             found.table().to_csv(temporary, index=False, float_format="%.4f")
         click.echo(found.claim(), err=True)

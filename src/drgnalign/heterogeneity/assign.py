@@ -25,7 +25,7 @@ from drgnalign.engine.kernels import Matches, Reference, ReferenceSet, kernels_f
 from drgnalign.engine.plan import coefficient_plan, limit_radius
 from drgnalign.engine.reconstruct import HALVES, HalfMapSums
 from drgnalign.engine.reference import transform_reference, weighted_halves
-from drgnalign.engine.refine import check_limit
+from drgnalign.engine.refine import check_limit, refine_particles
 from drgnalign.engine.sampling import oversampling
 from drgnalign.engine.search import wide_search
 from drgnalign.engine.shrinkage import difference_fsc, shrunk_references
@@ -363,6 +363,17 @@ class Assigner:
         moved = copy(self)
         moved.particles, moved._poses = particles, poses_of(particles)
         return moved
+
+    def refined(self, rows: IntArray) -> Assigner:
+        """The same with some particles at poses refined against the map of them all, each half set against its own."""
+        members = np.zeros(len(self.particles), np.int64)
+        members[rows] = 1
+        maps = self._weighted(self._consensus(self._insert(members, members == 0)))
+        some = self.particles.select(rows)
+        source, references = ImageSource(some, self._source.root), dict(zip(HALVES, maps, strict=True))
+        found = refine_particles(some, source, references, self._noise, self.settings.limit)
+        moved = some.with_poses(found.rotations, found.displacements)
+        return self.at(self.particles.with_poses_of(rows, moved))
 
     def run(
         self,

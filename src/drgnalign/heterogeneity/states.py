@@ -36,11 +36,11 @@ from drgnalign.run.state import cluster_name
 
 Value = TypeVar("Value")
 
-# Share, and nats an image, of what the images tell two clusters apart by, which is left at most where particles of one
-# are turned onto the other's and both are one state: .06 to .08, .04 to .11 nats, where that was so. Two states may
-# lie so that their difference looks like a turn, in the frame of a part that they share: of halves that hinge by
-# 20° .25 is left, 4.5 nats, of a body that grows on one side by a tenth .09, 1.2 nats.
-LEFT, MOST_LEFT = 0.15, 0.5
+# Nats an image that two clusters which differ by a turn of the whole particle are told apart by at most, once particles
+# of one are turned onto the other's and poses are refined to their common map so many times: 0 to .013 of one state.
+# Two states may lie so that their difference looks like a turn, in the frame of a part that they share: .02 to .08 are
+# left of parts that hinge by 10 and 15° (signal-to-noise .1 and .2).
+LEFT, REFINED = 0.015, 2
 # Adjusted Rand index: discrete states are found again from another start, if not from every one (at least .997 was
 # measured, at signal-to-noise ratios of .1 and .05).
 AGREEMENT = 0.92
@@ -411,7 +411,7 @@ def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
         if not pairs:
             return found
         turned = [
-            TwoPoses((sizes[pair[0]], sizes[pair[1]]), *found.assignment.turned[pair].size)
+            TwoPoses((int(sizes[pair[0]]), int(sizes[pair[1]])), *found.assignment.turned[pair].size)
             for pair in pairs
             if pair in at_two_poses
         ]
@@ -423,16 +423,17 @@ def _united(assigner: Assigner, found: _Found, k: int | None = None) -> _Found:
 def _at_two_poses(assigner: Assigner, found: Assignment, pair: tuple[int, int]) -> bool:
     """Are two clusters one state at poses that are off?
 
-    Their maps differ by a turn of the whole particle, and without it next to nothing of what the images told them apart
-    by is left. Of two states that lie so, one part in place and the rest turned, much is left.
+    Their maps differ by a turn of the whole particle, and where the turn is undone and poses are refined together the
+    images tell them apart no more. Of two states that lie so, one part in place and the rest turned, something is left.
     """
     turn = found.turned[pair]
     if turn.share < RIGID:
         return False
     labels = np.where(np.isin(found.labels, pair), found.labels, 0)
-    undone = assigner.at(turn.of(assigner.particles, labels == pair[1]))
-    apart, left = (one.separations(labels, found.contrast).get(pair, 0.0) for one in (assigner, undone))
-    return left <= min(LEFT * apart, MOST_LEFT)
+    together = assigner.at(turn.of(assigner.particles, labels == pair[1]))
+    for _ in range(REFINED):
+        together = together.refined(np.flatnonzero(labels))
+    return together.separations(labels, found.contrast).get(pair, 0.0) <= LEFT
 
 
 def _disjoint(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -484,7 +485,7 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
         ``difference_fsc_40`` and ``_25``, of the difference from the consensus between half sets (None beyond Nyquist);
         ``mean_posterior`` and ``mean_amplitude`` of its particles; ``separation_nats`` a particle from the cluster that
         is most like it, and ``spread`` with its interval towards the one that it runs into most (None where there is no
-        other).
+        other); ``turned``, from which cluster it differs mostly by a turn of the whole particle, if from one.
     """
     chosen, clusters = found.assignment, {}
     for number, label in enumerate(chosen.clusters):
@@ -497,6 +498,7 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
             separation_nats=found.separation(label),
             spread=spread and spread.likeliest,
             spread_interval=spread and [spread.least, spread.most],
+            turned=_turned_from(chosen, label),
         )
     return {
         "at_rest": chosen.at_rest,
@@ -506,3 +508,14 @@ def cluster_evidence(found: Clusters, angstrom: float) -> dict[str, Any]:
         "left_out": int(chosen.left_out.sum()),
         "clusters": clusters,
     }
+
+
+def _turned_from(found: Assignment, label: int) -> dict[str, Any] | None:
+    """The cluster that one differs from mostly by a turn of the whole particle, and how large that is."""
+    alike = {pair: turn for pair, turn in found.turned.items() if label in pair and turn.share >= RIGID}
+    if not alike:
+        return None
+    pair = max(alike, key=lambda one: alike[one].share)
+    degrees, angstrom = alike[pair].size
+    (other,) = set(pair) - {label}
+    return {"from": cluster_name(other), "degrees": degrees, "angstrom": angstrom}

@@ -93,8 +93,9 @@ def in_words(assignment: Mapping[str, Any], clusters: int) -> str:
 def at_two_poses_in_words(united: Iterable[Mapping[str, Any]]) -> list[str]:
     """What is said of each two clusters that were united as one state at two poses (`AssignmentRecord`)."""
     return [
-        f"two clusters, of {one['particles'][0]:,} and {one['particles'][1]:,} particles, were one state at poses "
-        f"about {one['degrees']:.0f}° and {one['angstrom']:.1f} Å apart, and were united"
+        f"two clusters, of {one['particles'][0]:,} and {one['particles'][1]:,} particles, that differed by a turn of "
+        f"the whole particle (about {one['degrees']:.0f}° and {one['angstrom']:.0f} Å), and by nothing else once poses "
+        "were refined together, were united as one state at two poses"
         for one in united
     ]
 

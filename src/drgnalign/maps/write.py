@@ -26,6 +26,7 @@ from drgnalign.run.state import (
 )
 from drgnalign.validation.fsc import FscResult, half_map_fsc
 from drgnalign.validation.local_resolution import local_resolution
+from drgnalign.validation.views import conical_fsc
 
 
 def write_maps(
@@ -89,6 +90,7 @@ def write_maps(
         table.to_csv(temporary, index=False)
     # where the sphere is too small the particle goes on behind its border, and the background is further out
     beyond = max(diameter, USUAL_FILL * len(half1) * pixel_size)
+    directions = None if fsc.resolution is None else conical_fsc(half1, half2, pixel_size, fsc, mask).figures()
     record = MapFigures(
         resolution_angstrom=fsc.resolution,
         reaches_nyquist=fsc.reaches_nyquist,
@@ -96,6 +98,7 @@ def write_maps(
         mask=mask_name,
         density_outside_mask=density_outside(0.5 * (half1 + half2), mask, pixel_size, beyond),
         b_factor_angstrom2=b_factor,
+        by_direction=directions,
         compared=bool(figures),
         **(figures or {}),
     )

@@ -67,6 +67,14 @@ TERMS: Mapping[str, str] = {
         "How evenly the views sample Fourier space. 1: all directions alike; in brackets, what as many particles "
         "chosen at random would give."
     ),
+    "seen": (
+        "Share of the directions, at the map's resolution, that the plane of at least one image goes through. Far from "
+        "100 %: a cone of Fourier space that nobody has seen."
+    ),
+    "directions": (
+        "FSC in cones of 20° around 200 directions, best to worst; in brackets, the worst of maps that are alike in "
+        "all directions. Far coarser: the map is smeared along that direction."
+    ),
     "nats": "Units of log-likelihood: 1 nat is a factor of 2.7 in probability.",
 }
 

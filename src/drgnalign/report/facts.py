@@ -281,6 +281,7 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, 
                 "accepted_share", "halves", "reference", "skipped", "density_outside_mask",
             )
         },
+        "by_direction": entry.by_direction and entry.by_direction.written(),
         "composition": entry.composition.written(),
         "views": _views(particles, members),
         "defocus": _histogram(defocus[members], defocus[kept], DEFOCI),

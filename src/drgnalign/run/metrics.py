@@ -27,8 +27,10 @@ from drgnalign.run.records import (
     ScreeningRecord,
 )
 from drgnalign.run.state import CONSENSUS, FIGURES, beside, by_cluster, cluster_label, cluster_name
+from drgnalign.symmetry import point_group
 from drgnalign.validation.claims import NOTE, doubts
 from drgnalign.validation.composition import Composition
+from drgnalign.validation.views import seen_share
 
 # The stop rule: labels, maps and poses all stand still.
 STEADY_ARI = 0.95
@@ -47,6 +49,7 @@ def pass_metrics(
     clustering: ClusteringRecord | None,
     left_out_before: NDArray[np.bool_],
     screening: ScreeningRecord | None = None,
+    symmetry: str = "C1",
 ) -> PassMetrics:
     """Figures of one pass; particles that are left out count in none but their own number.
 
@@ -62,6 +65,8 @@ def pass_metrics(
     left_out_before : (N,) bool
         Particles that were left out after the last pass.
     screening : ScreeningRecord, optional
+    symmetry : str
+        Point group.
 
     Returns
     -------
@@ -77,6 +82,10 @@ def pass_metrics(
         entry = ClusterMetrics(cluster=name, particles=int(members.sum()), skipped=True)
         entry.composition = CompositionRecord.of(composition.of(members))
         _tell_of_map(entry, plan[plan["cluster"] == name], maps)
+        views = entry.composition.views
+        if views is not None and entry.resolution_angstrom is not None:
+            shell = after.box * after.pixel_size / entry.resolution_angstrom
+            views.seen = seen_share(after.rotations()[members], shell, point_group(symmetry))
         if entry.alignment_limit_angstrom is not None:
             entry.accepted_share = float(after.table["drgnAccepted"][members].mean())
             entry.median_rotation_change_degrees, entry.median_shift_change_angstrom = moves.medians(members)
@@ -155,6 +164,7 @@ def _tell_of_images(entry: ClusterMetrics, clustering: ClusteringRecord | None) 
     first = evidence if clustering.assignment is None else clustering.assignment.clusters.get(label, evidence)
     entry.mean_posterior, entry.separation_nats = evidence.mean_posterior, evidence.separation_nats
     entry.spread, entry.spread_interval = first.spread, first.spread_interval
+    entry.turned = evidence.turned
     entry.assign_limit_angstrom = latest.limit_angstrom
     return evidence
 

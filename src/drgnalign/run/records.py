@@ -47,6 +47,8 @@ class ClusterEvidence(Record):
     separation_nats: float | None = None
     spread: float | None = None
     spread_interval: list[float] | None = field(default=None, metadata={"read": _ends})
+    # the cluster that it differs from mostly by a turn of the whole particle: its name (from), degrees, angstrom
+    turned: dict[str, Any] | None = None
 
 
 def _evidence(clusters: Mapping[str, Any]) -> dict[str, ClusterEvidence]:
@@ -224,6 +226,27 @@ class PathPoint(Record):
     resolution_angstrom: float | None = None
 
 
+def _three(values: list[float]) -> list[float]:
+    """Values of which there are three."""
+    if len(values) != 3:
+        raise ValueError(f"{len(values)} values in place of three")
+    return values
+
+
+@dataclass(kw_only=True)
+class DirectionFigures(Record):
+    """Of `drgnalign.validation.views.ConicalFsc`: resolutions by direction, Å."""
+
+    best_angstrom: float
+    mean_angstrom: float
+    worst_angstrom: float
+    # of isotropic maps
+    worst_by_chance_angstrom: float
+    # (x, y, z)
+    worst_direction: list[float] = field(metadata={"read": _three})
+    anisotropic: bool
+
+
 @dataclass(kw_only=True)
 class MapFigures(Record):
     """``NAME_resolution.json``: figures of a map; the last four where it was compared with the consensus."""
@@ -236,6 +259,7 @@ class MapFigures(Record):
     mask: str | None = None
     density_outside_mask: float | None = None
     b_factor_angstrom2: float | None = None
+    by_direction: DirectionFigures | None = field(default=None, metadata={"read": DirectionFigures.of})
     difference_fsc_40: float | None = field(default=None, metadata=COMPARED)
     difference_fsc_25: float | None = field(default=None, metadata=COMPARED)
     amplitude: float | None = field(default=None, metadata=COMPARED)
@@ -268,13 +292,8 @@ class ViewFigures(Record):
     z: float
     distance: float | None = None
     expected_distance: float | None = None
-
-
-def _three(values: list[float]) -> list[float]:
-    """Values of which there are three."""
-    if len(values) != 3:
-        raise ValueError(f"{len(values)} quantiles in place of three")
-    return values
+    # share of the shell at the map's resolution that the images' planes go through
+    seen: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -319,6 +338,7 @@ class ClusterMetrics(Record):
     mask: str | None = field(default=None, metadata=MAP)
     density_outside_mask: float | None = field(default=None, metadata=MAP)
     b_factor_angstrom2: float | None = field(default=None, metadata=MAP)
+    by_direction: DirectionFigures | None = field(default=None, metadata=MAP | {"read": DirectionFigures.of})
     difference_fsc_40: float | None = field(default=None, metadata=COMPARED)
     difference_fsc_25: float | None = field(default=None, metadata=COMPARED)
     amplitude: float | None = field(default=None, metadata=COMPARED)
@@ -333,6 +353,7 @@ class ClusterMetrics(Record):
     separation_nats: float | None = field(default=None, metadata=ASSIGNED)
     spread: float | None = field(default=None, metadata=ASSIGNED)
     spread_interval: list[float] | None = field(default=None, metadata=ASSIGNED | {"read": _ends})
+    turned: dict[str, Any] | None = field(default=None, metadata=ASSIGNED)
     assign_limit_angstrom: float | None = field(default=None, metadata=ASSIGNED)
     halves: str | None = field(default=None, metadata=MAP)
     difference_judged: float | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, FOLDER, OUTPUT, Command
+from drgnalign.commands import FILE, FOLDER, OUTPUT, Command, symmetry_option
 from drgnalign.files import write_text
 from drgnalign.formats.star import read_star, write_star
 from drgnalign.half_maps import INDEPENDENT, JOINT, NOT_INDEPENDENT, marked
@@ -34,6 +34,7 @@ from drgnalign.run.state import FSC
 @click.option("--halves", type=click.Choice([INDEPENDENT, NOT_INDEPENDENT]), required=True)
 @click.option("--references-kind", required=True)
 @click.option("--mask-diameter", type=float)
+@symmetry_option
 @click.option("--particles", type=OUTPUT, required=True)
 @click.option("--references", type=OUTPUT, required=True)
 @click.option("--metrics", type=OUTPUT, required=True)
@@ -53,6 +54,7 @@ def main(
     halves: str,
     references_kind: str,
     mask_diameter: float | None,
+    symmetry: str,
     particles: Path,
     references: Path,
     metrics: Path,
@@ -66,7 +68,7 @@ def main(
     plan_table = read_plan(plan)
     record = read_record(ClusteringRecord, clustering) if clustering else None
     screened = read_record(ScreeningRecord, screening) if screening else None
-    figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened)
+    figures = pass_metrics(before, after, plan_table, maps, report, record, left_out_before, screened, symmetry)
     named = map(int, record.counterparts) if record else ()
     worth = {cluster.cluster: cluster.halves for cluster in figures.clusters if cluster.halves is not None}
     merge_references(last_references, maps, plan_table, report, references, named, mask, worth)

@@ -103,6 +103,15 @@ def _of_the_resolution(cluster: ClusterMetrics, halves: str, pixel_size: float) 
     if resolution < NEAR_NYQUIST * 2 * pixel_size:
         ends = f"ends at Nyquist ({2 * pixel_size:.2f} Å) or all but: finer pixels are needed to know the resolution"
         found.append(Doubt(ends, NOTE))
+    directions = cluster.by_direction
+    if directions is not None and directions.anisotropic:
+        axis = ", ".join(f"{value:.2f}" for value in directions.worst_direction)
+        smeared = (
+            f"is anisotropic: {directions.worst_angstrom:.1f} Å along x, y, z = {axis}, where it is "
+            f"{directions.mean_angstrom:.1f} Å in the mean, and by chance {directions.worst_by_chance_angstrom:.1f} Å "
+            "at worst: what is fine along it is smeared"
+        )
+        found.append(Doubt(smeared, DOUBTFUL))
     outside = cluster.density_outside_mask
     if outside is not None and outside > MOST_OUTSIDE:
         cut = f"has {100 * outside:.0f} % of its density outside of the mask: give a larger --mask_diameter, or --mask"
@@ -124,6 +133,12 @@ def _of_the_particles(cluster: ClusterMetrics) -> list[Doubt]:
     elif interval and interval[1] > SPREAD:
         known = f"its spread lies between {between(interval)}"
         found.append(Doubt(f"may be a state or a cut through a motion: {known}; cuts have more than {SPREAD:g}", NOTE))
+    turned = cluster.turned
+    if turned:
+        size = f"about {turned['degrees']:.0f}° and {turned['angstrom']:.0f} Å"
+        odd = f"differs from {turned['from']} mostly by a turn of the whole particle ({size})"
+        perhaps = "one state at two poses, or states in the frame of a part that they share"
+        found.append(Doubt(f"{odd}: {perhaps}", DOUBTFUL))
     composition = cluster.composition
     micrographs, views, defocus = composition.micrographs, composition.views, composition.defocus
     if (
