@@ -238,6 +238,38 @@ def test_a_cluster_that_is_no_cube_is_refused(folder: Path, tmp_path: Path) -> N
     assert result.exit_code == 2 and "is no cube" in result.stderr
 
 
+def test_references_that_are_alike_are_called_so(folder: Path, tmp_path: Path) -> None:
+    turned = state_map(2, Rotation.random(random_state=7).as_matrix(), 60, 4.0)
+    write_volume(tmp_path / "again.mrc", turned, 4.0)
+    cluster = folder / "round_01" / "clusters" / "cluster_02.mrc"
+    references = (folder / "known" / "lobes.mrc", tmp_path / "again.mrc", folder / "known" / "bare.map.gz")
+    result = succeed("compare", cluster, *references, "-o", tmp_path / "out")
+    line = result.stdout.splitlines()[0]
+    assert "or as well" in line and {"lobes", "again"} <= set(line.replace(",", "").replace(":", "").split())
+    assert "bare" not in line and "cannot be told apart" in line
+
+
+@pytest.mark.parametrize("name", ["map1_half", "vol_2_half", "half_map_b", "run_half2_unfil"])
+def test_half_maps_are_known_by_many_names(tmp_path: Path, name: str) -> None:
+    write_volume(tmp_path / f"{name}.mrc", state_map(0), PIXEL)
+    with pytest.raises(InputError, match="is a half map by its name"):
+        known_files([tmp_path / f"{name}.mrc"])
+
+
+def test_masks_of_a_folder_are_left_out(tmp_path: Path) -> None:
+    for name in ("emd_1", "mask_refine", "emd_1_msk_1", "unmasked", "Mask2"):
+        write_volume(tmp_path / f"{name}.mrc", state_map(0), PIXEL)
+    assert [path.stem for path in known_files([tmp_path])] == ["emd_1", "unmasked"]
+
+
+def test_a_tiny_map_and_a_file_to_write_into_are_refused(folder: Path, tmp_path: Path) -> None:
+    write_volume(tmp_path / "tiny.mrc", np.arange(8.0).reshape(2, 2, 2).astype(np.float32), PIXEL)
+    assert "2 voxels across" in refused(folder, tmp_path / "tiny.mrc")
+    (tmp_path / "out").write_text("mine")
+    result = run("compare", folder / "round_01", folder / "known" / "lobes.mrc", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "is a file" in result.stderr and (tmp_path / "out").read_text() == "mine"
+
+
 def test_files_are_named_once(tmp_path: Path) -> None:
     write_volume(tmp_path / "a.mrc", state_map(0), PIXEL)
     assert known_files([tmp_path, tmp_path / "a.mrc"]) == [tmp_path / "a.mrc"]

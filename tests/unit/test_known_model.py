@@ -266,6 +266,15 @@ def test_a_handful_of_atoms_and_atoms_astray_are_refused(tmp_path: Path) -> None
         read_known_model(carbons(tmp_path / "astray.pdb", *near, (9000.0, 0.0, 0.0)))
 
 
+def test_copies_of_a_chain_under_one_name_are_refused(tmp_path: Path) -> None:
+    near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
+    text = carbons(tmp_path / "one.pdb", *near).read_text()
+    atoms = "".join(line for line in text.splitlines(True) if line.startswith("ATOM"))
+    (tmp_path / "two.pdb").write_text(f"{atoms}TER\n{atoms}END\n")
+    with pytest.raises(InputError, match=r"two\.pdb: has residue 1 of chain A more than once"):
+        read_known_model(tmp_path / "two.pdb")
+
+
 def test_of_several_models_the_first_is_used_and_that_is_told(tmp_path: Path) -> None:
     near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
     with pytest.warns(InputNote, match="holds 2 models, of which the first is used"):

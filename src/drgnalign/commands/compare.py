@@ -44,6 +44,8 @@ def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
     figures.
     """
     require_folder(output.absolute())
+    if output.is_file():
+        raise InputError(output, "is a file", "name a folder, which is made, with -o")
     if (output / RECORD).exists() or any((output / FITTED).glob("*")):
         raise InputError(output, "has a comparison already, or what is left of one", "choose another folder")
     files = cluster_files(maps)

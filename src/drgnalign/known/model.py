@@ -72,13 +72,14 @@ def read_known_model(path: Path) -> KnownModel:
     Raises
     ------
     InputError
-        It cannot be read, or has no atoms but of water and hydrogen.
+        It cannot be read, has no atoms but of water and hydrogen, or copies of a chain under one name.
     """
     try:
         structure = gemmi.read_structure(str(path))
         structure[0]  # an empty file has none
     except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
         raise InputError(path, f"cannot be read as an atomic model ({error})", "give mmCIF or PDB") from error
+    _refuse_copies(path, structure[0])
     structure.remove_alternative_conformations()
     structure.remove_hydrogens()
     structure.remove_waters()
@@ -89,6 +90,16 @@ def read_known_model(path: Path) -> KnownModel:
         what = f"holds {len(structure)} models, of which the first is used"
         warnings.warn(f"{path}: {what}: of an assembly put all into one", InputNote, stacklevel=2)
     return _of_model(path, structure[0].clone())
+
+
+def _refuse_copies(path: Path, model: gemmi.Model) -> None:
+    """Of chains under one name all copies but the first would be taken for other conformations, and be lost."""
+    for chain in model:
+        for residue in chain:
+            atoms = [(atom.name, atom.altloc) for atom in residue]
+            if len(set(atoms)) < len(atoms):
+                problem = f"has residue {residue.seqid} of chain {chain.name} more than once: copies under one name"
+                raise InputError(path, problem, "give each copy of a chain a name of its own")
 
 
 def _of_model(path: Path, model: gemmi.Model) -> KnownModel:

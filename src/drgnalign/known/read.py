@@ -26,9 +26,14 @@ from drgnalign.maps.read import FACES, refuse_one_value
 from drgnalign.particles import USUAL_FILL
 
 MAPS, MODELS, PACKED = (".mrc", ".map", ".ccp4"), (".cif", ".mmcif", ".pdb", ".ent"), ".gz"
-# As half maps are called by programs and by the EMDB, and masks: half1, half_map_2, emd_1234_half_map_1, unfil_half1.
-HALF_NAME = re.compile(r"(?:^|[_-])half(?:[_-]?map)?[_-]?[12ab](?:[_-]|$)", re.IGNORECASE)
-MASK_NAME = re.compile(r"(?:^|[_-])(?:mask|msk)(?:[_-]?\d+)?$", re.IGNORECASE)
+# As half maps are called by programs and by the EMDB, and masks: half1, half_map_2, emd_1234_half_map_1, unfil_half1,
+# map1_half, mask_refine.
+HALF_NAME = re.compile(
+    r"(?:^|[_-])(?:half(?:[_-]?map)?[_-]?[12ab]|(?:map|vol|volume)[_-]?[12ab][_-]?half)(?:[_-]|$)", re.IGNORECASE
+)
+MASK_NAME = re.compile(r"(?:^|[_-])(?:mask|msk)\d*(?:[_-]|$)", re.IGNORECASE)
+# Voxels: a smaller map has no orientation.
+FEWEST_ACROSS = 16
 # Share of the voxels of a box's faces that are density, from which on a particle goes through them; looked at in voxels
 # of so many Å, which are even in a noisy map.
 CUT, COARSE_VOXEL, FEWEST_VOXELS = 0.02, 10.0, 16
@@ -169,6 +174,9 @@ def read_known_map(path: Path) -> KnownMap:
             problem = f"is the unit cell of a crystal (space group {group}), not a map of one particle"
             raise InputError(whole, problem, "give the atomic model in its place")
         volume, pixel_size = read_volume(whole)
+        if min(volume.shape) < FEWEST_ACROSS:
+            problem = f"is {min(volume.shape)} voxels across: too small to be compared"
+            raise InputError(whole, problem, f"give a map of {FEWEST_ACROSS} voxels or more")
         refuse_one_value(whole, float(volume.min()), float(volume.max()))
     cube = _cube(volume)
     _tell_cut(path, volume, pixel_size)

@@ -8,6 +8,9 @@ from drgnalign.known.records import MIRRORED, MODEL, ChainRecord, ClusterRecord,
 
 # Chains that a line names.
 NAMED = 12
+# References whose mean FSC is nearer than this are alike in a map: one state, turned and sampled otherwise, is within
+# .001, states are .15 and more apart.
+ALIKE = 0.003
 
 
 def comparison_text(record: ComparisonRecord) -> str:
@@ -25,6 +28,9 @@ def comparison_text(record: ComparisonRecord) -> str:
 def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
     """Which reference a map is, of its pairs."""
     if cluster.reference is not None:
+        alike = _alike(cluster, pairs)
+        if alike:
+            return f"{cluster.reference}, or as well {', '.join(alike)}: they cannot be told apart in it"
         halves = {None: "", True: ", both half maps say so", False: ", but not by each half map"}
         return f"{cluster.reference} (margin {cluster.margin:.3f}{halves[cluster.halves_agree]})"
     claimed = [one for one in pairs if one.claimed]
@@ -32,6 +38,13 @@ def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
         return "none of the references was found in it"
     nearest = max(claimed, key=lambda one: one.mean_fsc or 0)
     return f"no reference of its own, others are nearer to each; the nearest is {nearest.reference}"
+
+
+def _alike(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> list[str]:
+    """References that are as well in a map as its own."""
+    best = max(one.mean_fsc or 0 for one in pairs if one.assigned)
+    others = [one for one in pairs if one.claimed and not one.assigned]
+    return [one.reference for one in others if (one.mean_fsc or 0) > best - ALIKE]
 
 
 def _pair_text(pair: PairRecord) -> str:
