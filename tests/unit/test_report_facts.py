@@ -364,6 +364,23 @@ def test_junk_that_cannot_be_told_is_a_doubt(results: Path) -> None:
     assert [one["text"] for one in facts["not_believed"] if one["of"] == "particles"] == [facts["left_out"]["doubt"]]
 
 
+def test_where_junk_may_be_among_those_kept_a_motion_is_doubted_and_a_run_without_limits_offered(results: Path) -> None:
+    with last_metrics(results) as metrics:
+        metrics["median_rotation_change_degrees"] = 0.5
+        metrics["clustering"]["assignment"] = {"contrast": {"mean": 1.0, "spread": 0.4}}
+        metrics["clustering"]["linear"] = {"motion": True, "motion_gain": 0.3, "motion_gain_error": 0.01}
+    folders = published_folders(results)
+    passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
+    assert "  the motion: the images' amplitudes vary by 0.40" in findings(passes)
+    assert "look like a motion" in findings(passes)
+    command = "nextflow run main.nf --consensus_limits 26,20 --k 3"
+    steps = facts_of(results, command=command, parameters={"consensus_limits": "26,20"})["next"]
+    (junk,) = (step for step in steps if step["why"].startswith("Images differ by more than"))
+    assert junk["command"] == "nextflow run main.nf --k 3 -resume --consensus_limits none"
+    (junk,) = (step for step in facts_of(results)["next"] if step["why"].startswith("Images differ by more than"))
+    assert junk["command"] is None and "drgnAmplitude" in junk["why"]
+
+
 def test_of_the_input_only_doubts_are_among_what_is_not_to_be_believed(results: Path) -> None:
     inputs = {
         "warnings": ["images are normalised as they are read", "odd voltage"],

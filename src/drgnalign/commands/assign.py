@@ -49,6 +49,7 @@ from drgnalign.labels import refuse_odd_labels, sizes_in_words
 from drgnalign.maps.read import check_mask
 from drgnalign.particles import Particles
 from drgnalign.report.words import inverted_contrast
+from drgnalign.run.state import cluster_name
 from drgnalign.stack_names import named_beside
 from drgnalign.validation.claims import MOST_OUTSIDE
 
@@ -135,8 +136,10 @@ def assign(
     anew = f", poses of {moved_back:,} found anew" if moved_back else ""
     click.echo(f"{output}: {sizes_in_words(found.labels)}; {found.left_out.sum():,} left out{back}{anew}", err=True)
     first = str(found.clusters[0])
-    words = ["drgnalign", "select", str(output), "--cluster", first, "-o", f"{output.with_suffix('')}_{first}.star"]
-    click.echo(f"Next: {shlex.join(words)}, and `drgnalign reconstruct` that", err=True)
+    part, prefix = f"{output.with_suffix('')}_{first}.star", output.with_name(cluster_name(found.clusters[0]))
+    words = ["drgnalign", "select", str(output), "--cluster", first, "-o", part]
+    following = ["drgnalign", "reconstruct", part, "-o", str(prefix)]
+    click.echo(f"Next: {shlex.join(words)} && {shlex.join(following)}", err=True)
 
 
 def _most(k: str) -> int | None:

@@ -90,7 +90,9 @@ def linear(
         write_images(table, made / LINEAR)
         take_latent(made / LINEAR, made)
         made.rename(output)
-    click.echo(f"The linear model sees {record.motion_in_words if record.motion else record.number}")
+    sees = record.motion_in_words if record.motion else record.number
+    told = "`drgnalign assign` asks the images, without junk, which may look like states or a motion here"
+    click.echo(f"The linear model sees {sees}; {told}")
     said = f"{record.particles:,} particles, compared up to {record.limit_angstrom:.3g} Å"
     click.echo(f"{output}: {Z} of {said}", err=True)
     click.echo(f"Next: {shlex.join(['drgnalign', 'embed', str(output)])}", err=True)

@@ -104,7 +104,9 @@ def simulate(
     star = shlex.quote(str(out / "particles.star"))
     following = f"drgnalign reconstruct {star} -o {shlex.quote(str(out / 'map'))}"
     # which turn and shift the poses that it begins with
-    coarse = " --consensus_limits 26,20" if rotation_error or shift_error else ""
+    # where there is junk it is looked for first: poses of it that are refined follow noise
+    off, junk = rotation_error or shift_error, nuisances.empty or nuisances.broken or nuisances.random_poses
+    coarse = " --consensus_limits 26,20" if off and not junk else ""
     click.echo(f"A whole run: nextflow run main.nf --input {star} --latent linear --rounds 1{coarse}", err=True)
     click.echo(f"{out}: {particles:,} particles of {count} ({truth}). Next: {following}", err=True)
 

@@ -72,7 +72,7 @@ def cluster_files(path: Path) -> list[Path]:
     found = maps_in(path / MAPS if (path / MAPS).is_dir() else path)
     if not found:
         what = f"holds no maps of clusters ({cluster_name(1)}{FILTERED} …), nor does a folder {MAPS} in it"
-        raise InputError(path, what, "give a run's round_NN or final, or the maps themselves")
+        raise InputError(path, what, "give a run's round_NN or final, a folder with maps of such names, or one map")
     return found
 
 

@@ -156,7 +156,7 @@ class _Comparison:
         body = body_of(cluster.volume, cluster.pixel_size, cluster.mask)
         found = []
         for reference in self._prepared(cluster, known):
-            self._told(f"{cluster.name}: {reference.name}")
+            self._told(f"fitting {reference.name} into {cluster.name}")
             fit = fit_body(body, reference.body, cluster.resolution)
             found.append(Found(reference, fit))
             if not fit.claimed:
@@ -189,7 +189,7 @@ class _Comparison:
         write_volume(self._out / DIFFERENCES / name, rest, cluster.pixel_size)
         if one.reference.model is None:
             return replace(one, agreement=judged)
-        self._told(f"{cluster.name}: chains and residues of {one.reference.name}")
+        self._told(f"looking for chains of {one.reference.name} in {cluster.name}")
         atoms = look_for_chains(cluster, one.reference.model, one.fit, mask)
         write_placed_model(self._out / FITTED / name, one.reference.model, one.fit, cluster, atoms)
         return replace(one, agreement=judged, atoms=atoms)

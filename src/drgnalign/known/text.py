@@ -11,6 +11,9 @@ NAMED = 12
 # References whose mean FSC is nearer than this are alike in a map: one state, turned and sampled otherwise, is within
 # .001, states are .15 and more apart.
 ALIKE = 0.003
+# A scale is told from here on, where it moves the particle's edge by this share of the finest detail that was fitted:
+# up to .02 of maps that had the same voxels.
+LEAST_SCALE, EDGE = 0.002, 0.05
 
 
 def comparison_text(record: ComparisonRecord) -> str:
@@ -31,6 +34,8 @@ def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
         alike = _alike(cluster, pairs)
         if alike:
             return f"{cluster.reference}, or as well {', '.join(alike)}: they cannot be told apart in it"
+        if len(pairs) == 1:
+            return f"{cluster.reference} is in it (nothing else to compare with)"
         halves = {None: "", True: ", both half maps say so", False: ", but not by each half map"}
         return f"{cluster.reference} (margin {cluster.margin:.3f}{halves[cluster.halves_agree]})"
     claimed = [one for one in pairs if one.claimed]
@@ -51,12 +56,18 @@ def _pair_text(pair: PairRecord) -> str:
     name = f"{pair.reference:<24}"
     if not pair.claimed:
         return f"{name} not found ({pair.z:.1f} standard deviations beside random places)"
-    scale = "" if abs((pair.scale or 1) - 1) < 0.002 else f", its voxels × {pair.scale:.4f}"
+    scale = f", its voxels × {pair.scale:.4f}" if _is_of_other_scale(pair) else ""
     wrong = ": the map's is the wrong one" if pair.kind == MODEL and pair.hand == MIRRORED else ""
     return (
         f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "
         f"({pair.hand_margin:.0f} σ){wrong}{scale}"
     )
+
+
+def _is_of_other_scale(pair: PairRecord) -> bool:
+    """Does the scale that was found move the particle's edge by more than the fit leaves open?"""
+    moved = abs((pair.scale or 1) - 1) * (pair.diameter_angstrom or 0) / 2
+    return abs((pair.scale or 1) - 1) >= LEAST_SCALE and moved > EDGE * (pair.fit_limit_angstrom or 0)
 
 
 def chains_text(chains: Sequence[ChainRecord]) -> list[str]:

@@ -73,7 +73,7 @@ TERMS: Mapping[str, str] = {
     ),
     "directions": (
         "FSC in cones of 20° around 200 directions, best to worst; in brackets, the worst of maps that are alike in "
-        "all directions. Far coarser: the map is smeared along that direction."
+        "all directions. From 1.15 times as coarse on the map is called anisotropic: smeared along that direction."
     ),
     "nats": "Units of log-likelihood: 1 nat is a factor of 2.7 in probability.",
 }
@@ -183,7 +183,7 @@ def particle_file(facts: Mapping[str, Any]) -> str:
 def _why_open(cluster: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """What a map has most of, among these."""
     if len(others) == 1:
-        return "all particles" if not cluster["label"] else "the only one"
+        return "all particles" if not cluster["label"] else "the only one that nothing speaks against"
     most = {
         "largest": _is_extreme(max, "particles", cluster, others),
         "finest": _is_extreme(min, "resolution_angstrom", cluster, others),
@@ -293,9 +293,10 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
         why = "Half sets were dealt at import: figures are honest once the consensus is refined from a coarse limit on."
         steps.append({"why": why, "command": _again(facts, {"--consensus_limits": _coarse_to_fine(facts)})})
     steps += _of_the_mask(facts, parameters)
+    verdict = facts["verdict"] or ""
+    steps += [] if is_open(verdict) else _of_junk(facts, parameters)
     if facts["rounds"][-1]["motion"]:
         steps.append(_of_motion(facts))
-    verdict = facts["verdict"] or ""
     if is_open(verdict):
         steps += _of_too_little_signal(facts, parameters)
     elif _moves(facts):
@@ -330,6 +331,19 @@ def _of_the_mask(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> lis
     if wider <= round(given):
         return [{"why": f"{why}give a mask of your own that holds it (--mask).", "command": None}]
     return [{"why": f"{why}a larger one.", "command": _again(facts, {"--mask_diameter": str(wider)})}]
+
+
+def _of_junk(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Junk and lost poses that no peak of their own tells look like states and motions."""
+    if not facts["left_out"]["doubt"]:
+        return []
+    why = "Images differ by more than the ice makes of them: junk or lost poses may be among those kept. "
+    if str(parameters.get("consensus_limits") or "none") == "none":
+        why += "Those of the lowest drgnAmplitude in particles.star are the first to look at; names of images, in a "
+        return [{"why": f"{why}table, are a selection for `drgnalign select --names`.", "command": None}]
+    why += "In a consensus that is refined first, poses of junk follow its noise, and it is not told any more. If the "
+    why += "given poses are of a refinement, begin with them as they are."
+    return [{"why": why, "command": _again(facts, {"--consensus_limits": "none"})}]
 
 
 def _moves(facts: Mapping[str, Any]) -> bool:

@@ -305,12 +305,12 @@ def doubt_of_motion(passes: list[PassMetrics]) -> str:
     last = passes[-1]
     if last.moving:
         turned = last.median_rotation_change_degrees or 0.0
-        if turned <= MUCH_TURNED:
-            return ""
-        return (
-            f"poses changed by {turned:.1f}° in this pass (median), and errors of poses look like a motion: see "
-            "whether one more round still finds it"
-        )
+        if turned > MUCH_TURNED:
+            return (
+                f"poses changed by {turned:.1f}° in this pass (median), and errors of poses look like a motion: see "
+                "whether one more round still finds it"
+            )
+        return f"{junk_doubt(last)}, and these look like a motion" if junk_doubt(last) else ""
     earlier = [str(one.round) for one in passes if one.moving]
     if not earlier:
         return ""
