@@ -73,7 +73,7 @@ workflow {
     def (options, beside) = filesBeside(given)
     def (mask, focus) = [ownFile('mask', given.mask), ownFile('focus_mask', given.focus_mask)]
     def initial_maps = listedFiles('initial_maps', given.initial_maps)
-    def (known_maps, thesis) = knownFiles('compare', given.compare, 'thesis')
+    def known_maps = knownFiles('compare', given.compare)
     def training = trainingFiles(given.weights)
     def labels = ownFile('labels', given.labels)
     // what people chose beside the particles; a network that --start_from brings along is nobody's choice
@@ -85,7 +85,7 @@ workflow {
     checkPrograms(given.device)
     // as they are found, and as people know them
     def (results, outdir) = [pathOf('outdir', given.outdir), params.outdir]
-    refuseOwnResults(results, [particles] + beside + decided.last() + known_maps)
+    refuseOwnResults(results, [particles] + beside + decided.last() + known_maps.paths)
     takeResultsFolder(results, given.rounds)
     workflow.onComplete {
         returnResultsFolder(results)
@@ -116,7 +116,7 @@ workflow {
         settings.map { step -> step.check_inputs },
     )
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
-    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, known_maps, settings.map { step -> step.check_settings })
+    CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, known_maps.paths, settings.map { step -> step.check_settings + [known: known_maps.stamps] })
     NOTE_DECISIONS(CHECK_INPUTS.out.checked.map { _star, facts -> facts }, channel.value(decided), settings.map { step -> step.note_decisions })
     ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
@@ -212,9 +212,8 @@ workflow {
     }
     COMPARE(
         maps.compared.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.references] },
-        known_maps,
-        thesis,
-        settings.map { step -> step.compare },
+        known_maps.paths,
+        settings.map { step -> step.compare + [thesis: known_maps.thesis, known: known_maps.stamps] },
     )
     // [pass, [comparison]]: its folder; [] where there is none
     comparisons = byPass(COMPARE.out.comparison, ['comparison'])

@@ -9,8 +9,7 @@ process COMPARE {
     input:
     tuple val(meta), path(references, stageAs: 'references')
     path known, stageAs: 'known?/*'
-    // are published figures wanted?
-    val thesis
+    // also whether published figures are wanted, and what files in folders are known by
     val settings
 
     output:
@@ -21,7 +20,7 @@ process COMPARE {
     script:
     """
     # version ${settings.version}
-    compare.py references ${optionOfEach('known', known)} ${thesis ? '--thesis' : ''} --round ${meta.round} \\
+    compare.py references ${optionOfEach('known', known)} ${settings.thesis ? '--thesis' : ''} --round ${meta.round} \\
         --said said.txt --output comparison
     """
 

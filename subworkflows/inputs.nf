@@ -160,12 +160,21 @@ def listedFiles(name, value) {
     return listed(value) { one -> pathOf(name, one).isFile() }.collect { one -> existing(name, one) }
 }
 
-// [files and folders that maps are compared with, whether published figures are, for which a word stands]
-def knownFiles(name, value, word) {
-    def all = listed(value) { one -> one == word || pathOf(name, one).exists() }
-    def paths = all.findAll { one -> one != word || pathOf(name, one).exists() }.collect { one -> pathOf(name, one) }
+// What maps are compared with: `paths` of files and folders, whether published figures are (`thesis`), for which a word stands,
+// and what files in folders are known by: Nextflow looks at the folder itself
+def knownFiles(name, value) {
+    def all = listed(value) { one -> one == 'thesis' || pathOf(name, one).exists() }.findAll { one -> one }
+    def (words, given) = all.split { one -> one == 'thesis' && !pathOf(name, one).isFile() }
+    if (value && !all) {
+        error("--${name} ${value}: names no file\n  What to do: give maps and atomic models, or leave it out.")
+    }
+    def paths = given.collect { one -> pathOf(name, one) }
     paths.findAll { path -> !path.exists() }.each { path -> error("${path}: no such file or folder\n  What to do: correct --${name}.") }
-    return [paths, paths.size() < all.size()]
+    def different = paths.toUnique { one, other -> one.toRealPath() <=> other.toRealPath() }
+    def inside = different.findAll { path -> path.isDirectory() }
+        .collectMany { folder -> folder.toFile().list().collect { file_name -> folder.resolve(file_name) } }
+    def stamps = inside.findAll { one -> one.exists() }.collect { one -> "${one.name} ${one.size()} ${one.lastModified()}".toString() }
+    return [paths: different, thesis: words.size() > 0, stamps: stamps.sort()]
 }
 
 // The words of a list, in a file of parameters one, else with commas between; with commas in them where they are usable so.

@@ -275,6 +275,41 @@ def test_copies_of_a_chain_under_one_name_are_refused(tmp_path: Path) -> None:
         read_known_model(tmp_path / "two.pdb")
 
 
+def numbered(path: Path, *residues: tuple[str, str, str], apart: float = 4.0) -> Path:
+    """One chain of (number, kind, conformations) of one atom each, or of one for each conformation."""
+    lines, serial = [], 0
+    for place, (number, kind, conformations) in enumerate(residues):
+        code = number if number[-1].isalpha() else f"{number} "
+        for letter in conformations or " ":
+            serial += 1
+            lines.append(
+                f"ATOM  {serial:5d}  CA {letter}{kind} A{code:>5}   {apart * place:8.3f}{0.0:8.3f}{0.0:8.3f}"
+                "  1.00 20.00           C"
+            )
+    path.write_text("\n".join([*lines, "END"]) + "\n")
+    return path
+
+
+def test_no_residue_is_lost_for_its_number(tmp_path: Path) -> None:
+    """Numbering that begins anew, a ligand with the number of a residue, insertion codes."""
+    chain = [(str(number), "ALA", "") for number in range(1, 6)]
+    again = [(str(number), "GLY", "") for number in range(1, 6)]
+    inserted = [("5A", "SER", ""), ("5B", "SER", "")]
+    model = read_known_model(numbered(tmp_path / "again.pdb", *chain, *again, *inserted))
+    assert len(model.positions) == 12
+    assert [name[1] for name in model.residue_names] == ["1", "2", "3", "4", "5", "1", "2", "3", "4", "5", "5A", "5B"]
+
+
+def test_of_conformations_the_first_is_used(tmp_path: Path) -> None:
+    """Of an atom, and of two kinds of residue in one place."""
+    chain = [(str(number), "ALA", "") for number in range(1, 6)]
+    model = read_known_model(
+        numbered(tmp_path / "two.pdb", *chain, ("6", "ALA", "AB"), ("7", "ALA", "A"), ("7", "GLY", "B"))
+    )
+    assert [name[1:] for name in model.residue_names[5:]] == [("6", "ALA"), ("7", "ALA")]
+    assert len(model.positions) == 7
+
+
 def test_of_several_models_the_first_is_used_and_that_is_told(tmp_path: Path) -> None:
     near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
     with pytest.warns(InputNote, match="holds 2 models, of which the first is used"):

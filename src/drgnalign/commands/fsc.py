@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from drgnalign.commands import FILE, OUTPUT, Command, seed_option
+from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
@@ -32,11 +33,16 @@ def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, partic
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
     claim = "no resolution: the two maps are copies of one" if result.is_of_copies else result.claim
     click.echo(f"{claim} ({mask.name if mask else 'no mask'})", err=True)
+    if cones is not None and (result.resolution is None or result.is_of_copies):
+        raise InputError(
+            first, "agrees with the other map in no way that directions could differ in", "leave out --cones"
+        )
     if cones is not None:
-        found = conical_fsc(volumes[0], volumes[1], pixel_size, result, soft, seed)
+        # a mask carries what is seen into directions that are not
+        found = conical_fsc(volumes[0], volumes[1], pixel_size, seed=seed)
         with atomic_path(cones) as temporary:
             found.table().to_csv(temporary, index=False, float_format="%.4f")
-        click.echo(found.claim(), err=True)
+        click.echo(f"{found.claim()}, without a mask", err=True)
     if particles is not None:
         table = read_star(particles)
         shell = box * pixel_size / (result.resolution or 2 * pixel_size)

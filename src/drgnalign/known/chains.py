@@ -222,7 +222,7 @@ def _whole(factors: FloatArray) -> float:
     return max(float(np.median(near)) if len(near) else 0.0, 1e-9)
 
 
-def residue_means(model: KnownModel, scores: FloatArray) -> Iterator[tuple[str, int, str, float]]:
+def residue_means(model: KnownModel, scores: FloatArray) -> Iterator[tuple[str, str, str, float]]:
     """Chain, number, kind and mean of the atoms' scores (n,) of each residue."""
     known = np.isfinite(scores)
     sums = np.bincount(model.residues[known], scores[known], len(model.residue_names))

@@ -17,6 +17,8 @@ from drgnalign.known.read import KnownMap, mask_around, stem
 
 # At its resolution a map has a tenth of its amplitude: B = 4 d² log 10, Å². A voxel must not be narrower than an atom.
 FALL, LEAST_B_PER_VOXEL = 4 * math.log(10.0), 40.0
+# Of an atom that has but one place.
+NO_CONFORMATION = "\0"
 # Å of solvent around a model.
 AROUND = 40.0
 # Å across: a helix of a few turns, and more than any particle.
@@ -38,8 +40,8 @@ class KnownModel:
         (x, y, z), Å, as in the file.
     residues : (n,) int64
         Index into `residue_names`.
-    residue_names : list of (str, int, str)
-        Chain, number and kind of each residue.
+    residue_names : list of (str, str, str)
+        Chain, number with its insertion code, and kind of each residue.
     """
 
     name: str
@@ -47,7 +49,7 @@ class KnownModel:
     model: gemmi.Model
     positions: FloatArray
     residues: IntArray
-    residue_names: list[tuple[str, int, str]]
+    residue_names: list[tuple[str, str, str]]
 
     @property
     def chains(self) -> list[str]:
@@ -80,7 +82,7 @@ def read_known_model(path: Path) -> KnownModel:
     except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
         raise InputError(path, f"cannot be read as an atomic model ({error})", "give mmCIF or PDB") from error
     _refuse_copies(path, structure[0])
-    structure.remove_alternative_conformations()
+    _one_conformation(structure[0])
     structure.remove_hydrogens()
     structure.remove_waters()
     structure.remove_empty_chains()
@@ -102,11 +104,29 @@ def _refuse_copies(path: Path, model: gemmi.Model) -> None:
                 raise InputError(path, problem, "give each copy of a chain a name of its own")
 
 
+def _one_conformation(model: gemmi.Model) -> None:
+    """Leave the first of alternative conformations, and of residues in one place. What only has the number of another,
+    as where numbering begins anew, stays: gemmi's own function takes it for another conformation."""
+    for chain in model:
+        numbers: set[str] = set()
+        for residue in list(range(len(chain))):
+            named = {atom.altloc for atom in chain[residue]} - {NO_CONFORMATION}
+            again = str(chain[residue].seqid) in numbers and len(named) > 0
+            numbers |= {str(chain[residue].seqid)} if named else set()
+            keep = {NO_CONFORMATION} | (set() if again else {min(named, default=NO_CONFORMATION)})
+            for atom in reversed(range(len(chain[residue]))):
+                if chain[residue][atom].altloc not in keep:
+                    del chain[residue][atom]
+        for residue in reversed(range(len(chain))):
+            if not len(chain[residue]):
+                del chain[residue]
+
+
 def _of_model(path: Path, model: gemmi.Model) -> KnownModel:
     positions, residues, names = [], [], []
     for chain in model:
         for residue in chain:
-            names.append((chain.name, residue.seqid.num or 0, residue.name))
+            names.append((chain.name, str(residue.seqid), residue.name))
             for atom in residue:
                 positions.append(atom.pos.tolist())
                 residues.append(len(names) - 1)

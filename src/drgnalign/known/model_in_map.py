@@ -44,7 +44,7 @@ class ModelFound:
     ----------
     chains, segments : list of ChainOccupancy
         Of whole chains, and of stretches of them.
-    residues : list of (str, int, str, float)
+    residues : list of (str, str, str, float)
         Chain, number, kind and Q-score.
     resolution_present : float or None
         Å; where the FSC with the density of the chains that are present falls below 0.5. None where none is.
@@ -52,7 +52,7 @@ class ModelFound:
 
     chains: list[ChainOccupancy]
     segments: list[ChainOccupancy]
-    residues: list[tuple[str, int, str, float]]
+    residues: list[tuple[str, str, str, float]]
     resolution_present: float | None
 
     @property

@@ -10,7 +10,7 @@ from drgnalign.arrays import FloatVolume
 from drgnalign.files import atomic_path, write_text
 from drgnalign.formats.mrc import write_volume
 from drgnalign.maps.filters import guinier_b_factor, sharpened, wiener_filtered
-from drgnalign.maps.mask import density_outside, particle_mask
+from drgnalign.maps.mask import density_outside, particle_mask, soft_sphere
 from drgnalign.particles import USUAL_FILL
 from drgnalign.run.records import MapFigures
 from drgnalign.run.state import (
@@ -90,7 +90,8 @@ def write_maps(
         table.to_csv(temporary, index=False)
     # where the sphere is too small the particle goes on behind its border, and the background is further out
     beyond = max(diameter, USUAL_FILL * len(half1) * pixel_size)
-    directions = None if fsc.resolution is None else conical_fsc(half1, half2, pixel_size, fsc, mask).figures()
+    sphere = soft_sphere(len(half1), pixel_size, diameter)
+    directions = None if fsc.resolution is None else conical_fsc(half1, half2, pixel_size, sphere).figures()
     record = MapFigures(
         resolution_angstrom=fsc.resolution,
         reaches_nyquist=fsc.reaches_nyquist,

@@ -72,8 +72,9 @@ TERMS: Mapping[str, str] = {
         "100 %: a cone of Fourier space that nobody has seen."
     ),
     "directions": (
-        "FSC in cones of 20° around 200 directions, best to worst; in brackets, the worst of maps that are alike in "
-        "all directions. From 1.15 times as coarse on the map is called anisotropic: smeared along that direction."
+        "FSC in cones of 20° around 200 directions, under a sphere (coarser than under a mask), best to worst; in "
+        "brackets, the worst of maps that are alike in all directions. From 1.15 times as coarse on the map is called "
+        "anisotropic: smeared along that direction."
     ),
     "nats": "Units of log-likelihood: 1 nat is a factor of 2.7 in probability.",
 }
