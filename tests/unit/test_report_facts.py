@@ -692,6 +692,8 @@ def test_what_maps_are_beside_known_ones_is_said(results: Path, reference: str |
     assert facts["rows"][0]["which"].startswith(which)
     assert [pair["claimed"] for pair in facts["rows"][0]["pairs"]] == [True, False]
     last = published_folders(results)[3]
-    text = findings([read_metrics(last, 3)], comparison=comparison_of(last))
+    text = findings([read_metrics(last, 3)], comparison=comparison_of(last, {}))
     assert f"  cluster_01: {which}" in text and "Beside maps and models that are known (round_02/comparison/" in text
+    assert facts_of(results, parameters={"compare": None})["comparison"] is None
+    assert facts_of(results, parameters={"compare": "emd_1.map"})["comparison"] is not None
     assert "Beside published figures" in text and "The reference method on EMPIAR-10076" in text

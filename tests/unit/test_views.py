@@ -88,3 +88,13 @@ def test_the_command_says_it(tmp_path: Path) -> None:
     assert "in the worst" in result.stderr and "anisotropic" in result.stderr
     assert "Å are in an image's plane" not in result.stderr
     assert (tmp_path / "cones.csv").read_text().startswith("x,y,z,resolution_0143_angstrom\n")
+
+
+def test_many_views_of_a_kind_take_no_longer_and_show_no_more() -> None:
+    """Within 30° of one axis: what lies nearer to it than 60°, less half a plane's thickness, is in no plane."""
+    azimuth, tilt = np.random.default_rng(0).uniform(0, [[360.0], [30.0]], (2, 40_000))
+    views = Rotation.from_euler("ZY", np.stack([azimuth, tilt], axis=1), degrees=True).as_matrix()
+    few, many = seen_share(views[:4000], 16), seen_share(views, 16)
+    thickness = np.degrees(np.arcsin(0.5 / 16))
+    assert many == pytest.approx(np.cos(np.radians(60 - thickness)), abs=0.01) and many == pytest.approx(few, abs=0.01)
+    assert seen_share(views, 16, point_group("C4")) == pytest.approx(many, abs=0.01)

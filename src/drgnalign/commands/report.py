@@ -53,7 +53,7 @@ def report(results: Path, output: Path | None) -> None:
         passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
         inputs = known["inputs"] or {}
         labels = inputs.get("labels")
-        compared = comparison_of(folders[passes[-1].number])
+        compared = comparison_of(folders[passes[-1].number], known)
         text = findings(passes, labels and LabelsRecord.of(labels), doubts_of_input(inputs), compared)
         write_text(results / "findings.txt", text)
     click.echo(outdir / "report.html")

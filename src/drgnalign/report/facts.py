@@ -144,7 +144,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "flow": _flow({one.round: folders[one.number] for one in passes if one.round}, particles),
         "poses": [_change(metrics, entry) for metrics in passes for entry in metrics.clusters],
         "evidence": _evidence(last),
-        "comparison": _comparison(comparison_of(folders[last.number]), last),
+        "comparison": _comparison(comparison_of(folders[last.number], run), last),
         "training": [found for metrics in passes for found in _training(folders[metrics.number], metrics.round)],
         "cost": cost_by_step(info),
         "parameters": _parameters(run),
@@ -220,10 +220,11 @@ def _versions(path: Path) -> dict[str, str]:
     return {name.strip(): version.strip() for name, _, version in (line.partition(":") for line in lines) if version}
 
 
-def comparison_of(folder: Path) -> ComparisonRecord | None:
-    """With what the user knows, of a pass's maps; None where there was none."""
-    path = folder / COMPARISON / RECORD
-    return read_record(ComparisonRecord, path) if path.is_file() else None
+def comparison_of(folder: Path, run: Mapping[str, Any]) -> ComparisonRecord | None:
+    """With what the user knows, of a pass's maps; None where there was none, or the run asks for none any more."""
+    path, parameters = folder / COMPARISON / RECORD, run.get("parameters")
+    wanted = parameters is None or bool(parameters.get("compare"))
+    return read_record(ComparisonRecord, path) if wanted and path.is_file() else None
 
 
 def _comparison(record: ComparisonRecord | None, metrics: PassMetrics) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ def main(
     known = run_known(info) | {"inputs": given.written()} | read_record(DecisionsRecord, decisions).written()
     with TemporaryDirectory(dir=Path.cwd()) as linked:
         folders = _as_published(folder, motion, comparison, Path(linked))
-        compared = comparison_of(folders[passes[-1].number])
+        compared = comparison_of(folders[passes[-1].number], known)
         text = findings(passes, given.labels, doubts_of_input(given.written()), compared)
         write_text(output / "findings.txt", text)
         write_report(folders, run_facts(folders, known, info), output, output)
