@@ -43,10 +43,10 @@ def as_given(message: str) -> str:
     for link in _links(Path.cwd()):
         target = _given(link)
         if not TASK_FOLDER.search(target):
-            name = re.escape(str(link.relative_to(Path.cwd())))
-            # a folder's name may also be a word of the message
-            end = "(?=/)" if link.is_dir() else r"(?![\w.-])"
-            message = re.sub(rf"(?<![\w./-]){name}{end}", target.replace("\\", r"\\"), message)
+            name = str(link.relative_to(Path.cwd()))
+            # a folder's name alone may also be a word of the message
+            end = "(?=/)" if link.is_dir() and "/" not in name else r"(?![\w.-])"
+            message = re.sub(rf"(?<![\w./-]){re.escape(name)}{end}", target.replace("\\", r"\\"), message)
     return message
 
 

@@ -16,10 +16,11 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A task's folder with links to a user's files, one of them to another task's result."""
     user = tmp_path / "my data, [v2]"
     (user / "images").mkdir(parents=True)
+    (user / "known maps").mkdir()
     for name in ("my particles.star", "mask.mrc", "a.cs"):
         (user / name).touch()
     folder = tmp_path / "work" / "ab" / ("0" * 30)
-    for name in ("input", "beside1"):
+    for name in ("input", "beside1", "known1"):
         (folder / name).mkdir(parents=True)
     result = tmp_path / "work" / "cd" / ("1" * 30) / "particles.star"
     images = tmp_path / "work" / "images" / ("a" * 32)
@@ -28,6 +29,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for link, target in (
         ("input/my particles.star", user / "my particles.star"),
         ("beside1/a.cs", user / "a.cs"),
+        ("known1/known maps", user / "known maps"),
         ("mask.mrc", user / "mask.mrc"),
         ("images", images),
         ("particles.star", result),
@@ -44,6 +46,8 @@ def test_links_become_what_they_lead_to(task: Path, monkeypatch: pytest.MonkeyPa
         "beside1/a.cs: no uid": f"{task}/a.cs: no uid",
         "mask.mrc: its values": f"{task}/mask.mrc: its values",
         "references/mask.mrc: its values": "references/mask.mrc: its values",
+        "known1/known maps: holds no map": f"{task}/known maps: holds no map",
+        "known1/known maps/a.mrc: truncated": f"{task}/known maps/a.mrc: truncated",
         "images/sub/a.mrcs: truncated, give images": f"{task}/images/sub/a.mrcs: truncated, give images",
         "particles.star: row 8": "particles.star: row 8",
     }.items():
