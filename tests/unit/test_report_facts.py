@@ -381,6 +381,19 @@ def test_where_junk_may_be_among_those_kept_a_motion_is_doubted_and_a_run_withou
     assert junk["command"] is None and "drgnAmplitude" in junk["why"]
 
 
+def test_two_clusters_that_may_be_one_at_two_poses_may_be_united_by_hand(results: Path) -> None:
+    assert not any("turn of the whole" in step["why"] for step in facts_of(results)["next"])
+    with last_metrics(results) as metrics:
+        for own, other in zip(metrics["clusters"], ("cluster_03", "cluster_01"), strict=True):
+            own |= {"assign_limit_angstrom": 14.0, "turned": {"from": other, "degrees": 3.2, "angstrom": 1.1}}
+    facts = facts_of(results, parameters={"outdir": "results"})
+    (step,) = (step for step in facts["next"] if "turn of the whole" in step["why"])
+    assert step["command"] == "drgnalign edit results/round_02/particles.star --unite 1,3 -o labels.star"
+    assert any(
+        "differs from cluster_03 mostly by a turn" in reason["text"] for reason in facts["clusters"][0]["reasons"]
+    )
+
+
 def test_of_the_input_only_doubts_are_among_what_is_not_to_be_believed(results: Path) -> None:
     inputs = {
         "warnings": ["images are normalised as they are read", "odd voltage"],

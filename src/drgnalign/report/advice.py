@@ -13,7 +13,7 @@ from drgnalign.half_maps import DEALT_AT_IMPORT, FORGETS, INDEPENDENT
 from drgnalign.heterogeneity.verdicts import CONTINUUM, is_open
 from drgnalign.particles import USUAL_FILL
 from drgnalign.run.export import ALL, MEMBERS
-from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, MOTION, published_name
+from drgnalign.run.state import CONSENSUS, FILTERED, MAPS, MOTION, cluster_label, published_name, round_name
 from drgnalign.validation.claims import DOUBTFUL, NO_STATE, Doubt
 
 GOOD, DOUBTED, NOT_BELIEVED = "good", "doubtful", "not to be believed"
@@ -307,6 +307,7 @@ def next_steps(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
     elif verdict.startswith("one state") and not parameters.get("focus_mask"):
         steps.append(_with_mask(facts, "Small differences drown in a whole particle: a mask finds them."))
     steps += _of_given_labels(facts)
+    steps += _of_turned(facts)
     steps += _of_labels(facts)
     if facts["finished"] and not facts["round"]:
         why = "This is one map of everything: rounds look for states and motions in it."
@@ -345,6 +346,21 @@ def _of_junk(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[di
     why += "In a consensus that is refined first, poses of junk follow its noise, and it is not told any more. If the "
     why += "given poses are of a refinement, begin with them as they are."
     return [{"why": why, "command": _again(facts, {"--consensus_limits": "none"})}]
+
+
+def _of_turned(facts: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Two clusters that may be one state at two poses: the largest such pair."""
+    turned = [cluster for cluster in facts["clusters"] if cluster["turned"]]
+    if not turned or not facts["finished"]:
+        return []
+    one = max(turned, key=lambda cluster: cluster["particles"])
+    names = sorted((one["name"], str(one["turned"]["from"])))
+    why = f"{' and '.join(names)} differ mostly by a turn of the whole particle. Lay one map on the other (ChimeraX's "
+    why += "fitmap): where they are alike then they are one state, and the next run's --labels may say so."
+    particles = f"{_outdir(facts)}/{round_name(facts['round'])}/particles.star"
+    numbers = ",".join(str(cluster_label(name)) for name in names)
+    command = ["drgnalign", "edit", particles, "--unite", numbers, "-o", "labels.star"]
+    return [{"why": why, "command": shlex.join(command)}]
 
 
 def _moves(facts: Mapping[str, Any]) -> bool:

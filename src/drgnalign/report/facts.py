@@ -278,7 +278,7 @@ def _cluster(entry: ClusterMetrics, metrics: PassMetrics, particles: Particles, 
             for key in (
                 "resolution_angstrom", "reaches_nyquist", "alignment_limit_angstrom", "mean_fsc", "difference_fsc_40",
                 "difference_fsc_25", "amplitude", "mean_posterior", "separation_nats", "spread", "spread_interval",
-                "b_factor_angstrom2",
+                "turned", "b_factor_angstrom2",
                 "accepted_share", "halves", "reference", "skipped", "density_outside_mask",
             )
         },
