@@ -213,7 +213,8 @@ workflow {
     COMPARE(
         maps.compared.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.references] },
         known_maps.paths,
-        settings.map { step -> step.compare + [thesis: known_maps.thesis, known: known_maps.stamps] },
+        known_maps.subMap('thesis', 'stamps'),
+        settings.map { step -> step.compare },
     )
     // [pass, [comparison]]: its folder; [] where there is none
     comparisons = byPass(COMPARE.out.comparison, ['comparison'])

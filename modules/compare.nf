@@ -9,7 +9,8 @@ process COMPARE {
     input:
     tuple val(meta), path(references, stageAs: 'references')
     path known, stageAs: 'known?/*'
-    // also whether published figures are wanted, and what files in folders are known by
+    // whether published figures are wanted (thesis), and what files in folders are known by
+    val others
     val settings
 
     output:
@@ -20,7 +21,7 @@ process COMPARE {
     script:
     """
     # version ${settings.version}
-    compare.py references ${optionOfEach('known', known)} ${settings.thesis ? '--thesis' : ''} --round ${meta.round} \\
+    compare.py references ${optionOfEach('known', known)} ${others.thesis ? '--thesis' : ''} --round ${meta.round} \\
         --said said.txt --output comparison
     """
 
