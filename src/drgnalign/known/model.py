@@ -108,18 +108,18 @@ def _one_conformation(model: gemmi.Model) -> None:
     """Leave the first of alternative conformations, and of residues in one place. What only has the number of another,
     as where numbering begins anew, stays: gemmi's own function takes it for another conformation."""
     for chain in model:
-        numbers: set[str] = set()
-        for residue in list(range(len(chain))):
-            named = {atom.altloc for atom in chain[residue]} - {NO_CONFORMATION}
-            again = str(chain[residue].seqid) in numbers and len(named) > 0
-            numbers |= {str(chain[residue].seqid)} if named else set()
-            keep = {NO_CONFORMATION} | (set() if again else {min(named, default=NO_CONFORMATION)})
-            for atom in reversed(range(len(chain[residue]))):
-                if chain[residue][atom].altloc not in keep:
-                    del chain[residue][atom]
-        for residue in reversed(range(len(chain))):
-            if not len(chain[residue]):
-                del chain[residue]
+        places: set[str] = set()
+        for residue in chain:
+            named = {atom.altloc for atom in residue} - {NO_CONFORMATION}
+            taken = str(residue.seqid) in places and bool(named)
+            kept = {NO_CONFORMATION} | (set() if taken or not named else {min(named)})
+            places |= {str(residue.seqid)} if named else set()
+            for atom in reversed(range(len(residue))):
+                if residue[atom].altloc not in kept:
+                    del residue[atom]
+        for number in reversed(range(len(chain))):
+            if not len(chain[number]):
+                del chain[number]
 
 
 def _of_model(path: Path, model: gemmi.Model) -> KnownModel:
