@@ -33,11 +33,10 @@ def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, partic
     click.echo(result.table().to_csv(index=False, float_format="%.5f"), nl=False)
     claim = "no resolution: the two maps are copies of one" if result.is_of_copies else result.claim
     click.echo(f"{claim} ({mask.name if mask else 'no mask'})", err=True)
-    if cones is not None and (result.resolution is None or result.is_of_copies):
-        raise InputError(
-            first, "agrees with the other map in no way that directions could differ in", "leave out --cones"
-        )
     if cones is not None:
+        if result.resolution is None or result.is_of_copies:
+            problem = "agrees with the other map in no way that directions could differ in"
+            raise InputError(first, problem, "leave out --cones")
         # a mask carries what is seen into directions that are not
         found = conical_fsc(volumes[0], volumes[1], pixel_size, seed=seed)
         with atomic_path(cones) as temporary:

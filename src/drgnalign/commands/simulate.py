@@ -103,8 +103,7 @@ def simulate(
     truth = "truth.star and state_*.mrc are the truth"
     star = shlex.quote(str(out / "particles.star"))
     following = f"drgnalign reconstruct {star} -o {shlex.quote(str(out / 'map'))}"
-    # which turn and shift the poses that it begins with
-    # where there is junk it is looked for first: poses of it that are refined follow noise
+    # limits turn and shift the poses that a run begins with, but not where there is junk: it would follow the noise
     off, junk = rotation_error or shift_error, nuisances.empty or nuisances.broken or nuisances.random_poses
     coarse = " --consensus_limits 26,20" if off and not junk else ""
     click.echo(f"A whole run: nextflow run main.nf --input {star} --latent linear --rounds 1{coarse}", err=True)

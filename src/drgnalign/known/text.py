@@ -31,7 +31,7 @@ def comparison_text(record: ComparisonRecord) -> str:
 def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
     """Which reference a map is, of its pairs."""
     if cluster.reference is not None:
-        alike = _alike(cluster, pairs)
+        alike = _alike(pairs)
         if alike:
             return f"{cluster.reference}, or as well {', '.join(alike)}: they cannot be told apart in it"
         if len(pairs) == 1:
@@ -45,8 +45,8 @@ def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
     return f"no reference of its own, others are nearer to each; the nearest is {nearest.reference}"
 
 
-def _alike(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> list[str]:
-    """References that are as well in a map as its own."""
+def _alike(pairs: Sequence[PairRecord]) -> list[str]:
+    """References that are as well in a map as its own, of its pairs."""
     best = max(one.mean_fsc or 0 for one in pairs if one.assigned)
     others = [one for one in pairs if one.claimed and not one.assigned]
     return [one.reference for one in others if (one.mean_fsc or 0) > best - ALIKE]

@@ -310,7 +310,8 @@ def doubt_of_motion(passes: list[PassMetrics]) -> str:
                 f"poses changed by {turned:.1f}° in this pass (median), and errors of poses look like a motion: see "
                 "whether one more round still finds it"
             )
-        return f"{junk_doubt(last)}, and these look like a motion" if junk_doubt(last) else ""
+        junk = junk_doubt(last)
+        return f"{junk}, and these look like a motion" if junk else ""
     earlier = [str(one.round) for one in passes if one.moving]
     if not earlier:
         return ""

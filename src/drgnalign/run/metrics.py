@@ -76,6 +76,7 @@ def pass_metrics(
     labels = np.where(kept, after.cluster_labels(), 0)
     names = [CONSENSUS] if report.round == 0 else [cluster_name(label) for label in sorted(set(labels) - {0})]
     composition, moves = Composition(after), _moves(before, after)
+    rotations, operators = after.rotations(), point_group(symmetry)
     clusters = []
     for name in names:
         members = kept if name == CONSENSUS else labels == cluster_label(name)
@@ -85,7 +86,7 @@ def pass_metrics(
         views = entry.composition.views
         if views is not None and entry.resolution_angstrom is not None:
             shell = after.box * after.pixel_size / entry.resolution_angstrom
-            views.seen = seen_share(after.rotations()[members], shell, point_group(symmetry))
+            views.seen = seen_share(rotations[members], shell, operators)
         if entry.alignment_limit_angstrom is not None:
             entry.accepted_share = float(after.table["drgnAccepted"][members].mean())
             entry.median_rotation_change_degrees, entry.median_shift_change_angstrom = moves.medians(members)
