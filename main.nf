@@ -160,7 +160,7 @@ workflow {
 
     // What is clustered, refined and added up in each kind of pass: [pass, [meta, labelled, references, latent, clusters, decoded]]
     SCREEN(
-        kinds.screened.map { _pass, state -> [state.meta.subMap('pass', 'round'), state.particles, state.references] },
+        kinds.screened.map { _pass, state -> [state.meta.subMap('pass', 'round', 'screen'), state.particles, state.references] },
         training_stack,
         images,
         settings.map { step -> step.screen },

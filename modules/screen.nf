@@ -22,7 +22,7 @@ process SCREEN {
     # version ${settings.version}
     ${linked(images)}
     screen.py ${particles} --references ${references} --stack ${stack} --images images \\
-        ${option('mask-diameter', settings.mask_diameter)} \\
+        ${meta.screen == 'junk' ? '--keep-poses' : ''} ${option('mask-diameter', settings.mask_diameter)} \\
         --symmetry ${assignmentSymmetry(settings)} \\
         --output screened.star --record screening.json
     """

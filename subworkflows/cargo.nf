@@ -6,7 +6,7 @@
 //   limit       Å up to which poses are refined, 'auto', or 'none'
 //   references  what they are refined against: reconstruct, previous, decoder or consensus
 //   halves      'independent', or 'not independent' once both half sets have met
-//   screen      true where junk is looked for
+//   screen      'junk' where that is looked for before poses are refined, 'junk and poses' where lost poses are, too
 // and in rounds
 //   clustering  kmeans, gmm, hdbscan, dbscan; 'fixed' where labels stay
 //   cluster_on  z, umap2 or umap3

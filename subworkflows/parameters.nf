@@ -230,8 +230,13 @@ def shortName(name) {
 // refinements, then junk is looked for and the consensus made without it, then come the rounds.
 def schedule(given) {
     def limits = given.consensus_limits == 'none' ? [] : given.consensus_limits.toString().tokenize(',')
-    def consensus = (['none'] + limits).collect { limit -> [round: 0, limit: limit, references: 'consensus'] }
-    def screened = given.junk == 'exclude' ? [[round: 0, limit: 'none', references: 'consensus', screen: true]] : []
+    def given_poses = [round: 0, limit: 'none', references: 'consensus']
+    def refined = limits.collect { limit -> given_poses + [limit: limit] }
+    // Junk whose poses are refined follows its noise, and looks like particles: it is looked for before that, too.
+    def (before, after) = given.junk == 'exclude'
+        ? [[references: 'reconstruct', screen: 'junk'], [given_poses + [screen: 'junk and poses']]]
+        : [[:], []]
+    def consensus = [given_poses] + refined.take(1).collect { pass -> pass + before } + refined.drop(1) + after
     def rounds = (1..<(given.rounds + 1)).collect { round ->
         def fixed = given.fixed_clusters && round > 1
         def labelled = given.labels && round == 1
@@ -243,7 +248,7 @@ def schedule(given) {
             epochs: given.weights && round == 1 ? 0 : round == 1 || !given.warm_start ? given.epochs_first : given.epochs_round,
         ] + clusteringIn(given, round) + (fixed || labelled ? [clustering: 'fixed'] : [:]) + (fixed ? [assign: 'none'] : [:])
     }
-    def passes = consensus + screened + rounds
+    def passes = consensus + rounds
     // Once a pass has aligned both half sets to one map, no later one is independent.
     def joined = passes.findIndexOf { pass ->
         pass.limit != 'none' && (given.joint_reference || pass.references == 'decoder')

@@ -112,15 +112,19 @@ class Experiment:
         refinement = refine_particles(particles, source, references, self.noise, limit, prior=prior, sums=sums)
         return refinement.apply_to(particles), sums
 
-    def consensus(self, limits: Sequence[float]) -> tuple[Particles, HalfMaps, NDArray[np.float32]]:
-        """Poses, unfiltered half maps and mask."""
-        particles, sums = self.given, self.reconstruct(self.given)
+    def consensus(
+        self, limits: Sequence[float], start: Particles | None = None
+    ) -> tuple[Particles, HalfMaps, NDArray[np.float32]]:
+        """Poses, unfiltered half maps and mask, of the given particles or of these; who is left out stays as it is."""
+        particles = self.given if start is None else start
+        rows = np.flatnonzero(~particles.left_out())
+        kept, sums = particles.select(rows), self.reconstruct(particles)
         for limit in limits:
             volumes = half_maps(sums)
             mask = self._mask(volumes)
-            particles, sums = self.refine(particles, volumes, mask, limit, weighted=False)
+            kept, sums = self.refine(kept, volumes, mask, limit, weighted=False)
         volumes = half_maps(sums)
-        return particles, volumes, self._mask(volumes)
+        return particles.with_poses_of(rows, kept), volumes, self._mask(volumes)
 
     def clusters(
         self, start: Particles, labels: NDArray[np.int64], common: HalfMaps, mask: NDArray[np.float32], limit: float,

@@ -124,13 +124,18 @@ class Case:
     def _consensus(self) -> Particles:
         path = self.folder / "consensus.star"
         if not path.exists():
-            write_star(self._screened(*self.experiment.consensus(self.limits)), path)
+            without_junk = self._screened(*self.experiment.consensus([]), keep_poses=True)
+            write_star(self._screened(*self.experiment.consensus(self.limits, without_junk)), path)
         return read_star(path)
 
     def _screened(
-        self, particles: Particles, volumes: Sequence[NDArray[np.float32]], mask: NDArray[np.float32]
+        self,
+        particles: Particles,
+        volumes: Sequence[NDArray[np.float32]],
+        mask: NDArray[np.float32],
+        keep_poses: bool = False,
     ) -> Particles:
-        """As SCREEN leaves them: junk left out, lost poses looked for; what it says is in ``screening.json``."""
+        """As SCREEN leaves them: junk left out, lost poses looked for; what it says last is in ``screening.json``."""
         references = self.folder / "references"
         references.mkdir(exist_ok=True)
         resolution = half_map_fsc(volumes[0], volumes[1], particles.pixel_size, mask).resolution
@@ -138,7 +143,7 @@ class Case:
         pd.DataFrame(consensus).to_csv(references / "fsc.csv", index=False)
         settings = AssignmentSettings(LIMIT, self.diameter)
         self.with_assigned_images(particles)
-        screened, found = screen(particles, self._assigned, references, settings)
+        screened, found = screen(particles, self._assigned, references, settings, keep_poses)
         write_record(found, self.folder / "screening.json")
         return screened
 

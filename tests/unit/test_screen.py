@@ -84,6 +84,15 @@ def test_empty_images_are_left_out_and_lost_poses_brought_back(dirty: Any) -> No
     np.testing.assert_array_equal(found.particles.rotations()[kept], dirty.given.rotations()[kept])
 
 
+def test_before_poses_are_refined_junk_alone_is_looked_for(dirty: Any) -> None:
+    found = screened(assigner_of(dirty), keep_poses=True)
+    empty = (dirty.truth.table["drgnTrueJunk"] == "empty").to_numpy()
+    good = ~empty & (dirty.truth.table["drgnTrueLost"] == "no").to_numpy()
+    assert found.outcome.left_out[empty].mean() > 0.95 and found.outcome.left_out[good].mean() < 0.01
+    assert (found.record.searched, found.record.brought_back) == (0, 0)
+    np.testing.assert_array_equal(found.particles.rotations(), dirty.given.rotations())
+
+
 def test_contrast_is_no_reason_to_leave_anybody_out(clean: Any) -> None:
     found = screening_of(clean)
     assert not found.outcome.left_out.any() and not found.searched.any()

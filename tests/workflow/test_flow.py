@@ -147,7 +147,8 @@ def test_each_file_is_published_in_its_pass(stubs: Stubs) -> None:
     latent = {"latent/linear/linear.json"}
     of_round = every | decoded | motion | latent | {"clusters.json", "posteriors.csv.gz", "comparison/comparison.json"}
     expected |= {f"round_0{number}/{name}" for number in (1, 2) for name in of_round}
-    expected |= {"consensus/pass_03/screening.json", "pipeline_info/inputs.json", "pipeline_info/training.json"}
+    expected |= {f"consensus/pass_0{number}/screening.json" for number in (2, 3)}
+    expected |= {"pipeline_info/inputs.json", "pipeline_info/training.json"}
     expected |= {"pipeline_info/decisions.json"}
     assert {name for name in files if re.match(r"consensus|round_", name)} <= expected <= files
     assert {"findings.txt", "report.html"} <= files and (results / "final").is_dir()

@@ -25,21 +25,26 @@ def test_empty_images_are_left_out_before_the_first_round(junk_run: Run) -> None
     truth = read_star(junk_run.results.parent / "set" / "truth.star").table
     empty = (truth["drgnTrueJunk"] == "empty").to_numpy()
     given, refined, screened, last = passes_of(junk_run)
-    assert not given.left_out().any() and not refined.left_out().any()
-    # the round takes back what the coarse images of the first look misjudged
-    for particles, most_good in ((screened, 0.06), (last, 0.02)):
+    assert not given.left_out().any()
+    # the round takes back what the coarse images of the first looks misjudged
+    for particles, most_good in ((refined, 0.06), (screened, 0.06), (last, 0.02)):
         assert particles.left_out()[empty].mean() > 0.9
         assert particles.left_out()[~empty].mean() < most_good
-    record = json.loads((junk_run.results / "consensus" / "pass_03" / "screening.json").read_text())
-    metrics = json.loads((junk_run.results / "consensus" / "pass_03" / "metrics.json").read_text())
-    assert metrics["screening"] == record and metrics["left_out"] == screened.left_out().sum()
+    for number, particles in ((2, refined), (3, screened)):
+        folder = junk_run.results / "consensus" / f"pass_0{number}"
+        record, metrics = (json.loads((folder / name).read_text()) for name in ("screening.json", "metrics.json"))
+        assert metrics["screening"] == record and metrics["left_out"] == particles.left_out().sum()
+        # poses are looked for in the refined map alone
+        assert (record["searched"] > 0) == (number == 3) == particles.searched().any()
 
 
 def test_rows_stay_and_who_stays_out_keeps_its_pose(junk_run: Run) -> None:
     given = read_star(junk_run.results.parent / "set" / "particles.star").table
-    *before, screened, last = passes_of(junk_run)
-    for particles in (*before, screened, last):
+    at_given, refined, screened, last = passes_of(junk_run)
+    for particles in (at_given, refined, screened, last):
         assert particles.table["rlnImageName"].tolist() == given["rlnImageName"].tolist()
+    moved = (refined.table[POSE] != at_given.table[POSE]).any(axis=1)
+    assert moved.tolist() == (~refined.left_out()).tolist()
     out = screened.left_out() & last.left_out()
     pd.testing.assert_frame_equal(last.table.loc[out, POSE], screened.table.loc[out, POSE], check_exact=True)
     refined = last.table.loc[~screened.left_out() & ~last.left_out(), POSE]
@@ -48,7 +53,7 @@ def test_rows_stay_and_who_stays_out_keeps_its_pose(junk_run: Run) -> None:
 
 def test_they_are_in_no_training_cluster_or_figure(junk_run: Run) -> None:
     results = junk_run.results
-    *_, screened, last = passes_of(junk_run)
+    *_, refined, screened, last = passes_of(junk_run)
     latent = results / "round_01" / "latent"
     assert read_indices(latent / "ind.pkl").tolist() == np.flatnonzero(~screened.left_out()).tolist()
     assert len(read_latent(latent / "z.pkl")[0]) == len(pd.read_csv(latent / "embedding.csv")) == len(last)
@@ -56,13 +61,15 @@ def test_they_are_in_no_training_cluster_or_figure(junk_run: Run) -> None:
     summary = pd.read_csv(results / "summary.csv")
     sizes, out = summary.groupby("pass")["particles"].sum(), summary.groupby("pass")["left_out"].first()
     assert (sizes + out).tolist() == [len(last)] * 4
-    assert out.tolist() == [0, 0, screened.left_out().sum(), last.left_out().sum()]
+    assert out.tolist() == [0, refined.left_out().sum(), screened.left_out().sum(), last.left_out().sum()]
 
 
 def test_they_are_told_and_handed_over(junk_run: Run) -> None:
     results = junk_run.results
-    *_, screened, last = passes_of(junk_run)
-    assert f"Consensus, pass 3: {screened.left_out().sum()} of 500 particles are left out" in junk_run.log
+    *_, refined, screened, last = passes_of(junk_run)
+    for number, particles in ((2, refined), (3, screened)):
+        said = f"Consensus, pass {number}: {particles.left_out().sum()} of 500 particles are left out"
+        assert said in junk_run.log
     assert f"Round 1: {last.left_out().sum()} of 500 particles are left out" in junk_run.log
     final = results / "final"
     everything, out = read_star(final / "all_particles.star"), read_star(final / "left_out_particles.star")
@@ -82,6 +89,8 @@ def test_kept_junk_is_in_everything_and_only_named(junk_run: Run, kept_run: Run)
     assert np.isfinite(last.table[["drgnJunkPosterior", "drgnAmplitude"]]).all(axis=None)
     assert not (kept_run.results / "final" / "left_out_particles.star").exists()
     # what comes before anybody is left out was not done again, the rest is another run
-    assert {"DOWNSAMPLE (1)", "MAP:MERGE (1)", "MAP:MERGE (2)"} <= kept_run.named("CACHED")
+    assert {"DOWNSAMPLE (1)", "MAP:MERGE (1)"} <= kept_run.named("CACHED")
     assert "LABEL:FIT (3 r1)" in kept_run.named("COMPLETED") and "LABEL:FIT (4 r1)" in junk_run.named("COMPLETED")
-    assert "SCREEN (3)" in junk_run.named("COMPLETED") and not any("SCREEN" in name for name in kept_run.tasks.index)
+    assert {"SCREEN (2)", "SCREEN (3)"} <= junk_run.named("COMPLETED") and not any(
+        "SCREEN" in name for name in kept_run.tasks.index
+    )

@@ -85,8 +85,8 @@ def particles(run: Run, folder: str) -> Particles:
 
 
 def test_all_is_published(loop_run: Run) -> None:
-    folders = {"consensus/pass_01": CONSENSUS, "consensus/pass_02": CONSENSUS, "round_01": ROUND, "round_02": ROUND}
-    folders["consensus/pass_03"] = [*CONSENSUS, "screening.json"]
+    folders = {"consensus/pass_01": CONSENSUS, "round_01": ROUND, "round_02": ROUND}
+    folders |= {f"consensus/pass_0{number}": [*CONSENSUS, "screening.json"] for number in (2, 3)}
     folders |= {"final": FINAL, "pipeline_info": RECORDS}
     expected = {f"{folder}/{file}" for folder, files in folders.items() for file in files} | {"summary.csv"}
     expected |= {"findings.txt", "report.html", "report.json"} | {

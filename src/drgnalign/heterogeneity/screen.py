@@ -50,20 +50,27 @@ class Screening(NamedTuple):
         )
 
 
-def screened(assigner: Assigner) -> Screening:
+def screened(assigner: Assigner, keep_poses: bool = False) -> Screening:
     """Look for junk and lost poses among an assigner's particles.
 
     States have no maps yet, and one that has less than others may match the consensus badly, as does a particle that
     has moved: who does is looked for, but left out only where nothing of the consensus shows. And a pose is believed
     only if the particle matches as well as others there: what has moved matches well in parts at best.
+
+    Parameters
+    ----------
+    assigner : Assigner
+    keep_poses : bool
+        Look for junk alone.
     """
     everyone = np.ones(len(assigner.particles), np.int64)
     first = assigner.run(everyone, patience=1, cautious=True)
     assigner = assigner.narrowed([first.labels])
     last = assigner.run(everyone, first.left_out, patience=1, cautious=True)
     searched = (last.left_out | last.doubtful) & ~assigner.particles.excluded()
-    if not searched.any():
-        return Screening(assigner.particles, searched, searched, last)
+    if keep_poses or not searched.any():
+        nobody = np.zeros_like(searched)
+        return Screening(assigner.particles, searched=nobody, brought_back=nobody, outcome=last)
     given = assigner.particles
     moved, back, _ = looked_for(assigner, searched, last.labels, [0])
     there = assigner.at(moved).run(everyone, last.left_out & ~back, patience=1, cautious=True)
@@ -74,7 +81,7 @@ def screened(assigner: Assigner) -> Screening:
 
 
 def screen(
-    particles: Particles, stack: Path, references: Path, settings: AssignmentSettings
+    particles: Particles, stack: Path, references: Path, settings: AssignmentSettings, keep_poses: bool = False
 ) -> tuple[Particles, ScreeningRecord]:
     """Particles with what was found about each, and the record of it.
 
@@ -87,6 +94,8 @@ def screen(
     references : Path
         Folder of the last pass.
     settings : AssignmentSettings
+    keep_poses : bool
+        Look for junk alone: the consensus is poor until poses are refined.
 
     Returns
     -------
@@ -96,6 +105,6 @@ def screen(
     record : ScreeningRecord
     """
     with assigner_for(particles, stack, references, settings) as assigner:
-        found = screened(assigner)
+        found = screened(assigner, keep_poses)
     moved = with_found_poses(particles, found.particles, found.brought_back)
     return with_amplitudes(with_searched(moved, found.searched), found.outcome), found.record

@@ -20,6 +20,9 @@ from drgnalign.run.record import write_record
 @click.option("--references", type=FOLDER, required=True, help="Of the last pass: consensus, mask and fsc.csv.")
 @click.option("--stack", type=FILE, required=True, help="Training images, in the order of the particles.")
 @click.option("--images", type=FOLDER, required=True, help="Read where the training images do not reach the limit.")
+@click.option(
+    "--keep-poses", is_flag=True, help="Look for junk alone: poses are refined yet, and the consensus is poor."
+)
 @click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
 @diameter_option
 @symmetry_option
@@ -30,6 +33,7 @@ def main(
     references: Path,
     stack: Path,
     images: Path,
+    keep_poses: bool,
     limit: float,
     mask_diameter: float | None,
     symmetry: str,
@@ -43,6 +47,6 @@ def main(
         own = Path(folder) / "screen.mrcs"
         coarsen(table, images, stack, limit, own)
         settings = AssignmentSettings(limit, diameter, symmetry=symmetry)
-        screened, facts = screen(table, own if own.exists() else stack, references, settings)
+        screened, facts = screen(table, own if own.exists() else stack, references, settings, keep_poses)
     write_star(screened, output)
     write_record(facts, record)
