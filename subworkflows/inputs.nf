@@ -164,7 +164,7 @@ def listedFiles(name, value) {
 // and what files in folders are known by: Nextflow looks at the folder itself
 def knownFiles(name, value) {
     def all = listed(value) { one -> one == 'thesis' || pathOf(name, one).exists() }.findAll { one -> one }
-    def (words, given) = all.split { one -> one == 'thesis' && !pathOf(name, one).isFile() }
+    def (words, given) = all.split { one -> one == 'thesis' }
     if (value && !all) {
         error("--${name} ${value}: names no file\n  What to do: give maps and atomic models, or leave it out.")
     }

@@ -308,7 +308,7 @@ def test_the_record_is_read_as_it_was_written(folder: Path, compared: Result) ->
     assert record.written() == stored
 
 
-def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path) -> None:
+def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what makes them not comparable, and without a reference to fit."""
     maps = tmp_path / "round_01" / "clusters"
     shutil.copytree(folder / "round_01" / "clusters", maps)
@@ -318,6 +318,9 @@ def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path) -> 
         for name, worth in halves.items()
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "round_01" / "fsc.csv", index=False)
+    # the word is the figures, whatever there is of this name
+    (tmp_path / "thesis").mkdir()
+    monkeypatch.chdir(tmp_path)
     result = succeed("compare", tmp_path / "round_01", "thesis", "-o", tmp_path / "out")
     assert "cluster_01: 12.50 Å, half sets independent\n" in result.stdout
     assert "cluster_02: 12.50 Å, half sets dealt at import: not claimed as independent" in result.stdout
@@ -326,6 +329,7 @@ def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path) -> 
     # of table 5.2 the best iterations of clusters 0 and 1
     assert "experiment 5 (table 5.2): 3.46 (5), 3.95 (7)" in result.stdout
     assert read_record(ComparisonRecord, tmp_path / "out" / RECORD).pairs == []
+    assert "holds no map" in run("compare", "round_01", "./thesis", "-o", "other").stderr
 
 
 def test_the_step_says_which_is_which_and_takes_a_round_without_maps(folder: Path, tmp_path: Path) -> None:

@@ -266,6 +266,15 @@ def test_a_handful_of_atoms_and_atoms_astray_are_refused(tmp_path: Path) -> None
         read_known_model(carbons(tmp_path / "astray.pdb", *near, (9000.0, 0.0, 0.0)))
 
 
+def test_models_without_atoms_are_passed_over(tmp_path: Path) -> None:
+    near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
+    whole = carbons(tmp_path / "whole.pdb", *near, models=2).read_text().splitlines(True)
+    first = next(number for number, line in enumerate(whole) if line.startswith("ATOM"))
+    last = next(number for number, line in enumerate(whole) if line.startswith("ENDMDL"))
+    (tmp_path / "second.pdb").write_text("".join(whole[:first] + whole[last:]))
+    assert read_known_model(tmp_path / "second.pdb").positions.tolist() == [list(place) for place in near]
+
+
 def test_copies_of_a_chain_under_one_name_are_refused(tmp_path: Path) -> None:
     near = [(float(10 * number), 0.0, 0.0) for number in range(9)]
     text = carbons(tmp_path / "one.pdb", *near).read_text()

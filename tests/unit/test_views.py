@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from command_line import succeed
 from scipy.spatial.transform import Rotation
 
 from drgnalign.formats.mrc import write_volume
+from drgnalign.formats.star import read_star, write_star
 from drgnalign.fourier import irfft_volume, rfft_volume, shell_numbers, soft_sphere
 from drgnalign.symmetry import point_group
 from drgnalign.validation.views import ConicalFsc, conical_fsc, seen_share
@@ -79,6 +81,13 @@ def test_the_command_says_what_images_show(tmp_path: Path) -> None:
     state = tmp_path / "set" / "state_01.mrc"
     result = succeed("fsc", state, state, "--particles", tmp_path / "set" / "particles.star")
     assert "100.0 % of the shell at 16.00 Å are in an image's plane" in result.stderr
+    write_star(read_star(tmp_path / "set" / "particles.star").select([0]), tmp_path / "one.star")
+    said = [
+        succeed("fsc", state, state, "--particles", tmp_path / "one.star", "--symmetry", group).stderr
+        for group in ("C1", "C3")
+    ]
+    one, three = (float(re.findall(r"([\d.]+) % of the shell", text)[0]) for text in said)
+    assert 2 * one < three <= 3 * one + 0.1
 
 
 def test_the_command_says_it(tmp_path: Path) -> None:

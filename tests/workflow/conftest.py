@@ -178,7 +178,7 @@ class Scenarios:
         append(code / "conf" / "test.config", ONE_TASK_AT_A_TIME)
 
         def run(results: str, chunk_size: int) -> Run:
-            parameters = {"rounds": 0, "chunk_size": chunk_size, "junk": "keep"}
+            parameters = {"rounds": 0, "chunk_size": chunk_size}
             return finished(
                 run_workflow(folder, self.particles, parameters, results=results, options=("-resume",), code=code)
             )

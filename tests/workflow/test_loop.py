@@ -246,7 +246,7 @@ def test_each_pass_is_told_on_the_screen_and_the_findings_at_the_end(loop_run: R
 def test_without_rounds_the_consensus_is_handed_over(consensus_runs: Consensus) -> None:
     results = consensus_runs.serial.results
     for name in ("consensus.mrc", "consensus_half1.mrc", "consensus_half2.mrc"):
-        made = results / "consensus" / "pass_02" / "clusters" / name
+        made = results / "consensus" / "pass_03" / "clusters" / name
         assert (results / "final" / name).read_bytes() == made.read_bytes()
     assert len(read_star(results / "final" / "consensus_particles.star")) == 300
 

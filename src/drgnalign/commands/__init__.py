@@ -143,12 +143,13 @@ class Command(_Reporting, click.Command):
 
     def _paths(self, ctx: click.Context, *, given: bool) -> list[Path]:
         """The files and prefixes among the arguments that are read, or written."""
-        paths: list[Path] = []
+        named: list[Path | str] = []
         for parameter in self.params:
             if isinstance(parameter.type, click.Path) and (parameter.type is not OUTPUT) == given:
                 value = ctx.params.get(str(parameter.name))
-                paths += value if isinstance(value, tuple) else [] if value is None else [value]
-        return [path for path in paths if not path.is_dir()]
+                named += value if isinstance(value, tuple) else [] if value is None else [value]
+        # a word in place of a file is none
+        return [path for path in named if isinstance(path, Path) and not path.is_dir()]
 
 
 class Group(_Reporting, click.Group):

@@ -22,20 +22,20 @@ from drgnalign.report.known import write_known_figures
 
 
 class Known(click.Path):
-    """A file or folder, or the word for published figures."""
+    """A file or folder, or the word for published figures, which stays a word."""
 
     def __init__(self) -> None:
         super().__init__(exists=True, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return Path(value) if str(value) == THESIS and not Path(value).exists() else super().convert(value, param, ctx)
+        return THESIS if value == THESIS else super().convert(value, param, ctx)
 
 
 @click.command(cls=Command)
 @click.argument("maps", type=EXISTING)
 @click.argument("known", type=Known(), nargs=-1, required=True)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="Folder for tables, fitted references, differences.")
-def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
+def compare(maps: Path, known: Sequence[Path | str], output: Path) -> None:
     """Hold MAPS against KNOWN maps and atomic models: which is which, and what differs.
 
     MAPS is a run's round_NN or final, a folder of such maps, or one map. KNOWN are maps (.mrc, .map) and models (.cif,
@@ -49,9 +49,9 @@ def compare(maps: Path, known: Sequence[Path], output: Path) -> None:
     if (output / RECORD).exists() or any((output / FITTED).glob("*")):
         raise InputError(output, "has a comparison already, or what is left of one", "choose another folder")
     files = cluster_files(maps)
-    published = [path for path in known if path.name == THESIS and not path.exists()]
-    given = known_files(path for path in known if path not in published)
-    record = compare_all(files, given, output, lambda text: click.echo(text, err=True), bool(published))
+    published = THESIS in known
+    given = known_files(path for path in known if isinstance(path, Path))
+    record = compare_all(files, given, output, lambda text: click.echo(text, err=True), published)
     if given:
         write_known_figures(record, output)
         click.echo(comparison_text(record))

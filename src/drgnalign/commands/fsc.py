@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from drgnalign.commands import FILE, OUTPUT, Command, seed_option
+from drgnalign.commands import FILE, OUTPUT, Command, seed_option, symmetry_option
 from drgnalign.errors import InputError
 from drgnalign.files import atomic_path
 from drgnalign.formats.mrc import read_volume
 from drgnalign.formats.star import read_star
 from drgnalign.maps.read import read_map, read_mask
+from drgnalign.symmetry import point_group
 from drgnalign.validation.fsc import half_map_fsc
 from drgnalign.validation.views import conical_fsc, seen_share
 
@@ -22,8 +23,17 @@ from drgnalign.validation.views import conical_fsc, seen_share
 @click.option("--mask", type=FILE, help="Soft mask; its own correlation is corrected by phase randomisation.")
 @click.option("--cones", type=OUTPUT, help="Also the resolution in each direction, as CSV.")
 @click.option("--particles", type=FILE, help="The images of both maps: how much of Fourier space they show.")
+@symmetry_option
 @seed_option
-def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, particles: Path | None, seed: int) -> None:
+def fsc(
+    first: Path,
+    second: Path,
+    mask: Path | None,
+    cones: Path | None,
+    particles: Path | None,
+    symmetry: str,
+    seed: int,
+) -> None:
     """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
     volume, pixel_size = read_volume(first)
     box = volume.shape[0]
@@ -45,7 +55,7 @@ def fsc(first: Path, second: Path, mask: Path | None, cones: Path | None, partic
     if particles is not None:
         table = read_star(particles)
         shell = box * pixel_size / (result.resolution or 2 * pixel_size)
-        share = seen_share(table.rotations()[~table.left_out()], shell)
+        share = seen_share(table.rotations()[~table.left_out()], shell, point_group(symmetry))
         click.echo(
             f"{100 * share:.1f} % of the shell at {box * pixel_size / shell:.2f} Å are in an image's plane", err=True
         )
