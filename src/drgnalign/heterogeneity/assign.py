@@ -37,6 +37,7 @@ from drgnalign.heterogeneity.contrast import (
     ALIKE,
     HALF,
     Amplitudes,
+    Caution,
     Contrast,
     Population,
     evidence,
@@ -381,7 +382,7 @@ class Assigner:
         left_out: NDArray[np.bool_] | None = None,
         patience: int = PATIENCE,
         rest: float = REST,
-        cautious: bool = False,
+        caution: Caution = Caution.NONE,
     ) -> Assignment:
         """Assign particles until they stay where they are.
 
@@ -402,8 +403,8 @@ class Assigner:
             Passes before others are left out.
         rest : float
             Share of particles that may still change.
-        cautious : bool
-            Leave out only what shows next to nothing: with one map, states may be far from it.
+        caution : Caution
+            Which junk is left out.
 
         Returns
         -------
@@ -422,7 +423,7 @@ class Assigner:
         while True:
             model = self._model(sums, labels, sizes)
             excluding = exclude and len(passes) >= patience
-            looked = self._pass(model, population, out, bars if excluding else None, cautious)
+            looked = self._pass(model, population, out, bars if excluding else None, caution)
             if excluding and not self._large(np.where(looked.left_out, 0, 1)):
                 # where nobody would be left, the mixture knows nothing
                 exclude = excluding = False
@@ -599,7 +600,7 @@ class Assigner:
         population: Population,
         left_out: NDArray[np.bool_],
         bars: FloatArray | None = None,
-        cautious: bool = False,
+        caution: Caution = Caution.NONE,
     ) -> _Looked:
         """Look at all particles, and add them up as they are now; but not at those that are excluded.
 
@@ -620,7 +621,7 @@ class Assigner:
             for values, mine in zip(amplitudes, fitted, strict=True):
                 values[rows] = mine
             if bars is not None:
-                junk[rows] = population.junk_posteriors(fitted, cautious)
+                junk[rows] = population.junk_posteriors(fitted, caution)
                 out[rows] = junk[rows] > bars[rows]
             total += float(population.log_likelihoods(products, powers, weights).sum())
             known[rows], found[rows] = exponents, scipy.special.softmax(exponents, axis=1)

@@ -8,6 +8,7 @@ one that falls off where details begin: a wrong view of the right particle has t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,6 +43,10 @@ STAYS = 0.05
 # Those that match next to nothing are a kind of their own, not the tail of what contrast does: between their amplitudes
 # and the others' there are fewer images, by this factor.
 DIP = 0.8
+# Where poses are off no fewer images may lie between the two. But no state has an amplitude of zero, however little it has
+# of the consensus: what lies around it, this near, is no tail of others. And whom noise alone would not give its
+# amplitude, at so many standard deviations, may be of a state all the same.
+EMPTY, BEYOND = 0.15, 2.0
 # Other particles are turned to match the consensus as well as they can. But an image is none of ours if it has so many
 # times more signal that its map does not show than signal that it shows, beyond what is usual: so many of the robust
 # standard deviations of all. A compact domain of 60 % more mass that the map has not is three and a half times as much.
@@ -56,6 +61,24 @@ class Contrast(NamedTuple):
 
     mean: float = 1.0
     spread: float = 0.0
+
+
+class Caution(Enum):
+    """For which reason only some junk is called so.
+
+    Attributes
+    ----------
+    NONE
+        States have maps: all of it.
+    STATES
+        They have none yet, and may be like junk beside the consensus, or show much besides: what shows next to nothing.
+    POSES
+        Nor are poses refined: what shows nothing.
+    """
+
+    NONE = 0
+    STATES = 1
+    POSES = 2
 
 
 # An image with less than this amplitude, in terms of those kept, shows black for white: noise leaves junk near 0.
@@ -118,9 +141,11 @@ class Amplitudes(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """A mixture of amplitudes, and which of its parts (parts,) show next to nothing, are junk, and are doubtful."""
+    """A mixture of amplitudes, and which of its parts (parts,) show nothing, or next to nothing, are junk, and are
+    doubtful."""
 
     mixture: GaussianMixture
+    empty: NDArray[np.bool_] | None
     nothing: NDArray[np.bool_] | None
     junk: NDArray[np.bool_] | None
     doubtful: NDArray[np.bool_]
@@ -158,11 +183,11 @@ class Population:
         of_junk = scipy.special.logsumexp(evidence(products, powers, self.junk) + log_shares, axis=1)
         return np.logaddexp(np.log1p(-self.share) + likelihoods, np.log(self.share) + of_junk)
 
-    def junk_posteriors(self, amplitudes: Amplitudes, cautious: bool = False) -> FloatArray:
-        """Probability (N,) of each particle to be junk; `cautious` where states have no maps yet: they may be like junk
-        beside the consensus, or show much besides, so that only those are junk that show next to nothing."""
-        if cautious:
-            return self._shares(amplitudes, self._kinds and self._kinds.nothing)
+    def junk_posteriors(self, amplitudes: Amplitudes, caution: Caution = Caution.NONE) -> FloatArray:
+        """Probability (N,) of each particle to be junk."""
+        if caution is not Caution.NONE:
+            parts = self._kinds and (self._kinds.empty if caution is Caution.POSES else self._kinds.nothing)
+            return np.where(self._shows(amplitudes, parts), 0.0, self._shares(amplitudes, parts))
         strange = amplitudes.unexplained - self._usual > STRANGE * np.maximum(amplitudes.explained, 0)
         return np.where(strange, 1.0, self._shares(amplitudes, self._kinds and self._kinds.junk))
 
@@ -173,6 +198,13 @@ class Population:
     def whole(self, amplitudes: Amplitudes) -> NDArray[np.bool_]:
         """Who (N,) matches a map to its details, as most of those that match well do."""
         return amplitudes.detail >= ASIDE * self._unit
+
+    def _shows(self, amplitudes: Amplitudes, parts: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Who (N,) shows more than noise makes of those in some parts of the mixture."""
+        if self._kinds is None or parts is None or not parts.any():
+            return np.zeros(len(amplitudes.whole), np.bool_)
+        level = BEND * self._unit * np.sinh(self._kinds.mixture.means_[parts]).max()
+        return amplitudes.whole > level + BEYOND * np.sqrt(amplitudes.variances)
 
     def _shares(self, amplitudes: Amplitudes, parts: NDArray[np.bool_] | None) -> FloatArray:
         """Probability (N,) of each particle to belong to some parts of the mixture."""
@@ -219,7 +251,7 @@ def fitted_population(amplitudes: Amplitudes, before: Population | None = None) 
     posteriors = known.junk_posteriors(sample)
     contrast, share = _contrast(sample, 1 - posteriors), float(posteriors.mean())
     if share < LEAST_JUNK:
-        nobody = known._kinds and known._kinds._replace(nothing=None, junk=None)
+        nobody = known._kinds and known._kinds._replace(empty=None, nothing=None, junk=None)
         return replace(known, contrast=contrast, _usual=np.inf, _kinds=nobody)
     return replace(known, contrast=contrast, junk=_contrast(sample, posteriors), share=share)
 
@@ -245,11 +277,12 @@ def _kinds(features: FloatArray, before: Kinds | None) -> Kinds | None:
     bulk, details = bulk / bulk[main], details / details[main]
     most, apart, falls = np.maximum(bulk, details), _apart(mixture, main), details < FALL * bulk
     room = 0.0 if before is None or before.junk is None else STAYS * before.junk
-    nothing, little = (most < NOTHING) & apart, (most < LITTLE + room) & apart
-    junk = little | (falls & (details < HALF + room))
+    empty = np.maximum(np.abs(bulk), np.abs(details)) < EMPTY
+    nothing, little = empty | ((most < NOTHING) & apart), (most < LITTLE + room) & apart
+    junk = empty | little | (falls & (details < HALF + room))
     doubtful = junk | (falls & (details < ASIDE))
     known = doubtful.any() and gain > NATS_A_NUMBER * 6 * (len(starts) - 1)
-    return Kinds(mixture, nothing, junk, doubtful) if known else None
+    return Kinds(mixture, empty, nothing, junk, doubtful) if known else None
 
 
 def _apart(mixture: GaussianMixture, main: int) -> NDArray[np.bool_]:

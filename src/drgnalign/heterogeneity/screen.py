@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drgnalign.heterogeneity.assign import Assigner, Assignment, AssignmentSettings
+from drgnalign.heterogeneity.contrast import Caution
 from drgnalign.heterogeneity.lost import looked_for, with_found_poses, with_searched
 from drgnalign.heterogeneity.states import assigner_for, with_amplitudes
 from drgnalign.particles import Particles
@@ -63,20 +64,20 @@ def screened(assigner: Assigner, keep_poses: bool = False) -> Screening:
     keep_poses : bool
         Look for junk alone.
     """
-    everyone = np.ones(len(assigner.particles), np.int64)
-    first = assigner.run(everyone, patience=1, cautious=True)
+    everyone, caution = np.ones(len(assigner.particles), np.int64), Caution.POSES if keep_poses else Caution.STATES
+    first = assigner.run(everyone, patience=1, caution=caution)
     assigner = assigner.narrowed([first.labels])
-    last = assigner.run(everyone, first.left_out, patience=1, cautious=True)
+    last = assigner.run(everyone, first.left_out, patience=1, caution=caution)
     searched = (last.left_out | last.doubtful) & ~assigner.particles.excluded()
     if keep_poses or not searched.any():
         nobody = np.zeros_like(searched)
         return Screening(assigner.particles, searched=nobody, brought_back=nobody, outcome=last)
     given = assigner.particles
     moved, back, _ = looked_for(assigner, searched, last.labels, [0])
-    there = assigner.at(moved).run(everyone, last.left_out & ~back, patience=1, cautious=True)
+    there = assigner.at(moved).run(everyone, last.left_out & ~back, patience=1, caution=caution)
     back &= ~there.left_out & there.whole
     particles = with_found_poses(given, moved, back)
-    last = assigner.at(particles).run(everyone, last.left_out & ~back, patience=1, cautious=True)
+    last = assigner.at(particles).run(everyone, last.left_out & ~back, patience=1, caution=caution)
     return Screening(particles, searched, back & ~last.left_out, last)
 
 
