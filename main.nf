@@ -118,7 +118,9 @@ workflow {
     checked = CHECK_INPUTS.out.checked.map { star, _facts -> star }
     CHECK_SETTINGS(CHECK_INPUTS.out.checked, mask, focus, initial_maps, known_maps.paths, settings.map { step -> step.check_settings + [known: known_maps.stamps] })
     NOTE_DECISIONS(CHECK_INPUTS.out.checked.map { _star, facts -> facts }, channel.value(decided), settings.map { step -> step.note_decisions })
-    ESTIMATE_DISK(checked, passes.count { pass -> pass.round == 0 }, settings.map { step -> step.estimate_disk })
+    def of_consensus = passes.findAll { pass -> pass.round == 0 }
+    def anew = of_consensus.count { pass -> pass.references == 'reconstruct' }
+    ESTIMATE_DISK(checked, [of_consensus.size(), anew], settings.map { step -> step.estimate_disk })
     roomy = ESTIMATE_DISK.out.needs.map { file -> checkRoom(readJson(file), results, 1 - clock.held / passes.size()) }
     TAKE_TRAINING(CHECK_INPUTS.out.checked.filter { _star, _facts -> training }, training, settings.map { step -> step.take_training })
     fitting = training ? TAKE_TRAINING.out.training.map { _taken -> true } : channel.of(true)

@@ -7,8 +7,8 @@ process ESTIMATE_DISK {
 
     input:
     path particles
-    // passes over the consensus
-    val consensus
+    // passes over the consensus, and those of them that reconstruct what they refine against
+    tuple val(consensus), val(anew)
     val settings
 
     output:
@@ -19,7 +19,7 @@ process ESTIMATE_DISK {
     def clusters = clusterings(settings).collect { one -> one.k == 'auto' ? one.proposed : one.k }.max() ?: 1
     """
     # version ${settings.version}
-    estimate_disk.py ${particles} --consensus ${consensus} --rounds ${settings.rounds} --clusters ${clusters} \\
+    estimate_disk.py ${particles} --consensus ${consensus} --anew ${anew} --rounds ${settings.rounds} --clusters ${clusters} \\
         ${settings.references.tokenize(',').contains('reconstruct') ? '--reconstructs' : ''} \\
         --train-box ${settings.train_box} ${option('chunk-size', settings.chunk_size)} \\
         ${option('assign-limit', linear || clusterings(settings).any { one -> one.assign == 'likelihood' } ? settings.assign_limit : null)} \\

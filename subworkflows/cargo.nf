@@ -32,7 +32,7 @@
 //   references  folder of what the last pass leaves to refine against: maps, mask, noise, …
 //   latent      folder of the latent space: the last pass's, from EMBED on this one's
 //   labelled    .star of the particles with the clusters of this pass
-//   clusters    clusters.json, how they were found; in the pass that looks for junk screening.json; else []
+//   clusters    clusters.json, how they were found; in passes of the consensus that look for junk screening.json; else []
 //   decoded     folder of maps at points of latent space, or []
 
 // [pass, cargo] of what a step gives as [meta, …], by these names

@@ -15,7 +15,7 @@ from drgnalign.run.disk import Plan, estimate_disk
 # EMPIAR-10076
 COUNT, BOX, PIXEL_SIZE, DIAMETER = 131_899, 320, 1.31, 300.0
 PLAN = Plan(
-    consensus=1, rounds=10, clusters=6, reconstructs=False, train_box=128, assign_limit=None, chunk_size=None,
+    consensus=1, anew=0, rounds=10, clusters=6, reconstructs=False, train_box=128, assign_limit=None, chunk_size=None,
     native=True, keep=False,
 )  # fmt: skip
 GB = 10**9
@@ -33,6 +33,15 @@ def test_sums_of_one_pass_are_the_measured_ones(particles: Particles) -> None:
     kept = estimate_disk(particles, replace(few, keep=True), DIAMETER)["work"]
     more = estimate_disk(particles, few, DIAMETER)["work"]
     assert kept - more == pytest.approx(10 * 1.42 * GB, rel=0.01)
+
+
+def test_a_consensus_that_makes_its_references_has_two_sets_of_sums(particles: Particles) -> None:
+    alone = replace(PLAN, rounds=0, consensus=3)
+    for keep in (False, True):
+        without, twice = (
+            estimate_disk(particles, replace(alone, anew=anew, keep=keep), DIAMETER)["work"] for anew in (0, 1)
+        )
+        assert twice - without == pytest.approx(10 * 1.42 * GB, rel=0.1)
 
 
 def test_what_is_kept_grows_with_the_rounds(particles: Particles) -> None:

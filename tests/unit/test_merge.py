@@ -307,7 +307,7 @@ def test_lost_poses_are_told_of_all_passes() -> None:
     counts = {"round": 0, "clusters": [], "particles": 900, "left_out": 30}
     screened = PassMetrics.of(counts | {"pass": 1, "screening": {"searched": 80, "brought_back": 20}})
     last = PassMetrics.of(counts | {"pass": 2, "round": 1, "clustering": {"assignment": {"searched": 6}}})
-    assert "20 lost poses were found, of 86 looked for in all passes" in findings([screened, last])
+    assert "20 poses were found, of 86 looked for among all orientations in all passes" in findings([screened, last])
 
 
 def test_only_who_looked_for_junk_speaks_of_it(labelled: Particles, tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def test_findings_name_what_was_found_what_to_doubt_and_which_files(run_passes: 
         "What was found (round 1)",
         "  The images support: 2 states",
         "  cluster_01: 120 particles, 11 Å, aligned up to 14 Å",
-        "  12 of 200 particles are left out: in no map",
+        "  12 of 200 particles are left out: in no map, but in final/left_out_particles.star",
         "  every cluster: ends at Nyquist",
         "  cluster_01: has few views",
     ):

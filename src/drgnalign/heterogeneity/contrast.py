@@ -43,8 +43,8 @@ STAYS = 0.05
 # Those that match next to nothing are a kind of their own, not the tail of what contrast does: between their amplitudes
 # and the others' there are fewer images, by this factor.
 DIP = 0.8
-# Where poses are off no fewer images may lie between the two. But no state has an amplitude of zero, however little it has
-# of the consensus: what lies around it, this near, is no tail of others. And whom noise alone would not give its
+# Where poses are off no fewer images may lie between the two. But no state has an amplitude of zero, however little of
+# the consensus it has: what lies around it, this near, is no tail of others. And whom noise alone would not give its
 # amplitude, at so many standard deviations, may be of a state all the same.
 EMPTY, BEYOND = 0.15, 2.0
 # Other particles are turned to match the consensus as well as they can. But an image is none of ours if it has so many

@@ -343,7 +343,9 @@ def _of_junk(facts: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[di
     if str(parameters.get("consensus_limits") or "none") == "none":
         why += "Those of the lowest drgnAmplitude in particles.star are the first to look at; names of images, in a "
         return [{"why": f"{why}table, are a selection for `drgnalign select --names`.", "command": None}]
-    why += "In a consensus that is refined first, poses of junk follow its noise, and it is not told any more. If the "
+    why += (
+        "Junk whose poses are refined follows its noise: what was not told before is hard to tell afterwards. If the "
+    )
     why += "given poses are of a refinement, begin with them as they are."
     return [{"why": why, "command": _again(facts, {"--consensus_limits": "none"})}]
 

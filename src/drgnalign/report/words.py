@@ -18,7 +18,7 @@ from drgnalign.known.text import comparison_text
 from drgnalign.known.thesis import thesis_text
 from drgnalign.run.inputs import LabelsRecord
 from drgnalign.run.records import ClusterMetrics, LinearRecord, PassMetrics
-from drgnalign.run.state import COMPARISON, CONSENSUS, MOTION, published_name, round_name
+from drgnalign.run.state import COMPARISON, CONSENSUS, LEFT_OUT_FILE, MOTION, published_name, round_name
 
 # Spread of the images' amplitudes beyond what noise makes of them: ice of varied thickness makes .1 to .3.
 MOST_CONTRAST = 0.35
@@ -99,7 +99,7 @@ def left_out_sentence(metrics: PassMetrics) -> str:
         if looked is not None and looked.searched:
             sentence += f"; of {looked.searched:,} poses looked for, {looked.brought_back or 0:,} were found"
         return "; ".join(filter(None, [sentence, inverted_contrast(metrics.left_out_inverted, out), doubt]))
-    if metrics.junk_expected is None:
+    if metrics.junk_expected is None or (looked is None and not metrics.round):
         return ""
     expected = f"{metrics.junk_expected:.0f}"
     # none that is told is not none that is there
@@ -188,10 +188,11 @@ def findings(
     if last.unassigned:
         lines.append(f"  {last.unassigned:,} of {last.particles:,} particles are in no cluster")
     if last.left_out:
-        lines.append(f"  {last.left_out:,} of {last.particles:,} particles are left out: in no map")
+        of_all = f"{last.left_out:,} of {last.particles:,} particles"
+        lines.append(f"  {of_all} are left out: in no map, but in final/{LEFT_OUT_FILE}")
     searched, found = poses_looked_for(passes)
     if searched:
-        lines.append(f"  {found:,} lost poses were found, of {searched:,} looked for in all passes")
+        lines.append(f"  {found:,} poses were found, of {searched:,} looked for among all orientations in all passes")
     united = (last.assignment and last.assignment.at_two_poses) or []
     lines += [f"  In assignment, {said}" for said in at_two_poses_in_words(united)]
     agreement = last.ari_with_last_round

@@ -24,8 +24,8 @@ class Plan:
 
     Attributes
     ----------
-    consensus, rounds : int
-        Passes over all particles as one cluster; rounds.
+    consensus, anew, rounds : int
+        Passes over all particles as one cluster; those of them that reconstruct what they refine against; rounds.
     clusters : int
         The most that a round has.
     reconstructs : bool
@@ -46,6 +46,7 @@ class Plan:
     """
 
     consensus: int
+    anew: int
     rounds: int
     clusters: int
     reconstructs: bool
@@ -76,7 +77,7 @@ def estimate_disk(particles: Particles, plan: Plan, diameter: float) -> dict[str
     count, volume = len(particles), 4 * particles.box**3
     passes = plan.consensus + plan.rounds
     maps = plan.consensus + plan.rounds * plan.clusters
-    first_references = plan.rounds * plan.clusters if plan.reconstructs else 0
+    first_references = plan.anew + (plan.rounds * plan.clusters if plan.reconstructs else 0)
     stacks = _stacks(particles, plan)
     work = stacks + _sums(particles, plan, diameter)
     work += volume * (maps * MAPS_OF_A_CLUSTER + first_references * MAPS_OF_A_CLUSTER)
@@ -115,7 +116,7 @@ def _sums(particles: Particles, plan: Plan, diameter: float) -> int:
     chunks = math.ceil(len(particles) / (plan.chunk_size or usual))
     in_consensus, in_round = chunks, (chunks + plan.clusters) * (2 if plan.reconstructs else 1)
     if plan.keep:
-        parts = plan.consensus * in_consensus + plan.rounds * in_round
+        parts = (plan.consensus + plan.anew) * in_consensus + plan.rounds * in_round
     else:
-        parts = max(in_consensus, in_round if plan.rounds else 0)
+        parts = max(in_consensus * (2 if plan.anew else 1), in_round if plan.rounds else 0)
     return parts * part_bytes(particles.box, padding)

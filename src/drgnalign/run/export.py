@@ -23,6 +23,7 @@ from drgnalign.run.state import (
     FILTERED,
     FSC,
     HALF_MAPS,
+    LEFT_OUT_FILE,
     LOCAL_RESOLUTION,
     MASK,
     MOTION,
@@ -31,7 +32,7 @@ from drgnalign.run.state import (
     point_names,
 )
 
-ALL, LEFT_OUT_FILE, MEMBERS, INDEX = "all_particles.star", "left_out_particles.star", "_particles.star", "index.csv"
+ALL, MEMBERS, INDEX = "all_particles.star", "_particles.star", "index.csv"
 README = "README.txt"
 MAPS = {
     HALF_MAPS[0]: "unfiltered map of half set 1",

@@ -65,6 +65,8 @@ from drgnalign.files import write_text
 # Of a state and of a pass's folder.
 PARTICLES, FSC, METRICS = "particles.star", "fsc.csv", "metrics.json"
 MAPS, LATENT, DECODED, MOTION, COMPARISON = "clusters", "latent", "decoded", "motion", "comparison"
+# Of a handover: who is in no map.
+LEFT_OUT_FILE = "left_out_particles.star"
 # Of references.
 NOISE, MASK, USED_LABELS = "noise.csv", "mask.mrc", "labels_used.json"
 CONSENSUS = "consensus"

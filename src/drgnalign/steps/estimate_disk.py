@@ -16,6 +16,7 @@ from drgnalign.run.disk import Plan, estimate_disk
 @click.command(cls=Command)
 @click.argument("particles", type=FILE)
 @click.option("--consensus", type=int, required=True, help="Passes over all particles as one cluster.")
+@click.option("--anew", type=int, required=True, help="Of these, which reconstruct what they refine against.")
 @click.option("--rounds", type=int, required=True)
 @click.option("--clusters", type=int, required=True, help="The most that a round has.")
 @click.option("--reconstructs", is_flag=True, help="Some rounds begin with reconstructions of their clusters.")
