@@ -373,6 +373,7 @@ def test_where_junk_may_be_among_those_kept_a_motion_is_doubted_and_a_run_withou
     passes = [read_metrics(path, number) for number, path in sorted(folders.items())]
     assert "  the motion: the images' amplitudes vary by 0.40" in findings(passes)
     assert "look like a motion" in findings(passes)
+    assert "look like a motion" in facts_of(results)["sentence"]
     command = "nextflow run main.nf --consensus_limits 26,20 --k 3"
     steps = facts_of(results, command=command, parameters={"consensus_limits": "26,20"})["next"]
     (junk,) = (step for step in steps if step["why"].startswith("Images differ by more than"))

@@ -103,7 +103,8 @@ def sentence(facts: Mapping[str, Any]) -> str:
         found += f"; the linear model sees {_motion_in_words(facts)}" if facts["rounds"][-1]["motion"] else ""
     else:
         found = _capital(facts["verdict_in_words"])
-        found += f". But {facts['doubt_of_verdict']}" if facts["doubt_of_verdict"] else ""
+        doubt = facts["doubt_of_verdict"] or facts["doubt_of_motion"]
+        found += f". But {doubt}" if doubt else ""
     return f"{found}. {_of_belief(clusters)}{_of_resolution(clusters)}"
 
 

@@ -41,7 +41,14 @@ from drgnalign.report.figures import labels_by_round
 from drgnalign.report.reading import RUN, SESSION, WHOLE, RunRecord, SessionRecord, read_there
 from drgnalign.report.summary import read_metrics
 from drgnalign.report.trace import cost_by_step
-from drgnalign.report.words import doubt_of_verdict, junk_doubt, not_believed, poses_looked_for, verdict_of
+from drgnalign.report.words import (
+    doubt_of_motion,
+    doubt_of_verdict,
+    junk_doubt,
+    not_believed,
+    poses_looked_for,
+    verdict_of,
+)
 from drgnalign.run.decisions import DECISIONS, DecisionsRecord
 from drgnalign.run.inputs import InputsRecord, doubts_of_input
 from drgnalign.run.latent import EMBEDDING_RECORD, TRAINING, EmbeddingRecord, TrainingRecord
@@ -136,6 +143,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
         "doubt_of_verdict": doubt or None,
+        "doubt_of_motion": (doubt_of_motion(passes) if last.moving else None) or None,
         "left_out": _left_out(passes),
         "clusters": clusters,
         "rounds": rounds,
