@@ -273,6 +273,10 @@ def test_models_without_atoms_are_passed_over(tmp_path: Path) -> None:
     last = next(number for number, line in enumerate(whole) if line.startswith("ENDMDL"))
     (tmp_path / "second.pdb").write_text("".join(whole[:first] + whole[last:]))
     assert read_known_model(tmp_path / "second.pdb").positions.tolist() == [list(place) for place in near]
+    atom = next(line for line in whole if line.startswith("ATOM"))
+    water = f"{atom[:12]} O   HOH{atom[20:76]} O\n"
+    (tmp_path / "water.pdb").write_text("".join([*whole[:first], water, *whole[last:]]))
+    assert read_known_model(tmp_path / "water.pdb").positions.tolist() == [list(place) for place in near]
 
 
 def test_copies_of_a_chain_under_one_name_are_refused(tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def test_a_pass_may_have_nothing_to_do(labelled: Particles, references: Path, tm
 def test_consensus_takes_all_particles(labelled: Particles, references: Path, tmp_path: Path) -> None:
     plan = split(labelled, references, tmp_path / "out", consensus=True, chunk_size=100)
     assert plan["cluster"].tolist() == plan["reference"].tolist() == ["consensus"] * 2
+    anew = split(labelled, references, tmp_path / "anew", consensus=True, references="reconstruct")
+    assert set(anew["cluster"]) == {"consensus"} and set(anew["reference"]) == {"reconstruct"}
     rows = np.concatenate([read_star(tmp_path / "out" / name).table["drgnRow"] for name in plan["chunk"]])
     assert rows.tolist() == list(range(180))
 

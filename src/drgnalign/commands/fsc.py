@@ -35,7 +35,7 @@ def fsc(
     seed: int,
 ) -> None:
     """Fourier shell correlation of the maps FIRST and SECOND, as a table on standard output."""
-    volume, pixel_size = read_volume(first)
+    operators, (volume, pixel_size) = point_group(symmetry), read_volume(first)
     box = volume.shape[0]
     volumes = [read_map(path, box, pixel_size) for path in (first, second)]
     soft = read_mask(mask, box, pixel_size) if mask else None
@@ -54,8 +54,11 @@ def fsc(
         click.echo(f"{found.claim()}, without a mask", err=True)
     if particles is not None:
         table = read_star(particles)
+        kept = ~table.left_out()
+        if not kept.any():
+            raise InputError(particles, "has no particle that is in a map: all are left out", "give those of the maps")
         shell = box * pixel_size / (result.resolution or 2 * pixel_size)
-        share = seen_share(table.rotations()[~table.left_out()], shell, point_group(symmetry))
+        share = seen_share(table.rotations()[kept], shell, operators)
         click.echo(
             f"{100 * share:.1f} % of the shell at {box * pixel_size / shell:.2f} Å are in an image's plane", err=True
         )

@@ -11,6 +11,7 @@ import scipy
 
 from drgnalign.arrays import FloatArray, FloatVolume
 from drgnalign.fourier import rfft_volume
+from drgnalign.known.read import level_around
 from drgnalign.known.spectrum import ComplexArray, Spectrum, spectrum_of
 
 # Voxels of the window around what is in the mask; padding that makes the nearest Fourier pixel, and linear
@@ -90,19 +91,13 @@ def body_of(volume: FloatVolume, pixel_size: float, mask: FloatVolume) -> Body:
     -------
     Body
     """
-    masked = (volume - _level_around(volume, mask)) * mask
+    masked = (volume - level_around(volume, mask)) * mask
     middle = np.rint(scipy.ndimage.center_of_mass(np.maximum(masked, 0))).astype(np.int64)
     occupied = [np.flatnonzero(mask.any(axis=tuple(o for o in range(3) if o != along))) for along in range(3)]
     reach = max(max(m - o[0], o[-1] - m) for m, o in zip(middle, occupied, strict=True))
     side = 2 * scipy.fft.next_fast_len(int(reach) + MARGIN)
     centre = (middle - np.array(volume.shape) // 2)[::-1] * pixel_size
     return Body(window(masked, middle, side), pixel_size, centre.astype(np.float64))
-
-
-def _level_around(volume: FloatVolume, mask: FloatVolume) -> float:
-    """Mean of the map in the soft edge of its mask, so that the masked map has no step there."""
-    edge = (mask > 0) & (mask < 0.5)
-    return float(volume[edge].mean()) if edge.any() else 0.0
 
 
 def window(volume: FloatVolume, middle: FloatArray, side: int) -> FloatVolume:

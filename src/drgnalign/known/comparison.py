@@ -51,8 +51,8 @@ CHAINS, RESIDUES = "chains.csv", "residues.csv"
 FITTED, DIFFERENCES = "fitted", "difference"
 # A reference whose voxels are narrower than this share of the map's is sampled anew, as the map is.
 FINER = 0.8
-# Diameters that differ by more are of other particles, or of another scale.
-OTHER_SCALE = 1.25
+# Diameters that differ by more are of other particles, or of another scale; by more than the other, even where it fits.
+OTHER_SCALE, OTHER_PARTICLE = 1.25, 2.5
 
 
 class Reference(NamedTuple):
@@ -159,8 +159,7 @@ class _Comparison:
             self._told(f"fitting {reference.name} into {cluster.name}")
             fit = fit_body(body, reference.body, cluster.resolution)
             found.append(Found(reference, fit))
-            if not fit.claimed:
-                _tell_unlike(cluster, body, reference)
+            _tell_unlike(cluster, body, reference, fit.claimed)
         mask = self._common_mask(cluster, found)
         self._clusters.append(cluster)
         self._found.append([self._judged(cluster, one, mask) if one.fit.claimed else one for one in found])
@@ -275,10 +274,17 @@ def _placed_all(cluster: ClusterMap, found: Sequence[Found]) -> Iterator[FloatVo
     return (_placed(cluster, one) for one in found if one.fit.claimed)
 
 
-def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference) -> None:
-    """Warn of a reference that is not in a map, and may not be there for its scale alone."""
+def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference, claimed: bool) -> None:
+    """Warn of a reference whose scale may be why it is not in a map, or why it seems to be."""
     ratio = reference.body.diameter / body.diameter
-    if 1 / OTHER_SCALE < ratio < OTHER_SCALE:
+    if claimed and not 1 / OTHER_PARTICLE < ratio < OTHER_PARTICLE:
+        what = f"was found in {cluster.name}, but its particle is {ratio:.2f} times as large"
+        remedy = (
+            f"if neither is a part of the other, its voxels are not of {reference.known.pixel_size:.4g} Å, and what"
+        )
+        remedy += " was found is none: correct its header"
+        warnings.warn(f"{reference.known.path}: {what}: {remedy}", InputWarning, stacklevel=2)
+    if claimed or 1 / OTHER_SCALE < ratio < OTHER_SCALE:
         return
     what = f"was not found in {cluster.name}, and its particle is {ratio:.2f} times as large"
     remedy = f"if it is the same particle, its voxels are not of {reference.known.pixel_size:.4g} Å: correct its header"

@@ -23,7 +23,6 @@ NO_CONFORMATION = "\0"
 AROUND = 40.0
 # Å across: a helix of a few turns, and more than any particle.
 LEAST_EXTENT, MOST_EXTENT = 20.0, 3000.0
-NOTHING = "holds no atoms, but perhaps of water and hydrogen", "give a model of the particle"
 
 
 @dataclass(frozen=True)
@@ -82,18 +81,17 @@ def read_known_model(path: Path) -> KnownModel:
         structure[0]  # an empty file has none
     except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
         raise InputError(path, f"cannot be read as an atomic model ({error})", "give mmCIF or PDB") from error
+    structure.remove_hydrogens()
+    structure.remove_waters()
+    structure.remove_empty_chains()
     for number in reversed(range(len(structure))):
         if not structure[number].count_atom_sites():
             del structure[number]
     if not len(structure):
-        raise InputError(path, *NOTHING)
+        problem = "holds no atoms, but perhaps of water and hydrogen"
+        raise InputError(path, problem, "give a model of the particle")
     _refuse_copies(path, structure[0])
     _one_conformation(structure[0])
-    structure.remove_hydrogens()
-    structure.remove_waters()
-    structure.remove_empty_chains()
-    if not len(structure) or not structure[0].count_atom_sites():
-        raise InputError(path, *NOTHING)
     if len(structure) > 1:
         what = f"holds {len(structure)} models, of which the first is used"
         warnings.warn(f"{path}: {what}: of an assembly put all into one", InputNote, stacklevel=2)

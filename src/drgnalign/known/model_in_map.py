@@ -28,10 +28,10 @@ PALETTE = "#882255:#DDCC77:#117733"
 FINEST, SAMPLES = 6.0, 3.0
 SCENE = """# Written by drgnalign, for UCSF ChimeraX, with the map of {cluster} open.
 # Segments of chains by occupancy (0 to 100 in the column of B-factors):
-open {name}.cif
+open "{name}.cif"
 color byattribute bfactor palette {palette} range 0,100
 # Residues by Q-score, which the next line makes an attribute of theirs:
-open {name}.defattr
+open "{name}.defattr"
 # color byattribute r:q_score palette {palette} range 0,1
 """
 

@@ -49,7 +49,7 @@ class KnownMap:
         Of its file, without endings.
     path : Path
     volume : (N, N, N) float32
-        Padded to a cube.
+        Padded to a cube; 0 around its particle, whatever its file has there.
     pixel_size : float
         Å.
     mask : (N, N, N) float32
@@ -180,7 +180,15 @@ def read_known_map(path: Path) -> KnownMap:
         refuse_one_value(whole, float(volume.min()), float(volume.max()))
     cube = _cube(volume)
     _tell_cut(path, volume, pixel_size)
-    return KnownMap(stem(path), path, cube, pixel_size, mask_around(path, cube, pixel_size))
+    mask = mask_around(path, cube, pixel_size)
+    return KnownMap(stem(path), path, cube - np.float32(level_around(cube, mask)), pixel_size, mask)
+
+
+def level_around(volume: FloatVolume, mask: FloatVolume) -> float:
+    """Mean of a map in the soft edge of its mask: without it the masked map has no step there, nor the map's box one
+    wherever it is laid."""
+    edge = (mask > 0) & (mask < 0.5)
+    return float(volume[edge].mean(dtype=np.float64)) if edge.any() else 0.0
 
 
 def mask_around(path: Path, volume: FloatVolume, pixel_size: float) -> FloatVolume:

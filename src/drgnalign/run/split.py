@@ -152,7 +152,7 @@ def _pilot(particles: Particles, members: NDArray[np.int64]) -> NDArray[np.int64
 
 def _reference(name: str, references: Path, settings: PassSettings) -> str:
     """Name of the reference's maps; a cluster without a map of its own is given the consensus."""
-    if settings.consensus or settings.references == "consensus":
+    if settings.references == "consensus":
         return CONSENSUS
     if settings.references == "previous":
         return name if beside(references / name, HALF_MAPS[0]).exists() else CONSENSUS
