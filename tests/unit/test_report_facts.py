@@ -708,6 +708,8 @@ def test_what_maps_are_beside_known_ones_is_said(results: Path, reference: str |
     last = published_folders(results)[3]
     text = findings([read_metrics(last, 3)], comparison=comparison_of(last, {}))
     assert f"  cluster_01: {which}" in text and "Beside maps and models that are known (round_02/comparison/" in text
+    near = "; cluster_01 is nearest to it, mean FSC " in text
+    assert "  emd_<2>: none of the maps\n" in text and near == (reference is None)
     assert facts_of(results, parameters={"compare": None})["comparison"] is None
     assert facts_of(results, parameters={"compare": "emd_1.map"})["comparison"] is not None
     assert "Beside published figures" in text and "The reference method on EMPIAR-10076" in text

@@ -25,7 +25,20 @@ def comparison_text(record: ComparisonRecord) -> str:
         for one in pairs:
             lines.append(f"  {'*' if one.assigned else ' '} {_pair_text(one)}")
             lines += [f"      {said}" for said in chains_text(record.chains_of(one))]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_without_a_map(record)])
+
+
+def _without_a_map(record: ComparisonRecord) -> list[str]:
+    """References that no map is, a line each: their states may not be among the maps."""
+    lines = []
+    for name in dict.fromkeys(one.reference for one in record.pairs):
+        mine = [one for one in record.pairs if one.reference == name]
+        if any(one.assigned for one in mine):
+            continue
+        nearest = max((one for one in mine if one.claimed), key=lambda one: one.mean_fsc or 0, default=None)
+        near = f"; {nearest.cluster} is nearest to it, mean FSC {nearest.mean_fsc:.3f}" if nearest else ""
+        lines.append(f"{name}: none of the maps{near}")
+    return lines
 
 
 def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
@@ -35,14 +48,21 @@ def which_reference(cluster: ClusterRecord, pairs: Sequence[PairRecord]) -> str:
         if alike:
             return f"{cluster.reference}, or as well {', '.join(alike)}: they cannot be told apart in it"
         if len(pairs) == 1:
-            return f"{cluster.reference} is in it (nothing else to compare with)"
+            fits = "the particle is in it; whether another state is nearer cannot be told without other references"
+            return f"{cluster.reference}, mean FSC {_mean_fsc(pairs):.3f} ({fits})"
         halves = {None: "", True: ", both half maps say so", False: ", but not by each half map"}
-        return f"{cluster.reference} (margin {cluster.margin:.3f}{halves[cluster.halves_agree]})"
+        said = f"margin {cluster.margin:.3f} to the next best answer{halves[cluster.halves_agree]}"
+        return f"{cluster.reference} ({said}; mean FSC {_mean_fsc(pairs):.3f})"
     claimed = [one for one in pairs if one.claimed]
     if not claimed:
         return "none of the references was found in it"
     nearest = max(claimed, key=lambda one: one.mean_fsc or 0)
     return f"no reference of its own, others are nearer to each; the nearest is {nearest.reference}"
+
+
+def _mean_fsc(pairs: Sequence[PairRecord]) -> float:
+    """Of the pair that is assigned."""
+    return next(one.mean_fsc or 0 for one in pairs if one.assigned)
 
 
 def _alike(pairs: Sequence[PairRecord]) -> list[str]:
