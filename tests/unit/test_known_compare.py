@@ -116,6 +116,15 @@ def test_half_maps_of_a_folder_are_left_out_and_told(folder: Path, compared: Res
     assert compared.stderr.count("left out") == 1
 
 
+def test_what_is_refused_leaves_no_folder_and_results_go_into_none_of_the_inputs(folder: Path) -> None:
+    (folder / "notes.mrc").write_text("no map")
+    refused(folder, folder / "notes.mrc")
+    assert not (folder / "bad").exists()
+    result = run("compare", folder / "round_01", folder / "known", "-o", folder / "known")
+    assert result.exit_code == 2 and "is a folder of what is compared" in result.stderr
+    assert not (folder / "known" / RECORD).exists()
+
+
 def test_it_is_written_once(folder: Path, compared: Result) -> None:
     again = run("compare", folder / "round_01", folder / "known", "-o", folder / "out")
     assert again.exit_code == 2 and "has a comparison already" in again.stderr
@@ -329,7 +338,12 @@ def test_published_figures_stand_beside_a_runs(folder: Path, tmp_path: Path, mon
     # of table 5.2 the best iterations of clusters 0 and 1
     assert "experiment 5 (table 5.2): 3.46 (5), 3.95 (7)" in result.stdout
     assert read_record(ComparisonRecord, tmp_path / "out" / RECORD).pairs == []
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [RECORD]
     assert "holds no map" in run("compare", "round_01", "./thesis", "-o", "other").stderr
+    alone = maps / "cluster_01.mrc"
+    alone.rename(tmp_path / "mine.mrc")
+    said = succeed("compare", tmp_path / "mine.mrc", "thesis", "-o", tmp_path / "alone").stdout
+    assert "mine: no FSC of half maps is beside it" in said
 
 
 def test_the_step_says_which_is_which_and_takes_a_round_without_maps(folder: Path, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def compare(maps: Path, known: Sequence[Path | str], output: Path) -> None:
         raise InputError(output, "is a file", "name a folder, which is made, with -o")
     if (output / RECORD).exists() or any((output / FITTED).glob("*")):
         raise InputError(output, "has a comparison already, or what is left of one", "choose another folder")
+    if output.resolve() in [path.resolve() for path in (maps, *known) if isinstance(path, Path)]:
+        raise InputError(output, "is a folder of what is compared", "name another with -o, which is made")
     files = cluster_files(maps)
     published = THESIS in known
     given = known_files(path for path in known if isinstance(path, Path))

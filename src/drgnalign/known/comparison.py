@@ -110,9 +110,6 @@ def compare_all(
         See `drgnalign.known.read`; two references of one name.
     """
     _refuse_twins(known)
-    out.mkdir(parents=True, exist_ok=True)
-    for folder in (FITTED, DIFFERENCES):
-        (out / folder).mkdir(exist_ok=True)
     comparison = _Comparison(out, told)
     for path in maps:
         comparison.add(read_cluster(path), known)
@@ -154,8 +151,10 @@ class _Comparison:
     def add(self, cluster: ClusterMap, known: Sequence[Path]) -> None:
         """Compare a map with all references."""
         body = body_of(cluster.volume, cluster.pixel_size, cluster.mask)
-        found = []
-        for reference in self._prepared(cluster, known):
+        found, references = [], self._prepared(cluster, known)
+        for folder in (FITTED, DIFFERENCES) if references else ():
+            (self._out / folder).mkdir(parents=True, exist_ok=True)
+        for reference in references:
             self._told(f"fitting {reference.name} into {cluster.name}")
             fit = fit_body(body, reference.body, cluster.resolution)
             found.append(Found(reference, fit))
@@ -222,15 +221,21 @@ class _Comparison:
         return record
 
     def _write(self, record: ComparisonRecord) -> None:
+        self._out.mkdir(parents=True, exist_ok=True)
+        if record.pairs:
+            self._write_pairs(record)
+        if record.chains:
+            self._write_atoms(record)
+        write_record(record, self._out / RECORD)
+
+    def _write_pairs(self, record: ComparisonRecord) -> None:
+        """Tables of pairs and of their FSC."""
         with atomic_path(self._out / TABLE) as temporary:
             pd.DataFrame(record.table()).to_csv(temporary, index=False, float_format="%.6g")
         with atomic_path(self._out / CURVES) as temporary:
             curves = list(_curves(self._clusters, self._found))
             table = pd.concat(curves) if curves else pd.DataFrame(columns=["cluster", "reference"])
             table.to_csv(temporary, index=False, float_format="%.5f")
-        if record.chains:
-            self._write_atoms(record)
-        write_record(record, self._out / RECORD)
 
     def _write_atoms(self, record: ComparisonRecord) -> None:
         """Tables of chains and of residues."""

@@ -76,7 +76,8 @@ def _pair_text(pair: PairRecord) -> str:
     name = f"{pair.reference:<24}"
     if not pair.claimed:
         return f"{name} not found ({pair.z:.1f} standard deviations beside random places)"
-    scale = f", its voxels × {pair.scale:.4f}" if _is_of_other_scale(pair) else ""
+    # beside another state a scale only makes up for what differs
+    scale = f", its voxels × {pair.scale:.4f}" if pair.assigned and _is_of_other_scale(pair) else ""
     wrong = ": the map's is the wrong one" if pair.kind == MODEL and pair.hand == MIRRORED else ""
     return (
         f"{name} mean FSC {pair.mean_fsc:.3f}, 0.5 at {pair.resolution_05_angstrom:.1f} Å, hand {pair.hand} "

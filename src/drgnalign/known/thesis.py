@@ -61,8 +61,12 @@ def _experiments() -> list[str]:
 
 def _own(clusters: Sequence[ClusterRecord]) -> list[str]:
     return ["This run, FSC 0.143 of each cluster:"] + [
-        f"  {one.cluster}{f', {one.reference}' if one.reference else ''}: {one.resolution_angstrom:.2f} Å, "
-        f"half sets {one.halves or 'of which nothing is known'}"
-        + ("" if one.halves == INDEPENDENT else ": not claimed as independent")
-        for one in clusters
+        f"  {one.cluster}{f', {one.reference}' if one.reference else ''}: {_own_claim(one)}" for one in clusters
     ]
+
+
+def _own_claim(one: ClusterRecord) -> str:
+    if one.halves is None and one.resolution_angstrom == 2 * one.pixel_size_angstrom:
+        return "no FSC of half maps is beside it"
+    doubt = "" if one.halves == INDEPENDENT else ": not claimed as independent"
+    return f"{one.resolution_angstrom:.2f} Å, half sets {one.halves or 'of which nothing is known'}{doubt}"
