@@ -206,6 +206,26 @@ def test_folders_without_maps_of_clusters_are_refused(folder: Path, tmp_path: Pa
     assert result.exit_code == 2 and "holds no maps of clusters" in result.stderr
 
 
+def test_a_level_of_grey_is_no_density(folder: Path, tmp_path: Path) -> None:
+    """As in maps of eight bits."""
+    lobes = state_map(2)
+    write_volume(tmp_path / "grey.mrc", 128 + 100 * lobes / lobes.max(), PIXEL)
+    write_volume(tmp_path / "bare.mrc", state_map(0), PIXEL)
+    maps = folder / "round_01" / "clusters" / "cluster_02.mrc"
+    succeed("compare", maps, tmp_path / "grey.mrc", tmp_path / "bare.mrc", "-o", tmp_path / "out")
+    record = read_record(ComparisonRecord, tmp_path / "out" / RECORD)
+    assert record.clusters[0].reference == "grey"
+    assert next(one.mean_fsc or 0 for one in record.pairs if one.assigned) > 0.9
+
+
+def test_what_fits_at_another_size_is_told(folder: Path, tmp_path: Path) -> None:
+    """A header that says 1 Å, as of a map whose voxels nobody knows."""
+    write_volume(tmp_path / "tiny.mrc", state_map(2), 1.0)
+    maps = folder / "round_01" / "clusters" / "cluster_02.mrc"
+    said = succeed("compare", maps, tmp_path / "tiny.mrc", "-o", tmp_path / "out").stderr
+    assert "times as large" in said and "its voxels have another size" in said
+
+
 def test_another_scale_is_told_once(folder: Path, tmp_path: Path) -> None:
     """The same map whose header says half the voxel size is not found, and the message says why."""
     write_volume(tmp_path / "scaled.mrc", state_map(0, None, 60, 4.0), 2.0)

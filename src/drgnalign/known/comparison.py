@@ -282,18 +282,14 @@ def _placed_all(cluster: ClusterMap, found: Sequence[Found]) -> Iterator[FloatVo
 def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference, claimed: bool) -> None:
     """Warn of a reference whose scale may be why it is not in a map, or why it seems to be."""
     ratio = reference.body.diameter / body.diameter
-    if claimed and not 1 / OTHER_PARTICLE < ratio < OTHER_PARTICLE:
-        what = f"was found in {cluster.name}, but its particle is {ratio:.2f} times as large"
-        remedy = (
-            f"if neither is a part of the other, its voxels are not of {reference.known.pixel_size:.4g} Å, and what"
-        )
-        remedy += " was found is none: correct its header"
-        warnings.warn(f"{reference.known.path}: {what}: {remedy}", InputWarning, stacklevel=2)
-    if claimed or 1 / OTHER_SCALE < ratio < OTHER_SCALE:
+    if max(ratio, 1 / ratio) < (OTHER_PARTICLE if claimed else OTHER_SCALE):
         return
-    what = f"was not found in {cluster.name}, and its particle is {ratio:.2f} times as large"
-    remedy = f"if it is the same particle, its voxels are not of {reference.known.pixel_size:.4g} Å: correct its header"
-    remedy = "if it is a part of the particle, it is too small to be found by itself" if reference.model else remedy
+    what = f"was {'' if claimed else 'not '}found in {cluster.name}, and its particle is {ratio:.2f} times as large"
+    remedy = "if it is the same particle, its voxels have another size: correct its header"
+    if claimed:
+        remedy = f"{remedy}; nothing was found then"
+    elif reference.model:
+        remedy = "if it is a part of the particle, it is too small to be found by itself"
     warnings.warn(f"{reference.known.path}: {what}: {remedy}", InputWarning, stacklevel=2)
 
 
