@@ -282,7 +282,7 @@ def _placed_all(cluster: ClusterMap, found: Sequence[Found]) -> Iterator[FloatVo
 def _tell_unlike(cluster: ClusterMap, body: Body, reference: Reference, claimed: bool) -> None:
     """Warn of a reference whose scale may be why it is not in a map, or why it seems to be."""
     ratio = reference.body.diameter / body.diameter
-    if max(ratio, 1 / ratio) < (OTHER_PARTICLE if claimed else OTHER_SCALE):
+    if max(ratio, 1 / ratio) < (OTHER_PARTICLE if claimed else OTHER_SCALE) or (claimed and reference.model):
         return
     what = f"was {'' if claimed else 'not '}found in {cluster.name}, and its particle is {ratio:.2f} times as large"
     remedy = "if it is the same particle, its voxels have another size: correct its header"
