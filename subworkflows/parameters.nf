@@ -227,7 +227,7 @@ def shortName(name) {
 }
 
 // What each pass of the loop does: pass 1 reconstructs the consensus from the given poses, then come its
-// refinements, then junk is looked for and the consensus made without it, then come the rounds.
+// refinements, junk being looked for before and after them and the consensus made without it, then come the rounds.
 def schedule(given) {
     def limits = given.consensus_limits == 'none' ? [] : given.consensus_limits.toString().tokenize(',')
     def given_poses = [round: 0, limit: 'none', references: 'consensus']

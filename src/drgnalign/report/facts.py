@@ -143,7 +143,7 @@ def run_facts(folders: Mapping[int, Path], run: Mapping[str, Any], info: Path | 
         "verdict": last.verdict,
         "verdict_in_words": verdict_of(last) if last.verdict else None,
         "doubt_of_verdict": doubt or None,
-        "doubt_of_motion": (doubt_of_motion(passes) if last.moving else None) or None,
+        "doubt_of_motion": (last.moving and doubt_of_motion(passes)) or None,
         "left_out": _left_out(passes),
         "clusters": clusters,
         "rounds": rounds,

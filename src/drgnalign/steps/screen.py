@@ -21,7 +21,7 @@ from drgnalign.run.record import write_record
 @click.option("--stack", type=FILE, required=True, help="Training images, in the order of the particles.")
 @click.option("--images", type=FOLDER, required=True, help="Read where the training images do not reach the limit.")
 @click.option(
-    "--keep-poses", is_flag=True, help="Look for junk alone: poses are refined yet, and the consensus is poor."
+    "--keep-poses", is_flag=True, help="Look for junk alone: poses are not refined yet, the consensus is poor."
 )
 @click.option("--limit", type=float, default=14.0, show_default=True, help="Å; coarser where the consensus is.")
 @diameter_option
